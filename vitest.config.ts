@@ -1,0 +1,28 @@
+import { defineConfig } from 'vitest/config';
+
+const project = (name: string, options: Record<string, unknown> = {}) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    pool: 'forks' as const,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    ...options,
+  },
+});
+
+export default defineConfig({
+  test: {
+    // Two workers: PostgreSQL, Temporal and the simulators share the machine with them.
+    maxWorkers: 2,
+    projects: [
+      project('unit'),
+      project('store', { testTimeout: 60_000 }),
+      project('workflow', { testTimeout: 60_000 }),
+      project('replay', { testTimeout: 60_000 }),
+      project('api', { testTimeout: 60_000 }),
+      project('e2e', { testTimeout: 180_000, hookTimeout: 120_000 }),
+      project('life', { testTimeout: 1_200_000, hookTimeout: 180_000, fileParallelism: false }),
+    ],
+  },
+});
