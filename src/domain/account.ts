@@ -1,0 +1,73 @@
+/** Accounts: roles, the user as the wire shows it, who counts as an administrator. */
+import { z } from 'zod';
+
+export const ROLES = [
+  'MEMBER',
+  'PARTNER',
+  'SPONSOR',
+  'TECH_TEAM',
+  'SUPPORT_TEAM',
+  'ADMINISTRATOR',
+  'SUPER_ADMIN',
+] as const;
+export type Role = (typeof ROLES)[number];
+
+/** The address form that sign-in and registration accept. */
+export const EMAIL_PATTERN = /^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$/;
+
+/** Addresses are stored and looked up trimmed and in lower case. */
+export const normalizeEmail = (email: string): string => email.trim().toLowerCase();
+
+/** A user as routes work with it. Never holds the password hash. */
+export interface AuthUser {
+  id: string;
+  email: string;
+  username: string | null;
+  firstName: string | null;
+  lastName: string | null;
+  roles: string[];
+  isPterodactylAdmin: boolean;
+  isVirtfusionAdmin: boolean;
+  isSystemAdmin: boolean;
+  pterodactylId: number | null;
+  emailVerified: Date | null;
+  isActive: boolean;
+}
+
+/** Whether the user may use the administrator's routes. */
+export const isAdministrator = (user: Pick<AuthUser, 'roles' | 'isSystemAdmin'>): boolean =>
+  user.isSystemAdmin || user.roles.includes('SUPER_ADMIN') || user.roles.includes('ADMINISTRATOR');
+
+export const WireUserSchema = z
+  .object({
+    id: z.string(),
+    email: z.string(),
+    username: z.string(),
+    firstName: z.string().nullable(),
+    lastName: z.string().nullable(),
+    roles: z.array(z.string()),
+    isPterodactylAdmin: z.boolean(),
+    isVirtfusionAdmin: z.boolean(),
+    isSystemAdmin: z.boolean(),
+    pterodactylId: z.int().nullable(),
+    emailVerified: z.iso.datetime().nullable(),
+  })
+  .meta({ id: 'User', description: 'A signed-in user' });
+export type WireUser = z.infer<typeof WireUserSchema>;
+
+/** The user for an answer: null username becomes "", empty names and panel id 0 become null. */
+export function toWireUser(user: AuthUser): WireUser {
+  return {
+    id: user.id,
+    email: user.email,
+    username: user.username ?? '',
+    firstName: user.firstName || null,
+    lastName: user.lastName || null,
+    roles: user.roles,
+    isPterodactylAdmin: user.isPterodactylAdmin,
+    isVirtfusionAdmin: user.isVirtfusionAdmin,
+    isSystemAdmin: user.isSystemAdmin,
+    pterodactylId: user.pterodactylId || null,
+    emailVerified: user.emailVerified?.toISOString() ?? null,
+  };
+}

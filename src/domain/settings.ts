@@ -1,0 +1,68 @@
+/** Settings that live in the `config` table: their keys, which of them are secrets, how texts become values. */
+
+/** Keys whose values are encrypted at rest and masked on the wire. */
+export const SENSITIVE_SETTINGS = [
+  'pterodactyl_api_key',
+  'pterodactyl_client_api_key',
+  'virtfusion_api_key',
+  'crowdin_personal_token',
+  'github_token',
+  'resend_api_key',
+  'cf_access_client_secret',
+  'scalar_api_key',
+] as const;
+
+/** Every key the backend reads or writes. */
+export const SETTING_KEYS = [
+  ...SENSITIVE_SETTINGS,
+  'pterodactyl_url',
+  'pterodactyl_api',
+  'virtfusion_url',
+  'virtfusion_api',
+  'crowdin_project_id',
+  'github_repositories',
+  'registration_enabled',
+  'maintenance_mode',
+  'auto_sync_enabled',
+  'auto_sync_interval',
+  'sync_interval',
+  'email_notifications_enabled',
+  'email_from',
+  'discord_notifications_enabled',
+  'cache_timeout',
+  'admin_email',
+  'site_name',
+  'site_url',
+  'favicon_url',
+  'sync_allow_mass_prune',
+  'webhook_dispatch_all',
+  'sync_batch_size',
+  'cf_access_client_id',
+] as const;
+export type SettingKey = (typeof SETTING_KEYS)[number];
+
+const sensitive: ReadonlySet<string> = new Set(SENSITIVE_SETTINGS);
+export const isSensitiveSetting = (key: string): boolean => sensitive.has(key);
+
+/** What a set secret looks like on the wire: exactly 20 × U+2022. Sent back, it means "leave unchanged". */
+export const SECRET_MASK = '•'.repeat(20);
+
+/** Seconds between scheduled syncs at the least; below it a setting is refused. */
+export const MIN_SYNC_INTERVAL_SECONDS = 60;
+/** Seconds between scheduled syncs when nothing says otherwise. */
+export const DEFAULT_SYNC_INTERVAL_SECONDS = 3600;
+/** Seconds a statistic may be old when `cache_timeout` is not set. */
+export const DEFAULT_CACHE_TIMEOUT_SECONDS = 60;
+
+/** `true`, `1`, `yes` are true, any other text is false; absent or empty gives the fallback. */
+export function readBoolean(text: string | undefined, fallback: boolean): boolean {
+  const value = text?.trim().toLowerCase();
+  return value === undefined || value === '' ? fallback : ['true', '1', 'yes'].includes(value);
+}
+
+/** A whole number of at least `min`; anything else gives undefined. */
+export function readInteger(text: string | undefined, min: number): number | undefined {
+  if (text === undefined || !/^\s*\d{1,9}/.test(text)) return undefined;
+  const value = Number.parseInt(text, 10);
+  return value >= min ? value : undefined;
+}
