@@ -1,0 +1,36 @@
+import type { Knex } from 'knex';
+import { dropTables, ensureTables } from './schema/ensure.ts';
+import { defineTable } from './schema/table.ts';
+
+const TABLES = [
+  defineTable(
+    'discord_webhooks',
+    `
+    id text primary key
+    name text not null
+    "webhookUrl" text not null
+    type text not null default 'SYSTEM'
+    scope text not null default 'ADMIN'
+    description text
+    enabled boolean not null default true
+    "testSuccessAt" timestamp
+    "createdAt" timestamp not null default current_timestamp
+    "updatedAt" timestamp not null default current_timestamp
+    `,
+    `
+    idx_discord_webhooks_type (type)
+    idx_discord_webhooks_scope (scope)
+    idx_discord_webhooks_enabled (enabled)
+    `,
+  ),
+];
+
+/** Discord webhooks; the address of one is a secret. */
+export async function up(knex: Knex): Promise<void> {
+  await ensureTables(knex, TABLES);
+}
+
+/** Drops the tables with every row, adopted ones included. */
+export async function down(knex: Knex): Promise<void> {
+  await dropTables(knex, TABLES);
+}

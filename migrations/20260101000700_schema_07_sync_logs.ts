@@ -1,0 +1,51 @@
+import type { Knex } from 'knex';
+import { dropTables, ensureTables } from './schema/ensure.ts';
+import { closeInterruptedRuns } from './schema/sync-log-adoption.ts';
+import { defineTable } from './schema/table.ts';
+
+const TABLES = [
+  defineTable(
+    'sync_logs',
+    `
+    id text primary key
+    type text not null
+    status text default 'pending'
+    "itemsTotal" integer default 0
+    "itemsSynced" integer default 0
+    "itemsFailed" integer default 0
+    "startedAt" timestamp not null default current_timestamp
+    "completedAt" timestamp
+    "cancelledAt" timestamp
+    "durationSeconds" integer
+    error text
+    metadata jsonb
+    "createdAt" timestamp not null default current_timestamp
+    "updatedAt" timestamp not null default current_timestamp
+    `,
+    `
+    idx_sync_logs_type (type)
+    idx_sync_logs_status (status)
+    idx_sync_logs_created_at ("createdAt")
+    idx_sync_logs_started_at ("startedAt")
+    `,
+    {
+      type: ['syncType', 'sync_type'],
+      itemsTotal: ['recordsTotal', 'records_total'],
+      itemsSynced: ['recordsSynced', 'records_synced'],
+      itemsFailed: ['recordsFailed', 'records_failed'],
+      error: ['errorMessage', 'error_message'],
+    },
+  ),
+];
+
+/** One row per sync run. */
+export async function up(knex: Knex): Promise<void> {
+  await knex.raw('drop index if exists idx_sync_logs_sync_type');
+  await ensureTables(knex, TABLES);
+  await closeInterruptedRuns(knex);
+}
+
+/** Drops the tables with every row, adopted ones included. */
+export async function down(knex: Knex): Promise<void> {
+  await dropTables(knex, TABLES);
+}

@@ -1,0 +1,37 @@
+import type { Knex } from 'knex';
+import { dropTables, ensureTables } from './schema/ensure.ts';
+import { defineTable } from './schema/table.ts';
+
+const TABLES = [
+  defineTable(
+    'server_subusers',
+    `
+    id text primary key
+    "serverId" text not null references servers (id) on delete cascade
+    "userId" text not null references users (id) on delete cascade
+    permissions text[] default '{}'
+    "accessLevel" text default 'user'
+    "accessConfig" jsonb default '{}'
+    "isOwner" boolean default false
+    "addedAt" timestamp default current_timestamp
+    "lastSyncedAt" timestamp
+    constraint server_subusers_unique unique ("serverId", "userId")
+    `,
+    `
+    idx_server_subusers_server ("serverId")
+    idx_server_subusers_user ("userId")
+    idx_server_subusers_owner ("isOwner") where "isOwner"
+    idx_server_subusers_access_level ("accessLevel")
+    `,
+  ),
+];
+
+/** Who may use which server. */
+export async function up(knex: Knex): Promise<void> {
+  await ensureTables(knex, TABLES);
+}
+
+/** Drops the tables with every row, adopted ones included. */
+export async function down(knex: Knex): Promise<void> {
+  await dropTables(knex, TABLES);
+}

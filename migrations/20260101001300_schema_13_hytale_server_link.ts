@@ -1,0 +1,22 @@
+import type { Knex } from 'knex';
+import { dropForeignKey, ensureForeignKey } from './schema/adopt.ts';
+
+/** Ties Hytale game sessions to servers. (Unit 09 has merged the two columns an older database may have.) */
+export async function up(knex: Knex): Promise<void> {
+  await knex.raw(
+    `update hytale_game_sessions g set server_id = null
+      where g.server_id is not null and not exists (select 1 from servers s where s.id = g.server_id)`,
+  );
+  await ensureForeignKey(knex, 'hytale_game_sessions', 'server_id', {
+    table: 'servers',
+    column: 'id',
+    onDelete: 'set null',
+  });
+  await knex.raw('create index if not exists idx_hytale_game_sessions_server_id on hytale_game_sessions (server_id)');
+}
+
+/** Removes the tie; the column and its values stay with unit 09. */
+export async function down(knex: Knex): Promise<void> {
+  await knex.raw('drop index if exists idx_hytale_game_sessions_server_id');
+  await dropForeignKey(knex, 'hytale_game_sessions', 'server_id', 'servers');
+}

@@ -1,0 +1,68 @@
+import type { Knex } from 'knex';
+import { dropTables, ensureTables } from './schema/ensure.ts';
+import { closeInterruptedRuns } from './schema/sync-log-adoption.ts';
+import { defineTable } from './schema/table.ts';
+
+const TABLES = [
+  // One row a page read from the panel. Logged on purpose: an unlogged table is emptied by crash recovery, and a prune
+  // against an empty stage would delete the mirror. `json`, not `jsonb`: it is written once and read once.
+  defineTable(
+    'sync_pages',
+    `
+    log_id text not null references sync_logs (id) on delete cascade
+    source text not null
+    page integer not null
+    entity text not null
+    part integer not null default 0
+    pass integer not null
+    rows integer not null
+    total integer
+    per_page integer
+    body json not null
+    rejects json not null default '[]'
+    unreadable integer not null default 0
+    fetched_at timestamptz not null default current_timestamp
+    primary key (log_id, source, page, entity, part)
+    `,
+  ),
+  // What a run was asked for, which workflow run executes it, and the result of its last apply.
+  defineTable(
+    'sync_runs',
+    `
+    log_id text primary key references sync_logs (id) on delete cascade
+    options jsonb not null default '{}'
+    workflow_run_id text
+    opened_at timestamptz
+    applied_key text
+    applied jsonb
+    `,
+  ),
+  // Records that were set aside; detail names a column and a rule, never the value.
+  defineTable(
+    'sync_failures',
+    `
+    log_id text not null references sync_logs (id) on delete cascade
+    entity text not null
+    panel_id text not null
+    code text not null
+    detail text
+    primary key (log_id, entity, panel_id, code)
+    `,
+  ),
+];
+
+/** Side tables of the sync, and the rule that one run is active at a time. */
+export async function up(knex: Knex): Promise<void> {
+  await closeInterruptedRuns(knex);
+  await knex.raw(`
+    create unique index if not exists sync_logs_one_active on sync_logs ((true)) where status in ('PENDING', 'RUNNING')`);
+  // Half-full pages keep the many progress updates of one row on its page, without index writes.
+  await knex.raw('alter table sync_logs set (fillfactor = 50)');
+  await ensureTables(knex, TABLES);
+}
+
+/** Drops the side tables; the logs stay. */
+export async function down(knex: Knex): Promise<void> {
+  await dropTables(knex, TABLES);
+  await knex.raw('drop index if exists sync_logs_one_active; alter table sync_logs reset (fillfactor)');
+}

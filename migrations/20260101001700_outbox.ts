@@ -1,0 +1,34 @@
+import type { Knex } from 'knex';
+import { dropTables, ensureTables } from './schema/ensure.ts';
+import { defineTable, ensureUuidFunction } from './schema/table.ts';
+
+const TABLES = [
+  // An effect that was decided in a transaction and is carried out after it. The payload holds ids and states only.
+  defineTable(
+    'outbox',
+    `
+    id uuid not null default gen_random_uuid() primary key
+    kind text not null
+    dedupe_key text not null unique
+    payload jsonb not null default '{}'
+    status text not null default 'pending'
+    attempts integer not null default 0
+    last_error text
+    created_at timestamptz not null default current_timestamp
+    available_at timestamptz not null default current_timestamp
+    dispatched_at timestamptz
+    `,
+    'idx_outbox_status_available_at (status, available_at)',
+  ),
+];
+
+/** Effects that wait to be dispatched. */
+export async function up(knex: Knex): Promise<void> {
+  await ensureUuidFunction(knex);
+  await ensureTables(knex, TABLES);
+}
+
+/** Drops the table; effects that were still waiting are lost. */
+export async function down(knex: Knex): Promise<void> {
+  await dropTables(knex, TABLES);
+}

@@ -1,0 +1,222 @@
+/** What is done to a table that an older service made. Every step looks first, so a second run changes nothing. */
+import type { Knex } from 'knex';
+import { rows } from '../../src/store/db.ts';
+import { attempt, type Column, type ForeignKey, ident, type Table } from './table.ts';
+
+interface FoundColumn {
+  name: string;
+  notNull: boolean;
+  sameType: boolean;
+}
+
+/** Brings an existing table to the shape of `table`: old names, missing columns, defaults, keys, indexes. */
+export async function adoptTable(knex: Knex, table: Table): Promise<void> {
+  await renameColumns(knex, table);
+  await adjustColumns(knex, table);
+  await ensureKeys(knex, table);
+  for (const column of table.columns) {
+    if (column.references !== undefined) await ensureForeignKey(knex, table.name, column.name, column.references);
+  }
+  // A unique index that the rows there do not allow is left out; everything else about the table still holds.
+  for (const index of table.indexes) {
+    if (index.startsWith('create unique')) await attempt(knex, index);
+    else await knex.raw(index);
+  }
+}
+
+const toSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+const toCamel = (name: string): string => name.replace(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase());
+
+async function columnNames(knex: Knex, table: string): Promise<Set<string>> {
+  const found = await rows<{ name: string }>(
+    knex,
+    'select attname as name from pg_attribute where attrelid = to_regclass(?) and attnum > 0 and not attisdropped',
+    [ident(table)],
+  );
+  return new Set(found.map((row) => row.name));
+}
+
+async function renameColumns(knex: Knex, table: Table): Promise<void> {
+  const found = await columnNames(knex, table.name);
+  const own = new Set(table.columns.map((column) => column.name));
+  for (const column of table.columns) {
+    const names = [...(table.oldNames[column.name] ?? []), toCamel(column.name), toSnake(column.name)];
+    for (const old of new Set(names)) {
+      if (own.has(old) || !found.has(old)) continue;
+      if (found.has(column.name)) {
+        await mergeColumn(knex, table.name, old, column);
+      } else {
+        await knex.raw(`alter table ${ident(table.name)} rename column ${ident(old)} to ${ident(column.name)}`);
+        found.add(column.name);
+      }
+      found.delete(old);
+    }
+  }
+}
+
+/** Both spellings are there: what only the old one knows is copied, then the old one goes. */
+async function mergeColumn(knex: Knex, table: string, old: string, column: Column): Promise<void> {
+  const [t, from, to] = [ident(table), ident(old), ident(column.name)];
+  // A constant default counts as "nothing written": a half-done upgrade added the new column with it.
+  const constant = column.defaultSql !== undefined && /^('.*'|-?\d+|true|false)$/.test(column.defaultSql);
+  const empty = constant ? `(${to} is null or ${to} = ${column.defaultSql})` : `${to} is null`;
+  const merged = await attempt(
+    knex,
+    `update ${t} set ${to} = ${from}::${column.type} where ${empty} and ${from} is not null;
+     alter table ${t} drop column ${from}`,
+  );
+  // A view or a value stands in the way: keep the column, but let rows be written without it.
+  if (!merged) await attempt(knex, `alter table ${t} alter column ${from} drop not null`);
+}
+
+const baseType = (type: string): string =>
+  type
+    .replace(/\([\d, ]+\)/, '')
+    .replace('bigserial', 'bigint')
+    .replace('serial', 'integer');
+
+async function adjustColumns(knex: Knex, table: Table): Promise<void> {
+  const t = ident(table.name);
+  const found = await rows<FoundColumn>(
+    knex,
+    `select a.attname as name, a.attnotnull as "notNull", a.atttypid = want.type::regtype::oid as "sameType"
+       from unnest(?::text[], ?::text[]) as want(name, type)
+       join pg_attribute a on a.attrelid = to_regclass(?) and a.attname = want.name and not a.attisdropped`,
+    [table.columns.map((c) => c.name), table.columns.map((c) => baseType(c.type)), t],
+  );
+  const byName = new Map(found.map((column) => [column.name, column]));
+  const [state] = await rows<{ filled: boolean }>(knex, `select exists (select 1 from ${t}) as filled`);
+  const changes: string[] = [];
+  for (const column of table.columns) {
+    const name = ident(column.name);
+    const there = byName.get(column.name);
+    if (there === undefined) {
+      const parts = [`add column ${name} ${column.type}`];
+      if (column.defaultSql !== undefined) parts.push(`default ${column.defaultSql}`);
+      // Rows that are there have no value for it; the column stays nullable then.
+      if (column.notNull && (column.defaultSql !== undefined || state?.filled !== true)) parts.push('not null');
+      changes.push(parts.join(' '));
+      continue;
+    }
+    if (column.defaultSql !== undefined && there.sameType) {
+      changes.push(`alter column ${name} set default ${column.defaultSql}`);
+    }
+    // A column with a default is never written as null by us, so an old NOT NULL on it does no harm.
+    if (
+      !column.notNull &&
+      there.notNull &&
+      column.defaultSql === undefined &&
+      !table.primaryKey.includes(column.name)
+    ) {
+      changes.push(`alter column ${name} drop not null`);
+    }
+  }
+  if (changes.length > 0) await knex.raw(`alter table ${t} ${changes.join(', ')}`);
+  for (const column of table.columns) {
+    if (!column.notNull || byName.get(column.name)?.notNull !== false) continue;
+    const name = ident(column.name);
+    const fill =
+      column.defaultSql === undefined ? '' : `update ${t} set ${name} = ${column.defaultSql} where ${name} is null;`;
+    await attempt(knex, `${fill} alter table ${t} alter column ${name} set not null`);
+  }
+}
+
+interface FoundKey {
+  index: string;
+  constraint: string | null;
+  primary: boolean;
+  /** False for a DEFERRABLE constraint: neither a foreign key nor ON CONFLICT can use it. */
+  immediate: boolean;
+  columns: string[];
+}
+
+async function uniqueKeys(knex: Knex, table: string): Promise<FoundKey[]> {
+  return rows<FoundKey>(
+    knex,
+    `select i.indexrelid::regclass::text as index, c.conname as constraint, i.indisprimary as primary,
+            i.indimmediate as immediate,
+            (select array_agg(a.attname::text order by a.attname) from pg_attribute a
+              where a.attrelid = i.indrelid and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])) as columns
+       from pg_index i left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u')
+      where i.indrelid = to_regclass(?) and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null`,
+    [ident(table)],
+  );
+}
+
+const sameColumns = (found: FoundKey, columns: readonly string[]): boolean =>
+  [...columns].sort().join('\n') === [...found.columns].sort().join('\n');
+
+/** Drops every unique constraint or unique index over exactly these columns. */
+export async function dropUnique(knex: Knex, table: string, columns: readonly string[]): Promise<void> {
+  for (const key of await uniqueKeys(knex, table)) {
+    if (key.primary || !sameColumns(key, columns)) continue;
+    if (key.constraint === null) await knex.raw(`drop index ${key.index}`);
+    else await knex.raw(`alter table ${ident(table)} drop constraint ${ident(key.constraint)}`);
+  }
+}
+
+async function ensureKeys(knex: Knex, table: Table): Promise<void> {
+  const t = ident(table.name);
+  const found = await uniqueKeys(knex, table.name);
+  const list = (columns: readonly string[]): string => columns.map(ident).join(', ');
+  if (table.primaryKey.length > 0 && !found.some((key) => key.primary)) {
+    await attempt(knex, `alter table ${t} add primary key (${list(table.primaryKey)})`);
+  }
+  const wanted = [
+    ...table.columns.filter((column) => column.unique).map((column) => ({ name: '', columns: [column.name] })),
+    ...table.uniques,
+  ];
+  for (const { name, columns } of wanted) {
+    const same = found.filter((key) => sameColumns(key, columns));
+    if (same.some((key) => key.immediate)) continue;
+    if (same.length > 0) await dropUnique(knex, table.name, columns);
+    const unique = `unique (${list(columns)})`;
+    const named = name !== '' && (await attempt(knex, `alter table ${t} add constraint ${ident(name)} ${unique}`));
+    if (named || (await attempt(knex, `alter table ${t} add ${unique}`))) continue;
+    // Duplicates are there and no row may go: look-ups still deserve an index.
+    const fallback = `idx_${table.name}_${columns.map(toSnake).join('_')}_dup`;
+    await knex.raw(`create index if not exists ${ident(fallback)} on ${t} (${list(columns)})`);
+  }
+}
+
+interface FoundForeignKey {
+  name: string;
+  onDelete: string;
+}
+
+async function foreignKeys(knex: Knex, table: string, column: string, target: string): Promise<FoundForeignKey[]> {
+  return rows<FoundForeignKey>(
+    knex,
+    `select c.conname as name, c.confdeltype::text as "onDelete"
+       from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+      where c.conrelid = to_regclass(?) and c.contype = 'f' and cardinality(c.conkey) = 1
+        and a.attname = ? and c.confrelid = to_regclass(?)`,
+    [ident(table), column, ident(target)],
+  );
+}
+
+/** Drops every foreign key of the column that points at `target`. */
+export async function dropForeignKey(knex: Knex, table: string, column: string, target: string): Promise<void> {
+  for (const key of await foreignKeys(knex, table, column, target)) {
+    await knex.raw(`alter table ${ident(table)} drop constraint ${ident(key.name)}`);
+  }
+}
+
+/**
+ * Makes the foreign key hold with the wanted action. Rows that point nowhere stay: the key is then left unvalidated and
+ * binds new and changed rows only.
+ */
+export async function ensureForeignKey(knex: Knex, table: string, column: string, to: ForeignKey): Promise<void> {
+  const found = await foreignKeys(knex, table, column, to.table);
+  const action = to.onDelete === 'cascade' ? 'c' : 'n';
+  if (found.length > 0 && found.every((key) => key.onDelete === action)) return;
+  await dropForeignKey(knex, table, column, to.table);
+  const t = ident(table);
+  const name = ident(`${table}_${column}_fkey`);
+  const added = await attempt(
+    knex,
+    `alter table ${t} add constraint ${name} foreign key (${ident(column)})
+       references ${ident(to.table)} (${ident(to.column)}) on delete ${to.onDelete} not valid`,
+  );
+  if (added) await attempt(knex, `alter table ${t} validate constraint ${name}`);
+}

@@ -1,0 +1,145 @@
+/**
+ * Tables written once, as SQL, and brought about in two ways: created where they are missing, adopted where an older
+ * service made them. Adoption renames, adds and relaxes; it never deletes a row and never fails because of one.
+ */
+import type { Knex } from 'knex';
+import { rows, sqlState } from '../../src/store/db.ts';
+
+export interface ForeignKey {
+  table: string;
+  column: string;
+  onDelete: 'cascade' | 'set null';
+}
+
+export interface Column {
+  name: string;
+  type: string;
+  notNull: boolean;
+  defaultSql: string | undefined;
+  unique: boolean;
+  primaryKey: boolean;
+  references: ForeignKey | undefined;
+}
+
+export interface Table {
+  name: string;
+  /** The SQL inside the parentheses of CREATE TABLE. */
+  body: string;
+  columns: readonly Column[];
+  /** Named UNIQUE constraints over several columns. */
+  uniques: readonly { name: string; columns: readonly string[] }[];
+  primaryKey: readonly string[];
+  /** CREATE INDEX statements. */
+  indexes: readonly string[];
+  /** Column → names it had before, besides its other spelling (snake_case or camelCase), which is always tried. */
+  oldNames: Readonly<Record<string, readonly string[]>>;
+}
+
+const LINE =
+  /^(?:"([A-Za-z0-9]+)"|([a-z_0-9]+))\s+(.+?)(\s+not null)?(?:\s+default\s+(.+?))?(\s+unique)?(\s+primary key)?(?:\s+references\s+(\w+)\s+\((\w+)\)\s+on delete\s+(cascade|set null))?$/;
+const CONSTRAINT = /^constraint\s+(\w+)\s+unique\s+\((.+)\)$/;
+const PRIMARY = /^primary key\s+\((.+)\)$/;
+
+const unquote = (name: string): string => name.trim().replace(/^"(.*)"$/, '$1');
+/** A quoted identifier. */
+export const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+/**
+ * Reads a table written as SQL: one column or constraint a line, parts in the order
+ * `name type [not null] [default x] [unique] [primary key] [references t (c) on delete …]`.
+ * @param indexes lines `name (columns) [where …]`, a leading `unique` allowed.
+ */
+export function defineTable(
+  name: string,
+  sql: string,
+  indexes = '',
+  oldNames: Readonly<Record<string, readonly string[]>> = {},
+): Table {
+  const lines = sql
+    .split('\n')
+    .map((line) => line.trim().replace(/,$/, ''))
+    .filter((line) => line !== '');
+  const columns: Column[] = [];
+  const uniques: { name: string; columns: string[] }[] = [];
+  let primaryKey: string[] = [];
+  for (const line of lines) {
+    const constraint = CONSTRAINT.exec(line);
+    const primary = PRIMARY.exec(line);
+    if (constraint !== null) {
+      uniques.push({ name: constraint[1] ?? '', columns: (constraint[2] ?? '').split(',').map(unquote) });
+    } else if (primary !== null) {
+      primaryKey = (primary[1] ?? '').split(',').map(unquote);
+    } else {
+      const column = parseColumn(name, line);
+      if (column.primaryKey) primaryKey = [column.name];
+      columns.push(column);
+    }
+  }
+  return {
+    name,
+    body: lines.join(',\n'),
+    columns,
+    uniques,
+    primaryKey,
+    indexes: indexes
+      .split('\n')
+      .map((line) => line.trim())
+      .filter((line) => line !== '')
+      .map((line) => {
+        const unique = line.startsWith('unique ');
+        const [, indexName = '', rest = ''] = /^(\w+)\s+(.+)$/.exec(unique ? line.slice(7) : line) ?? [];
+        return `create ${unique ? 'unique ' : ''}index if not exists ${indexName} on ${ident(name)} ${rest}`;
+      }),
+    oldNames,
+  };
+}
+
+function parseColumn(table: string, line: string): Column {
+  const match = LINE.exec(line);
+  const name = match?.[1] ?? match?.[2];
+  if (match === null || name === undefined) throw new Error(`table ${table}: cannot read "${line}"`);
+  const [, , , type = '', notNull, defaultSql, unique, primaryKey, refTable, refColumn, onDelete] = match;
+  return {
+    name,
+    type,
+    notNull: notNull !== undefined || primaryKey !== undefined,
+    defaultSql,
+    unique: unique !== undefined,
+    primaryKey: primaryKey !== undefined,
+    references:
+      refTable === undefined || refColumn === undefined
+        ? undefined
+        : { table: refTable, column: refColumn, onDelete: onDelete === 'set null' ? 'set null' : 'cascade' },
+  };
+}
+
+/** Whether a table of that name is on the search path. */
+export async function tableExists(knex: Knex, name: string): Promise<boolean> {
+  const [row] = await rows<{ found: boolean }>(knex, 'select to_regclass(?) is not null as found', [ident(name)]);
+  return row?.found === true;
+}
+
+/**
+ * Runs SQL behind a savepoint. `false` when the data or the schema found there do not allow it (SQLSTATE classes 22, 23
+ * and 42, and 2BP01 dependent objects); anything else is thrown.
+ */
+export async function attempt(knex: Knex, sql: string): Promise<boolean> {
+  try {
+    await knex.transaction(async (savepoint) => {
+      await savepoint.raw(sql);
+    });
+    return true;
+  } catch (error) {
+    if (/^(22|23|42|2BP01)/.test(sqlState(error) ?? '')) return false;
+    throw error;
+  }
+}
+
+/** gen_random_uuid() is built in from PostgreSQL 13 on; PostgreSQL 12 has it in an extension. */
+export async function ensureUuidFunction(knex: Knex): Promise<void> {
+  const [row] = await rows<{ found: boolean }>(
+    knex,
+    "select exists (select 1 from pg_proc where proname = 'gen_random_uuid') as found",
+  );
+  if (row?.found !== true) await knex.raw('create extension if not exists pgcrypto');
+}
