@@ -95,6 +95,14 @@ export function initSentry(config: { sentryDsn: Secret | undefined; env: string 
         dsn,
         environment: config.env,
         tracesSampleRate: 0,
+        dataCollection: {
+          userInfo: false,
+          cookies: false,
+          httpHeaders: false,
+          httpBodies: [],
+          urlQueryParams: false,
+          stackFrameVariables: false,
+        },
         ...(release === undefined ? {} : { release }),
         beforeSend: (event) => {
           const { request: _request, user: _user, ...rest } = event;

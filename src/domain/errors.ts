@@ -45,6 +45,8 @@ export const ERRORS = {
   EMAIL_NOT_VERIFIED: spec(401, 'email_not_verified'),
   ACCOUNT_DISABLED: spec(401, 'account_disabled'),
   USER_NOT_FOUND: spec(401, 'user_not_found'),
+  TOKEN_GENERATION_FAILED: spec(500, 'token_generation_failed', { report: true }),
+  SESSION_CREATION_FAILED: spec(500, 'session_creation_failed', { report: true }),
   // panel
   PANEL_NOT_CONFIGURED: spec(503, 'The panel is not configured: set its URL and application API key'),
   PANEL_AUTH: spec(502, 'The panel refused the API key'),
