@@ -1,0 +1,182 @@
+/**
+ * `npm test`: starts what the tests need (a throwaway PostgreSQL and a Temporal dev server), runs vitest with the given
+ * arguments, and stops it all again. Several runs at once do not meet: folders, ports and databases are a run's own.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { cacheFolder } from '../src/embedded/folders.ts';
+import { clusterFolder, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres.ts';
+import { EmbeddedError, endProcess, isAlive } from '../src/embedded/process.ts';
+import { type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal.ts';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const PREFIX = 'nodebyte-test-';
+const TEMPLATE = 'nodebyte_template';
+
+/** Projects that `npm test` runs; `life` (long soak tests) only on demand. */
+const PROJECTS = ['unit', 'store', 'workflow', 'replay', 'api', 'e2e'];
+
+const say = (line: string): void => console.error(`test: ${line}`);
+
+/** Ends and removes what a killed run left behind. */
+async function sweep(): Promise<void> {
+  for (const name of readdirSync(tmpdir()).filter((n) => n.startsWith(PREFIX))) {
+    const folder = join(tmpdir(), name);
+    try {
+      const owner = Number(readFileSync(join(folder, 'owner'), 'utf8'));
+      if (!Number.isInteger(owner) || isAlive(owner)) continue;
+      const services: unknown = JSON.parse(readFileSync(join(folder, 'services.json'), 'utf8'));
+      if (!Array.isArray(services)) continue;
+      const { commandLine } = await import('../src/embedded/process.ts');
+      for (const pid of services) {
+        if (typeof pid === 'number' && isAlive(pid) && (await commandLine(pid))?.includes(folder) === true) {
+          await endProcess(pid, 5_000);
+        }
+      }
+      rmSync(folder, { recursive: true, force: true });
+      say(`removed ${folder}, left by a killed run`);
+    } catch {
+      // Another user's, or another run sweeps it at this moment.
+    }
+  }
+}
+
+async function makeTemplate(postgres: EmbeddedPostgres, adminUrl: string): Promise<void> {
+  const { createDb } = await import('../src/store/db.ts');
+  const { migrateLatest } = await import('../src/store/migrations.ts');
+  const client = new pg.Client({ connectionString: adminUrl });
+  await client.connect();
+  await client.query(`create database ${TEMPLATE}`);
+  await client.end();
+  const url = new URL(postgres.url);
+  url.pathname = `/${TEMPLATE}`;
+  const db = createDb({
+    connectionString: url.toString(),
+    applicationName: 'test-template',
+    max: 2,
+    statementTimeoutMs: 120_000,
+  });
+  try {
+    await migrateLatest(db, {});
+  } finally {
+    // A template can only be cloned while nobody is connected to it.
+    await db.destroy();
+  }
+}
+
+async function main(): Promise<number> {
+  await sweep();
+  const folder = mkdtempSync(join(tmpdir(), PREFIX));
+  // As root the database runs as another user, who must be able to enter.
+  chmodSync(folder, 0o711);
+  writeFileSync(join(folder, 'owner'), String(process.pid));
+  const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
+  let postgres: EmbeddedPostgres | undefined;
+  let temporal: EmbeddedTemporal | undefined;
+  let vitest: ChildProcess | undefined;
+  let interrupted = false;
+  const onSignal = (): void => {
+    interrupted = true;
+    vitest?.kill('SIGTERM');
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  process.on('SIGHUP', onSignal);
+  const note = (): void =>
+    writeFileSync(
+      join(folder, 'services.json'),
+      JSON.stringify([postgres?.pid, temporal?.pid].filter((p) => p !== undefined)),
+    );
+  try {
+    // Both at once; each is noted as soon as it runs, so that neither outlives a failure of the other.
+    const starts = await Promise.allSettled([
+      startPostgres({
+        dataDir: join(folder, 'postgres'),
+        cacheDir,
+        // Nothing here must survive a crash of the machine.
+        settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '200' },
+        log: say,
+      }).then((started) => {
+        postgres = started;
+      }),
+      startTemporal({
+        dataDir: join(folder, 'temporal'),
+        cacheDir,
+        ...(process.env['TEMPORAL_CLI_PATH'] ? { cliPath: process.env['TEMPORAL_CLI_PATH'] } : {}),
+        headless: true,
+        log: say,
+      }).then((started) => {
+        temporal = started;
+      }),
+    ]);
+    note();
+    for (const start of starts) if (start.status === 'rejected') throw start.reason;
+    if (postgres === undefined || temporal === undefined || interrupted) return 130;
+
+    const adminUrl = new URL(postgres.url);
+    adminUrl.pathname = '/postgres';
+    let template = '';
+    try {
+      await makeTemplate(postgres, adminUrl.toString());
+      template = TEMPLATE;
+    } catch (error) {
+      // Tests that need no schema still run; those that do fail by createTestDatabase.
+      say(`the migrations failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+    const given = process.argv.slice(2);
+    const projects = given.some((a) => a === '--project' || a.startsWith('--project='))
+      ? []
+      : PROJECTS.flatMap((p) => ['--project', p]);
+    const vitestMain = createRequire(import.meta.url)
+      .resolve('vitest/package.json')
+      .replace(/package\.json$/, 'vitest.mjs');
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      TEST_DATABASE_URL: adminUrl.toString(),
+      TEST_TEMPLATE: template,
+      TEST_TEMPORAL_ADDRESS: temporal.address,
+      CACHE_DIR: cacheDir,
+    };
+    // What is configured for a real installation is none of the tests' business.
+    for (const name of [
+      'DATABASE_URL',
+      'TEMPORAL_ADDRESS',
+      'DATA_DIR',
+      'PTERODACTYL_URL',
+      'PTERODACTYL_API_KEY',
+      'PTERODACTYL_CLIENT_API_KEY',
+      'ENV',
+    ]) {
+      delete env[name];
+    }
+    const running = spawn(process.execPath, [vitestMain, 'run', ...projects, ...given], {
+      cwd: ROOT,
+      stdio: 'inherit',
+      env,
+    });
+    vitest = running;
+    const code = await new Promise<number>((resolve) => {
+      running.once('error', () => resolve(1));
+      running.once('exit', (exitCode, signal) => resolve(exitCode ?? (signal === 'SIGINT' ? 130 : 1)));
+    });
+    return template === '' && code === 0 ? 1 : interrupted ? 130 : code;
+  } finally {
+    await temporal?.stop();
+    await postgres?.stop();
+    const cluster = existsSync(join(folder, 'postgres')) ? clusterFolder(join(folder, 'postgres')) : folder;
+    rmSync(cluster, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  console.error(error instanceof EmbeddedError ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,62 @@
+/** Databases for tests: clones of the migrated template that test/run.ts made. */
+import { randomBytes } from 'node:crypto';
+import type { Knex } from 'knex';
+import pg from 'pg';
+import { createDb } from '../../src/store/db.ts';
+
+export interface TestDatabase {
+  /** Connection string to this database. */
+  url: string;
+  db: Knex;
+  /** Closes the pool and drops the database, whoever is still connected. */
+  drop(): Promise<void>;
+}
+
+/** Connection string of the run's server, to database `postgres`. */
+export function adminDatabaseUrl(): string {
+  const url = process.env['TEST_DATABASE_URL'];
+  if (url === undefined || url === '')
+    throw new Error('TEST_DATABASE_URL is not set: run the tests by `npm test` or test/run.ts');
+  return url;
+}
+
+/** The same server, another database. */
+export function databaseUrl(name: string): string {
+  const url = new URL(adminDatabaseUrl());
+  url.pathname = `/${name}`;
+  return url.toString();
+}
+
+/** Runs statements on the server's `postgres` database. */
+export async function onServer(...statements: string[]): Promise<void> {
+  const client = new pg.Client({ connectionString: adminDatabaseUrl() });
+  await client.connect();
+  try {
+    for (const statement of statements) await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}
+
+/**
+ * A database of the caller's own. `empty` gives one without our schema.
+ * @throws when the migrations could not be run into the template.
+ */
+export async function createTestDatabase(options: { empty?: boolean; max?: number } = {}): Promise<TestDatabase> {
+  const template = options.empty === true ? 'template1' : process.env['TEST_TEMPLATE'];
+  if (template === undefined || template === '') {
+    throw new Error('TEST_TEMPLATE is not set: the migrations failed, see the output of test/run.ts');
+  }
+  const name = `t_${process.pid}_${randomBytes(6).toString('hex')}`;
+  await onServer(`create database "${name}" template "${template}"`);
+  const url = databaseUrl(name);
+  const db = createDb({ connectionString: url, applicationName: 'test', max: options.max ?? 5 });
+  return {
+    url,
+    db,
+    async drop() {
+      await db.destroy();
+      await onServer(`drop database if exists "${name}" with (force)`);
+    },
+  };
+}
