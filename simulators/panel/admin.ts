@@ -1,0 +1,137 @@
+/**
+ * `/__sim/*`: how another process drives a running simulator, in JSON. Bodies are arrays or single objects:
+ * mutate `{ op: 'create'|'update'|'delete', entity, id?, values? }`, faults as in `Fault` with `match.path` as the text
+ * of a pattern (`{ clear: true }` removes all), settings any of `SimulatorSettings`.
+ */
+import { z } from 'zod';
+import { ENTITY_NAMES, type EntityName } from './rows.ts';
+import type { PanelSimulator } from './simulator.ts';
+
+const MutationSchema = z.object({
+  op: z.enum(['create', 'update', 'delete']),
+  entity: z.enum(ENTITY_NAMES),
+  id: z.int().optional(),
+  values: z.record(z.string(), z.unknown()).default({}),
+});
+
+const ActionSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('status'),
+    status: z.literal([401, 403, 429, 500, 502, 503, 504]),
+    retryAfter: z.number().optional(),
+  }),
+  z.object({ kind: z.enum(['hang', 'reset', 'truncate', 'empty', 'half', 'html']) }),
+  z.object({ kind: z.literal('slow'), ms: z.number() }),
+  z.object({ kind: z.literal('total'), delta: z.union([z.number(), z.literal('random')]) }),
+  z.object({ kind: z.literal('null-resource'), name: z.string() }),
+]);
+
+const FaultSchema = z.object({
+  match: z.object({ path: z.string().optional(), page: z.int().optional(), method: z.string().optional() }).default({}),
+  times: z.int().optional(),
+  everyNth: z.int().positive().optional(),
+  afterNth: z.int().optional(),
+  action: ActionSchema,
+});
+
+const SettingsSchema = z.object({
+  latencyMs: z.number().optional(),
+  limit: z.int().optional(),
+  clientLimit: z.int().optional(),
+  windowMs: z.number().optional(),
+  perPageMax: z.int().nullable().optional(),
+  maintenance: z.object({ retryAfter: z.int().optional() }).nullable().optional(),
+  twoFactor: z.boolean().optional(),
+});
+
+const SpendSchema = z.object({
+  count: z.int(),
+  api: z.enum(['application', 'client']).optional(),
+  userId: z.int().optional(),
+});
+
+const manyOf = <T extends z.ZodType>(schema: T) => z.union([z.array(schema), schema.transform((one) => [one])]);
+
+/** Drops absent keys, so that an optional value stays absent. */
+const present = <T extends object>(value: T): Partial<T> =>
+  Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as Partial<T>;
+
+function mutate(sim: PanelSimulator, change: z.infer<typeof MutationSchema>): unknown {
+  const entity: EntityName = change.entity;
+  if (change.op === 'create')
+    return sim.create(entity, change.id === undefined ? change.values : { ...change.values, id: change.id });
+  if (change.id === undefined) throw new Error(`${change.op} needs an id`);
+  return change.op === 'update' ? sim.update(entity, change.id, change.values) : sim.delete(entity, change.id);
+}
+
+/** Answers one admin call. */
+export function handleAdmin(
+  sim: PanelSimulator,
+  method: string,
+  url: URL,
+  bodyText: string,
+): { status: number; body: unknown } {
+  try {
+    const body: unknown = bodyText === '' ? {} : JSON.parse(bodyText);
+    switch (`${method} ${url.pathname}`) {
+      case 'GET /__sim/info':
+        return { status: 200, body: { url: sim.url, keys: sim.keys, settings: sim.settings } };
+      case 'GET /__sim/dump':
+        return { status: 200, body: sim.dump() };
+      case 'GET /__sim/requests':
+        return { status: 200, body: { peakInFlight: sim.peakInFlight(), requests: sim.requests } };
+      case 'DELETE /__sim/requests':
+        sim.clearRequests();
+        return { status: 200, body: {} };
+      case 'POST /__sim/mutate':
+        return {
+          status: 200,
+          body: {
+            results: manyOf(MutationSchema)
+              .parse(body)
+              .map((change) => mutate(sim, change)),
+          },
+        };
+      case 'POST /__sim/faults': {
+        if (z.object({ clear: z.literal(true) }).safeParse(body).success) {
+          sim.faults.clear();
+          return { status: 200, body: {} };
+        }
+        for (const fault of manyOf(FaultSchema).parse(body)) {
+          const { path } = fault.match;
+          sim.faults.add({
+            ...fault,
+            match: { ...fault.match, path: path === undefined ? undefined : new RegExp(path) },
+          });
+        }
+        return { status: 200, body: {} };
+      }
+      case 'DELETE /__sim/faults':
+        sim.faults.clear();
+        return { status: 200, body: {} };
+      case 'POST /__sim/settings': {
+        const { perPageMax, maintenance, ...rest } = SettingsSchema.parse(body);
+        Object.assign(sim.settings, present(rest));
+        if (perPageMax !== undefined) sim.settings.perPageMax = perPageMax ?? undefined;
+        if (maintenance !== undefined) {
+          const seconds = maintenance?.retryAfter;
+          sim.settings.maintenance =
+            maintenance === null ? undefined : seconds === undefined ? {} : { retryAfter: seconds };
+        }
+        return { status: 200, body: sim.settings };
+      }
+      case 'POST /__sim/spend': {
+        const { count, ...rest } = SpendSchema.parse(body);
+        sim.spend(count, rest);
+        return { status: 200, body: {} };
+      }
+      case 'POST /__sim/reset':
+        sim.reset();
+        return { status: 200, body: {} };
+      default:
+        return { status: 404, body: { error: 'unknown admin call' } };
+    }
+  } catch (error) {
+    return { status: 400, body: { error: error instanceof Error ? error.message : String(error) } };
+  }
+}

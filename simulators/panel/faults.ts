@@ -1,0 +1,87 @@
+/** Faults on demand: which requests they meet, and what happens to those. */
+import type { ListTweaks } from './answer.ts';
+
+export type FaultAction =
+  | { kind: 'status'; status: 401 | 403 | 429 | 500 | 502 | 503 | 504; retryAfter?: number | undefined }
+  /** Never answered. */
+  | { kind: 'hang' }
+  /** The connection is reset. */
+  | { kind: 'reset' }
+  /** Half of the body, then the connection ends. */
+  | { kind: 'truncate' }
+  /** 200 with an empty list and total 0. */
+  | { kind: 'empty' }
+  | { kind: 'slow'; ms: number }
+  /** A false `total`. */
+  | { kind: 'total'; delta: number | 'random' }
+  /** Half of the page's items, the true total. */
+  | { kind: 'half' }
+  /** The include `name` as if the key lacked the right. */
+  | { kind: 'null-resource'; name: string }
+  /** 200 with an HTML page. */
+  | { kind: 'html' };
+
+export interface Fault {
+  match?: { path?: RegExp | undefined; page?: number | undefined; method?: string | undefined };
+  /** How often it happens at the most. */
+  times?: number | undefined;
+  /** Only each n-th matching request. */
+  everyNth?: number | undefined;
+  /** Only after so many matching requests. */
+  afterNth?: number | undefined;
+  action: FaultAction;
+}
+
+export interface Faults {
+  /** Gives a function that removes the fault. */
+  add(fault: Fault): () => void;
+  clear(): void;
+  /** The actions that meet this request; counts it. */
+  take(request: { method: string; path: string; page: number }): FaultAction[];
+}
+
+export function createFaults(): Faults {
+  let active: { fault: Fault; seen: number; done: number }[] = [];
+  return {
+    add(fault) {
+      const entry = { fault, seen: 0, done: 0 };
+      active.push(entry);
+      return () => {
+        active = active.filter((other) => other !== entry);
+      };
+    },
+    clear() {
+      active = [];
+    },
+    take({ method, path, page }) {
+      const actions: FaultAction[] = [];
+      for (const entry of active) {
+        const { match = {}, times, everyNth, afterNth, action } = entry.fault;
+        if (match.method !== undefined && match.method !== method) continue;
+        if (match.page !== undefined && match.page !== page) continue;
+        // search, so that a global pattern's position does not matter
+        if (match.path !== undefined && path.search(match.path) === -1) continue;
+        entry.seen += 1;
+        if (afterNth !== undefined && entry.seen <= afterNth) continue;
+        if (everyNth !== undefined && entry.seen % everyNth !== 0) continue;
+        if (times !== undefined && entry.done >= times) continue;
+        entry.done += 1;
+        actions.push(action);
+      }
+      return actions;
+    },
+  };
+}
+
+/** What the actions change in a list. `total: random` differs on each request. */
+export function tweaksOf(actions: readonly FaultAction[], n: number): ListTweaks {
+  const tweaks: ListTweaks = {};
+  for (const action of actions) {
+    if (action.kind === 'empty') tweaks.empty = true;
+    else if (action.kind === 'half') tweaks.half = true;
+    else if (action.kind === 'null-resource') tweaks.nullResource = action.name;
+    else if (action.kind === 'total')
+      tweaks.totalDelta = action.delta === 'random' ? ((n * 7_919) % 41) - 20 : action.delta;
+  }
+  return tweaks;
+}
