@@ -1,0 +1,126 @@
+/** The api as a Koa application, without a socket: tests and the server listen with it as it is. */
+import cors from '@koa/cors';
+import Router from '@koa/router';
+import Koa, { type Context, type Next } from 'koa';
+import helmet from 'koa-helmet';
+import { AppError } from '../domain/errors.ts';
+import type { AppDeps, Services } from './context.ts';
+import { docs } from './docs.ts';
+import { authenticate } from './middleware/auth.ts';
+import { hasStorableText, readBody, refuseLargeBody } from './middleware/body.ts';
+import { errorBody } from './middleware/error-body.ts';
+import { requestId } from './middleware/request-id.ts';
+import { createOpenApiDocument } from './openapi.ts';
+import type { Route } from './route.ts';
+import { routes as allRoutes } from './routes/index.ts';
+import { createStatsCache } from './stats-cache.ts';
+import { createTokens } from './tokens.ts';
+
+/** Composes the application. Opens nothing; the caller closes what it passed in. */
+export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): Koa {
+  const services: Services = {
+    ...deps,
+    tokens: createTokens({
+      jwtSecret: deps.config.jwtSecret,
+      nextAuthSecret: deps.config.nextAuthSecret,
+      accessTtlSeconds: deps.config.jwtAccessTtlSeconds,
+    }),
+    stats: createStatsCache(deps),
+  };
+  const app = new Koa();
+  // Sockets that break under an answer surface here; the error body layer has seen everything else.
+  app.on('error', (error: unknown) => deps.log.debug({ err: error }, 'connection error'));
+  const router = new Router();
+  for (const route of routes) router.register(route.path, [route.method], mount(route, services));
+
+  app.use(requestId(deps.log));
+  app.use(
+    helmet({
+      contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+      crossOriginResourcePolicy: { policy: 'cross-origin' },
+      strictTransportSecurity: deps.config.production,
+    }),
+  );
+  const origins = new Set(deps.config.corsOrigins);
+  app.use(
+    cors({
+      origin: (ctx) => (origins.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
+      credentials: true,
+      allowMethods: 'GET,POST,PUT,DELETE,OPTIONS,PATCH',
+      allowHeaders: 'Origin,Content-Type,Accept,Authorization,X-API-Key',
+      exposeHeaders: 'X-Request-Id,X-RateLimit-Limit,X-RateLimit-Remaining,X-RateLimit-Reset,Retry-After',
+      maxAge: 600,
+    }),
+  );
+  app.use(errorBody(deps.log));
+  app.use(refuseGarbage);
+  app.use(docs(() => createOpenApiDocument(routes, deps.version)));
+  app.use(router.routes());
+  app.use(notMatched(router));
+  return app;
+}
+
+/** One route as Koa middleware: who calls, what they send, what they get. */
+function mount(route: Route, services: Services) {
+  return async (ctx: Context & { params?: Record<string, string> }): Promise<void> => {
+    if (route.failureText !== undefined) ctx.state['failureText'] = route.failureText;
+    const caller = await authenticate(route, ctx, services);
+    const reply = await route.run({
+      input: { params: ctx.params ?? {}, query: singleValues(ctx.query), body: await bodyOf(route, ctx) },
+      caller,
+      deps: services,
+      koa: ctx,
+    });
+    ctx.status = reply.status;
+    ctx.set(reply.headers);
+    if (reply.contentType !== undefined) ctx.type = reply.contentType;
+    ctx.body = reply.body;
+  };
+}
+
+async function bodyOf(route: Route, ctx: Context): Promise<unknown> {
+  if (route.body === undefined) return undefined;
+  const body = await readBody(ctx);
+  if ('value' in body) return route.lenientBody === true && !isObject(body.value) ? {} : body.value;
+  if (route.lenientBody === true) return {};
+  throw new AppError(route.invalid?.code ?? 'BAD_REQUEST', {
+    detail:
+      route.invalid?.code === 'INVALID_REQUEST' ? 'invalid_request' : (route.invalid?.detail ?? 'Invalid request body'),
+  });
+}
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** A repeated key counts once, by its first value. */
+function singleValues(query: Context['query']): Record<string, string> {
+  const values: [string, string][] = [];
+  for (const [key, value] of Object.entries(query)) {
+    const first = Array.isArray(value) ? value[0] : value;
+    if (first !== undefined) values.push([key, first]);
+  }
+  return Object.fromEntries(values);
+}
+
+/** Addresses that are no text, or text the database cannot hold, end here and not in a query. */
+async function refuseGarbage(ctx: Context, next: Next): Promise<void> {
+  refuseLargeBody(ctx);
+  let path: string;
+  try {
+    path = decodeURIComponent(ctx.path);
+  } catch {
+    throw new AppError('BAD_REQUEST', { detail: 'Malformed path' });
+  }
+  if (!hasStorableText([path, { ...ctx.query }])) throw new AppError('BAD_REQUEST', { detail: 'Malformed request' });
+  await next();
+}
+
+/** No route took the request: unknown path, or a known one with another method. */
+function notMatched(router: Router) {
+  return async (ctx: Context): Promise<void> => {
+    const methods = new Set(router.match(ctx.path, ctx.method).path.flatMap((layer) => layer.methods));
+    if (methods.size === 0) throw new AppError('NOT_FOUND');
+    ctx.set('Allow', [...methods, 'OPTIONS'].sort().join(', '));
+    if (ctx.method !== 'OPTIONS') throw new AppError('METHOD_NOT_ALLOWED');
+    ctx.status = 204;
+  };
+}

@@ -1,0 +1,60 @@
+/** What the api is composed of: handed to `createApp` by the server or by a test, and from there to each handler. */
+import type { Knex } from 'knex';
+import type { Logger } from 'pino';
+import type { Config } from '../config.ts';
+import type { AuthUser } from '../domain/account.ts';
+import { AppError } from '../domain/errors.ts';
+import type { SyncStatus, SyncTarget } from '../domain/sync.ts';
+import type { AutoSync, Settings } from '../store/settings-store.ts';
+import type { StatsCache } from './stats-cache.ts';
+import type { SyncStreams } from './sync-stream.ts';
+import type { Tokens } from './tokens.ts';
+
+/** The one way to start and to stop a sync. */
+export interface SyncLauncher {
+  requestSync(request: {
+    target: SyncTarget;
+    dryRun?: boolean;
+    skipUsers?: boolean;
+    requestedBy: string;
+  }): Promise<{ syncLogId: string; taskId: string; status: SyncStatus; joined: boolean }>;
+  cancelSync(id?: string): Promise<{ syncLogId: string }>;
+}
+
+/** What health asks of the workflow engine; both answer within their timeout. */
+export interface EngineHealth {
+  reachable(timeoutMs?: number): Promise<boolean>;
+  workersPolling(timeoutMs?: number): Promise<boolean>;
+}
+
+export interface AppDeps {
+  config: Pick<
+    Config,
+    'production' | 'backendApiKey' | 'jwtSecret' | 'nextAuthSecret' | 'jwtAccessTtlSeconds' | 'corsOrigins'
+  >;
+  db: Knex;
+  settings: Settings;
+  launcher: SyncLauncher;
+  temporal: EngineHealth;
+  streams: SyncStreams;
+  log: Logger;
+  /** Package version, as shown by health and the OpenAPI document. */
+  version: string;
+  /** Brings the schedule in line with the stored setting; bounded in time by the caller. */
+  reconcileAutoSync(setting: AutoSync): Promise<void>;
+}
+
+/** What handlers see: the dependencies and what the app made of them. */
+export interface Services extends AppDeps {
+  tokens: Tokens;
+  stats: StatsCache;
+}
+
+/** Who calls, as the route's declared mode of authentication found out. */
+export type Caller = { kind: 'public' } | { kind: 'apiKey' } | { kind: 'user'; user: AuthUser };
+
+/** The signed-in user of a route whose mode guarantees one. */
+export function userOf(caller: Caller): AuthUser {
+  if (caller.kind !== 'user') throw new AppError('INTERNAL_ERROR', { meta: { reason: 'route without a user' } });
+  return caller.user;
+}

@@ -1,0 +1,144 @@
+/** Health: for the site's guard (2xx while the database answers), for orchestrators (live, ready). */
+import type { Knex } from 'knex';
+import { z } from 'zod';
+import { rows } from '../../store/db.ts';
+import type { EngineHealth } from '../context.ts';
+import { defineRoute, type Route } from '../route.ts';
+import { IsoDate } from '../schemas.ts';
+
+const tags = ['Health'];
+/** The database has this long to answer; the driver itself would wait 15 s for a connection. */
+const DATABASE_TIMEOUT_MS = 2000;
+const ENGINE_TIMEOUT_MS = 1000;
+/** The site asks before every page: while the engine is away it must not cost each page its timeout. */
+const ENGINE_CACHE_MS = 3000;
+
+const Check = z.enum(['ok', 'error']);
+const HealthSchema = z.object({
+  status: z.enum(['healthy', 'degraded', 'unhealthy']),
+  database: z.object({ status: z.enum(['connected', 'disconnected']), error: z.string().optional() }),
+  workers: z.object({ status: z.enum(['running', 'unavailable']) }),
+  service: z.literal('nodebyte-backend'),
+  version: z.string(),
+  timestamp: IsoDate,
+  checks: z.object({ database: Check, workers: Check, api: z.literal('ok').optional() }),
+});
+const ReadySchema = z.object({
+  status: z.enum(['ready', 'not_ready']),
+  timestamp: IsoDate,
+  checks: z.object({
+    database: Check,
+    temporal: Check,
+    workers: Check.meta({ description: 'Whether a worker asks for work' }),
+  }),
+});
+
+/** Whether the database answers in time; never throws. */
+async function databaseAnswers(db: Knex): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), DATABASE_TIMEOUT_MS);
+  });
+  const answer = rows(db, 'select 1 as one').then(
+    () => true,
+    () => false,
+  );
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+}
+
+const engineAnswers = new WeakMap<EngineHealth, { at: number; value: Promise<boolean> }>();
+function engineReachable(engine: EngineHealth): Promise<boolean> {
+  const known = engineAnswers.get(engine);
+  if (known !== undefined && performance.now() - known.at < ENGINE_CACHE_MS) return known.value;
+  const value = engine.reachable(ENGINE_TIMEOUT_MS).catch(() => false);
+  engineAnswers.set(engine, { at: performance.now(), value });
+  return value;
+}
+
+const now = (): string => new Date().toISOString();
+const check = (good: boolean) => (good ? 'ok' : 'error');
+
+export const healthRoutes: Route[] = [
+  defineRoute({
+    method: 'get',
+    path: '/health',
+    operationId: 'getHealth',
+    summary: 'Health of the service',
+    description: '200 while the database answers; `degraded` when only the workflow engine is away.',
+    tags,
+    auth: 'public',
+    responses: { 200: HealthSchema, 503: HealthSchema },
+    errors: [],
+    async handler({ deps }) {
+      const [database, workers] = await Promise.all([databaseAnswers(deps.db), engineReachable(deps.temporal)]);
+      const common = {
+        workers: { status: workers ? ('running' as const) : ('unavailable' as const) },
+        service: 'nodebyte-backend' as const,
+        version: deps.version,
+        timestamp: now(),
+      };
+      const headers = { 'Cache-Control': 'no-store' };
+      if (!database) {
+        return {
+          status: 503,
+          body: {
+            ...common,
+            status: 'unhealthy',
+            database: { status: 'disconnected', error: 'The database does not answer' },
+            checks: { database: 'error', workers: check(workers) },
+          },
+          headers,
+        };
+      }
+      return {
+        status: 200,
+        body: {
+          ...common,
+          status: workers ? 'healthy' : 'degraded',
+          database: { status: 'connected' },
+          checks: { database: 'ok', workers: check(workers), api: 'ok' },
+        },
+        headers,
+      };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/health/live',
+    operationId: 'getLiveness',
+    summary: 'Whether the process answers',
+    tags,
+    auth: 'public',
+    responses: { 200: z.object({ status: z.literal('alive'), timestamp: IsoDate }) },
+    errors: [],
+    async handler() {
+      return { status: 200, body: { status: 'alive', timestamp: now() }, headers: { 'Cache-Control': 'no-store' } };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/health/ready',
+    operationId: 'getReadiness',
+    summary: 'Whether everything a sync needs is there',
+    tags,
+    auth: 'public',
+    responses: { 200: ReadySchema, 503: ReadySchema },
+    errors: [],
+    async handler({ deps }) {
+      const [database, temporal, workers] = await Promise.all([
+        databaseAnswers(deps.db),
+        deps.temporal.reachable(ENGINE_TIMEOUT_MS).catch(() => false),
+        deps.temporal.workersPolling(ENGINE_TIMEOUT_MS).catch(() => false),
+      ]);
+      const ready = database && temporal && workers;
+      const body = {
+        timestamp: now(),
+        checks: { database: check(database), temporal: check(temporal), workers: check(workers) },
+      } as const;
+      const headers = { 'Cache-Control': 'no-store' };
+      return ready
+        ? { status: 200, body: { ...body, status: 'ready' }, headers }
+        : { status: 503, body: { ...body, status: 'not_ready' }, headers };
+    },
+  }),
+];
