@@ -53,7 +53,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
   // The service before this one stored the zero date; a session lives one hour.
   await knex.raw(
-    "update hytale_game_sessions set expires_at = created_at + interval '1 hour' where expires_at < timestamp '0002-01-01'",
+    "update hytale_game_sessions set expires_at = coalesce(created_at, now() at time zone 'utc') + interval '1 hour' where expires_at < timestamp '0002-01-01'",
   );
 }
 

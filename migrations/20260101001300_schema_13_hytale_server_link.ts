@@ -5,7 +5,7 @@ import { dropForeignKey, ensureForeignKey } from './schema/adopt.ts';
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(
     `update hytale_game_sessions g set server_id = null
-      where g.server_id is not null and not exists (select 1 from servers s where s.id = g.server_id)`,
+      where g.server_id is not null and not exists (select 1 from servers s where s.id::text = g.server_id::text)`,
   );
   await ensureForeignKey(knex, 'hytale_game_sessions', 'server_id', {
     table: 'servers',

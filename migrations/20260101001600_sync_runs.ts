@@ -21,6 +21,7 @@ const TABLES = [
     body json not null
     rejects json not null default '[]'
     unreadable integer not null default 0
+    missing json not null default '[]'
     fetched_at timestamptz not null default current_timestamp
     primary key (log_id, source, page, entity, part)
     `,

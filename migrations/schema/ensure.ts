@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
-import { adoptTable } from './adopt.ts';
-import { ident, type Table, tableExists } from './table.ts';
+import { adoptTable, ensureForeignKey } from './adopt.ts';
+import { attempt, ident, type Table, tableExists } from './table.ts';
 
 /** Creates the table, or brings the one that is there to the same shape. */
 export async function ensureTable(knex: Knex, table: Table): Promise<void> {
@@ -8,7 +8,15 @@ export async function ensureTable(knex: Knex, table: Table): Promise<void> {
     await adoptTable(knex, table);
     return;
   }
-  await knex.raw([`create table ${ident(table.name)} (\n${table.body}\n)`, ...table.indexes].join(';\n'));
+  const create = (body: string): string => `create table ${ident(table.name)} (\n${body}\n)`;
+  // It fails when an adopted parent cannot carry a foreign key, for want of a key or for another type.
+  if (!(await attempt(knex, create(table.body)))) {
+    await knex.raw(create(table.body.replace(/ references .+? on delete (cascade|set null)/g, '')));
+    for (const column of table.columns) {
+      if (column.references !== undefined) await ensureForeignKey(knex, table.name, column.name, column.references);
+    }
+  }
+  if (table.indexes.length > 0) await knex.raw(table.indexes.join(';\n'));
 }
 
 /** Brings about the tables of a unit, in their order. */

@@ -1,11 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
+import type { Readable, Writable } from 'node:stream';
 import { styleText } from 'node:util';
 import { isCancel, multiselect } from '@clack/prompts';
 import type { Command } from 'commander';
 import type { Knex } from 'knex';
-import { AppError } from '../domain/errors.ts';
+import pg from 'pg';
+import { AppError, isAppError } from '../domain/errors.ts';
 import { createDb, rows, sqlState } from '../store/db.ts';
 import {
   findUnit,
@@ -19,11 +21,13 @@ import {
   withRequired,
 } from '../store/migrations.ts';
 
+type Output = Writable & { isTTY?: boolean; hasColors?: () => boolean };
+
 /** Where the commands read and write; the process by default. */
 export interface DbCommandIo {
-  stdin: NodeJS.ReadStream;
-  stdout: NodeJS.WriteStream;
-  stderr: NodeJS.WriteStream;
+  stdin: Readable & { isTTY?: boolean };
+  stdout: Output;
+  stderr: Output;
   env: Record<string, string | undefined>;
 }
 
@@ -33,18 +37,13 @@ export interface DbCommandOptions {
   io?: DbCommandIo;
 }
 
-interface CommonFlags {
+/** What commander may hand over, over all commands. */
+interface Flags {
   database?: string;
   json?: boolean;
-}
-interface InitFlags extends CommonFlags {
   all?: boolean;
   units?: string;
-}
-interface MigrateFlags extends CommonFlags {
   schema?: string;
-}
-interface ResetFlags extends CommonFlags {
   yes?: boolean;
   force?: boolean;
 }
@@ -69,7 +68,7 @@ export function registerDbCommands(program: Command, options: DbCommandOptions =
       .option('--json', 'print one JSON document and ask nothing');
 
   /** Runs a command; errors become a message and exit code 1. */
-  const run = async (flags: CommonFlags, work: (context: Context) => Promise<void>): Promise<void> => {
+  const run = async (flags: Flags, work: (context: Context) => Promise<void>): Promise<void> => {
     const context: Context = { io, resolve, json: flags.json === true, database: flags.database };
     try {
       await work(context);
@@ -82,28 +81,28 @@ export function registerDbCommands(program: Command, options: DbCommandOptions =
     .description('create all tables; on a terminal, choose the schema units')
     .option('--all', 'all units, without asking')
     .option('--units <list>', 'these units and those they need, e.g. 1,2')
-    .action((flags: InitFlags) => run(flags, (context) => init(context, flags)));
+    .action((flags: Flags) => run(flags, (context) => init(context, flags)));
   common(db.command('migrate'))
     .description('apply what is pending; on a terminal, choose from a menu')
     .argument('[unit]', 'one schema unit: number, name or file name')
     .option('--schema <unit>', 'the same')
-    .action((unit: string | undefined, flags: MigrateFlags) => run(flags, (context) => migrate(context, unit, flags)));
+    .action((unit: string | undefined, flags: Flags) => run(flags, (context) => migrate(context, unit, flags)));
   common(db.command('reset'))
     .description('drop the database, create it again and apply everything')
     .option('--yes', 'do not ask for the name of the database')
     .option('--force', 'also when ENV=production')
-    .action((flags: ResetFlags) => run(flags, (context) => reset(context, flags)));
+    .action((flags: Flags) => run(flags, (context) => reset(context, flags)));
   common(db.command('list'))
     .description('schema units and our own migrations: applied or pending, and the rows in their tables')
-    .action((flags: CommonFlags) => run(flags, list));
+    .action((flags: Flags) => run(flags, list));
   common(db.command('rollback'))
     .description('undo the last migration; its tables go with their rows')
-    .action((flags: CommonFlags) => run(flags, rollback));
+    .action((flags: Flags) => run(flags, rollback));
   db.command('make')
     .description('write an empty migration')
     .argument('<name>', 'what it does, in snake_case')
     .option('--json', 'print one JSON document')
-    .action((name: string, flags: CommonFlags) =>
+    .action((name: string, flags: Flags) =>
       run(flags, async (context) => {
         const file = await makeMigration(name, new Date());
         print(context, { file }, [`created ${file}`]);
@@ -131,7 +130,7 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function paint(stream: NodeJS.WriteStream, colour: 'red' | 'green' | 'yellow' | 'dim', text: string): string {
+function paint(stream: Output, colour: 'red' | 'green' | 'yellow' | 'dim', text: string): string {
   return stream.isTTY === true && (stream.hasColors?.() ?? false)
     ? styleText(colour, text, { validateStream: false })
     : text;
@@ -198,7 +197,7 @@ const selectors = (list: string): string[] =>
     .map((part) => part.trim())
     .filter((part) => part !== '');
 
-async function init(context: Context, flags: InitFlags): Promise<void> {
+async function init(context: Context, flags: Flags): Promise<void> {
   if (flags.units !== undefined && flags.all !== true) {
     const units = selectors(flags.units);
     if (units.length === 0) throw new AppError('BAD_REQUEST', { detail: '--units names no schema unit' });
@@ -220,7 +219,7 @@ async function init(context: Context, flags: InitFlags): Promise<void> {
   });
 }
 
-async function migrate(context: Context, unit: string | undefined, flags: MigrateFlags): Promise<void> {
+async function migrate(context: Context, unit: string | undefined, flags: Flags): Promise<void> {
   const selector = unit ?? flags.schema;
   if (selector !== undefined) {
     const { name } = findUnit(selector);
@@ -263,12 +262,13 @@ async function ask({ io, json }: Context, question: string): Promise<string | un
   }
 }
 
-async function reset(context: Context, flags: ResetFlags): Promise<void> {
+async function reset(context: Context, flags: Flags): Promise<void> {
   if (context.io.env['ENV'] === 'production' && flags.force !== true) {
     throw new AppError('FORBIDDEN', { detail: 'ENV=production: the database is not dropped without --force' });
   }
   await withUrl(context, async (url) => {
-    const name = decodeURIComponent(url.pathname.slice(1)) || decodeURIComponent(url.username);
+    // The driver's own reading of the URL: what is confirmed and dropped is what it would connect to.
+    const name = new pg.Client({ connectionString: url.href }).database ?? '';
     if (name === '' || ['postgres', 'template0', 'template1'].includes(name)) {
       throw new AppError('BAD_REQUEST', { detail: `the database URL must name a database of its own, not "${name}"` });
     }
@@ -319,17 +319,25 @@ async function recreate(url: URL, name: string): Promise<void> {
 }
 
 async function list(context: Context): Promise<void> {
+  const names = (): void => {
+    const migrations = UNITS.map(({ file, number }) => ({ name: file, unit: number, state: null }));
+    print(
+      context,
+      { migrations },
+      UNITS.map((unit) => `${String(unit.number).padStart(3)}  ${unit.name}`),
+    );
+  };
   try {
     const status = await withUrl(context, (url) => withDb(url, migrationStatus));
     print(context, { migrations: status }, listLines(context, status));
   } catch (error) {
-    // The names can be told without a database, the state cannot.
-    if (!context.json)
-      print(
-        context,
-        {},
-        UNITS.map((unit) => `${String(unit.number).padStart(3)}  ${unit.name}`),
-      );
+    // The names can be told without a database; their state cannot.
+    if (isAppError(error) && error.detail === NO_URL) {
+      names();
+      context.io.stderr.write(`${NO_URL}: what is applied cannot be told\n`);
+      return;
+    }
+    if (!context.json) names();
     throw error;
   }
 }
@@ -355,6 +363,7 @@ async function rollback(context: Context): Promise<void> {
 }
 
 const TEMPLATE = `import type { Knex } from 'knex';
+import pg from 'pg';
 
 /** What this brings, and why. Must work on an empty database and on one in use. */
 export async function up(knex: Knex): Promise<void> {

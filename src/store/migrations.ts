@@ -69,32 +69,51 @@ const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
 /** Any process's migrator takes this transaction lock first, so two never work at once. */
 const LOCK_KEY = 'nodebyte-migrations';
 
-interface Migration {
-  name: string;
+async function migrationNames(): Promise<string[]> {
+  const files = await readdir(MIGRATIONS_DIRECTORY);
+  return files.filter((file) => /^\d{14}_\w+\.ts$/.test(file)).sort();
 }
 
-const migrationSource: Knex.MigrationSource<Migration> = {
-  async getMigrations() {
-    const files = await readdir(MIGRATIONS_DIRECTORY);
-    return files
-      .filter((file) => /^\d{14}_\w+\.ts$/.test(file))
-      .sort()
-      .map((name) => ({ name }));
-  },
-  getMigrationName: (migration) => migration.name,
-  async getMigration(migration) {
-    return (await import(new URL(`../../migrations/${migration.name}`, import.meta.url).href)) as Knex.Migration;
-  },
-};
+type Direction = 'up' | 'down';
 
-const KNEX_CONFIG: Knex.MigratorConfig = {
-  migrationSource,
-  // A newer release may have been here: its migrations are unknown to us and no reason to refuse.
-  disableMigrationsListValidation: true,
-};
+async function loadMigration(name: string): Promise<Record<Direction, (knex: Knex) => Promise<void>>> {
+  const module: unknown = await import(new URL(`../../migrations/${name}`, import.meta.url).href);
+  if (!isMigration(module)) throw new Error(`${name} does not export up and down`);
+  return module;
+}
 
-async function migrationNames(): Promise<string[]> {
-  return (await migrationSource.getMigrations([])).map((migration) => migration.name);
+function isMigration(module: unknown): module is Record<Direction, (knex: Knex) => Promise<void>> {
+  if (typeof module !== 'object' || module === null || !('up' in module) || !('down' in module)) return false;
+  return typeof module.up === 'function' && typeof module.down === 'function';
+}
+
+/**
+ * Runs one migration by knex, which keeps the book. knex prints a failed statement to stdout, where a command may be
+ * writing JSON, so the failure stays hidden from it behind a savepoint and is thrown here: the transaction around it
+ * takes back the entry in the book as well.
+ */
+async function runMigration(trx: Knex.Transaction, name: string, direction: Direction): Promise<void> {
+  const failures: unknown[] = [];
+  const migration = await loadMigration(name);
+  const hidden = async (knex: Knex): Promise<void> => {
+    try {
+      await knex.transaction((savepoint) => migration[direction](savepoint));
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  const names = await migrationNames();
+  await trx.migrate[direction]({
+    migrationSource: {
+      getMigrations: async () => names,
+      getMigrationName: (one: string) => one,
+      getMigration: async () => ({ up: hidden, down: hidden }),
+    },
+    // A newer release may have been here: its migrations are unknown to us and no reason to refuse.
+    disableMigrationsListValidation: true,
+    name,
+  });
+  for (const failure of failures) throw failure;
 }
 
 /**
@@ -150,7 +169,9 @@ async function step<T>(db: Db, work: (trx: Knex.Transaction) => Promise<T>): Pro
   return inTransaction(db, async (trx) => {
     await trx.raw('set local statement_timeout = 0; set local lock_timeout = 0');
     await trx.raw('select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
-    await trx.migrate.forceFreeMigrationsLock(KNEX_CONFIG);
+    // A table lock that is waited for stops everyone behind it: better to fail and be run again.
+    await trx.raw("set local lock_timeout = '60s'");
+    await trx.migrate.forceFreeMigrationsLock();
     return work(trx);
   });
 }
@@ -183,7 +204,7 @@ export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promi
     const applied = await step(db, async (trx) => {
       // Another process may have done it while we waited for the lock.
       if ((await appliedMigrations(trx)).has(name)) return false;
-      await trx.migrate.up({ ...KNEX_CONFIG, name });
+      await runMigration(trx, name, 'up');
       return true;
     });
     if (!applied) continue;
@@ -211,7 +232,7 @@ export async function rollbackLast(db: Db): Promise<string | undefined> {
     if (!(await migrationNames()).includes(name)) {
       throw new AppError('CONFLICT', { detail: `${name} is not part of this release and cannot be rolled back by it` });
     }
-    await trx.migrate.down({ ...KNEX_CONFIG, name });
+    await runMigration(trx, name, 'down');
     return name;
   });
 }
