@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import type { Knex } from 'knex';
 import pg from 'pg';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { createDb, rows, sqlState } from '../store/db.ts';
+import { createDb, sqlState } from '../store/db.ts';
 import {
   findUnit,
   MIGRATIONS_DIRECTORY,
@@ -16,6 +16,7 @@ import {
   type MigrationStatus,
   migrateLatest,
   migrationStatus,
+  recreateDatabase,
   rollbackLast,
   UNITS,
   withRequired,
@@ -97,7 +98,8 @@ export function registerDbCommands(program: Command, options: DbCommandOptions =
     .action((flags: Flags) => run(flags, list));
   common(db.command('rollback'))
     .description('undo the last migration; its tables go with their rows')
-    .action((flags: Flags) => run(flags, rollback));
+    .option('--force', 'also when ENV=production')
+    .action((flags: Flags) => run(flags, (context) => rollback(context, flags)));
   db.command('make')
     .description('write an empty migration')
     .argument('<name>', 'what it does, in snake_case')
@@ -157,6 +159,10 @@ async function withUrl<T>(context: Context, work: (url: URL) => Promise<T>): Pro
 }
 
 async function withDb<T>(url: URL, work: (db: Knex) => Promise<T>): Promise<T> {
+  // knex would print a refused connection to stdout, in the middle of a JSON document.
+  const probe = new pg.Client({ connectionString: url.href });
+  await probe.connect();
+  await probe.end();
   const db = createDb({ connectionString: url.href, applicationName: 'nodebyte-cli', max: 2 });
   try {
     return await work(db);
@@ -262,10 +268,14 @@ async function ask({ io, json }: Context, question: string): Promise<string | un
   }
 }
 
+/** @throws {AppError} FORBIDDEN when rows of production would go without `--force`. */
+function guardProduction({ io }: Context, flags: Flags): void {
+  if (io.env['ENV'] !== 'production' || flags.force === true) return;
+  throw new AppError('FORBIDDEN', { detail: 'ENV=production: nothing is dropped without --force' });
+}
+
 async function reset(context: Context, flags: Flags): Promise<void> {
-  if (context.io.env['ENV'] === 'production' && flags.force !== true) {
-    throw new AppError('FORBIDDEN', { detail: 'ENV=production: the database is not dropped without --force' });
-  }
+  guardProduction(context, flags);
   await withUrl(context, async (url) => {
     // The driver's own reading of the URL: what is confirmed and dropped is what it would connect to.
     const name = new pg.Client({ connectionString: url.href }).database ?? '';
@@ -281,40 +291,8 @@ async function reset(context: Context, flags: Flags): Promise<void> {
         ]);
       }
     }
-    await recreate(url, name);
+    await recreateDatabase(url, name);
     await apply(context, url, undefined, { reset: true, database: name });
-  });
-}
-
-/** Drops and creates a database, from the maintenance database of the same server. */
-async function recreate(url: URL, name: string): Promise<void> {
-  const maintenance = new URL(url.href);
-  maintenance.pathname = '/postgres';
-  const quoted = `"${name.replaceAll('"', '""')}"`;
-  await withDb(maintenance, async (db) => {
-    const [server] = await rows<{ version: number }>(
-      db,
-      "select current_setting('server_version_num')::int as version",
-    );
-    // One connection for all of it: the time limits are a session's. Neither statement may run in a transaction.
-    const connection: unknown = await db.client.acquireConnection();
-    const execute = (sql: string) => db.raw(sql).connection(connection);
-    try {
-      await execute('set statement_timeout = 0');
-      if ((server?.version ?? 0) >= 130_000) {
-        await execute(`drop database if exists ${quoted} with (force)`);
-      } else {
-        await db
-          .raw('select pg_terminate_backend(pid) from pg_stat_activity where datname = ? and pid <> pg_backend_pid()', [
-            name,
-          ])
-          .connection(connection);
-        await execute(`drop database if exists ${quoted}`);
-      }
-      await execute(`create database ${quoted} encoding 'UTF8' template template0`);
-    } finally {
-      await db.client.releaseConnection(connection);
-    }
   });
 }
 
@@ -357,7 +335,8 @@ function listLines({ io: { stdout } }: Context, status: readonly MigrationStatus
 
 const label = (file: string): string => file.replace(/\.ts$/, '').replace(/^\d{14}_(?=schema_)/, '');
 
-async function rollback(context: Context): Promise<void> {
+async function rollback(context: Context, flags: Flags): Promise<void> {
+  guardProduction(context, flags);
   const name = await withUrl(context, (url) => withDb(url, rollbackLast));
   print(context, { rolledBack: name ?? null }, [name === undefined ? 'nothing to roll back' : `rolled back  ${name}`]);
 }

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { Knex } from 'knex';
 import { AppError } from '../domain/errors.ts';
-import { type Db, inTransaction, rows } from './db.ts';
+import { createDb, type Db, inTransaction, rows } from './db.ts';
 
 /** Where the migrations are, whatever the working directory. */
 export const MIGRATIONS_DIRECTORY = fileURLToPath(new URL('../../migrations/', import.meta.url));
@@ -299,4 +299,39 @@ export async function migrationStatus(db: Db): Promise<MigrationStatus[]> {
     .filter(([name]) => !known.includes(name))
     .map(([name, appliedAt]): MigrationStatus => ({ name, unit: undefined, state: 'unknown', appliedAt, tables: [] }));
   return [...ours, ...newer];
+}
+
+/**
+ * Drops the database `name` with everything in it, and creates it empty. Works from the maintenance database `postgres`
+ * of the server that `url` points at; whoever is still connected is thrown out.
+ */
+export async function recreateDatabase(url: URL, name: string): Promise<void> {
+  const maintenance = new URL(url.href);
+  maintenance.pathname = '/postgres';
+  const quoted = `"${name.replaceAll('"', '""')}"`;
+  // Neither statement may run in a transaction, and a large database takes its time.
+  const db = createDb({
+    connectionString: maintenance.href,
+    applicationName: 'nodebyte-cli',
+    max: 1,
+    statementTimeoutMs: 0,
+  });
+  try {
+    const [server] = await rows<{ version: number }>(
+      db,
+      "select current_setting('server_version_num')::int as version",
+    );
+    if ((server?.version ?? 0) >= 130_000) {
+      await db.raw(`drop database if exists ${quoted} with (force)`);
+    } else {
+      await db.raw(
+        'select pg_terminate_backend(pid) from pg_stat_activity where datname = ? and pid <> pg_backend_pid()',
+        [name],
+      );
+      await db.raw(`drop database if exists ${quoted}`);
+    }
+    await db.raw(`create database ${quoted} encoding 'UTF8' template template0`);
+  } finally {
+    await db.destroy();
+  }
 }

@@ -88,6 +88,10 @@ describe('db refuses', () => {
     const url = 'postgres://u:hunter2@127.0.0.1:1/x';
     const production = await run(['reset', '--yes', '-d', url], { ENV: 'production' });
     expect(production).toMatchObject({ code: 1, stderr: expect.stringContaining('--force') });
+    expect(await run(['rollback', '-d', url], { ENV: 'production' })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('--force'),
+    });
     const maintenance = await run(['reset', '--yes', '-d', 'postgres://u@127.0.0.1:1/postgres']);
     expect(maintenance).toMatchObject({ code: 1, stderr: expect.stringContaining('"postgres"') });
     const wrong = await run(['reset', '-d', url]);
