@@ -3,16 +3,16 @@
  * arguments, and stops it all again. Several runs at once do not meet: folders, ports and databases are a run's own.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { cacheFolder } from '../src/embedded/folders.ts';
-import { clusterFolder, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres.ts';
-import { EmbeddedError, endProcess, isAlive } from '../src/embedded/process.ts';
-import { type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal.ts';
+import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres.ts';
+import { EmbeddedError, isAlive } from '../src/embedded/process.ts';
+import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal.ts';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PREFIX = 'nodebyte-test-';
@@ -30,14 +30,8 @@ async function sweep(): Promise<void> {
     try {
       const owner = Number(readFileSync(join(folder, 'owner'), 'utf8'));
       if (!Number.isInteger(owner) || isAlive(owner)) continue;
-      const services: unknown = JSON.parse(readFileSync(join(folder, 'services.json'), 'utf8'));
-      if (!Array.isArray(services)) continue;
-      const { commandLine } = await import('../src/embedded/process.ts');
-      for (const pid of services) {
-        if (typeof pid === 'number' && isAlive(pid) && (await commandLine(pid))?.includes(folder) === true) {
-          await endProcess(pid, 5_000);
-        }
-      }
+      await discardPostgres(join(folder, 'postgres'));
+      await discardTemporal(join(folder, 'temporal'));
       rmSync(folder, { recursive: true, force: true });
       say(`removed ${folder}, left by a killed run`);
     } catch {
@@ -87,13 +81,8 @@ async function main(): Promise<number> {
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   process.on('SIGHUP', onSignal);
-  const note = (): void =>
-    writeFileSync(
-      join(folder, 'services.json'),
-      JSON.stringify([postgres?.pid, temporal?.pid].filter((p) => p !== undefined)),
-    );
   try {
-    // Both at once; each is noted as soon as it runs, so that neither outlives a failure of the other.
+    // Both at once, and both waited for, so that neither outlives a failure of the other.
     const starts = await Promise.allSettled([
       startPostgres({
         dataDir: join(folder, 'postgres'),
@@ -114,7 +103,6 @@ async function main(): Promise<number> {
         temporal = started;
       }),
     ]);
-    note();
     for (const start of starts) if (start.status === 'rejected') throw start.reason;
     if (postgres === undefined || temporal === undefined || interrupted) return 130;
 
@@ -168,8 +156,7 @@ async function main(): Promise<number> {
   } finally {
     await temporal?.stop();
     await postgres?.stop();
-    const cluster = existsSync(join(folder, 'postgres')) ? clusterFolder(join(folder, 'postgres')) : folder;
-    rmSync(cluster, { recursive: true, force: true });
+    await discardPostgres(join(folder, 'postgres'));
     rmSync(folder, { recursive: true, force: true });
   }
 }

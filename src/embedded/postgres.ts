@@ -21,6 +21,7 @@ import { findPostgres, type PostgresBinaries, postgresProgram } from './postgres
 import {
   commandLine,
   EmbeddedError,
+  endProcess,
   freePort,
   isAlive,
   type ProgressLog,
@@ -335,8 +336,17 @@ export function hasPostgres(dataDir: string): boolean {
   );
 }
 
-/** Folder above the cluster, for removing a throwaway database whole. */
-export function clusterFolder(dataDir: string): string {
-  const note = join(dataDir, 'location');
-  return existsSync(note) ? readFileSync(note, 'utf8').trim() : dataDir;
+/** Ends the database that runs in `dataDir`, if one does, and removes it with all its data. */
+export async function discardPostgres(dataDir: string): Promise<void> {
+  const folder = resolve(dataDir);
+  const note = join(folder, 'location');
+  const base = existsSync(note) ? readFileSync(note, 'utf8').trim() : folder;
+  const running = await findRunning(join(base, 'cluster'));
+  if (running !== undefined) {
+    // Immediate shutdown: nothing of it is kept.
+    process.kill(running.pid, 'SIGQUIT');
+    if (!(await waitUntil(() => !isAlive(running.pid), 10_000))) await endProcess(running.pid, 0);
+  }
+  rmSync(base, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 }

@@ -1,14 +1,14 @@
 /** PostgreSQL and Temporal of an installation: the configured ones, and an embedded one for each that is not. */
-import { accessSync, constants, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { Secret } from '../domain/secret.ts';
 import { cacheFolder } from './folders.ts';
 import { acquireLock, lockHolder } from './lock.ts';
-import { type EmbeddedPostgres, startPostgres } from './postgres.ts';
+import { discardPostgres, type EmbeddedPostgres, startPostgres } from './postgres.ts';
 import { EmbeddedError, type ProgressLog, writePrivateFile } from './process.ts';
 import { type ServiceSecrets, serviceSecrets } from './secrets.ts';
-import { type EmbeddedTemporal, startTemporal } from './temporal.ts';
+import { discardTemporal, type EmbeddedTemporal, startTemporal } from './temporal.ts';
 
 export interface Services {
   databaseUrl: Secret;
@@ -85,6 +85,16 @@ export async function takeDataDir(dataDir: string, purpose: string): Promise<{ r
   );
 }
 
+/** Ends what a killed process left running on a folder that this process has taken, and removes all but the lock. */
+async function emptyDataDir(dataDir: string): Promise<void> {
+  const folders = serviceFolders(dataDir);
+  await discardPostgres(folders.postgres);
+  await discardTemporal(folders.temporal);
+  for (const name of readdirSync(dataDir)) {
+    if (name !== 'lock') rmSync(join(dataDir, name), { recursive: true, force: true });
+  }
+}
+
 /**
  * Brings up whichever of PostgreSQL and Temporal is not configured, and owns the data folder until `stop`.
  * @throws {EmbeddedError} with everything stopped again.
@@ -92,7 +102,12 @@ export async function takeDataDir(dataDir: string, purpose: string): Promise<{ r
 export async function startServices(
   config: Config,
   log: ProgressLog,
-  options: { purpose?: string } = {},
+  options: {
+    /** What other starters are told about this one; default `npm start`. */
+    purpose?: string;
+    /** Empties the data folder first: for the demo. */
+    empty?: boolean;
+  } = {},
 ): Promise<Services> {
   const dataDir = resolve(config.dataDir);
   const purpose = options.purpose ?? 'npm start';
@@ -112,6 +127,7 @@ export async function startServices(
   };
   try {
     rmSync(noteFile(dataDir), { force: true });
+    if (options.empty === true) await emptyDataDir(dataDir);
     // Settled, not raced: neither may come up after the other's failure was cleaned up.
     const starts = await Promise.allSettled([
       config.databaseUrl !== undefined

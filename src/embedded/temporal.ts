@@ -51,6 +51,9 @@ export interface EmbeddedTemporal {
 /** Attributes that runs of this product carry; the worker registers them too, for servers that are not ours. */
 export const SEARCH_ATTRIBUTES = { SyncType: 'Keyword', RequestedBy: 'Keyword', ItemsSynced: 'Int' } as const;
 
+const NOTE = 'server.json';
+const DATABASE_FILE = 'temporal.db';
+
 interface Note {
   pid: number;
   port: number;
@@ -67,6 +70,13 @@ function readNote(file: string): Note | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Two servers on one file would ruin it, and a noted process id may be someone else's by now: the file decides. */
+async function isOurs(pid: number, dbFile: string): Promise<boolean> {
+  if (!isAlive(pid)) return false;
+  const line = await commandLine(pid);
+  return line === undefined || line.includes(dbFile);
 }
 
 /** Health SERVING and a namespace that can be described: only then do starts succeed. */
@@ -146,8 +156,8 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Embe
   const dataDir = resolve(options.dataDir);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const namespace = options.namespace ?? 'default';
-  const noteFile = join(dataDir, 'server.json');
-  const dbFile = join(dataDir, 'temporal.db');
+  const noteFile = join(dataDir, NOTE);
+  const dbFile = join(dataDir, DATABASE_FILE);
   const logFile = join(dataDir, 'server.log');
 
   const handle = (note: Note, adopted: boolean): EmbeddedTemporal => ({
@@ -156,7 +166,7 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Embe
     pid: note.pid,
     adopted,
     async stop() {
-      if (!(await isOurs(note.pid))) return;
+      if (!(await isOurs(note.pid, dbFile))) return;
       await endProcess(note.pid, 10_000);
       if (readNote(noteFile)?.pid === note.pid) rmSync(noteFile, { force: true });
     },
@@ -165,15 +175,8 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Embe
       await waitUntil(() => !isAlive(note.pid), 5_000);
     },
   });
-  // Two servers on one file would ruin it, and a noted process id may be someone else's by now: the file decides.
-  const isOurs = async (pid: number): Promise<boolean> => {
-    if (!isAlive(pid)) return false;
-    const line = await commandLine(pid);
-    return line === undefined || line.includes(dbFile);
-  };
-
   const noted = readNote(noteFile);
-  if (noted !== undefined && (await isOurs(noted.pid))) {
+  if (noted !== undefined && (await isOurs(noted.pid, dbFile))) {
     const headless = noted.uiPort === undefined;
     const asWanted =
       headless === (options.headless ?? false) && (options.port === undefined || options.port === noted.port);
@@ -233,4 +236,12 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Embe
   throw new EmbeddedError(
     `the Temporal dev server did not start: ${failure}\nProgram: ${cli}\nThe end of its log (${logFile}):\n${lastLines(logFile, 15)}`,
   );
+}
+
+/** Ends the server that is noted in `dataDir`, if it still runs, and removes the folder with all its runs. */
+export async function discardTemporal(dataDir: string): Promise<void> {
+  const folder = resolve(dataDir);
+  const noted = readNote(join(folder, NOTE));
+  if (noted !== undefined && (await isOurs(noted.pid, join(folder, DATABASE_FILE)))) await endProcess(noted.pid, 5_000);
+  rmSync(folder, { recursive: true, force: true });
 }

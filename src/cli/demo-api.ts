@@ -1,0 +1,104 @@
+/** The few calls of our own HTTP API that the demo makes, as any client would. */
+import { z } from 'zod';
+
+/** One sync log, as far as it is shown. */
+export interface DemoLog {
+  status: string;
+  step: string | undefined;
+  message: string | undefined;
+  /** 0 to 100. */
+  percentage: number;
+  itemsSynced: number;
+  itemsTotal: number;
+  error: string | undefined;
+  counts: Record<string, Record<string, number>>;
+  warnings: string[];
+}
+
+export interface DemoApi {
+  signIn(email: string, password: string): Promise<void>;
+  /** Starts a full sync and gives the id of its log. */
+  startSync(): Promise<string>;
+  syncLog(id: string): Promise<DemoLog>;
+  /** Rows per table, as the administrators' page shows them. */
+  inventory(): Promise<Record<string, number>>;
+}
+
+const SignedIn = z.object({ tokens: z.object({ accessToken: z.string() }) });
+const Started = z.object({ sync_log_id: z.string() });
+const Log = z.object({
+  log: z.object({
+    status: z.string(),
+    itemsSynced: z.number(),
+    itemsTotal: z.number(),
+    error: z.string().nullish(),
+    metadata: z
+      .object({
+        step: z.string().optional().catch(undefined),
+        lastMessage: z.string().optional().catch(undefined),
+        progress: z.number().optional().catch(undefined),
+        counts: z.record(z.string(), z.record(z.string(), z.number())).optional().catch(undefined),
+        warnings: z
+          .array(z.object({ code: z.string(), message: z.string() }))
+          .optional()
+          .catch(undefined),
+      })
+      .loose(),
+  }),
+});
+const State = z.object({ counts: z.record(z.string(), z.number()) });
+const Failure = z.object({ error: z.string() }).loose();
+
+const TIMEOUT_MS = 30_000;
+
+/** A client of the api at `baseUrl`. Calls reject with the api's own words. */
+export function createDemoApi(baseUrl: string): DemoApi {
+  let token: string | undefined;
+
+  const call = async <T>(schema: z.ZodType<T>, method: 'GET' | 'POST', path: string, body?: unknown): Promise<T> => {
+    const response = await fetch(`${baseUrl}${path}`, {
+      method,
+      headers: {
+        accept: 'application/json',
+        'content-type': 'application/json',
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const answer: unknown = await response.json().catch(() => undefined);
+    if (!response.ok) {
+      const failure = Failure.safeParse(answer);
+      throw new Error(`${method} ${path}: ${response.status} ${failure.success ? failure.data.error : ''}`.trim());
+    }
+    const parsed = schema.safeParse(answer);
+    if (!parsed.success) throw new Error(`${method} ${path}: unexpected answer: ${z.prettifyError(parsed.error)}`);
+    return parsed.data;
+  };
+
+  return {
+    async signIn(email, password) {
+      token = (await call(SignedIn, 'POST', '/api/v1/auth/login', { email, password })).tokens.accessToken;
+    },
+    async startSync() {
+      return (await call(Started, 'POST', '/api/admin/sync', { type: 'full' })).sync_log_id;
+    },
+    async syncLog(id) {
+      const { log } = await call(Log, 'GET', `/api/admin/sync/logs/${encodeURIComponent(id)}`);
+      return {
+        status: log.status,
+        step: log.metadata.step,
+        message: log.metadata.lastMessage,
+        percentage: log.metadata.progress ?? 0,
+        itemsSynced: log.itemsSynced,
+        itemsTotal: log.itemsTotal,
+        error: log.error ?? undefined,
+        counts: log.metadata.counts ?? {},
+        warnings: (log.metadata.warnings ?? []).map((w) => `${w.code}: ${w.message}`),
+      };
+    },
+    async inventory() {
+      return (await call(State, 'GET', '/api/admin/sync')).counts;
+    },
+  };
+}
