@@ -107,7 +107,8 @@ export function defineRoute<
   const { handler, params, query, body, ...rest } = spec;
   const parse = <S extends z.ZodType>(schema: S | undefined, value: unknown, at: string): z.output<S> => {
     // Without a schema the handler's type is undefined: nothing is read.
-    const result = (schema ?? z.undefined()).safeParse(schema === undefined ? undefined : value);
+    let result = (schema ?? z.undefined()).safeParse(schema === undefined ? undefined : value);
+    if (!result.success && at === 'body' && spec.lenientBody === true) result = (schema ?? z.undefined()).safeParse({});
     if (!result.success) throw invalidInput(spec, result.error, at);
     return result.data as z.output<S>;
   };

@@ -152,7 +152,6 @@ export const adminSyncRoutes: Route[] = [
     summary: 'Cancel the sync that runs, or the one whose id is given',
     tags,
     auth: 'admin',
-    lenientBody: true,
     body: z.object({
       id: z.string().max(200).nullish(),
       sync_log_id: z.string().max(200).nullish(),

@@ -13,7 +13,10 @@ const started = { 202: envelope(StartedSchema) };
 const TriggerBody = z.object({
   skip_users: BodyFlag,
   dry_run: BodyFlag,
-  requested_by: z.unknown().meta({ description: 'Who asks, for the log', ...shownAs({ type: 'string' }) }),
+  requested_by: z
+    .unknown()
+    .optional()
+    .meta({ description: 'Who asks, for the log', ...shownAs({ type: 'string' }) }),
 });
 
 /** Who is noted as the one who asked: the signed-in user, else what an API client says of itself. */
