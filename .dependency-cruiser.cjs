@@ -1,0 +1,166 @@
+/**
+ * The direction of dependencies. domain knows nothing; store and clients know domain; activities glue them; workflows
+ * orchestrate; temporal starts workflows; api answers. Entries (worker, cli, start, api/server) compose all of it.
+ * @type {import('dependency-cruiser').IConfiguration}
+ */
+const from = (path, extra = {}) => ({ path, ...extra });
+const forbid = (name, comment, source, target) => ({ name, comment, severity: 'error', from: source, to: target });
+
+module.exports = {
+  forbidden: [
+    forbid('no-cycles', 'a cycle has no order in which it can be understood', from('^(src|simulators|bench)/'), {
+      circular: true,
+      // A cycle of types only has no order at run time: workflows know activities by type, and the other way round.
+      viaOnly: { dependencyTypesNot: ['type-only'] },
+    }),
+    forbid('not-resolvable', 'an import that leads nowhere', from('^(src|simulators|migrations|bench|test)/'), {
+      couldNotResolve: true,
+    }),
+    forbid('domain-is-pure', 'domain imports zod and itself: no I/O, no other folder', from('^src/domain/'), {
+      path: '^src/',
+      pathNot: '^src/domain/',
+    }),
+    forbid('domain-without-node', 'domain runs anywhere, in the workflow sandbox too', from('^src/domain/'), {
+      dependencyTypes: ['core'],
+    }),
+    forbid('domain-only-zod', 'zod is the only library of domain', from('^src/domain/'), {
+      dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'],
+      pathNot: 'node_modules/zod/',
+    }),
+    forbid(
+      'workflows-are-replayed',
+      'workflow code is replayed: it takes domain, itself and, for types only, activities',
+      from('^src/workflows/'),
+      { path: '^src/', pathNot: '^src/(workflows|domain|activities)/' },
+    ),
+    forbid(
+      'workflows-activities-by-type',
+      'an activity is called through the proxy, never imported',
+      from('^src/workflows/'),
+      {
+        path: '^src/activities/',
+        dependencyTypesNot: ['type-only'],
+      },
+    ),
+    forbid('workflows-without-node', 'no Node built-in in the sandbox', from('^src/workflows/'), {
+      dependencyTypes: ['core'],
+    }),
+    forbid('workflows-libraries', 'the sandbox holds the SDK and nothing else', from('^src/workflows/'), {
+      dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'],
+      pathNot: 'node_modules/@temporalio/(workflow|common)/',
+    }),
+    forbid(
+      'workflows-domain-without-zod',
+      'a domain file that may bring zod does not enter the sandbox',
+      from('^src/workflows/'),
+      {
+        path: '^src/domain/',
+        pathNot: '^src/domain/(sync|errors)\\.ts$',
+        dependencyTypesNot: ['type-only'],
+      },
+    ),
+    forbid('store-below', 'store takes domain', from('^src/store/'), {
+      path: '^src/',
+      pathNot: ['^src/(store|domain)/', '^src/config\\.ts$'],
+    }),
+    forbid(
+      'store-config-by-type',
+      'values of the configuration arrive as arguments',
+      from('^src/(store|clients|activities|temporal|workflows)/', {
+        // How a key is spelled is checked once, where the environment is read.
+        pathNot: '^src/store/encryption\\.ts$',
+      }),
+      {
+        path: '^src/(config|observability)\\.ts$',
+        dependencyTypesNot: ['type-only'],
+      },
+    ),
+    forbid('clients-below', 'clients take domain', from('^src/clients/'), {
+      path: '^src/',
+      pathNot: ['^src/(clients|domain)/', '^src/config\\.ts$'],
+    }),
+    forbid(
+      'activities-below',
+      'activities take store, clients, domain and the contract of the workflows',
+      from('^src/activities/'),
+      {
+        path: '^src/',
+        pathNot: [
+          '^src/(activities|store|clients|domain|temporal)/',
+          '^src/workflows/(contract|pacer)\\.ts$',
+          '^src/(config|observability)\\.ts$',
+        ],
+      },
+    ),
+    forbid(
+      'temporal-below',
+      'temporal takes store, domain, the contract, and workflows by type',
+      from('^src/temporal/'),
+      {
+        path: '^src/(api|activities|clients|embedded|cli)/',
+      },
+    ),
+    forbid('temporal-workflows-by-type', 'workflows are started by type and name', from('^src/temporal/'), {
+      path: '^src/workflows/',
+      pathNot: '^src/workflows/contract\\.ts$',
+      dependencyTypesNot: ['type-only'],
+    }),
+    forbid('api-below', 'api takes store, clients, temporal and domain', from('^src/api/'), {
+      path: '^src/(activities|embedded|cli)/',
+    }),
+    forbid('api-without-worker', 'an api process runs no worker', from('^src/api/'), {
+      path: 'node_modules/@temporalio/(worker|activity|workflow)/',
+    }),
+    forbid(
+      'sql-in-store',
+      "connections and SQL are the store's",
+      from('^src/(api|workflows|temporal|domain|clients)/'),
+      {
+        path: 'node_modules/(pg|knex)/',
+        dependencyTypesNot: ['type-only'],
+      },
+    ),
+    forbid(
+      'simulators-for-the-demo',
+      'the product knows simulators through the demo only',
+      from('^src/', { pathNot: '^src/cli/demo\\.ts$' }),
+      {
+        path: '^simulators/',
+      },
+    ),
+    forbid(
+      'product-without-tests',
+      'nothing imports tests but tests and benchmarks',
+      from('^(src|simulators|migrations)/'),
+      { path: '^(test|bench)/' },
+    ),
+    forbid(
+      'no-dev-dependency',
+      'what the product imports is installed with it',
+      from('^(src|migrations)/', { pathNot: '\\.test\\.ts$' }),
+      {
+        dependencyTypes: ['npm-dev'],
+        dependencyTypesNot: ['type-only'],
+        pathNot: 'node_modules/@types/',
+      },
+    ),
+    forbid(
+      'no-orphans',
+      'a file that nothing uses',
+      { orphan: true, path: '^src/', pathNot: ['^src/(worker|cli|start)\\.ts$', '^src/api/server\\.ts$'] },
+      {},
+    ),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    detectProcessBuiltinModuleCalls: true,
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js', '.mjs', '.cjs', '.json'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+      mainFields: ['module', 'main', 'types', 'typings'],
+    },
+  },
+};
