@@ -4,8 +4,8 @@
  * of a pattern (`{ clear: true }` removes all), settings any of `SimulatorSettings`.
  */
 import { z } from 'zod';
+import type { PanelSimulator } from './contract.ts';
 import { ENTITY_NAMES, type EntityName } from './rows.ts';
-import type { PanelSimulator } from './simulator.ts';
 
 const MutationSchema = z.object({
   op: z.enum(['create', 'update', 'delete']),

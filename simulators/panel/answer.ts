@@ -79,7 +79,7 @@ export interface PanelCall {
 /** Status 200 unless given; no body = 204. */
 export interface PanelAnswer {
   status?: number;
-  body?: string;
+  body?: string | Buffer;
 }
 
 export interface PanelRoute {

@@ -87,7 +87,7 @@ const idOf = (text: string | undefined): number => Number(/^\d{1,15}/.exec(text 
 const maker = (call: PanelCall, kind: Kind) => {
   const tree = includesOf(call);
   const tweaks = call.tweaks.nullResource === undefined ? undefined : { nullResource: call.tweaks.nullResource };
-  return (id: number) => call.serializer.item(kind, id, tree, call.key.rights, tweaks);
+  return call.serializer.view(kind, tree, call.key.rights, tweaks);
 };
 
 function page(call: PanelCall, resource: Resource, from: readonly number[]): PanelAnswer {

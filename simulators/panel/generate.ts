@@ -2,58 +2,13 @@
  * Fills a world with a repeatable panel of any size, traps included: names in many scripts, null and empty texts,
  * private addresses repeated across nodes, every server state, several allocations and subusers a server.
  */
+
+import { generateAttachments, generateServers } from './generate-servers.ts';
 import { createRandom, type Random } from './random.ts';
-import type { EggRow, ServerRow, ServerStatus, VariableRow } from './rows.ts';
-import { panelTime, variableTime, type WorldStore } from './world.ts';
+import type { EggRow, VariableRow } from './rows.ts';
+import { EPOCH, MINUTE, type PanelSizes, times } from './sizes.ts';
+import { variableTime, type WorldStore } from './world.ts';
 
-/** How many rows of each kind; `variables` is per egg. */
-export interface PanelSizes {
-  locations: number;
-  nodes: number;
-  allocations: number;
-  nests: number;
-  eggs: number;
-  variables: number;
-  users: number;
-  servers: number;
-  databases: number;
-  databaseHosts: number;
-  subusers: number;
-}
-
-/** A small panel, enough to meet every trap. */
-export const DEFAULT_SIZES: PanelSizes = {
-  locations: 3,
-  nodes: 6,
-  allocations: 1_200,
-  nests: 6,
-  eggs: 16,
-  variables: 4,
-  users: 120,
-  servers: 250,
-  databases: 60,
-  databaseHosts: 3,
-  subusers: 80,
-};
-
-const EPOCH = Date.UTC(2025, 2, 1, 8);
-const MINUTE = 60_000;
-const times = (from: number, index: number) => ({
-  created_at: panelTime(EPOCH + from * MINUTE + index * MINUTE),
-  updated_at: panelTime(EPOCH + from * MINUTE + index * 3 * MINUTE),
-});
-
-const SERVER_NAMES = [
-  'srv',
-  'Сервер',
-  'サーバー',
-  'Überleben',
-  'Jeu d’été',
-  'خادم',
-  '🎮 Arena',
-  'O\'Brien "PvP"',
-  'a<b>&c',
-] as const;
 const FIRST_NAMES = ['Hiro', 'Olga', 'Jonas', 'Zoë', 'Łukasz', 'Ngọc', 'Amélie', 'Sam'] as const;
 const LAST_NAMES = ['Ito', 'Müller', 'Silva', 'Østergård', "O'Neil", 'Nguyễn', 'Иванов', 'Smith'] as const;
 const LOCATIONS = [
@@ -62,27 +17,6 @@ const LOCATIONS = [
   ['ap.sin', null],
 ] as const;
 const NEST_NAMES = ['Hytale', 'Minecraft', 'Source Engine', 'Rust', 'Voice Servers', 'Lab nest'] as const;
-
-const PERMISSIONS: readonly [readonly string[], ...(readonly string[])[]] = [
-  ['websocket.connect'],
-  ['websocket.connect', 'control.console', 'control.start', 'control.stop', 'control.restart'],
-  [
-    ...['websocket.connect', 'control.console', 'control.start', 'control.stop', 'control.restart'],
-    ...['user.create', 'user.read', 'user.update', 'user.delete', 'file.create', 'file.read', 'file.read-content'],
-    ...['file.update', 'file.delete', 'file.archive', 'file.sftp', 'backup.create', 'backup.read', 'backup.delete'],
-    ...['backup.download', 'backup.restore', 'allocation.read', 'allocation.create', 'allocation.update'],
-    ...['allocation.delete', 'startup.read', 'startup.update', 'startup.docker-image', 'database.create'],
-    ...['database.read', 'database.update', 'database.delete', 'database.view_password', 'schedule.create'],
-    ...[
-      'schedule.read',
-      'schedule.update',
-      'schedule.delete',
-      'settings.rename',
-      'settings.reinstall',
-      'activity.read',
-    ],
-  ],
-];
 
 /** The variables an egg takes its first ones from: value rules of every common kind, one hidden, one read-only. */
 const VARIABLES: readonly Pick<
@@ -294,142 +228,12 @@ function people(store: WorldStore, sizes: PanelSizes, random: Random) {
   }
 }
 
-const STATUS_OF: Record<number, ServerStatus> = {
-  5: 'suspended',
-  17: 'installing',
-  23: 'install_failed',
-  31: 'reinstall_failed',
-  41: 'restoring_backup',
-  45: 'suspended',
-};
-
-function servers(store: WorldStore, sizes: PanelSizes, random: Random) {
-  if (sizes.servers === 0) return;
-  if (sizes.servers > sizes.allocations || sizes.users === 0 || sizes.eggs === 0 || sizes.nests === 0) {
-    throw new Error('servers need users, eggs and at least one allocation each');
-  }
-  // one free list per node: a server's further allocations are on its own node
-  const free = store
-    .ids('nodes')
-    .map((node) => ({ node, ids: [...store.children('allocations', 'node_id', node)].reverse() }));
-  const takeFrom = (index: number) => {
-    for (let step = 0; step < free.length; step++) {
-      const place = free[(index + step) % free.length];
-      const id = place?.ids.pop();
-      if (place !== undefined && id !== undefined) return { node: place.node, id };
-    }
-    throw new Error('no allocation left');
-  };
-  for (let i = 1; i <= sizes.servers; i++) {
-    const { node, id: allocation } = takeFrom(i - 1);
-    const egg = store.world.eggs.get(1 + ((i - 1) % sizes.eggs));
-    if (egg === undefined) throw new Error('an egg is missing');
-    const values: Record<string, string> = {};
-    for (const [n, variable] of store.children('variables', 'egg_id', egg.id).entries()) {
-      const row = store.world.variables.get(variable);
-      if (row !== undefined && (i + n) % 3 !== 0)
-        values[row.env_variable] = n === 1 && i % 4 === 0 ? '' : row.default_value;
-    }
-    const status = STATUS_OF[i % 50] ?? null;
-    const label = i % 4 === 3 ? random.pick(SERVER_NAMES) : 'srv';
-    const limits: ServerRow['limits'] = {
-      memory: i % 29 === 0 ? 0 : 1024 * (1 + (i % 8)),
-      swap: i % 19 === 0 ? -1 : 0,
-      disk: i % 29 === 0 ? 0 : 5_120 * (1 + (i % 4)),
-      io: 500,
-      cpu: i % 29 === 0 ? 0 : 100 * (1 + (i % 3)),
-      threads: i % 21 === 0 ? '0-1,3' : null,
-      oom_disabled: i % 2 === 1,
-    };
-    store.create('servers', {
-      external_id: i % 10 === 1 ? `order-${i}` : null,
-      name: `${label}-${i}`,
-      description: i % 3 === 0 ? `Lab server ${i} – テスト` : '',
-      status,
-      limits,
-      feature_limits: {
-        databases: i % 15 === 0 ? null : i % 4,
-        allocations: i % 12 === 0 ? null : i % 5,
-        backups: i % 4,
-      },
-      user: 1 + random.int(sizes.users),
-      node,
-      allocation,
-      nest: egg.nest,
-      egg: egg.id,
-      values,
-      transferring: i % 50 === 12,
-      current_state: i % 3 === 0 ? 'offline' : 'running',
-      ...times(3_000, i * 11),
-    });
-  }
-  // further allocations, while some are left
-  let left = sizes.allocations - sizes.servers;
-  for (let i = 1; i <= sizes.servers && left > 0; i++) {
-    const server = store.world.servers.get(i);
-    if (server === undefined) continue;
-    const wanted = server.transferring ? 1 : ([0, 1, 2, 0, 1][i % 5] ?? 0);
-    for (let n = 0; n < wanted && left > 0; n++) {
-      const index = free.findIndex((place) =>
-        server.transferring ? place.node !== server.node : place.node === server.node,
-      );
-      const id = free[index]?.ids.pop();
-      if (id === undefined) break;
-      left -= 1;
-      store.update('allocations', id, { server_id: i });
-    }
-  }
-}
-
-function attachments(store: WorldStore, sizes: PanelSizes, random: Random) {
-  for (let i = 1; i <= sizes.databaseHosts; i++) {
-    store.create('databaseHosts', {
-      name: `db-${i}`,
-      host: `db-${i}.lab.invalid`,
-      node: i % 3 === 0 ? null : Math.min(i, sizes.nodes) || null,
-      ...times(300, i),
-    });
-  }
-  if (sizes.servers === 0) return;
-  for (let i = 1; i <= sizes.databases && sizes.databaseHosts > 0; i++) {
-    const server = 1 + random.int(sizes.servers);
-    store.create('databases', {
-      server,
-      host: 1 + (i % sizes.databaseHosts),
-      database: `s${server}_data${i}`,
-      username: `u${server}_${random.text(10).toLowerCase()}`,
-      remote: i % 5 === 0 ? '10.0.0.%' : '%',
-      max_connections: [50, 0, null][i % 3] ?? null,
-      ...times(40_000, i),
-    });
-  }
-  const taken = new Set<string>();
-  // a few servers have many, as in life
-  for (let i = 1; i <= sizes.subusers; i++) {
-    for (let attempt = 0; attempt < 50; attempt++) {
-      const server =
-        i % 3 === 0 ? 1 + random.int(Math.max(1, Math.ceil(sizes.servers / 20))) : 1 + random.int(sizes.servers);
-      const user = 1 + random.int(sizes.users);
-      const pair = `${server}:${user}`;
-      if (taken.has(pair) || store.world.servers.get(server)?.user === user) continue;
-      taken.add(pair);
-      store.create('subusers', {
-        server_id: server,
-        user_id: user,
-        permissions: [...random.pick(PERMISSIONS)],
-        ...times(50_000, i),
-      });
-      break;
-    }
-  }
-}
-
 /** Fills an empty store. The same sizes and seed give the same rows. */
 export function generateWorld(store: WorldStore, sizes: PanelSizes, seed: number): void {
   const random = createRandom(seed ^ 0x5eed);
   places(store, sizes, random);
   games(store, sizes);
   people(store, sizes, random);
-  servers(store, sizes, random);
-  attachments(store, sizes, random);
+  generateServers(store, sizes, random);
+  generateAttachments(store, sizes, random);
 }

@@ -3,8 +3,8 @@
  * SIGINT or SIGTERM. `--help` lists the options.
  */
 import { parseArgs } from 'node:util';
-import { DEFAULT_SIZES } from './generate.ts';
 import { type PanelSimulatorOptions, startPanelSimulator } from './simulator.ts';
+import { DEFAULT_SIZES } from './sizes.ts';
 
 const NUMBERS = {
   port: 'port',

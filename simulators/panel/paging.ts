@@ -34,24 +34,42 @@ function clientLink(call: PanelCall, page: number): string {
   return `${call.origin}${call.path}?${params}`;
 }
 
+/** JSON text of the object with this id. */
+export type Make = (id: number) => string | Buffer | undefined;
+
+const HEAD = Buffer.from('{"object":"list","data":[');
+const COMMA = Buffer.from(',');
+function listBytes(parts: readonly Buffer[], tail: string): Buffer {
+  const pieces: Buffer[] = [HEAD];
+  for (const [index, part] of parts.entries()) {
+    if (index > 0) pieces.push(COMMA);
+    pieces.push(part);
+  }
+  pieces.push(Buffer.from(tail));
+  return Buffer.concat(pieces);
+}
+
+function makeAll(ids: readonly number[], make: Make): Buffer[] {
+  const parts: Buffer[] = [];
+  for (const id of ids) {
+    const made = make(id);
+    if (made !== undefined) parts.push(typeof made === 'string' ? Buffer.from(made) : made);
+  }
+  return parts;
+}
+
 /** One page of `ids`, each made by `make`. */
 export function pageAnswer(
   call: PanelCall,
   ids: readonly number[],
-  make: (id: number) => string | undefined,
+  make: Make,
   api: 'application' | 'client' = 'application',
 ): PanelAnswer {
   const perPage = api === 'application' ? applicationPerPage(call) : clientPerPage(call);
   const page = pageOf(call.query);
   const { tweaks } = call;
   const total = tweaks.empty === true ? 0 : Math.max(0, ids.length + (tweaks.totalDelta ?? 0));
-  const parts: string[] = [];
-  if (tweaks.empty !== true) {
-    for (const id of ids.slice((page - 1) * perPage, page * perPage)) {
-      const text = make(id);
-      if (text !== undefined) parts.push(text);
-    }
-  }
+  const parts = tweaks.empty === true ? [] : makeAll(ids.slice((page - 1) * perPage, page * perPage), make);
   if (tweaks.half === true) parts.length = Math.floor(parts.length / 2);
   const totalPages = Math.max(1, Math.ceil(total / perPage));
   // the application API's links drop every parameter but the page
@@ -68,18 +86,14 @@ export function pageAnswer(
     total_pages: totalPages,
     links,
   };
-  return { body: `{"object":"list","data":[${parts.join(',')}],"meta":{"pagination":${JSON.stringify(pagination)}}}` };
+  return { body: listBytes(parts, `],"meta":{"pagination":${JSON.stringify(pagination)}}}`) };
 }
 
 /** An unpaged list without `meta`. */
-export function wholeList(
-  call: PanelCall,
-  ids: readonly number[],
-  make: (id: number) => string | undefined,
-): PanelAnswer {
-  const parts = call.tweaks.empty === true ? [] : ids.map(make).filter((text) => text !== undefined);
+export function wholeList(call: PanelCall, ids: readonly number[], make: Make): PanelAnswer {
+  const parts = call.tweaks.empty === true ? [] : makeAll(ids, make);
   if (call.tweaks.half === true) parts.length = Math.floor(parts.length / 2);
-  return { body: `{"object":"list","data":[${parts.join(',')}]}` };
+  return { body: listBytes(parts, ']}') };
 }
 
 /** How one filter name finds rows. */

@@ -204,6 +204,9 @@ export interface Rows {
 }
 
 export type EntityName = keyof Rows;
+/** All rows by id. Read at will; change through the methods of the world store, or call `touch` afterwards. */
+export type PanelWorld = { [E in EntityName]: Map<number, Rows[E]> };
+
 /** Parents first. */
 export const ENTITY_NAMES = [
   'locations',

@@ -73,6 +73,10 @@ export function parseIncludes(values: readonly string[]): IncludeTree {
   return tree;
 }
 
+const treeNames = (tree: IncludeTree): unknown[] => [...tree].map(([name, children]) => [name, treeNames(children)]);
+/** Serialised objects are dropped together beyond this. */
+const MAX_VIEW_BYTES = 384 * 1024 * 1024;
+
 const NULL_RESOURCE = '{"object":"null_resource","attributes":null}';
 const NONE: IncludeTree = new Map();
 
@@ -168,8 +172,8 @@ export interface Tweaks {
 export interface Serializer {
   /** JSON text of one object with its includes; undefined when there is no such row. */
   item(kind: Kind, id: number, includes: IncludeTree, rights: Rights, tweaks?: Tweaks): string | undefined;
-  /** Its attributes as an object, without includes. */
-  attributes<E extends EntityName>(entity: E, row: Rows[E]): Record<string, unknown>;
+  /** The same for many objects of one listing, as bytes that are kept until anything in the world changes. */
+  view(kind: Kind, includes: IncludeTree, rights: Rights, tweaks?: Tweaks): (id: number) => Buffer | undefined;
 }
 
 export function createSerializer(store: WorldStore): Serializer {
@@ -355,5 +359,30 @@ export function createSerializer(store: WorldStore): Serializer {
     return parts.length === 0 ? `${head}}}` : `${head},"relationships":{${parts.join(',')}}}}`;
   }
 
-  return { item, attributes: (entity, row) => toAttributes[entity](row) };
+  let views = new Map<string, Map<number, Buffer>>();
+  let viewBytes = 0;
+  store.onChange(() => {
+    if (views.size > 0) views = new Map();
+    viewBytes = 0;
+  });
+  function view(kind: Kind, tree: IncludeTree, rights: Rights, tweaks?: Tweaks) {
+    const name = JSON.stringify([kind, treeNames(tree), rights === 'all' ? rights : [...rights].sort(), tweaks]);
+    return (id: number): Buffer | undefined => {
+      const ready = views.get(name)?.get(id);
+      if (ready !== undefined) return ready;
+      const text = item(kind, id, tree, rights, tweaks);
+      if (text === undefined) return undefined;
+      const bytes = Buffer.from(text, 'utf8');
+      viewBytes += bytes.length;
+      if (viewBytes > MAX_VIEW_BYTES) {
+        views = new Map();
+        viewBytes = bytes.length;
+      }
+      const kept = views.get(name) ?? new Map<number, Buffer>();
+      views.set(name, kept.set(id, bytes));
+      return bytes;
+    };
+  }
+
+  return { item, view };
 }

@@ -2,11 +2,9 @@
  * The state of the simulated panel: one map of rows per entity, indexes by parent, and the mutations with the
  * panel's own consequences (a deleted server frees its allocations, an owner of servers cannot be deleted, …).
  */
+import { createDefaults } from './defaults.ts';
 import { createRandom, type Random } from './random.ts';
-import { ENTITY_NAMES, type EntityName, type Rows } from './rows.ts';
-
-/** All rows by id. Read at will; change through the methods of {@link WorldStore}, or call `touch` afterwards. */
-export type PanelWorld = { [E in EntityName]: Map<number, Rows[E]> };
+import { ENTITY_NAMES, type EntityName, type PanelWorld, type Rows } from './rows.ts';
 
 type Listener = (entity: EntityName, before: object | undefined, after: object | undefined) => void;
 
@@ -153,160 +151,12 @@ export function createWorldStore(seed: number): WorldStore {
     for (const listener of listeners) listener(entity, before, after);
   }
 
-  const first = (entity: EntityName) => idsOf(entity)[0] ?? 0;
-
-  const defaults: { [E in EntityName]: (id: number, at: string, values: Partial<Rows[E]>) => Rows[E] } = {
-    locations: (id, at) => ({ id, short: `loc-${id}`, long: null, created_at: at, updated_at: at }),
-    nodes: (id, at) => ({
-      id,
-      uuid: random.uuid(),
-      public: true,
-      name: `node-${id}`,
-      description: null,
-      location_id: first('locations'),
-      fqdn: `node-${id}.nodes.lab.invalid`,
-      scheme: 'https',
-      behind_proxy: false,
-      maintenance_mode: false,
-      memory: 65_536,
-      memory_overallocate: 0,
-      disk: 1_048_576,
-      disk_overallocate: 0,
-      upload_size: 100,
-      daemon_listen: 8080,
-      daemon_sftp: 2022,
-      daemon_base: '/var/lib/pterodactyl/volumes',
-      created_at: at,
-      updated_at: at,
-      daemon_token_id: random.text(16),
-      daemon_down: false,
-    }),
-    allocations: (id) => ({
-      id,
-      node_id: first('nodes'),
-      ip: `198.19.${(id >> 8) & 255}.${id & 255}`,
-      alias: null,
-      port: 30_000 + (id % 30_000),
-      notes: null,
-      server_id: null,
-    }),
-    nests: (id, at) => ({
-      id,
-      uuid: random.uuid(),
-      author: 'eggs@lab.invalid',
-      name: `Nest ${id}`,
-      description: null,
-      created_at: at,
-      updated_at: at,
-    }),
-    eggs: (id, at) => ({
-      id,
-      uuid: random.uuid(),
-      name: `Egg ${id}`,
-      nest: first('nests'),
-      author: 'eggs@lab.invalid',
-      description: null,
-      docker_images: { 'Image 1': 'registry.lab.invalid/base:1' },
-      config: { files: {}, startup: { done: 'ready' }, stop: '^C', logs: [], file_denylist: [], extends: null },
-      startup: './run --port {{SERVER_PORT}}',
-      script: {
-        privileged: true,
-        install: '#!/bin/sh\n',
-        entry: 'ash',
-        container: 'registry.lab.invalid/installers:alpine',
-        extends: null,
-      },
-      created_at: at,
-      updated_at: at,
-      features: null,
-      broken: false,
-    }),
-    variables: (id, at) => ({
-      id,
-      egg_id: first('eggs'),
-      name: `Variable ${id}`,
-      description: '',
-      env_variable: `VARIABLE_${id}`,
-      default_value: '',
-      user_viewable: true,
-      user_editable: true,
-      rules: 'nullable|string|max:64',
-      created_at: at.replace('+00:00', '.000000Z'),
-      updated_at: at.replace('+00:00', '.000000Z'),
-    }),
-    users: (id, at) => ({
-      id,
-      external_id: null,
-      uuid: random.uuid(),
-      username: `new${id}`,
-      email: `new${id}@lab.invalid`,
-      first_name: 'New',
-      last_name: `User ${id}`,
-      language: 'en',
-      root_admin: false,
-      '2fa': false,
-      created_at: at,
-      updated_at: at,
-    }),
-    databaseHosts: (id, at) => ({
-      id,
-      name: `db-${id}`,
-      host: `db-${id}.lab.invalid`,
-      port: 3306,
-      username: 'pterodactyluser',
-      node: null,
-      created_at: at,
-      updated_at: at,
-    }),
-    servers: (id, at, values) => {
-      const uuid = values.uuid ?? random.uuid();
-      const egg = world.eggs.get(values.egg ?? first('eggs'));
-      const allocation = world.allocations.get(values.allocation ?? freeAllocation(values.node));
-      return {
-        id,
-        external_id: null,
-        uuid,
-        identifier: uuid.slice(0, 8),
-        name: `server-${id}`,
-        description: '',
-        status: null,
-        limits: { memory: 1024, swap: 0, disk: 5120, io: 500, cpu: 100, threads: null, oom_disabled: true },
-        feature_limits: { databases: 0, allocations: 0, backups: 0 },
-        user: first('users'),
-        node: allocation?.node_id ?? first('nodes'),
-        allocation: allocation?.id ?? 0,
-        nest: egg?.nest ?? first('nests'),
-        egg: egg?.id ?? 0,
-        startup: egg?.startup ?? '',
-        image: Object.values(egg?.docker_images ?? {})[0] ?? '',
-        created_at: at,
-        updated_at: at,
-        values: {},
-        transferring: false,
-        current_state: 'offline',
-      };
-    },
-    databases: (id, at, values) => ({
-      id,
-      server: values.server ?? first('servers'),
-      host: first('databaseHosts'),
-      database: `s${values.server ?? first('servers')}_new${id}`,
-      username: `u${values.server ?? first('servers')}_${random.text(10)}`,
-      remote: '%',
-      max_connections: 0,
-      created_at: at,
-      updated_at: at,
-      password: random.text(24),
-    }),
-    subusers: (id, at) => ({
-      id,
-      user_id: first('users'),
-      server_id: first('servers'),
-      permissions: ['websocket.connect'],
-      created_at: at,
-      updated_at: at,
-    }),
-  };
+  const defaults = createDefaults({
+    world,
+    random: () => random,
+    first: (entity) => idsOf(entity)[0] ?? 0,
+    freeAllocation,
+  });
 
   function freeAllocation(node: number | undefined): number {
     const ids = node === undefined ? idsOf('allocations') : indexOf('allocations', 'node_id').get(node);
