@@ -71,3 +71,20 @@ export function toWireUser(user: AuthUser): WireUser {
     emailVerified: user.emailVerified?.toISOString() ?? null,
   };
 }
+
+/** Bytes of a password at the most: bcrypt reads no further. */
+export const PASSWORD_MAX_BYTES = 72;
+
+/** The first rule a new password breaks, as the code of the wire and a sentence. Length counts UTF-8 bytes. */
+export function passwordProblem(password: string): { code: string; message: string } | undefined {
+  const bytes = new TextEncoder().encode(password).length;
+  if (bytes < 8) return { code: 'password_too_short', message: 'the password needs 8 characters or more' };
+  if (bytes > PASSWORD_MAX_BYTES) {
+    return { code: 'password_too_long', message: `the password may have ${PASSWORD_MAX_BYTES} bytes at the most` };
+  }
+  if (!/\p{Lu}/u.test(password)) return { code: 'password_needs_uppercase', message: 'the password needs a capital' };
+  if (!/\p{Ll}/u.test(password))
+    return { code: 'password_needs_lowercase', message: 'the password needs a small letter' };
+  if (!/\p{Nd}/u.test(password)) return { code: 'password_needs_digit', message: 'the password needs a digit' };
+  return undefined;
+}

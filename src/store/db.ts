@@ -27,8 +27,9 @@ export function createDb(options: DbOptions): Knex {
       connectionString: options.connectionString,
       application_name: options.applicationName,
       statement_timeout: options.statementTimeoutMs ?? 30_000,
-      lock_timeout: 15_000,
       keepAlive: true,
+      // Plain TIMESTAMP columns hold UTC wall time, also where a column default writes them.
+      options: '-c timezone=UTC -c lock_timeout=15000',
     },
     pool: { min: 0, max: options.max ?? 10, idleTimeoutMillis: 30_000, acquireTimeoutMillis: 15_000 },
     acquireConnectionTimeout: 15_000,

@@ -1,10 +1,9 @@
 /** Password hashes. The column is shared with the web site, so it stays bcrypt. */
 import bcrypt from 'bcrypt';
+import { PASSWORD_MAX_BYTES } from '../domain/account.ts';
 
 /** Cost of new hashes; weaker ones are rewritten at sign-in. */
 export const PASSWORD_COST = 12;
-/** bcrypt reads no further: a longer password would be cut in silence. */
-export const PASSWORD_MAX_BYTES = 72;
 
 /** A hash of nobody's password, so that an unknown address takes as long to refuse as a known one. */
 let decoy: Promise<string> | undefined;

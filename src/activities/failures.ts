@@ -1,0 +1,67 @@
+/** How an error leaves an activity: a typed failure that holds a code and a public sentence, never data. */
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import type { ActivityInboundCallsInterceptor } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import { isAppError } from '../domain/errors.ts';
+import { isConnectionFailure, sqlState } from '../store/db.ts';
+
+/** Attempts after which a person should look: the retry policy goes on, a report goes out once. */
+const REPORT_ATTEMPT = 5;
+
+export function toFailure(error: unknown): Error {
+  if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
+  if (isAppError(error)) {
+    return ApplicationFailure.create({
+      type: error.code,
+      message: error.message,
+      nonRetryable: !error.spec.retryable,
+      ...(error.retryAfterMs === undefined ? {} : { nextRetryDelay: error.retryAfterMs }),
+    });
+  }
+  if (isConnectionFailure(error)) return ApplicationFailure.create({ type: 'DATABASE_UNAVAILABLE', message: 'PostgreSQL cannot be reached' });
+  const state = sqlState(error);
+  if (state !== undefined) return ApplicationFailure.create({ type: 'DATABASE_ERROR', message: `PostgreSQL refused a statement (SQLSTATE ${state})` });
+  return ApplicationFailure.create({ type: 'INTERNAL_ERROR', message: 'An internal error; the worker log has it' });
+}
+
+/** Converts, logs and reports what activities throw; one per activity call. */
+export function createFailureInterceptor(deps: {
+  log: Logger;
+  report: (error: unknown, context: Record<string, string | number | undefined>) => void;
+}): (context: Context) => { inbound: ActivityInboundCallsInterceptor } {
+  return (context) => ({
+    inbound: {
+      async execute(input, next) {
+        const { activityType, attempt, workflowExecution } = context.info;
+        try {
+          return await next(input);
+        } catch (error) {
+          if (context.cancellationSignal.aborted) {
+            // A cancel or a shutdown: whatever the interrupted call threw, this is why.
+            throw error instanceof CancelledFailure ? error : (context.cancellationSignal.reason ?? new CancelledFailure('cancelled'));
+          }
+          const failure = toFailure(error);
+          const about = { activity: activityType, attempt, workflowId: workflowExecution?.workflowId, runId: workflowExecution?.runId };
+          const meta = isAppError(error) ? error.meta : undefined;
+          deps.log.warn({ ...about, ...(meta === undefined ? {} : { meta }), err: error }, 'activity failed');
+          if (attempt === REPORT_ATTEMPT || (failure instanceof ApplicationFailure && failure.nonRetryable === true && isAppError(error) && error.spec.report)) {
+            deps.report(error, about);
+          }
+          throw failure;
+        }
+      },
+    },
+  });
+}
+
+/** Heartbeats every second while `work` runs, also while one statement or request does. */
+export async function withHeartbeat<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const context = Context.current();
+  const timer = setInterval(() => context.heartbeat(), 1_000);
+  try {
+    return await work(context.cancellationSignal);
+  } finally {
+    clearInterval(timer);
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * From the stage to a plan, all in temporary tables of the apply's transaction:
+ * `s_x` what was staged, `f_x` how each row shall end, `g_x` what is gone, `p_x` what is to be written, `aside` what is not.
+ */
+import type { StagedEntity } from '../domain/panel.ts';
+import { ENTITIES, type Entity } from '../domain/sync.ts';
+import { type Db, rows } from './db.ts';
+import { MIRROR, type MirrorSpec, STAGED, type UniqueKey } from './mirror.ts';
+
+export interface AppliedSource {
+  /** As staged: `locations`, `node:7`, `client:1` … */
+  source: string;
+  pass: number;
+  /** Read whole and consistent: what it does not contain may count as gone. */
+  complete: boolean;
+  /** Pages it had: several cannot prove absence, so candidates must have been asked for. */
+  pages: number;
+  /** Includes that the panel did not give as lists. */
+  missing: string[];
+}
+
+export interface ApplyScope {
+  logId: string;
+  /** Entities that this apply writes. */
+  entities: readonly Entity[];
+  sources: readonly AppliedSource[];
+}
+
+export interface Exclusion {
+  entity: Entity;
+  panelId: string;
+  code: string;
+  detail: string;
+}
+
+const unique = (key: UniqueKey, alias: string) => key.columns(alias).join(', ');
+const isNot = (alias: string) => `not ${alias}.aside`;
+
+/** Reads the stage into `s_<entity>`; where a record was read twice, the newest page wins. */
+export async function expandStage(trx: Db, scope: ApplyScope): Promise<void> {
+  const sources = JSON.stringify(scope.sources.map(({ source, pass }) => ({ source, pass })));
+  await trx.raw(
+    `create temp table src on commit drop as select * from json_to_recordset(?::json) as x (source text, pass int)`,
+    [sources],
+  );
+  await trx.raw(
+    `create temp table stage on commit drop as
+       select p.source, p.page, p.entity, p.part, p.rows, p.unreadable, p.rejects, p.missing, p.fetched_at
+       from sync_pages p join src on src.source = p.source and src.pass = p.pass where p.log_id = ?`,
+    [scope.logId],
+  );
+  await trx.raw(
+    `create temp table aside (entity text, panel_id text, code text, detail text, primary key (entity, panel_id)) on commit drop`,
+  );
+  await trx.raw(
+    `create temp table rejected on commit drop as
+       select distinct on (r.entity, r.id) r.entity, r.id, r.code, r.detail
+       from stage p, json_to_recordset(p.rejects) as r (entity text, id int, code text, detail text)`,
+  );
+  await trx.raw(
+    `create temp table alive on commit drop as
+       select distinct p.entity, x.id, x.alive from sync_pages p, json_to_recordset(p.body) as x (id int, alive boolean)
+       where p.log_id = ? and p.source = 'gone'`,
+    [scope.logId],
+  );
+  const staged = Object.entries(STAGED) as [StagedEntity, (typeof STAGED)[StagedEntity]][];
+  for (const [entity, { key, columns }] of staged) {
+    await trx.raw(
+      `create temp table s_${entity} on commit drop as
+         select distinct on (${key.replace(/\b(id|pid|server|email)\b|"user"/g, 'x.$&')}) x.*
+         from sync_pages p join src on src.source = p.source and src.pass = p.pass, json_to_recordset(p.body) as x (${columns})
+         where p.log_id = ? and p.entity = ? and p.rows > 0
+         order by ${key.replace(/\b(id|pid|server|email)\b|"user"/g, 'x.$&')}, p.fetched_at desc, p.page desc`,
+      [scope.logId, entity],
+    );
+  }
+  await trx.raw(staged.map(([entity]) => `analyze s_${entity}`).join('; '));
+}
+
+/** Tables that every entity has, also one this apply does not write: later steps then need no cases. */
+async function emptyTables(trx: Db, entity: Entity): Promise<void> {
+  const { table } = MIRROR[entity];
+  await trx.raw(
+    `create temp table f_${entity} on commit drop as select t.*, t.id::text as panel_id, true as found, false as aside from ${table} t where false;
+     create temp table p_${entity} on commit drop as select f.*, ''::text as op, 0 as n from f_${entity} f`,
+  );
+}
+
+/** How each staged row shall end, in terms of its table: `f_<entity>`. Parents are planned before. */
+const FINAL: Record<Entity, string> = {
+  locations: `select s.*, s.id::text as panel_id, t.id is not null as found from s_locations s left join locations t on t.id = s.id`,
+  nodes: `select s.*, s.id::text as panel_id, t.id is not null as found from s_nodes s left join nodes t on t.id = s.id`,
+  nests: `select s.*, s.id::text as panel_id, t.id is not null as found from s_nests s left join nests t on t.id = s.id`,
+  eggs: `select s.*, s.id::text as panel_id, t.id is not null as found from s_eggs s left join eggs t on t.id = s.id`,
+  egg_variables: `select s.*, s.id::text as panel_id, t.id is not null as found from s_egg_variables s left join egg_variables t on t.id = s.id`,
+  // By panel id, else by the address of a row that no living panel user owns (the oldest such row).
+  users: `with by_id as (
+      select distinct on (s.pid) s.pid, u.id from s_users s join users u on u."pterodactylId" = s.pid order by s.pid, u."createdAt", u.id
+    ), rest as (
+      select s.pid, lower(s.email) as address from s_users s where not exists (select 1 from by_id b where b.pid = s.pid)
+    ), free as (
+      select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
+      where lower(u.email) in (select r.address from rest r)
+        and (u."pterodactylId" is null or ((select users_complete from facts)
+          and not exists (select 1 from s_users x where x.pid = u."pterodactylId")
+          and not exists (select 1 from rejected r where r.entity = 'users' and r.id = u."pterodactylId")))
+      order by lower(u.email), u."createdAt", u.id
+    ), by_address as (
+      select distinct on (f.id) r.pid, f.id from rest r join free f on f.address = r.address order by f.id, r.pid
+    ), matched as (select * from by_id union all select * from by_address)
+    select coalesce(m.id, gen_random_uuid()::text) as id, s.pid::text as panel_id, m.id is not null as found, s.pid as "pterodactylId", s.admin as "isPterodactylAdmin",
+      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s.email else u.email end as email,
+      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s.username else coalesce(u.username, s.username) end as username,
+      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
+      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName"
+    from s_users s left join matched m on m.pid = s.pid left join users u on u.id = m.id`,
+  // By panel id, else by uuid of a row whose panel id is not staged (a panel that was restored).
+  servers: `with by_id as (
+      select s.pid, t.id from s_servers s join servers t on t."pterodactylId" = s.pid
+    ), by_uuid as (
+      select s.pid, t.id from s_servers s join servers t on t.uuid = s.uuid
+      where not exists (select 1 from by_id b where b.pid = s.pid)
+        and (t."pterodactylId" is null or (not exists (select 1 from s_servers x where x.pid = t."pterodactylId")
+          and not exists (select 1 from rejected r where r.entity = 'servers' and r.id = t."pterodactylId")))
+    ), matched as (select * from by_id union all select distinct on (id) pid, id from by_uuid)
+    select coalesce(m.id, gen_random_uuid()::text) as id, s.pid::text as panel_id, m.id is not null as found, s.pid as "pterodactylId", s.uuid, s."uuidShort", s."externalId",
+      s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu, coalesce(o.id, t."ownerId") as "ownerId",
+      kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", 'pterodactyl'::text as "panelType"
+    from s_servers s left join matched m on m.pid = s.pid left join servers t on t.id = m.id
+      left join user_map o on o.pid = s."user" left join known_nodes kn on kn.id = s.node
+      left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest`,
+  // The server comes from the servers' include; one that was read and does not list the allocation has lost it.
+  allocations: `select s.*, s.id::text as panel_id, t.id is not null as found,
+      case when l.server is not null then l.server when not s."isAssigned" then null
+        when t."serverId" is null then null
+        when exists (select 1 from read_links r where r.id = t."serverId") or exists (select 1 from g_servers g where g.id = t."serverId") then null
+        else t."serverId" end as "serverId"
+    from s_allocations s left join allocations t on t.id = s.id left join link_map l on l.id = s.id`,
+  databases: `select coalesce(t.id, gen_random_uuid()::text) as id, s.pid::text as panel_id, t.id is not null as found, m.id as "serverId", s.pid as "pterodactylId",
+      s."databaseName", s.username, coalesce(s.host, t.host, '') as host, case when s.host is null then coalesce(t.port, 3306) else s.port end as port,
+      s."hostId", s."maxConnections"
+    from s_databases s left join server_databases t on t."pterodactylId" = s.pid left join server_map m on m.pid = s.server`,
+  // Owner rows are made for every server whose subusers were read; an owner who is listed as subuser stays the owner.
+  subusers: `with wanted as (
+      select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
+        case when s.pid > 0 then s.pid::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
+      from s_subusers s join server_map m on m.pid = s.server left join user_map u on u.pid = s."user"
+        left join lateral (select x.id from users x where lower(x.email) = lower(s.email) order by x."createdAt", x.id limit 1) e on s.email is not null
+      where s.email is null or e.id is not null
+      union all
+      select m.id, m."ownerId", '{*}'::text[], true, m.pid || '/owner' from server_map m
+      where m."ownerId" is not null and exists (select 1 from read_subusers r where r.pid = m.pid)
+    ), one as (
+      select distinct on (w."serverId", coalesce(w."userId", w.panel_id)) w.* from wanted w order by w."serverId", coalesce(w."userId", w.panel_id), w."isOwner" desc, w.panel_id
+    )
+    select coalesce(t.id, gen_random_uuid()::text) as id, o.panel_id, t.id is not null as found, o."serverId", o."userId", o.permissions, o."isOwner",
+      case when o."isOwner" then 'owner' when t.id is null or t."isOwner" or t."accessLevel" = 'owner' then 'user' else t."accessLevel" end as "accessLevel"
+    from one o left join server_subusers t on t."serverId" = o."serverId" and t."userId" = o."userId"`,
+};
+
+/** What must hold of a final row's parents, or it is set aside: SQL that finds the orphans over alias f. */
+const ORPHAN: Partial<Record<Entity, { where: string; detail: string }>> = {
+  nodes: { where: `not exists (select 1 from known_locations k where k.id = f."locationId")`, detail: 'locationId: no such location' },
+  eggs: { where: `not exists (select 1 from known_nests k where k.id = f."nestId")`, detail: 'nestId: no such nest' },
+  egg_variables: { where: `not exists (select 1 from known_eggs k where k.id = f.egg_id)`, detail: 'egg_id: no such egg' },
+  allocations: { where: `not exists (select 1 from known_nodes k where k.id = f."nodeId")`, detail: 'nodeId: no such node' },
+  databases: { where: `f."serverId" is null`, detail: 'serverId: no such server' },
+  subusers: { where: `f."userId" is null`, detail: 'userId: no such user' },
+};
+
+/** Rows that exist after this apply, for children to refer to. */
+const KNOWN: Partial<Record<Entity, string>> = { locations: 'known_locations', nodes: 'known_nodes', nests: 'known_nests', eggs: 'known_eggs' };
+
+/** Facts about the read that several statements ask for, as one row. */
+export async function stateFacts(trx: Db, scope: ApplyScope): Promise<void> {
+  const users = scope.sources.find((s) => s.source === 'users');
+  await trx.raw(`create temp table facts on commit drop as select ?::boolean as users_complete`, [users?.complete === true]);
+}
+
+/** Final rows of one entity, orphans and earlier exclusions set aside. */
+export async function finalRows(trx: Db, entity: Entity, exclusions: readonly Exclusion[]): Promise<void> {
+  await trx.raw(`create temp table f_${entity} on commit drop as select x.*, false as aside from (${FINAL[entity]}) x`);
+  const mine = exclusions.filter((e) => e.entity === entity);
+  if (mine.length > 0) {
+    await trx.raw(
+      `with no as (select * from json_to_recordset(?::json) as x ("panelId" text, code text, detail text)),
+         marked as (update f_${entity} f set aside = true from no where f.panel_id = no."panelId" returning f.panel_id, no.code, no.detail)
+       insert into aside select '${entity}', m.panel_id, m.code, m.detail from marked m on conflict do nothing`,
+      [JSON.stringify(mine)],
+    );
+  }
+  const orphan = ORPHAN[entity];
+  if (orphan !== undefined) {
+    await trx.raw(
+      `with marked as (update f_${entity} f set aside = true where ${isNot('f')} and ${orphan.where} returning f.panel_id)
+       insert into aside select '${entity}', m.panel_id, 'PARENT_MISSING', '${orphan.detail}' from marked m on conflict do nothing`,
+    );
+  }
+}
+
+/** `p_<entity>`: what differs, as `c`reate or `u`pdate; then rows whose unique value is not free are taken out again. */
+export async function planRows(trx: Db, spec: MirrorSpec): Promise<void> {
+  const { entity, table, owned } = spec;
+  const list = (alias: string) => owned.map((c) => `${alias}.${c}`).join(', ');
+  await trx.raw(
+    `create temp table p_${entity} on commit drop as
+       select f.*, case when f.found then 'u' else 'c' end as op, row_number() over (order by f.id)::int as n
+       from f_${entity} f left join ${table} t on t.id = f.id
+       where ${isNot('f')} and (not f.found or (${list('t')}) is distinct from (${list('f')}))`,
+  );
+  for (const key of spec.unique) {
+    // Each round may free or block further values; a chain is never longer than the rows that change.
+    for (let round = 0; round < 50; round += 1) {
+      if ((await setAsideConflicts(trx, spec, key)) === 0) break;
+    }
+  }
+}
+
+async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Promise<number> {
+  const { entity, table } = spec;
+  const parkable = key.park !== undefined;
+  // Who holds a wanted value in the end: first those that stay as they are, then today's holder, then the lower id.
+  const [result] = await rows<{ n: number }>(
+    trx,
+    `with changed as (
+       select distinct ${key.columns('p').map((c, i) => `${c} as k${i}`).join(', ')} from p_${entity} p left join ${table} t on t.id = p.id
+       where p.op = 'c' or (${unique(key, 't')}) is distinct from (${unique(key, 'p')})
+     ), holders as (
+       select t.id::text as id, ${key.columns('t').map((c, i) => `${c} as k${i}`).join(', ')}, 0 as rank, 0::bigint as pid
+       from ${table} t join changed c on ${key.columns('t').map((k, i) => `${k} = c.k${i}`).join(' and ')}
+       where ${
+         parkable
+           ? `not exists (select 1 from g_${entity} g where g.id = t.id) and not exists (select 1 from p_${entity} p where p.id = t.id)`
+           : `not exists (select 1 from p_${entity} p where p.id = t.id and (${unique(key, 'p')}) is not distinct from (${unique(key, 't')}))`
+       }
+       union all
+       select p.id::text, ${unique(key, 'p')}, case when (${unique(key, 't')}) is not distinct from (${unique(key, 'p')}) then 1 else 2 end, p."${'panel_id'}"::bigint
+       from p_${entity} p join changed c on ${key.columns('p').map((k, i) => `${k} = c.k${i}`).join(' and ')} left join ${table} t on t.id = p.id
+     ), ranked as (
+       select h.id, h.rank, row_number() over (partition by ${key.columns('h').map((_, i) => `h.k${i}`).join(', ')} order by h.rank, h.pid) as place from holders h
+     ), losers as (
+       select r.id from ranked r where r.place > 1 and r.rank > 0
+     ), removed as (
+       delete from p_${entity} p using losers l where p.id::text = l.id returning p.panel_id
+     ), marked as (
+       update f_${entity} f set aside = true from removed r where f.panel_id = r.panel_id returning f.panel_id
+     ), told as (
+       insert into aside select '${entity}', m.panel_id, '${key.code}', '${key.detail}' from marked m on conflict do nothing
+     ) select count(*)::int as n from removed`,
+  );
+  return result?.n ?? 0;
+}
+
+/** Rows that later entities may refer to: today's, less the gone, plus the created. */
+async function knownRows(trx: Db, entity: Entity): Promise<void> {
+  const name = KNOWN[entity];
+  if (name === undefined) return;
+  await trx.raw(
+    `create temp table ${name} on commit drop as
+       select t.id from ${MIRROR[entity].table} t where not exists (select 1 from g_${entity} g where g.id = t.id)
+       union all select p.id from p_${entity} p where p.op = 'c'`,
+  );
+}
+
+/** Panel user id → local id: the rows of this run, and for the rest what is stored. */
+async function userMap(trx: Db): Promise<void> {
+  await trx.raw(
+    `create temp table user_map on commit drop as
+       select f."pterodactylId" as pid, f.id from f_users f where ${isNot('f')} or f.found
+       union all
+       (select distinct on (u."pterodactylId") u."pterodactylId", u.id from users u
+        where u."pterodactylId" is not null and not exists (select 1 from f_users f where f."pterodactylId" = u."pterodactylId")
+        order by u."pterodactylId", u."createdAt", u.id)`,
+  );
+  await trx.raw('analyze user_map');
+}
+
+/** Panel server id → local id and owner, and which servers' children were read whole. */
+async function serverMap(trx: Db, scope: ApplyScope): Promise<void> {
+  const written = scope.entities.includes('servers');
+  await trx.raw(
+    written
+      ? `create temp table server_map on commit drop as
+           select f."pterodactylId" as pid, f.id, case when f.aside then t."ownerId" else f."ownerId" end as "ownerId"
+           from f_servers f left join servers t on t.id = f.id where ${isNot('f')} or f.found`
+      : `create temp table server_map on commit drop as
+           select s.pid, t.id, t."ownerId" from s_servers s join servers t on t."pterodactylId" = s.pid`,
+  );
+  await trx.raw('analyze server_map');
+  const lists = (include: string) => scope.sources.some((s) => s.source === 'servers' && !s.missing.includes(include));
+  const links = scope.entities.includes('servers') && lists('allocations');
+  await trx.raw(
+    `create temp table read_links on commit drop as select m.id from server_map m where ${links};
+     create temp table link_map on commit drop as select l.id, m.id as server from s_links l join server_map m on m.pid = l.server;
+     create temp table read_databases on commit drop as select m.pid, m.id from server_map m where ${lists('databases')};
+     create temp table read_subusers on commit drop as
+       select m.pid, m.id from server_map m where (${lists('subusers')} and exists (select 1 from stage p where p.source = 'servers' and p.entity = 'subusers'))
+         or m.pid in (select p.part from stage p where p.source like 'client:%' and p.entity = 'subusers')`,
+  );
+  await trx.raw('analyze link_map; analyze read_links; analyze read_subusers');
+}
+
+/** Plans the entities in order, parents first; `g_<entity>` are there already but for subusers (`goneSubusers`). */
+export async function planAll(
+  trx: Db,
+  scope: ApplyScope,
+  exclusions: readonly Exclusion[],
+  goneSubusers: () => Promise<void>,
+): Promise<void> {
+  await stateFacts(trx, scope);
+  for (const entity of ENTITIES) {
+    if (entity === 'servers') await userMap(trx);
+    if (entity === 'allocations') await serverMap(trx, scope);
+    if (scope.entities.includes(entity)) {
+      await finalRows(trx, entity, exclusions);
+      if (entity === 'subusers') await goneSubusers();
+      await planRows(trx, MIRROR[entity]);
+    } else {
+      await emptyTables(trx, entity);
+    }
+    await knownRows(trx, entity);
+  }
+}

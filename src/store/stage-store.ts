@@ -1,0 +1,439 @@
+/**
+ * The stage of a running sync: pages as they were read, and the run's own state. Everything written here passes the
+ * fence: the log row must still be RUNNING, so a run that was closed, cancelled or replaced writes nothing any more.
+ */
+import type { Knex } from 'knex';
+import { AppError } from '../domain/errors.ts';
+import type { MappedPage } from '../domain/panel.ts';
+import {
+  type Entity,
+  type Listing,
+  type Progress,
+  progressOf,
+  type SourcePlan,
+  type StageSummary,
+} from '../domain/sync.ts';
+import { type Db, inTransaction, rows } from './db.ts';
+import { finishLog, insertSyncEvent } from './sync-store.ts';
+
+export type OpenResult = 'opened' | 'withdrawn';
+
+/**
+ * Opens the row for a workflow run: PENDING becomes RUNNING; a row that this run opened before is found open again.
+ * A row that was closed is opened once more only for a reset (another run id) or on a live workflow's own demand
+ * (`reopen`); other active rows then end as superseded.
+ */
+export async function openRun(db: Db, input: { logId: string; runId: string; reopen: boolean }): Promise<OpenResult> {
+  return inTransaction(db, async (trx) => {
+    const [row] = await rows<{ status: string; runId: string | null }>(
+      trx,
+      `select l.status, r.workflow_run_id as "runId" from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ? for update of l`,
+      [input.logId],
+    );
+    if (row === undefined) return 'withdrawn';
+    if (row.status === 'RUNNING' && row.runId === input.runId) return 'opened';
+    if (row.status !== 'PENDING' && row.status !== 'RUNNING') {
+      if (row.runId === null || (row.runId === input.runId && !input.reopen)) return 'withdrawn';
+      await supersedeOthers(trx, input.logId);
+    }
+    await trx.raw(`delete from sync_pages where log_id = ?`, [input.logId]);
+    await trx.raw(`delete from sync_failures where log_id = ?`, [input.logId]);
+    await trx.raw(
+      `update sync_logs set status = 'RUNNING', error = null, "completedAt" = null, "durationSeconds" = null, "cancelledAt" = null,
+         "startedAt" = case when status = 'PENDING' then "startedAt" else now() at time zone 'utc' end,
+         "itemsTotal" = 0, "itemsSynced" = 0, "itemsFailed" = 0, "updatedAt" = now() at time zone 'utc',
+         metadata = (coalesce(metadata, '{}') - 'error' - 'failed_step' - 'completed_at' - 'duration' - 'counts' - 'warnings' - 'applied')
+           || jsonb_build_object('step', 'starting', 'progress', 0, 'percentage', 0, 'itemsTotal', 0, 'itemsProcessed', 0,
+             'started_at', floor(extract(epoch from clock_timestamp())), 'lastMessage', 'Sync started',
+             'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
+       where id = ?`,
+      [input.logId],
+    );
+    await trx.raw(
+      `insert into sync_runs (log_id, workflow_run_id, opened_at) values (?, ?, now())
+       on conflict (log_id) do update set workflow_run_id = excluded.workflow_run_id, opened_at = now(), applied_key = null, applied = null,
+         options = sync_runs.options - 'closedBy'`,
+      [input.logId, input.runId],
+    );
+    await trx.raw(`select pg_notify('sync_log', ?)`, [input.logId]);
+    return 'opened';
+  });
+}
+
+async function supersedeOthers(trx: Db, logId: string): Promise<void> {
+  const others = await rows<{ id: string; type: string; dryRun: boolean; runId: string | null }>(
+    trx,
+    `select l.id, l.type, r.workflow_run_id as "runId", coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
+     from sync_logs l left join sync_runs r on r.log_id = l.id
+     where l.status in ('PENDING', 'RUNNING') and l.id <> ? for update of l`,
+    [logId],
+  );
+  // At most one row can be active (sync_logs_one_active).
+  for (const other of others) {
+    await finishLog(trx, { id: other.id, status: 'FAILED', closedBy: 'reset', error: 'superseded by a reset' });
+    await insertSyncEvent(trx, { logId: other.id, type: other.type, status: 'FAILED', runId: other.runId ?? 'pending', dryRun: other.dryRun });
+  }
+}
+
+export interface StagePage {
+  logId: string;
+  /** A listing, or one of its fallbacks: `node:<id>`, `nest:<id>`; `gone` and `client:<batch>` likewise. */
+  source: string;
+  pass: number;
+  page: number;
+  total: number;
+  perPage: number;
+  mapped: MappedPage;
+}
+
+/** Rows an insert statement carries at the most, so that a listing of 100,000 allocations is never one string. */
+const ROWS_PER_STATEMENT = 4_000;
+
+/**
+ * Stores one page, all its parts or none. A page staged again replaces its earlier parts.
+ * @returns `cancelled` when a cancel was asked for: nothing was stored.
+ * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more.
+ */
+export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | 'cancelled'> {
+  const { mapped } = page;
+  const parts = mapped.parts.map((part, index) => ({
+    entity: part.entity,
+    part: part.part,
+    rows: part.rows.length,
+    body: JSON.stringify(part.rows),
+    // Rejects, unreadable counts and missing includes ride on the first part of the page.
+    rejects: index === 0 ? JSON.stringify(mapped.rejects) : '[]',
+    unreadable: mapped.unreadable.includes(part.entity as Entity) ? 1 : 0,
+  }));
+  const missing = JSON.stringify(mapped.missing);
+  const chunks: (typeof parts)[] = [];
+  let size = Number.POSITIVE_INFINITY;
+  for (const part of parts) {
+    if (size + part.rows > ROWS_PER_STATEMENT || (chunks.at(-1)?.length ?? 0) >= 200) {
+      chunks.push([]);
+      size = 0;
+    }
+    chunks.at(-1)?.push(part);
+    size += part.rows;
+  }
+  const write = async (target: Db) => {
+    for (const chunk of chunks) {
+      const outcome = await insertParts(target, page, chunk, missing);
+      if (outcome !== 'staged') return outcome;
+    }
+    return 'staged' as const;
+  };
+  return chunks.length === 1 ? write(db) : db.transaction(write);
+}
+
+async function insertParts(
+  db: Db,
+  page: StagePage,
+  parts: { entity: string; part: number; rows: number; body: string; rejects: string; unreadable: number }[],
+  missing: string,
+): Promise<'staged' | 'cancelled'> {
+  const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int)').join(', ');
+  const [result] = await rows<{ open: boolean | null }>(
+    db,
+    `with fence as (
+       select "cancelledAt" is null as open from sync_logs where id = ? and status = 'RUNNING' for key share
+     ), stored as (
+       insert into sync_pages (log_id, source, page, entity, part, pass, rows, total, per_page, body, rejects, unreadable, missing, fetched_at)
+       select ?, ?, ?, v.entity, v.part, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, ?::json, clock_timestamp()
+       from (values ${values}) as v (entity, part, rows, body, rejects, unreadable), fence
+       where fence.open
+       on conflict (log_id, source, page, entity, part) do update set pass = excluded.pass, rows = excluded.rows, total = excluded.total,
+         per_page = excluded.per_page, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
+         missing = excluded.missing, fetched_at = excluded.fetched_at
+     ) select (select open from fence) as open`,
+    [
+      page.logId,
+      page.logId,
+      page.source,
+      page.page,
+      page.pass,
+      page.total,
+      page.perPage,
+      missing,
+      ...parts.flatMap((p) => [p.entity, p.part, p.rows, p.body, p.rejects, p.unreadable]),
+    ],
+  );
+  if (result?.open === null || result === undefined) throw new AppError('RUN_CLOSED');
+  return result.open ? 'staged' : 'cancelled';
+}
+
+export interface StagedPageInfo {
+  page: number;
+  rows: number;
+  total: number;
+  totalPages: number;
+  perPage: number;
+  rejected: number;
+  missing: string[];
+  ids?: number[];
+}
+
+/** Pages of a source that are staged in this pass already, out of those named. */
+export async function stagedPages(
+  db: Db,
+  key: { logId: string; source: string; pass: number; pages: readonly number[]; include: string },
+): Promise<StagedPageInfo[]> {
+  const own = primaryEntity(key.source);
+  const found = await rows<Omit<StagedPageInfo, 'totalPages'>>(
+    db,
+    `select p.page, coalesce(sum(p.rows) filter (where p.entity = ?), 0)::int
+         + coalesce(sum((select count(*) from json_to_recordset(p.rejects) as r (entity text) where r.entity = ?)), 0)::int as rows,
+       max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
+       (array_agg(p.missing))[1] as missing
+     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.page = any(?::int[]) group by p.page order by p.page`,
+    [own, own, key.logId, key.source, key.pass, [...key.pages]],
+  );
+  const bare = key.include === '' && (key.source === 'nodes' || key.source === 'nests');
+  const ids = bare && found.length > 0 ? await stagedIds(db, key) : undefined;
+  return found.map((f) => ({
+    ...f,
+    totalPages: Math.max(1, f.perPage === 0 ? 1 : Math.ceil(f.total / f.perPage)),
+    ...(ids === undefined ? {} : { ids: ids.filter((i) => i.page === f.page).map((i) => i.id) }),
+  }));
+}
+
+const stagedIds = (db: Db, key: { logId: string; source: string; pass: number }) =>
+  rows<{ page: number; id: number }>(
+    db,
+    `select p.page, x.id from sync_pages p, json_to_recordset(p.body) as x (id int)
+     where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?`,
+    [key.logId, key.source, key.pass, key.source],
+  );
+
+/** Staged servers by panel id, for the reads that go server by server. */
+export async function stagedServers(
+  db: Db,
+  query: { logId: string; pass: number; after: number; limit: number },
+): Promise<{ pid: number; uuid: string }[]> {
+  return rows(
+    db,
+    `select distinct x.pid, x.uuid from sync_pages p, json_to_recordset(p.body) as x (pid int, uuid text)
+     where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and x.pid > ? order by x.pid limit ?`,
+    [query.logId, query.pass, query.after, query.limit],
+  );
+}
+
+/** Eggs of a nest that are known: mirrored, or used by a staged server. */
+export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<number[]> {
+  const found = await rows<{ id: number }>(
+    db,
+    `select e.id from eggs e where e."nestId" = ?
+     union select x.egg from sync_pages p, json_to_recordset(p.body) as x (egg int, nest int)
+       where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and x.nest = ? and x.egg is not null
+     order by 1`,
+    [nestId, logId, nestId],
+  );
+  return found.map((f) => f.id);
+}
+
+/** Sums of the stage per listing, for progress: what is staged once counts once, however often it was read. */
+export async function stageSummary(db: Db, logId: string): Promise<StageSummary[]> {
+  const found = await rows<{ source: string; entity: string; pages: number; rows: number; total: number; perPage: number }>(
+    db,
+    `select split_part(p.source, ':', 1) as source, p.entity, count(distinct p.page)::int as pages, sum(p.rows)::int as rows,
+       (array_agg(p.total order by p.fetched_at desc))[1]::int as total, max(p.per_page)::int as "perPage"
+     from sync_pages p where p.log_id = ? group by 1, 2`,
+    [logId],
+  );
+  const bySource = new Map<string, StageSummary>();
+  const listings: Record<string, Listing> = {
+    locations: 'locations',
+    nodes: 'nodes',
+    node: 'locations',
+    nests: 'nests',
+    nest: 'nests',
+    users: 'users',
+    servers: 'servers',
+  };
+  for (const row of found) {
+    const source = listings[row.source];
+    if (source === undefined) continue;
+    const summary = bySource.get(source) ?? { source, pages: 0, totalPages: 0, total: 0, rows: {} };
+    if (row.source === source) {
+      summary.pages = Math.max(summary.pages, row.pages);
+      summary.total = Math.max(summary.total, row.total);
+      summary.totalPages = Math.max(summary.totalPages, row.perPage === 0 ? 1 : Math.ceil(row.total / row.perPage) || 1);
+    }
+    if (row.entity !== 'links') {
+      const entity = row.entity as Entity;
+      summary.rows[entity] = (summary.rows[entity] ?? 0) + row.rows;
+    }
+    bySource.set(source, summary);
+  }
+  return [...bySource.values()];
+}
+
+/** Progress writes are at most one in this many milliseconds, whatever the size of the run (sync-engine section 8). */
+const PROGRESS_INTERVAL_MS = 250;
+
+/** Recomputes progress from the stage and writes it, unless that was done a moment ago (`force` writes anyway). */
+export async function writeProgress(
+  db: Db,
+  run: { logId: string; plans: readonly SourcePlan[]; force: boolean },
+): Promise<void> {
+  const progress = progressOf(run.plans, await stageSummary(db, run.logId));
+  await writeProgressRow(db, run.logId, progress, run.force ? 0 : PROGRESS_INTERVAL_MS);
+}
+
+/** Writes a given progress; it never goes back, and a closed row is left alone. */
+export async function writeProgressRow(db: Db, logId: string, progress: Progress, minIntervalMs: number): Promise<void> {
+  const patch = {
+    step: progress.step,
+    percentage: progress.percentage,
+    itemsTotal: progress.itemsTotal,
+    itemsProcessed: progress.itemsProcessed,
+    lastMessage: progress.lastMessage,
+  };
+  await db.raw(
+    `with told as (
+       update sync_logs set "itemsTotal" = greatest("itemsTotal", ?), "itemsSynced" = greatest("itemsSynced", ?), "updatedAt" = clock_timestamp() at time zone 'utc',
+         metadata = coalesce(metadata, '{}') || ?::jsonb || jsonb_build_object('progress', greatest((metadata->>'progress')::int, ?),
+           'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
+       where id = ? and status = 'RUNNING' and "cancelledAt" is null
+         and "updatedAt" <= (clock_timestamp() at time zone 'utc') - make_interval(secs => ?::float8 / 1000)
+         and coalesce((metadata->>'progress')::int, 0) <= ?
+       returning id
+     ) select pg_notify('sync_log', told.id) from told`,
+    [progress.runTotal, progress.runProcessed, JSON.stringify(patch), progress.progress, logId, minIntervalMs, progress.progress],
+  );
+}
+
+export interface SourceVerdict {
+  complete: boolean;
+  /** `moved`: the listing changed while it was read, read it again; `ignored`: the panel does not page; `missing`: pages are not staged. */
+  reason: 'complete' | 'moved' | 'ignored' | 'missing';
+  missingPages: number[];
+  pages: number;
+  total: number;
+  distinct: number;
+  /** Includes that did not come back as lists. */
+  missing: string[];
+}
+
+const ID_COLUMN: Record<string, string> = { users: 'pid', servers: 'pid' };
+const primaryEntity = (source: string) =>
+  source.startsWith('node:') ? 'allocations' : source.startsWith('nest:') ? 'eggs' : source;
+
+/**
+ * Is a source whole? Pages 1…P are there in one pass, the total never fell, and the distinct ids are as many as the
+ * newest total says.
+ */
+export async function verifySource(
+  db: Db,
+  key: { logId: string; source: string; pass: number },
+): Promise<SourceVerdict> {
+  const entity = primaryEntity(key.source);
+  const idColumn = ID_COLUMN[entity] ?? 'id';
+  const pages = await rows<{ page: number; total: number; perPage: number; count: number; firstId: string | null; missing: string[] }>(
+    db,
+    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.body->0->>'${idColumn}' as "firstId", p.missing
+     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
+     order by p.page`,
+    [key.logId, key.source, key.pass, entity, entity],
+  );
+  const missing = [...new Set(pages.flatMap((p) => p.missing))];
+  const verdict = (reason: SourceVerdict['reason'], extra: Partial<SourceVerdict> = {}): SourceVerdict => ({
+    complete: reason === 'complete',
+    reason,
+    missingPages: [],
+    pages: pages.length,
+    total: 0,
+    distinct: 0,
+    missing,
+    ...extra,
+  });
+  if (key.source.startsWith('nest:')) return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
+  const [read] = await rows<{ total: number; fell: boolean; distinct: number; staged: number }>(
+    db,
+    `with page_totals as (
+       select p.page, p.total, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before
+       from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+     ), ids as (
+       select x.${idColumn} as id from sync_pages p, json_to_recordset(p.body) as x (${idColumn} int)
+       where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+       union all
+       select r.id from sync_pages p, json_to_recordset(p.rejects) as r (entity text, id int)
+       where p.log_id = ? and p.source = ? and p.pass = ? and r.entity = ?
+     )
+     select coalesce((select t.total from page_totals t order by t.fetched_at desc, t.page desc limit 1), 0) as total,
+       coalesce((select bool_or(t.total < t.before) from page_totals t), false) as fell,
+       (select count(distinct i.id) from ids i)::int as distinct, (select count(*) from ids i)::int as staged`,
+    [key, key, key].flatMap((k) => [k.logId, k.source, k.pass, entity]),
+  );
+  const total = read?.total ?? 0;
+  const distinct = read?.distinct ?? 0;
+  const perPage = pages.at(-1)?.perPage ?? 0;
+  const wanted = Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage));
+  const have = new Set(pages.map((p) => p.page));
+  const missingPages = Array.from({ length: wanted }, (_, i) => i + 1).filter((page) => !have.has(page));
+  const facts = { total, distinct };
+  for (let i = 1; i < pages.length; i += 1) {
+    const [before, here] = [pages[i - 1], pages[i]];
+    if (before?.firstId != null && before.firstId === here?.firstId) return verdict('ignored', facts);
+  }
+  if (missingPages.length > 0) return verdict('missing', { ...facts, missingPages });
+  const onePerPage = pages.every((p) => p.perPage === perPage);
+  if (read?.fell === true || !onePerPage || distinct !== total || (read?.staged ?? 0) !== distinct) {
+    return verdict('moved', facts);
+  }
+  return verdict('complete', facts);
+}
+
+export interface CloseRun {
+  logId: string;
+  runId: string;
+  outcome: 'COMPLETED' | 'FAILED' | 'CANCELLED';
+  error?: string | undefined;
+  failedStep?: string | undefined;
+  metadata: Record<string, unknown>;
+  items?: { total: number; synced: number; failed: number } | undefined;
+}
+
+/**
+ * Ends the row of a run, once. A cancel that was asked for wins over a completion, and says whether the mirror was
+ * written before it (`applied`).
+ * @throws {AppError} RUN_CLOSED when somebody else ended it.
+ */
+export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | 'FAILED' | 'CANCELLED'> {
+  return inTransaction(db, async (trx) => {
+    const [row] = await rows<{
+      status: 'PENDING' | 'RUNNING' | 'COMPLETED' | 'FAILED' | 'CANCELLED';
+      type: string;
+      cancelling: boolean;
+      runId: string | null;
+      closedBy: string | null;
+      dryRun: boolean;
+      applied: unknown;
+    }>(
+      trx,
+      `select l.status, l.type, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "runId", r.options->>'closedBy' as "closedBy",
+         coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", r.applied
+       from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ? for update of l`,
+      [input.logId],
+    );
+    if (row === undefined) throw new AppError('RUN_CLOSED');
+    if (row.status !== 'RUNNING') {
+      if (row.closedBy === input.runId && row.status !== 'PENDING') return row.status;
+      throw new AppError('RUN_CLOSED');
+    }
+    if (row.runId !== input.runId) throw new AppError('RUN_CLOSED');
+    const status = row.cancelling ? 'CANCELLED' : input.outcome;
+    const written = row.applied !== null && !row.dryRun;
+    await finishLog(trx, {
+      id: input.logId,
+      status,
+      closedBy: input.runId,
+      error: status === 'FAILED' ? (input.error ?? 'Sync failed') : null,
+      failedStep: input.failedStep,
+      metadata: { ...input.metadata, ...(status === 'COMPLETED' ? {} : { applied: written }) },
+      items: input.items,
+    });
+    await insertSyncEvent(trx, { logId: input.logId, type: row.type, status, runId: input.runId, dryRun: row.dryRun });
+    return status;
+  });
+}

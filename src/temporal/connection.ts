@@ -1,0 +1,96 @@
+/** The way to Temporal for everything that is not a worker: lazy, with a deadline on every call. */
+import { readFileSync } from 'node:fs';
+import { Client, Connection, type TLSConfig } from '@temporalio/client';
+import type { Config } from '../config.ts';
+import { QUEUE } from '../workflows/contract.ts';
+
+export interface TemporalGateway {
+  readonly client: Client;
+  readonly namespace: string;
+  /** Runs client calls that give up after `timeoutMs`. */
+  within<T>(timeoutMs: number, work: () => Promise<T>): Promise<T>;
+  /** Does the server answer? Never throws. */
+  reachable(timeoutMs?: number): Promise<boolean>;
+  /** Does a worker poll both queues of the sync? Never throws. */
+  workersPolling(timeoutMs?: number): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+export type TemporalConfig = Omit<Config['temporal'], 'address' | 'cliPath'> & { address: string };
+
+/** Connection options common to clients and workers. */
+export function connectionOptions(config: TemporalConfig): { address: string; apiKey?: string; tls?: TLSConfig } {
+  const read = (path: string | undefined) => (path === undefined ? undefined : readFileSync(path));
+  const certificate = read(config.tlsCertPath);
+  const key = read(config.tlsKeyPath);
+  const ca = read(config.tlsCaPath);
+  return {
+    address: config.address,
+    ...(config.apiKey === undefined ? {} : { apiKey: config.apiKey.reveal() }),
+    ...(config.tls
+      ? {
+          tls: {
+            ...(config.tlsServerName === undefined ? {} : { serverNameOverride: config.tlsServerName }),
+            ...(ca === undefined ? {} : { serverRootCACertificate: ca }),
+            ...(certificate === undefined || key === undefined ? {} : { clientCertPair: { crt: certificate, key } }),
+          },
+        }
+      : {}),
+  };
+}
+
+/** Never connects at start: the api must come up without Temporal. */
+export function createTemporalGateway(config: TemporalConfig): TemporalGateway {
+  const connection = Connection.lazy(connectionOptions(config));
+  const client = new Client({ connection, namespace: config.namespace });
+  const within = <T>(timeoutMs: number, work: () => Promise<T>) => connection.withDeadline(Date.now() + timeoutMs, work);
+  const answers = async (timeoutMs: number, work: () => Promise<boolean>) => {
+    try {
+      return await within(timeoutMs, work);
+    } catch {
+      return false;
+    }
+  };
+  return {
+    client,
+    namespace: config.namespace,
+    within,
+    reachable: (timeoutMs = 1_000) =>
+      answers(timeoutMs, async () => {
+        await connection.workflowService.getSystemInfo({});
+        return true;
+      }),
+    workersPolling: (timeoutMs = 1_500) =>
+      answers(timeoutMs, async () => {
+        // taskQueueType: 1 = workflow, 2 = activity (temporal.api.enums.v1.TaskQueueType)
+        const polled = async (name: string, taskQueueType: 1 | 2) => {
+          const queue = await connection.workflowService.describeTaskQueue({ namespace: config.namespace, taskQueue: { name }, taskQueueType });
+          // A poller that was last seen over a minute ago is a worker that is gone.
+          return (queue.pollers ?? []).some((p) => Number(p.lastAccessTime?.seconds ?? 0) * 1_000 > Date.now() - 70_000);
+        };
+        const [core, panel] = await Promise.all([polled(QUEUE.core, 1), polled(QUEUE.panel, 2)]);
+        return core && panel;
+      }),
+    close: () => connection.close(),
+  };
+}
+
+/** The server is away or too slow (gRPC codes DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE, CANCELLED). */
+export function isUnreachable(error: unknown): boolean {
+  for (let e: unknown = error, depth = 0; typeof e === 'object' && e !== null && depth < 5; depth += 1) {
+    const { code, cause } = e as { code?: unknown; cause?: unknown };
+    if (typeof code === 'number' && [1, 4, 8, 14].includes(code)) return true;
+    e = cause;
+  }
+  return false;
+}
+
+/** gRPC code of a service error, if it is one. */
+export function grpcCode(error: unknown): number | undefined {
+  for (let e: unknown = error, depth = 0; typeof e === 'object' && e !== null && depth < 5; depth += 1) {
+    const { code, cause } = e as { code?: unknown; cause?: unknown };
+    if (typeof code === 'number') return code;
+    e = cause;
+  }
+  return undefined;
+}

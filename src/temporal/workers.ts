@@ -1,0 +1,59 @@
+/** The Temporal workers of one process: workflows and database work on `core`, panel calls on `panel`. */
+import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
+import type { Knex } from 'knex';
+import type { Logger } from 'pino';
+import { createFailureInterceptor } from '../activities/failures.ts';
+import { createMaintenanceActivities } from '../activities/maintenance.ts';
+import { createSyncActivities, type SyncActivityDeps } from '../activities/sync.ts';
+import { QUEUE } from '../workflows/contract.ts';
+import type { SyncLauncher } from './launch.ts';
+
+export interface WorkersDeps extends SyncActivityDeps {
+  connection: NativeConnection;
+  namespace: string;
+  db: Knex;
+  launcher: SyncLauncher;
+  log: Logger;
+  report: (error: unknown, context: Record<string, string | number | undefined>) => void;
+  /** File of the workflow bundle. */
+  bundlePath: string;
+  retentionDays: number;
+}
+
+/** Grace for activities in flight at a shutdown; then they are called off and run again elsewhere. */
+const GRACE = '20s';
+
+/** Makes the workers; `run` each, `shutdown` each. */
+export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
+  const interceptor = createFailureInterceptor({ log: deps.log, report: deps.report });
+  const activities = { ...createSyncActivities(deps), ...createMaintenanceActivities(deps) };
+  const common = {
+    connection: deps.connection,
+    namespace: deps.namespace,
+    activities,
+    interceptors: { activity: [interceptor] },
+    shutdownGraceTime: GRACE,
+    shutdownForceTime: '30s',
+    // A cancel is heard with a heartbeat's answer; by default those are held back for 0.8 of the timeout.
+    maxHeartbeatThrottleInterval: '500ms',
+    defaultHeartbeatThrottleInterval: '500ms',
+  } satisfies Partial<WorkerOptions>;
+  return Promise.all([
+    Worker.create({
+      ...common,
+      taskQueue: QUEUE.core,
+      workflowBundle: { codePath: deps.bundlePath },
+      maxCachedWorkflows: 100,
+      maxConcurrentActivityTaskExecutions: 20,
+      // The only workflow with many tasks is one sync at a time: few pollers keep the server's share of the cores small.
+      maxConcurrentWorkflowTaskPolls: 2,
+      maxConcurrentActivityTaskPolls: 2,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: QUEUE.panel,
+      maxConcurrentActivityTaskExecutions: Math.max(8, deps.options.concurrency),
+      maxConcurrentActivityTaskPolls: 4,
+    }),
+  ]);
+}

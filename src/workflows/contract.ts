@@ -1,0 +1,56 @@
+/** What the outside may know of the workflows: queues, ids, names, inputs, queries. Imported by every process. */
+import { defineSearchAttributeKey } from '@temporalio/common';
+import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync.ts';
+
+/** Task queues: workflows and database work; panel calls; Discord and mail. */
+export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound' } as const;
+
+/** All syncs share this id, so no two overlap, however many copies of the api start one. */
+export const PANEL_SYNC_ID = 'panel-sync';
+export const AUTO_SYNC_SCHEDULE_ID = 'auto-sync';
+export const maintenanceId = (kind: MaintenanceKind) => `maintenance:${kind}`;
+
+export type MaintenanceKind = 'sync-watch' | 'log-retention';
+
+/** Ids and kinds only: search attributes are never encrypted. */
+export const SEARCH_ATTRIBUTES = {
+  syncType: defineSearchAttributeKey('SyncType', 'KEYWORD'),
+  requestedBy: defineSearchAttributeKey('RequestedBy', 'KEYWORD'),
+  itemsSynced: defineSearchAttributeKey('ItemsSynced', 'INT'),
+};
+
+export interface PanelSyncInput {
+  logId: string;
+  target: SyncTarget;
+  dryRun: boolean;
+  skipUsers: boolean;
+  requestedBy: string;
+}
+
+export interface PanelSyncResult {
+  /** `WITHDRAWN`: there was nothing to do, the request had been taken back. */
+  status: SyncStatus | 'WITHDRAWN';
+  logId: string;
+  counts: SyncCounts;
+  warnings: SyncWarning[];
+  /** Panel requests that were answered. */
+  requests: number;
+}
+
+/** Answer of the `progress` query of a running sync. */
+export interface SyncProgressView {
+  logId: string;
+  target: SyncTarget;
+  phase: 'opening' | 'reading' | 'checking' | 'writing' | 'closing';
+  sources: { source: string; pass: number; pagesDone: number; pagesTotal: number; items: number; complete: boolean }[];
+  requests: number;
+  /** Why nothing is being read, when nothing is. */
+  waiting: string | null;
+  warnings: SyncWarning[];
+}
+export const PROGRESS_QUERY = 'progress';
+
+export interface ScheduledSyncResult {
+  outcome: 'started' | 'skipped';
+  logId: string | null;
+}

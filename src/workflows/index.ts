@@ -1,0 +1,3 @@
+export { maintenance } from './maintenance.ts';
+export { panelSync } from './panel-sync.ts';
+export { scheduledSync } from './scheduled-sync.ts';

@@ -1,0 +1,20 @@
+/** House-keeping by schedule: one workflow, a kind each. */
+import { proxyActivities } from '@temporalio/workflow';
+import type { MaintenanceActivities } from '../activities/maintenance.ts';
+import { type MaintenanceKind, QUEUE } from './contract.ts';
+
+const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgeLogs'>>({
+  taskQueue: QUEUE.core,
+  startToCloseTimeout: '5m',
+  heartbeatTimeout: '15s',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '30s', maximumAttempts: 5 },
+});
+
+export async function maintenance(kind: MaintenanceKind): Promise<Record<string, number | string>> {
+  switch (kind) {
+    case 'sync-watch':
+      return acts.watchSync();
+    case 'log-retention':
+      return acts.purgeLogs();
+  }
+}
