@@ -24,6 +24,7 @@ import {
   endProcess,
   freePort,
   isAlive,
+  isPortFree,
   type ProgressLog,
   runCommand,
   waitUntil,
@@ -303,6 +304,8 @@ export async function startPostgres(options: StartPostgresOptions): Promise<Embe
       if (result.code === 0 && started !== undefined) return started;
       await stopNow();
       failure = result.stderr.trim() || result.failure || `exit code ${result.code}`;
+      // A given port that something else listens on stays taken.
+      if (options.port !== undefined && !(await isPortFree(options.port, '127.0.0.1'))) break;
       if (attempt < 5) await waitUntil(() => false, 500 * attempt, 500);
     }
     throw new EmbeddedError(
