@@ -101,7 +101,10 @@ async function main(): Promise<void> {
     streams.close();
     drainServer(server, DRAIN_MS)
       .then(() => Promise.allSettled([listener.close(), temporal.close(), db.destroy(), flushErrors()]))
-      .then(() => process.exit(0));
+      .then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
   };
   process.on('SIGTERM', () => end('SIGTERM'));
   process.on('SIGINT', () => end('SIGINT'));

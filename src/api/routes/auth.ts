@@ -1,10 +1,10 @@
 /** `/api/v1/auth/*`: sign-in. Failures carry a snake_case code in `error`. */
 import { z } from 'zod';
-import { EMAIL_PATTERN, normalizeEmail, toWireUser, WireUserSchema } from '../../domain/account.ts';
+import { EMAIL_PATTERN, normalizeEmail, PASSWORD_MAX_BYTES, toWireUser, WireUserSchema } from '../../domain/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import { findByEmail, insertSession, touchLogin, updatePasswordHash } from '../../store/account-store.ts';
 import { inTransaction } from '../../store/db.ts';
-import { hashPassword, isWeakHash, PASSWORD_MAX_BYTES, verifyPassword } from '../../store/password.ts';
+import { hashPassword, isWeakHash, verifyPassword } from '../../store/password.ts';
 import { userOf } from '../context.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { shownAs } from '../schemas.ts';
