@@ -23,7 +23,7 @@ import { createSerializer, environment } from './serialize.ts';
 import { DEFAULT_SIZES, type PanelSizes } from './sizes.ts';
 import { createWorldStore } from './world.ts';
 
-export type { LoggedRequest, PanelDump, PanelSimulator, PanelSimulatorOptions, SimulatorSettings } from './contract.ts';
+export type { PanelSimulator, PanelSimulatorOptions } from './contract.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 

@@ -123,7 +123,9 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof HttpFailure) throw error;
       if (deadline.signal.aborted) throw new HttpFailure('timeout', { status });
-      throw new HttpFailure(status === undefined ? 'network' : 'body', { status, reason: codeOf(error) });
+      const reason = codeOf(error);
+      if (reason === 'UND_ERR_CONNECT_TIMEOUT') throw new HttpFailure('timeout', { status, reason });
+      throw new HttpFailure(status === undefined ? 'network' : 'body', { status, reason });
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
