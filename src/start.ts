@@ -54,13 +54,17 @@ async function main(): Promise<number> {
   const say = createSay(config);
   const interrupt = Promise.withResolvers<number>();
   let interrupts = 0;
+  let ready = false;
   const onSignal = (signal: NodeJS.Signals): void => {
     interrupts += 1;
     if (interrupts === 1) say('stopping');
     else if (interrupts === 2) say('already stopping, this takes a few seconds');
-    interrupt.resolve(signal === 'SIGINT' ? 130 : 0);
+    // An orderly end is what was asked for, once everything ran.
+    interrupt.resolve(signal === 'SIGINT' && !ready ? 130 : 0);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  // A closed terminal must not end us before what we started.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const interrupted = (): boolean => interrupts > 0;
 
   if (config.production && (config.databaseUrl === undefined || config.temporal.address === undefined)) {
@@ -97,6 +101,7 @@ async function main(): Promise<number> {
     if (typeof first === 'number') return first;
     const url = localUrl(first.get('api')?.url, config.port);
     await services.noteApi(url);
+    ready = true;
     say('ready');
     say(`  API             ${url}`);
     say(`  API documents   ${url}/docs and ${url}/swagger`);

@@ -32,7 +32,9 @@ function readConfig(): { config: Config; databaseUrl: string; address: string } 
       ...(config.temporal.address === undefined ? ['TEMPORAL_ADDRESS'] : []),
     ];
     if (config.databaseUrl === undefined || config.temporal.address === undefined) {
-      refuse(`configuration is not usable:\n${missing.map((name) => `  - ${name}: required (\`npm start\` brings its own)`).join('\n')}`);
+      refuse(
+        `configuration is not usable:\n${missing.map((name) => `  - ${name}: required (\`npm start\` brings its own)`).join('\n')}`,
+      );
     }
     return { config, databaseUrl: config.databaseUrl.reveal(), address: config.temporal.address };
   } catch (error) {
@@ -43,7 +45,11 @@ function readConfig(): { config: Config; databaseUrl: string; address: string } 
 
 async function main(): Promise<void> {
   const { config, databaseUrl, address } = readConfig();
-  const log = createLogger({ level: config.logLevel, pretty: !config.production && process.stdout.isTTY === true, name: 'worker' });
+  const log = createLogger({
+    level: config.logLevel,
+    pretty: !config.production && process.stdout.isTTY === true,
+    name: 'worker',
+  });
   initSentry(config);
   // The process owns its signals: workers drain first, connections close after them.
   Runtime.install({
@@ -116,14 +122,25 @@ async function main(): Promise<void> {
       setTimeout(() => void reconcile(), RETRY_MS).unref();
     }
   };
-  listener.on('settings_changed', () => void reconcile(), () => void reconcile());
+  listener.on(
+    'settings_changed',
+    () => void reconcile(),
+    () => void reconcile(),
+  );
   // Rows that a crash left behind are looked after at once, not at the next minute.
   launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'left-over syncs could not be looked after'));
   log.info('polling');
   process.send?.({ ready: true });
 
   await running;
-  await Promise.allSettled([listener.close(), panel.close(), gateway.close(), connection.close(), db.destroy(), flushErrors()]);
+  await Promise.allSettled([
+    listener.close(),
+    panel.close(),
+    gateway.close(),
+    connection.close(),
+    db.destroy(),
+    flushErrors(),
+  ]);
   process.exit(0);
 }
 

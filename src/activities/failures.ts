@@ -19,9 +19,14 @@ export function toFailure(error: unknown): Error {
       ...(error.retryAfterMs === undefined ? {} : { nextRetryDelay: error.retryAfterMs }),
     });
   }
-  if (isConnectionFailure(error)) return ApplicationFailure.create({ type: 'DATABASE_UNAVAILABLE', message: 'PostgreSQL cannot be reached' });
+  if (isConnectionFailure(error))
+    return ApplicationFailure.create({ type: 'DATABASE_UNAVAILABLE', message: 'PostgreSQL cannot be reached' });
   const state = sqlState(error);
-  if (state !== undefined) return ApplicationFailure.create({ type: 'DATABASE_ERROR', message: `PostgreSQL refused a statement (SQLSTATE ${state})` });
+  if (state !== undefined)
+    return ApplicationFailure.create({
+      type: 'DATABASE_ERROR',
+      message: `PostgreSQL refused a statement (SQLSTATE ${state})`,
+    });
   return ApplicationFailure.create({ type: 'INTERNAL_ERROR', message: 'An internal error; the worker log has it' });
 }
 
@@ -39,13 +44,26 @@ export function createFailureInterceptor(deps: {
         } catch (error) {
           if (context.cancellationSignal.aborted) {
             // A cancel or a shutdown: whatever the interrupted call threw, this is why.
-            throw error instanceof CancelledFailure ? error : (context.cancellationSignal.reason ?? new CancelledFailure('cancelled'));
+            throw error instanceof CancelledFailure
+              ? error
+              : (context.cancellationSignal.reason ?? new CancelledFailure('cancelled'));
           }
           const failure = toFailure(error);
-          const about = { activity: activityType, attempt, workflowId: workflowExecution?.workflowId, runId: workflowExecution?.runId };
+          const about = {
+            activity: activityType,
+            attempt,
+            workflowId: workflowExecution?.workflowId,
+            runId: workflowExecution?.runId,
+          };
           const meta = isAppError(error) ? error.meta : undefined;
           deps.log.warn({ ...about, ...(meta === undefined ? {} : { meta }), err: error }, 'activity failed');
-          if (attempt === REPORT_ATTEMPT || (failure instanceof ApplicationFailure && failure.nonRetryable === true && isAppError(error) && error.spec.report)) {
+          if (
+            attempt === REPORT_ATTEMPT ||
+            (failure instanceof ApplicationFailure &&
+              failure.nonRetryable === true &&
+              isAppError(error) &&
+              error.spec.report)
+          ) {
             deps.report(error, about);
           }
           throw failure;

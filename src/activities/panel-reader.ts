@@ -67,7 +67,13 @@ export async function readPage(client: PanelClient, request: PageRequest, signal
   const { path, query } = requestOf(request.source, request.include);
   if (request.source.startsWith('nest:')) {
     const answer = await client.list(path, query, { signal });
-    return { mapped: mapItems(request.source, request.include, answer.items), total: answer.items.length, perPage: 0, totalPages: 1, throttle: [answer.throttle] };
+    return {
+      mapped: mapItems(request.source, request.include, answer.items),
+      total: answer.items.length,
+      perPage: 0,
+      totalPages: 1,
+      throttle: [answer.throttle],
+    };
   }
   if (request.split === 1) {
     const answer = await client.list(path, { ...query, page: request.page, perPage: request.perPage }, { signal });
@@ -86,7 +92,11 @@ export async function readPage(client: PanelClient, request: PageRequest, signal
   const throttle: Throttle[] = [];
   let total = 0;
   for (let part = 1; part <= parts; part += 1) {
-    const answer = await client.list(path, { ...query, page: (request.page - 1) * parts + part, perPage: size }, { signal });
+    const answer = await client.list(
+      path,
+      { ...query, page: (request.page - 1) * parts + part, perPage: size },
+      { signal },
+    );
     total = pagination(answer).total;
     throttle.push(answer.throttle);
     items.push(...answer.items);

@@ -5,9 +5,16 @@ import type { Knex } from 'knex';
 import type { PanelClient, Throttle } from '../clients/panel-client.ts';
 import { AppError, ERRORS, type ErrorCode, isAppError } from '../domain/errors.ts';
 import { mapClientSubusers } from '../domain/panel.ts';
-import { type Entity, mayPrune, type SyncCounts, type SyncTarget, type SyncWarning, sourcesOf } from '../domain/sync.ts';
+import {
+  type Entity,
+  mayPrune,
+  type SyncCounts,
+  type SyncTarget,
+  type SyncWarning,
+  sourcesOf,
+} from '../domain/sync.ts';
 import type { AppliedSource } from '../store/apply-plan.ts';
-import { applyRun, type ApplyOutcome, countGone, goneCandidates } from '../store/panel-store.ts';
+import { type ApplyOutcome, applyRun, countGone, goneCandidates } from '../store/panel-store.ts';
 import type { RuntimeSettings } from '../store/settings-store.ts';
 import {
   closeRun,
@@ -89,18 +96,26 @@ const FINAL_ATTEMPT = { fallback: 3, other: 8 };
 /** `filter[uuid]` takes a list; 25 uuids are below 1 KiB of query (sync-engine: lots of 25). */
 const CONFIRM_LOT = 25;
 
-const primaryRows: Record<string, Entity> = { locations: 'locations', nodes: 'nodes', nests: 'nests', users: 'users', servers: 'servers' };
+const primaryRows: Record<string, Entity> = {
+  locations: 'locations',
+  nodes: 'nodes',
+  nests: 'nests',
+  users: 'users',
+  servers: 'servers',
+};
 
 /** Whether a panel failure is final at this attempt, so that the workflow's fallback takes over. */
 function panelFailure(error: unknown, attempt: number): unknown {
   if (!isAppError(error, 'PANEL_UNAVAILABLE')) return error;
   const { status, kind } = (error.meta ?? {}) as { status?: number; kind?: string };
-  const hasFallback = kind === 'timeout' || kind === 'too-large' || (kind === 'http' && [500, 502, 504].includes(status ?? 0));
+  const hasFallback =
+    kind === 'timeout' || kind === 'too-large' || (kind === 'http' && [500, 502, 504].includes(status ?? 0));
   const final = kind === 'too-large' || attempt >= (hasFallback ? FINAL_ATTEMPT.fallback : FINAL_ATTEMPT.other);
   if (!final) return error;
   return ApplicationFailure.create({
     type: 'PANEL_UNAVAILABLE',
-    message: status === undefined ? `the panel cannot be reached (${kind ?? 'network'})` : `the panel answers ${status}`,
+    message:
+      status === undefined ? `the panel cannot be reached (${kind ?? 'network'})` : `the panel answers ${status}`,
     nonRetryable: true,
   });
 }
@@ -131,7 +146,8 @@ export function createSyncActivities(deps: SyncActivityDeps) {
         const plans = sourcesOf(input.target, { skipUsers: input.skipUsers, subusers: input.subusers });
         const result: StagePagesResult = { pages: [], answers: [], retried: attempt > 1, stopped: null, warnings: [] };
         const key = { logId: input.logId, source: input.source, pass: input.pass };
-        const known = attempt === 1 ? [] : await stagedPages(db, { ...key, pages: input.pages, include: input.include });
+        const known =
+          attempt === 1 ? [] : await stagedPages(db, { ...key, pages: input.pages, include: input.include });
         let last = false;
         // The next page is asked for while this one is being stored.
         let storing: Promise<'staged' | 'cancelled'> | undefined;
@@ -149,7 +165,11 @@ export function createSyncActivities(deps: SyncActivityDeps) {
             }
             let read: Awaited<ReturnType<typeof readPage>>;
             try {
-              read = await readPage(client, { source: input.source, include: input.include, page, perPage: input.perPage, split: input.split }, signal);
+              read = await readPage(
+                client,
+                { source: input.source, include: input.include, page, perPage: input.perPage, split: input.split },
+                signal,
+              );
             } catch (error) {
               if (isAppError(error, 'PANEL_RATE_LIMITED')) {
                 result.stopped = { kind: 'throttled', retryAfterMs: error.retryAfterMs ?? 60_000 };
@@ -208,7 +228,10 @@ export function createSyncActivities(deps: SyncActivityDeps) {
         for (const entity of input.ask) {
           const count = await countGone(db, { ...input, entity });
           // A prune that will be refused asks nothing.
-          if (mayPrune(count.gone, count.present, { emptyListing: verdict.distinct === 0, allowMass: allowMassPrune }) && count.gone > 0) {
+          if (
+            mayPrune(count.gone, count.present, { emptyListing: verdict.distinct === 0, allowMass: allowMassPrune }) &&
+            count.gone > 0
+          ) {
             gone.push({ entity, count: count.gone });
           }
         }
@@ -224,7 +247,13 @@ export function createSyncActivities(deps: SyncActivityDeps) {
       pass: number;
       after: number;
       lot: number;
-    }): Promise<{ asked: number; alive: number; next: number | null; answers: Throttle[]; stopped: StagePagesResult['stopped'] }> {
+    }): Promise<{
+      asked: number;
+      alive: number;
+      next: number | null;
+      answers: Throttle[];
+      stopped: StagePagesResult['stopped'];
+    }> {
       return withHeartbeat(async (signal) => {
         const client = await deps.panel();
         const candidates = await goneCandidates(db, { ...input, limit: CONFIRM_LOT });
@@ -235,7 +264,13 @@ export function createSyncActivities(deps: SyncActivityDeps) {
           alive = await aliveOf(client, input.entity, candidates, answers, signal);
         } catch (error) {
           if (!isAppError(error, 'PANEL_RATE_LIMITED')) throw panelFailure(error, activityInfo().attempt);
-          return { asked: 0, alive: 0, next: input.after, answers, stopped: { kind: 'throttled', retryAfterMs: error.retryAfterMs ?? 60_000 } };
+          return {
+            asked: 0,
+            alive: 0,
+            next: input.after,
+            answers,
+            stopped: { kind: 'throttled', retryAfterMs: error.retryAfterMs ?? 60_000 },
+          };
         }
         const outcome = await stagePage(db, {
           logId: input.logId,
@@ -245,7 +280,9 @@ export function createSyncActivities(deps: SyncActivityDeps) {
           total: candidates.length,
           perPage: CONFIRM_LOT,
           mapped: {
-            parts: [{ entity: input.entity, part: 0, rows: candidates.map((c) => ({ id: c.id, alive: alive.has(c.id) })) }],
+            parts: [
+              { entity: input.entity, part: 0, rows: candidates.map((c) => ({ id: c.id, alive: alive.has(c.id) })) },
+            ],
             rejects: [],
             unreadable: [],
             missing: [],
@@ -262,7 +299,13 @@ export function createSyncActivities(deps: SyncActivityDeps) {
     },
 
     /** Subusers of a batch of servers by the client API, which names them by address. */
-    async stageClientSubusers(input: { logId: string; pass: number; after: number; batch: number; size: number }): Promise<{
+    async stageClientSubusers(input: {
+      logId: string;
+      pass: number;
+      after: number;
+      batch: number;
+      size: number;
+    }): Promise<{
       servers: number;
       skipped: number;
       next: number | null;
@@ -270,7 +313,12 @@ export function createSyncActivities(deps: SyncActivityDeps) {
     }> {
       return withHeartbeat(async (signal) => {
         const client = await deps.panel();
-        const servers = await stagedServers(db, { logId: input.logId, pass: input.pass, after: input.after, limit: input.size });
+        const servers = await stagedServers(db, {
+          logId: input.logId,
+          pass: input.pass,
+          after: input.after,
+          limit: input.size,
+        });
         const mapped = { parts: [], rejects: [], unreadable: [], missing: [] } as ReturnType<typeof mapClientSubusers>;
         let skipped = 0;
         for (const server of servers) {
@@ -281,17 +329,31 @@ export function createSyncActivities(deps: SyncActivityDeps) {
             mapped.unreadable.push(...one.unreadable);
           } catch (error) {
             if (isAppError(error, 'PANEL_RATE_LIMITED')) {
-              return { servers: 0, skipped: 0, next: input.after, stopped: { kind: 'throttled', retryAfterMs: error.retryAfterMs ?? 60_000 } };
+              return {
+                servers: 0,
+                skipped: 0,
+                next: input.after,
+                stopped: { kind: 'throttled', retryAfterMs: error.retryAfterMs ?? 60_000 },
+              };
             }
             // Suspended, installing, transferring or gone meanwhile: not read, so nothing of it is pruned.
-            if (!isAppError(error, 'PANEL_CONFLICT') && !isAppError(error, 'PANEL_NOT_FOUND')) throw panelFailure(error, activityInfo().attempt);
+            if (!isAppError(error, 'PANEL_CONFLICT') && !isAppError(error, 'PANEL_NOT_FOUND'))
+              throw panelFailure(error, activityInfo().attempt);
             skipped += 1;
           }
         }
         const outcome =
           mapped.parts.length === 0
             ? 'staged'
-            : await stagePage(db, { logId: input.logId, source: `client:${input.batch}`, pass: 1, page: input.batch, total: servers.length, perPage: input.size, mapped });
+            : await stagePage(db, {
+                logId: input.logId,
+                source: `client:${input.batch}`,
+                pass: 1,
+                page: input.batch,
+                total: servers.length,
+                perPage: input.size,
+                mapped,
+              });
         return {
           servers: servers.length,
           skipped,
@@ -367,8 +429,19 @@ export function createSyncActivities(deps: SyncActivityDeps) {
   };
 
   /** A nest whose eggs cannot be listed is read egg by egg, at the last attempt. */
-  async function eggFallback(client: PanelClient, input: StagePagesInput, error: unknown, attempt: number, signal: AbortSignal) {
-    if (!input.source.startsWith('nest:') || !isAppError(error, 'PANEL_UNAVAILABLE') || attempt < FINAL_ATTEMPT.fallback) return undefined;
+  async function eggFallback(
+    client: PanelClient,
+    input: StagePagesInput,
+    error: unknown,
+    attempt: number,
+    signal: AbortSignal,
+  ) {
+    if (
+      !input.source.startsWith('nest:') ||
+      !isAppError(error, 'PANEL_UNAVAILABLE') ||
+      attempt < FINAL_ATTEMPT.fallback
+    )
+      return undefined;
     const nestId = Number(input.source.slice(5));
     const singly = await readEggsSingly(client, nestId, await eggIdsOf(db, input.logId, nestId), signal);
     const warnings: SyncWarning[] = [
@@ -381,7 +454,10 @@ export function createSyncActivities(deps: SyncActivityDeps) {
             : `the panel cannot answer for eggs ${singly.failed.join(', ')} of nest ${nestId}; they were kept as they are`,
       },
     ];
-    return { read: { mapped: singly.mapped, total: 0, perPage: 0, totalPages: 1, throttle: singly.throttle }, warnings };
+    return {
+      read: { mapped: singly.mapped, total: 0, perPage: 0, totalPages: 1, throttle: singly.throttle },
+      warnings,
+    };
   }
 }
 

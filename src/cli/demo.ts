@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig } from '../config.ts';
+import { ENTITIES } from '../domain/sync.ts';
 import { isPortFree, sleep } from '../embedded/process.ts';
 import { type ProcessGroup, startProcessGroup } from '../embedded/process-group.ts';
 import { type Services, startServices } from '../embedded/services.ts';
@@ -180,10 +181,12 @@ function printResult(log: DemoLog, inventory: Record<string, number>, seconds: n
   const how = log.status === 'COMPLETED' ? terminal.good('completed') : terminal.bad(log.status.toLowerCase());
   terminal.line(`Sync ${how} in ${seconds.toFixed(1)} s${log.error === undefined ? '' : `: ${printable(log.error)}`}`);
   const columns = ['created', 'updated', 'unchanged', 'pruned', 'failed'] as const;
-  const rows = Object.entries(log.counts).map(([entity, counts]) => [
-    printable(entity),
-    ...columns.map((c) => String(counts[c] ?? 0)),
-  ]);
+  // In the order of writing, parents first; what this list does not know comes last.
+  const ranks = new Map<string, number>(ENTITIES.map((entity, rank) => [entity, rank]));
+  const order = (entity: string): number => ranks.get(entity) ?? ENTITIES.length;
+  const rows = Object.entries(log.counts)
+    .toSorted(([a], [b]) => order(a) - order(b))
+    .map(([entity, counts]) => [printable(entity).replaceAll('_', ' '), ...columns.map((c) => String(counts[c] ?? 0))]);
   terminal.line();
   for (const line of table(['entity', ...columns], rows)) terminal.line(`  ${line}`);
   for (const warning of log.warnings) terminal.line(`  warning: ${printable(warning)}`);
@@ -204,6 +207,8 @@ async function runDemo(flags: DemoFlags): Promise<number> {
     interrupt.reject(new Interrupted());
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  // A closed terminal must not end us before what we started.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const check = (): void => {
     if (interrupted) throw new Interrupted();
   };

@@ -9,7 +9,7 @@ export interface Terminal {
   bad(text: string): string;
   dim(text: string): string;
   strong(text: string): string;
-  /** The progress of one thing. Off a terminal it prints a line per new label only. */
+  /** The progress of one thing. Off a terminal it prints whole lines, and few. */
   progress(): Progress;
 }
 
@@ -21,6 +21,8 @@ export interface Progress {
 }
 
 const BAR_WIDTH = 30;
+/** Off a terminal: the least time between two lines of the same percentage. */
+const PLAIN_EVERY_MS = 2_000;
 
 /** Text that came from elsewhere, without what could steer the terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it removes
@@ -40,15 +42,18 @@ export function createTerminal(stream: NodeJS.WriteStream): Terminal {
     strong: (text) => style('bold', text),
     progress() {
       let open = true;
-      let shown = '';
+      let shown = { label: '', share: -1, at: 0 };
       return {
         update(percentage, label) {
           if (!open) return;
           const share = Math.min(100, Math.max(0, Math.floor(percentage)));
           const clean = printable(label);
           if (!live) {
-            if (clean !== shown) stream.write(`  ${String(share).padStart(3)} %  ${clean}\n`);
-            shown = clean;
+            // A log file is read afterwards: each stage once, and a sign of life within it.
+            const now = Date.now();
+            if (clean === shown.label || (share === shown.share && now - shown.at < PLAIN_EVERY_MS)) return;
+            shown = { label: clean, share, at: now };
+            stream.write(`  ${String(share).padStart(3)} %  ${clean}\n`);
             return;
           }
           const filled = Math.round((share / 100) * BAR_WIDTH);

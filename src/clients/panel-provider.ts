@@ -15,7 +15,10 @@ export interface PanelAccess {
  * @returns a function that gives the client, and `close` for the end of the process.
  * The function throws {AppError} PANEL_NOT_CONFIGURED without URL or application key.
  */
-export function createPanelProvider(settings: () => Promise<PanelAccess>): { client: () => Promise<PanelClient>; close: () => Promise<void> } {
+export function createPanelProvider(settings: () => Promise<PanelAccess>): {
+  client: () => Promise<PanelClient>;
+  close: () => Promise<void>;
+} {
   let current: { key: string; client: PanelClient } | undefined;
   return {
     async client() {

@@ -41,11 +41,16 @@ const name = text.min(1, 'is empty');
 const nullableText = text.nullish().transform((v) => v ?? null);
 const textOr = (fallback: string) => text.nullish().transform((v) => v ?? fallback);
 const INT4_MAX = 2_147_483_647;
-const int4 = z.number().int().min(-INT4_MAX - 1).max(INT4_MAX);
+const int4 = z
+  .number()
+  .int()
+  .min(-INT4_MAX - 1)
+  .max(INT4_MAX);
 const id = int4.positive();
 /** int8 columns: numbers above 2^53 lost digits in JSON.parse already, so they are refused. */
 const int8 = z.number().int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER);
-const or = <T extends z.ZodType<number>>(schema: T, fallback: number) => schema.nullish().transform((v) => v ?? fallback);
+const or = <T extends z.ZodType<number>>(schema: T, fallback: number) =>
+  schema.nullish().transform((v) => v ?? fallback);
 /** Old panels send 0 and 1. */
 const bool = (fallback: boolean) =>
   z

@@ -4,7 +4,16 @@
  */
 
 /** Targets on the wire. `subusers` can be started from the CLI only. */
-export const WIRE_TARGETS = ['full', 'locations', 'nodes', 'allocations', 'nests', 'servers', 'databases', 'users'] as const;
+export const WIRE_TARGETS = [
+  'full',
+  'locations',
+  'nodes',
+  'allocations',
+  'nests',
+  'servers',
+  'databases',
+  'users',
+] as const;
 export const SYNC_TARGETS = [...WIRE_TARGETS, 'subusers'] as const;
 export type SyncTarget = (typeof SYNC_TARGETS)[number];
 
@@ -250,7 +259,11 @@ export const BRAKE_SHARE = 0.5;
 /**
  * May `gone` of `present` rows be pruned? An empty listing while rows exist is refused whatever the numbers.
  */
-export function mayPrune(gone: number, present: number, options: { emptyListing: boolean; allowMass: boolean }): boolean {
+export function mayPrune(
+  gone: number,
+  present: number,
+  options: { emptyListing: boolean; allowMass: boolean },
+): boolean {
   if (gone === 0) return true;
   if (options.emptyListing) return false;
   if (options.allowMass || present <= BRAKE_MIN_ROWS) return true;

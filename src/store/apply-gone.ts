@@ -16,7 +16,9 @@ function candidates(entity: Entity, scope: ApplyScope, unreadable: ReadonlySet<s
   if (!scope.entities.includes(entity) || unreadable.has(entity)) return undefined;
   const source = (name: string) => scope.sources.find((s) => s.source === name);
   const denied = (column: string, pages: number) =>
-    pages > 1 ? `and exists (select 1 from alive a where a.entity = '${entity}' and a.id = t.${column} and not a.alive)` : '';
+    pages > 1
+      ? `and exists (select 1 from alive a where a.entity = '${entity}' and a.id = t.${column} and not a.alive)`
+      : '';
   switch (entity) {
     case 'locations': {
       const read = source('locations');
@@ -57,8 +59,23 @@ function candidates(entity: Entity, scope: ApplyScope, unreadable: ReadonlySet<s
   }
 }
 
-const PARENT_OF: Partial<Record<Entity, Entity[]>> = { allocations: ['nodes'], eggs: ['nests'], egg_variables: ['eggs', 'nests'] };
-const ORDER: Entity[] = ['locations', 'nodes', 'nests', 'eggs', 'egg_variables', 'servers', 'allocations', 'databases', 'users', 'subusers'];
+const PARENT_OF: Partial<Record<Entity, Entity[]>> = {
+  allocations: ['nodes'],
+  eggs: ['nests'],
+  egg_variables: ['eggs', 'nests'],
+};
+const ORDER: Entity[] = [
+  'locations',
+  'nodes',
+  'nests',
+  'eggs',
+  'egg_variables',
+  'servers',
+  'allocations',
+  'databases',
+  'users',
+  'subusers',
+];
 /** Listings whose emptiness is no proof; an empty include of a parent read in full is an answer. */
 const LISTED: Entity[] = ['locations', 'nests', 'servers'];
 
@@ -93,10 +110,18 @@ export async function planGone(trx: Db, scope: ApplyScope, allowMass: boolean): 
     if (!(await brake(trx, entity, allowMass, scope))) continue;
     await refuse(entity, 'more than half of the rows, or an empty listing');
     for (const parent of PARENT_OF[entity] ?? []) await refuse(parent, `its ${entity} were refused`);
-    if (entity === 'nodes') await trx.raw(`delete from g_allocations g using allocations t where t.id = g.id and t."nodeId" not in (select w.part from whole w where w.entity = 'allocations')`);
-    if (entity === 'nests') await trx.raw(`delete from g_eggs g using eggs t where t.id = g.id and t."nestId" not in (select w.part from whole w where w.entity = 'eggs')`);
+    if (entity === 'nodes')
+      await trx.raw(
+        `delete from g_allocations g using allocations t where t.id = g.id and t."nodeId" not in (select w.part from whole w where w.entity = 'allocations')`,
+      );
+    if (entity === 'nests')
+      await trx.raw(
+        `delete from g_eggs g using eggs t where t.id = g.id and t."nestId" not in (select w.part from whole w where w.entity = 'eggs')`,
+      );
     if (entity === 'nests' || entity === 'eggs')
-      await trx.raw(`delete from g_egg_variables g using egg_variables t where t.id = g.id and t.egg_id not in (select s.id from s_eggs s) and t.egg_id not in (select e.id from g_eggs e)`);
+      await trx.raw(
+        `delete from g_egg_variables g using egg_variables t where t.id = g.id and t.egg_id not in (select s.id from s_eggs s) and t.egg_id not in (select e.id from g_eggs e)`,
+      );
   }
   // A location goes only when no node is left in it, a nest only when no egg is: other panels' rows survive.
   await trx.raw(
@@ -107,7 +132,8 @@ export async function planGone(trx: Db, scope: ApplyScope, allowMass: boolean): 
        select 1 from eggs e left join s_eggs s on s.id = e.id
        where coalesce(s."nestId", e."nestId") = g.id and not exists (select 1 from g_eggs x where x.id = e.id))`,
   );
-  if (await brake(trx, 'locations', allowMass, scope)) await refuse('locations', 'more than half of the rows, or an empty listing');
+  if (await brake(trx, 'locations', allowMass, scope))
+    await refuse('locations', 'more than half of the rows, or an empty listing');
   return warnings;
 }
 

@@ -160,21 +160,37 @@ const FINAL: Record<Entity, string> = {
 
 /** What must hold of a final row's parents, or it is set aside: SQL that finds the orphans over alias f. */
 const ORPHAN: Partial<Record<Entity, { where: string; detail: string }>> = {
-  nodes: { where: `not exists (select 1 from known_locations k where k.id = f."locationId")`, detail: 'locationId: no such location' },
+  nodes: {
+    where: `not exists (select 1 from known_locations k where k.id = f."locationId")`,
+    detail: 'locationId: no such location',
+  },
   eggs: { where: `not exists (select 1 from known_nests k where k.id = f."nestId")`, detail: 'nestId: no such nest' },
-  egg_variables: { where: `not exists (select 1 from known_eggs k where k.id = f.egg_id)`, detail: 'egg_id: no such egg' },
-  allocations: { where: `not exists (select 1 from known_nodes k where k.id = f."nodeId")`, detail: 'nodeId: no such node' },
+  egg_variables: {
+    where: `not exists (select 1 from known_eggs k where k.id = f.egg_id)`,
+    detail: 'egg_id: no such egg',
+  },
+  allocations: {
+    where: `not exists (select 1 from known_nodes k where k.id = f."nodeId")`,
+    detail: 'nodeId: no such node',
+  },
   databases: { where: `f."serverId" is null`, detail: 'serverId: no such server' },
   subusers: { where: `f."userId" is null`, detail: 'userId: no such user' },
 };
 
 /** Rows that exist after this apply, for children to refer to. */
-const KNOWN: Partial<Record<Entity, string>> = { locations: 'known_locations', nodes: 'known_nodes', nests: 'known_nests', eggs: 'known_eggs' };
+const KNOWN: Partial<Record<Entity, string>> = {
+  locations: 'known_locations',
+  nodes: 'known_nodes',
+  nests: 'known_nests',
+  eggs: 'known_eggs',
+};
 
 /** Facts about the read that several statements ask for, as one row. */
 export async function stateFacts(trx: Db, scope: ApplyScope): Promise<void> {
   const users = scope.sources.find((s) => s.source === 'users');
-  await trx.raw(`create temp table facts on commit drop as select ?::boolean as users_complete`, [users?.complete === true]);
+  await trx.raw(`create temp table facts on commit drop as select ?::boolean as users_complete`, [
+    users?.complete === true,
+  ]);
 }
 
 /** Final rows of one entity, orphans and earlier exclusions set aside. */
@@ -223,11 +239,20 @@ async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Pro
   const [result] = await rows<{ n: number }>(
     trx,
     `with changed as (
-       select distinct ${key.columns('p').map((c, i) => `${c} as k${i}`).join(', ')} from p_${entity} p left join ${table} t on t.id = p.id
+       select distinct ${key
+         .columns('p')
+         .map((c, i) => `${c} as k${i}`)
+         .join(', ')} from p_${entity} p left join ${table} t on t.id = p.id
        where p.op = 'c' or (${unique(key, 't')}) is distinct from (${unique(key, 'p')})
      ), holders as (
-       select t.id::text as id, ${key.columns('t').map((c, i) => `${c} as k${i}`).join(', ')}, 0 as rank, 0::bigint as pid
-       from ${table} t join changed c on ${key.columns('t').map((k, i) => `${k} = c.k${i}`).join(' and ')}
+       select t.id::text as id, ${key
+         .columns('t')
+         .map((c, i) => `${c} as k${i}`)
+         .join(', ')}, 0 as rank, 0::bigint as pid
+       from ${table} t join changed c on ${key
+         .columns('t')
+         .map((k, i) => `${k} = c.k${i}`)
+         .join(' and ')}
        where ${
          parkable
            ? `not exists (select 1 from g_${entity} g where g.id = t.id) and not exists (select 1 from p_${entity} p where p.id = t.id)`
@@ -235,9 +260,15 @@ async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Pro
        }
        union all
        select p.id::text, ${unique(key, 'p')}, case when (${unique(key, 't')}) is not distinct from (${unique(key, 'p')}) then 1 else 2 end, p."${'panel_id'}"::bigint
-       from p_${entity} p join changed c on ${key.columns('p').map((k, i) => `${k} = c.k${i}`).join(' and ')} left join ${table} t on t.id = p.id
+       from p_${entity} p join changed c on ${key
+         .columns('p')
+         .map((k, i) => `${k} = c.k${i}`)
+         .join(' and ')} left join ${table} t on t.id = p.id
      ), ranked as (
-       select h.id, h.rank, row_number() over (partition by ${key.columns('h').map((_, i) => `h.k${i}`).join(', ')} order by h.rank, h.pid) as place from holders h
+       select h.id, h.rank, row_number() over (partition by ${key
+         .columns('h')
+         .map((_, i) => `h.k${i}`)
+         .join(', ')} order by h.rank, h.pid) as place from holders h
      ), losers as (
        select r.id from ranked r where r.place > 1 and r.rank > 0
      ), removed as (

@@ -62,5 +62,10 @@ export function isConnectionFailure(error: unknown): boolean {
   if (state !== undefined) return /^(08|57P0)/.test(state);
   const { code, message } = error as { code?: unknown; message?: unknown };
   if (typeof code === 'string' && /^E(CONN|PIPE|TIMEDOUT|HOST|AI)/.test(code)) return true;
-  return typeof message === 'string' && /Connection terminated|Connection ended|Timeout acquiring a connection|timeout exceeded when trying to connect/.test(message);
+  return (
+    typeof message === 'string' &&
+    /Connection terminated|Connection ended|Timeout acquiring a connection|timeout exceeded when trying to connect/.test(
+      message,
+    )
+  );
 }

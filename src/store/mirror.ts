@@ -73,7 +73,10 @@ export interface MirrorSpec {
 }
 
 const q = (name: string) => (/^[a-z_]+$/.test(name) ? name : `"${name}"`);
-const over = (...names: string[]) => (alias: string) => names.map((n) => `${alias}.${q(n)}`);
+const over =
+  (...names: string[]) =>
+  (alias: string) =>
+    names.map((n) => `${alias}.${q(n)}`);
 const STD = { change: ['"updatedAt"'], create: ['"createdAt"'] };
 const SYNCED = { change: ['"updatedAt"', '"lastSyncedAt"'], create: ['"createdAt"'] };
 
@@ -85,7 +88,12 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: STD,
     unique: [
-      { columns: over('shortCode'), code: 'KEY_TAKEN', detail: 'shortCode: held by another location', park: `"shortCode" = '~' || t.id` },
+      {
+        columns: over('shortCode'),
+        code: 'KEY_TAKEN',
+        detail: 'shortCode: held by another location',
+        park: `"shortCode" = '~' || t.id`,
+      },
     ],
     mine: 'true',
   },
@@ -93,12 +101,28 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     entity: 'nodes',
     table: 'nodes',
     owned: [
-      'uuid', 'name', 'description', 'fqdn', 'scheme', '"behindProxy"', 'memory', '"memoryOverallocate"', 'disk', '"diskOverallocate"',
-      '"isPublic"', '"isMaintenanceMode"', '"daemonListenPort"', '"daemonSftpPort"', '"daemonBase"', '"locationId"',
+      'uuid',
+      'name',
+      'description',
+      'fqdn',
+      'scheme',
+      '"behindProxy"',
+      'memory',
+      '"memoryOverallocate"',
+      'disk',
+      '"diskOverallocate"',
+      '"isPublic"',
+      '"isMaintenanceMode"',
+      '"daemonListenPort"',
+      '"daemonSftpPort"',
+      '"daemonBase"',
+      '"locationId"',
     ],
     onInsert: [['"panelType"', `'pterodactyl'`]],
     stamps: STD,
-    unique: [{ columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another node', park: `uuid = '~' || t.id` }],
+    unique: [
+      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another node', park: `uuid = '~' || t.id` },
+    ],
     mine: `t."panelType" = 'pterodactyl'`,
   },
   nests: {
@@ -107,7 +131,9 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     owned: ['uuid', 'name', 'description', 'author'],
     onInsert: [],
     stamps: STD,
-    unique: [{ columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another nest', park: `uuid = '~' || t.id` }],
+    unique: [
+      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another nest', park: `uuid = '~' || t.id` },
+    ],
     mine: 'true',
   },
   eggs: {
@@ -116,13 +142,24 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     owned: ['uuid', 'name', 'description', 'author', '"nestId"'],
     onInsert: [['"panelType"', `'pterodactyl'`]],
     stamps: STD,
-    unique: [{ columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another egg', park: `uuid = '~' || t.id` }],
+    unique: [
+      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another egg', park: `uuid = '~' || t.id` },
+    ],
     mine: `t."panelType" = 'pterodactyl'`,
   },
   egg_variables: {
     entity: 'egg_variables',
     table: 'egg_variables',
-    owned: ['egg_id', 'name', 'description', 'env_variable', 'default_value', 'user_viewable', 'user_editable', 'rules'],
+    owned: [
+      'egg_id',
+      'name',
+      'description',
+      'env_variable',
+      'default_value',
+      'user_viewable',
+      'user_editable',
+      'rules',
+    ],
     onInsert: [],
     stamps: { change: ['updated_at'], create: ['created_at'] },
     unique: [],
@@ -138,7 +175,12 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     ],
     stamps: SYNCED,
     unique: [
-      { columns: (a) => [`lower(${a}.email)`], code: 'EMAIL_TAKEN', detail: 'email: held by another account', park: `email = '~' || t.id` },
+      {
+        columns: (a) => [`lower(${a}.email)`],
+        code: 'EMAIL_TAKEN',
+        detail: 'email: held by another account',
+        park: `email = '~' || t.id`,
+      },
     ],
     // Users are never pruned.
     mine: 'false',
@@ -147,8 +189,22 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     entity: 'servers',
     table: 'servers',
     owned: [
-      '"pterodactylId"', 'uuid', '"uuidShort"', '"externalId"', 'name', 'description', 'status', '"isSuspended"', 'memory', 'disk', 'cpu',
-      '"ownerId"', '"nodeId"', '"eggId"', '"nestId"', '"panelType"',
+      '"pterodactylId"',
+      'uuid',
+      '"uuidShort"',
+      '"externalId"',
+      'name',
+      'description',
+      'status',
+      '"isSuspended"',
+      'memory',
+      'disk',
+      'cpu',
+      '"ownerId"',
+      '"nodeId"',
+      '"eggId"',
+      '"nestId"',
+      '"panelType"',
     ],
     onInsert: [],
     stamps: SYNCED,
@@ -162,14 +218,28 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: STD,
     unique: [
-      { columns: over('nodeId', 'ip', 'port'), code: 'KEY_TAKEN', detail: 'nodeId, ip, port: held by another allocation', park: 'port = -t.id' },
+      {
+        columns: over('nodeId', 'ip', 'port'),
+        code: 'KEY_TAKEN',
+        detail: 'nodeId, ip, port: held by another allocation',
+        park: 'port = -t.id',
+      },
     ],
     mine: `exists (select 1 from nodes n where n.id = t."nodeId" and n."panelType" = 'pterodactyl')`,
   },
   databases: {
     entity: 'databases',
     table: 'server_databases',
-    owned: ['"serverId"', '"pterodactylId"', '"databaseName"', 'username', 'host', 'port', '"hostId"', '"maxConnections"'],
+    owned: [
+      '"serverId"',
+      '"pterodactylId"',
+      '"databaseName"',
+      'username',
+      'host',
+      'port',
+      '"hostId"',
+      '"maxConnections"',
+    ],
     onInsert: [],
     stamps: STD,
     unique: [],

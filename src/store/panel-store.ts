@@ -54,7 +54,8 @@ const IMMEDIATE_RETRIES = 3;
 /** Applies exclude each other over all workers; the number has no meaning but to be ours. */
 const APPLY_LOCK = 7_305_110_001;
 const transient = (state: string | undefined) => state !== undefined && ['40001', '40P01', '55P03'].includes(state);
-const constraint = (state: string | undefined) => state !== undefined && (state.startsWith('23') || state.startsWith('22'));
+const constraint = (state: string | undefined) =>
+  state !== undefined && (state.startsWith('23') || state.startsWith('22'));
 
 /**
  * Applies what a run staged.
@@ -207,7 +208,9 @@ async function countPlan(trx: Db, entities: readonly Entity[]): Promise<SyncCoun
     trx,
     ENTITIES.filter((e) => entities.includes(e))
       .map(
-        (e) => `select '${e}' as entity, (select count(*) from p_${e} where op = 'c')::int as created, (select count(*) from p_${e} where op = 'u')::int as updated,
+        (
+          e,
+        ) => `select '${e}' as entity, (select count(*) from p_${e} where op = 'c')::int as created, (select count(*) from p_${e} where op = 'u')::int as updated,
           (select count(*) from f_${e} f where not f.aside)::int - (select count(*) from p_${e})::int as unchanged,
           (select count(*) from g_${e})::int as pruned, (select count(*) from aside a where a.entity = '${e}')::int as failed`,
       )
@@ -219,7 +222,12 @@ async function countPlan(trx: Db, entities: readonly Entity[]): Promise<SyncCoun
 }
 
 /** Frees values that change hands, then updates and inserts, parents before children. */
-async function writePlan(trx: Knex.Transaction, input: ApplyInput, warnings: SyncWarning[], bisect: boolean): Promise<void> {
+async function writePlan(
+  trx: Knex.Transaction,
+  input: ApplyInput,
+  warnings: SyncWarning[],
+  bisect: boolean,
+): Promise<void> {
   for (const entity of ENTITIES) {
     if (!input.entities.includes(entity)) continue;
     await parkValues(trx, MIRROR[entity]);
@@ -238,11 +246,16 @@ async function writePlan(trx: Knex.Transaction, input: ApplyInput, warnings: Syn
       await writeEntity(trx, MIRROR[entity]);
     } catch (error) {
       const state = sqlState(error);
-      if (isConnectionFailure(error) || state === '57014' || (!bisect && (transient(state) || constraint(state)))) throw error;
+      if (isConnectionFailure(error) || state === '57014' || (!bisect && (transient(state) || constraint(state))))
+        throw error;
       await trx.raw(`rollback to savepoint entity_${entity}`);
       if (constraint(state)) throw new Refused(await findOffenders(trx, MIRROR[entity]));
       if (!optional) throw error;
-      warnings.push({ code: 'WRITE_FAILED', entity, message: `${entity} could not be written (SQLSTATE ${state ?? 'unknown'})` });
+      warnings.push({
+        code: 'WRITE_FAILED',
+        entity,
+        message: `${entity} could not be written (SQLSTATE ${state ?? 'unknown'})`,
+      });
     }
   }
 }
@@ -269,7 +282,13 @@ async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to
      from p_${entity} p where p.op = 'u' and t.id = p.id${bounds}`,
   );
   const columns = ['id', ...owned, ...onInsert.map(([c]) => c), ...stamps.create, ...stamps.change];
-  const values = ['p.id', ...owned.map((c) => `p.${c}`), ...onInsert.map(([, e]) => e), ...stamps.create.map(() => now), ...stamps.change.map(() => now)];
+  const values = [
+    'p.id',
+    ...owned.map((c) => `p.${c}`),
+    ...onInsert.map(([, e]) => e),
+    ...stamps.create.map(() => now),
+    ...stamps.change.map(() => now),
+  ];
   await trx.raw(
     `insert into ${table} (${columns.join(', ')}) select ${values.join(', ')} from p_${entity} p where p.op = 'c'${bounds} order by p.id`,
   );
@@ -298,9 +317,17 @@ async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
       if (!constraint(state)) throw error;
       await trx.raw('rollback to savepoint half');
       if (from === to) {
-        const [row] = await rows<{ panelId: string }>(trx, `select p.panel_id as "panelId" from p_${entity} p where p.n = ${from}`);
+        const [row] = await rows<{ panelId: string }>(
+          trx,
+          `select p.panel_id as "panelId" from p_${entity} p where p.n = ${from}`,
+        );
         if (row !== undefined) {
-          offenders.push({ entity, panelId: row.panelId, code: 'DB_REFUSED', detail: `the database refused the row (SQLSTATE ${state})` });
+          offenders.push({
+            entity,
+            panelId: row.panelId,
+            code: 'DB_REFUSED',
+            detail: `the database refused the row (SQLSTATE ${state})`,
+          });
         }
         return;
       }
@@ -335,12 +362,20 @@ async function prunePlan(trx: Db, entities: readonly Entity[]): Promise<void> {
 }
 
 /** An apply that was called off by its worker's cancel or shutdown. */
-export const isAbort = (error: unknown): boolean => !isAppError(error) && error instanceof Error && error.name === 'AbortError';
+export const isAbort = (error: unknown): boolean =>
+  !isAppError(error) && error instanceof Error && error.name === 'AbortError';
 
 /** Panel ids (and uuids) of mirrored rows that a complete source does not contain: whom to ask about. */
 export async function goneCandidates(
   db: Db,
-  query: { logId: string; entity: 'servers' | 'nodes' | 'locations' | 'nests'; source: string; pass: number; after: number; limit: number },
+  query: {
+    logId: string;
+    entity: 'servers' | 'nodes' | 'locations' | 'nests';
+    source: string;
+    pass: number;
+    after: number;
+    limit: number;
+  },
 ): Promise<{ id: number; uuid: string | null }[]> {
   const { entity } = query;
   const id = entity === 'servers' ? `t."pterodactylId"` : 't.id';
@@ -355,7 +390,18 @@ export async function goneCandidates(
      )
      select ${id} as id, ${entity === 'locations' ? 'null::text' : 't.uuid'} as uuid from ${MIRROR[entity].table} t
      where ${MIRROR[entity].mine} and ${id} > ? and not exists (select 1 from staged s where s.id = ${id}) order by ${id} limit ?`,
-    [query.logId, query.source, query.pass, entity, query.logId, query.source, query.pass, entity, query.after, query.limit],
+    [
+      query.logId,
+      query.source,
+      query.pass,
+      entity,
+      query.logId,
+      query.source,
+      query.pass,
+      entity,
+      query.after,
+      query.limit,
+    ],
   );
 }
 
@@ -364,7 +410,10 @@ export async function countGone(
   db: Db,
   query: { logId: string; entity: 'servers' | 'nodes' | 'locations' | 'nests'; source: string; pass: number },
 ): Promise<{ gone: number; present: number }> {
-  const [present] = await rows<{ n: number }>(db, `select count(*)::int as n from ${MIRROR[query.entity].table} t where ${MIRROR[query.entity].mine}`);
+  const [present] = await rows<{ n: number }>(
+    db,
+    `select count(*)::int as n from ${MIRROR[query.entity].table} t where ${MIRROR[query.entity].mine}`,
+  );
   const gone = await goneCandidates(db, { ...query, after: 0, limit: 1_000_000 });
   return { gone: gone.length, present: present?.n ?? 0 };
 }

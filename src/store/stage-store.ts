@@ -71,7 +71,13 @@ async function supersedeOthers(trx: Db, logId: string): Promise<void> {
   // At most one row can be active (sync_logs_one_active).
   for (const other of others) {
     await finishLog(trx, { id: other.id, status: 'FAILED', closedBy: 'reset', error: 'superseded by a reset' });
-    await insertSyncEvent(trx, { logId: other.id, type: other.type, status: 'FAILED', runId: other.runId ?? 'pending', dryRun: other.dryRun });
+    await insertSyncEvent(trx, {
+      logId: other.id,
+      type: other.type,
+      status: 'FAILED',
+      runId: other.runId ?? 'pending',
+      dryRun: other.dryRun,
+    });
   }
 }
 
@@ -233,7 +239,14 @@ export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<n
 
 /** Sums of the stage per listing, for progress: what is staged once counts once, however often it was read. */
 export async function stageSummary(db: Db, logId: string): Promise<StageSummary[]> {
-  const found = await rows<{ source: string; entity: string; pages: number; rows: number; total: number; perPage: number }>(
+  const found = await rows<{
+    source: string;
+    entity: string;
+    pages: number;
+    rows: number;
+    total: number;
+    perPage: number;
+  }>(
     db,
     `select split_part(p.source, ':', 1) as source, p.entity, count(distinct p.page)::int as pages, sum(p.rows)::int as rows,
        (array_agg(p.total order by p.fetched_at desc))[1]::int as total, max(p.per_page)::int as "perPage"
@@ -257,7 +270,10 @@ export async function stageSummary(db: Db, logId: string): Promise<StageSummary[
     if (row.source === source) {
       summary.pages = Math.max(summary.pages, row.pages);
       summary.total = Math.max(summary.total, row.total);
-      summary.totalPages = Math.max(summary.totalPages, row.perPage === 0 ? 1 : Math.ceil(row.total / row.perPage) || 1);
+      summary.totalPages = Math.max(
+        summary.totalPages,
+        row.perPage === 0 ? 1 : Math.ceil(row.total / row.perPage) || 1,
+      );
     }
     if (row.entity !== 'links') {
       const entity = row.entity as Entity;
@@ -281,7 +297,12 @@ export async function writeProgress(
 }
 
 /** Writes a given progress; it never goes back, and a closed row is left alone. */
-export async function writeProgressRow(db: Db, logId: string, progress: Progress, minIntervalMs: number): Promise<void> {
+export async function writeProgressRow(
+  db: Db,
+  logId: string,
+  progress: Progress,
+  minIntervalMs: number,
+): Promise<void> {
   const patch = {
     step: progress.step,
     percentage: progress.percentage,
@@ -299,7 +320,15 @@ export async function writeProgressRow(db: Db, logId: string, progress: Progress
          and coalesce((metadata->>'progress')::int, 0) <= ?
        returning id
      ) select pg_notify('sync_log', told.id) from told`,
-    [progress.runTotal, progress.runProcessed, JSON.stringify(patch), progress.progress, logId, minIntervalMs, progress.progress],
+    [
+      progress.runTotal,
+      progress.runProcessed,
+      JSON.stringify(patch),
+      progress.progress,
+      logId,
+      minIntervalMs,
+      progress.progress,
+    ],
   );
 }
 
@@ -329,7 +358,14 @@ export async function verifySource(
 ): Promise<SourceVerdict> {
   const entity = primaryEntity(key.source);
   const idColumn = ID_COLUMN[entity] ?? 'id';
-  const pages = await rows<{ page: number; total: number; perPage: number; count: number; firstId: string | null; missing: string[] }>(
+  const pages = await rows<{
+    page: number;
+    total: number;
+    perPage: number;
+    count: number;
+    firstId: string | null;
+    missing: string[];
+  }>(
     db,
     `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.body->0->>'${idColumn}' as "firstId", p.missing
      from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
@@ -347,7 +383,8 @@ export async function verifySource(
     missing,
     ...extra,
   });
-  if (key.source.startsWith('nest:')) return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
+  if (key.source.startsWith('nest:'))
+    return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
   const [read] = await rows<{ total: number; fell: boolean; distinct: number; staged: number }>(
     db,
     `with page_totals as (

@@ -134,7 +134,12 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
     lastMessage: 'Sync queued',
     lastUpdated: Date.now() / 1000,
   };
-  const options = { target: request.target, dryRun: request.dryRun, skipUsers: request.skipUsers, requestedBy: request.requestedBy };
+  const options = {
+    target: request.target,
+    dryRun: request.dryRun,
+    skipUsers: request.skipUsers,
+    requestedBy: request.requestedBy,
+  };
   try {
     return await inTransaction(db, async (trx) => {
       await trx.raw(`set local statement_timeout = '2s'`);
@@ -198,7 +203,13 @@ export async function markCancelled(db: Db, id?: string): Promise<{ id: string; 
     if (row === undefined) return undefined;
     if (row.status === 'PENDING') {
       await finishLog(trx, { id: row.id, status: 'CANCELLED', closedBy: 'cancel', error: null });
-      await insertSyncEvent(trx, { logId: row.id, type: row.type, status: 'CANCELLED', runId: 'pending', dryRun: row.dryRun });
+      await insertSyncEvent(trx, {
+        logId: row.id,
+        type: row.type,
+        status: 'CANCELLED',
+        runId: 'pending',
+        dryRun: row.dryRun,
+      });
       return { id: row.id, closed: true };
     }
     await trx.raw(
@@ -260,10 +271,10 @@ export async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
       finish.id,
     ],
   );
-  await trx.raw(
-    `update sync_runs set options = options || jsonb_build_object('closedBy', ?::text) where log_id = ?`,
-    [finish.closedBy, finish.id],
-  );
+  await trx.raw(`update sync_runs set options = options || jsonb_build_object('closedBy', ?::text) where log_id = ?`, [
+    finish.closedBy,
+    finish.id,
+  ]);
   // A kept stage would let a reset next week apply last week's panel.
   await trx.raw(`delete from sync_pages where log_id = ?`, [finish.id]);
   await trx.raw(`select pg_notify('sync_log', ?)`, [finish.id]);
@@ -282,7 +293,11 @@ export async function insertSyncEvent(
   const kind = `sync.${event.status.toLowerCase()}`;
   await trx.raw(
     `insert into outbox (kind, dedupe_key, payload) values (?, ?, ?::jsonb) on conflict (dedupe_key) do nothing`,
-    [kind, `${kind}:${event.logId}:${event.runId}`, JSON.stringify({ log_id: event.logId, type: event.type, status: event.status })],
+    [
+      kind,
+      `${kind}:${event.logId}:${event.runId}`,
+      JSON.stringify({ log_id: event.logId, type: event.type, status: event.status }),
+    ],
   );
   await trx.raw(`select pg_notify('outbox', '')`);
 }
@@ -344,7 +359,13 @@ export async function closeAbandonedRun(db: Db, id: string, workflowRunId: strin
     const status = row.cancelling ? 'CANCELLED' : 'FAILED';
     const error = row.cancelling ? null : 'the run was terminated';
     await finishLog(trx, { id, status, closedBy: 'watch', error, failedStep: 'terminated' });
-    await insertSyncEvent(trx, { logId: id, type: row.type, status, runId: workflowRunId ?? 'watch', dryRun: row.dryRun });
+    await insertSyncEvent(trx, {
+      logId: id,
+      type: row.type,
+      status,
+      runId: workflowRunId ?? 'watch',
+      dryRun: row.dryRun,
+    });
     return true;
   });
 }

@@ -18,7 +18,9 @@ const WORKFLOWS = path.join(SOURCE, 'workflows', 'index.ts');
 async function fingerprint(): Promise<string> {
   const hash = createHash('sha256');
   const require = createRequire(import.meta.url);
-  const sdk = JSON.parse(await readFile(require.resolve('@temporalio/worker/package.json'), 'utf8')) as { version: string };
+  const sdk = JSON.parse(await readFile(require.resolve('@temporalio/worker/package.json'), 'utf8')) as {
+    version: string;
+  };
   hash.update(sdk.version);
   const files: string[] = [];
   for await (const file of glob('{workflows,domain}/**/*.ts', { cwd: SOURCE })) files.push(file);

@@ -43,7 +43,8 @@ export function connectionOptions(config: TemporalConfig): { address: string; ap
 export function createTemporalGateway(config: TemporalConfig): TemporalGateway {
   const connection = Connection.lazy(connectionOptions(config));
   const client = new Client({ connection, namespace: config.namespace });
-  const within = <T>(timeoutMs: number, work: () => Promise<T>) => connection.withDeadline(Date.now() + timeoutMs, work);
+  const within = <T>(timeoutMs: number, work: () => Promise<T>) =>
+    connection.withDeadline(Date.now() + timeoutMs, work);
   const answers = async (timeoutMs: number, work: () => Promise<boolean>) => {
     try {
       return await within(timeoutMs, work);
@@ -64,9 +65,15 @@ export function createTemporalGateway(config: TemporalConfig): TemporalGateway {
       answers(timeoutMs, async () => {
         // taskQueueType: 1 = workflow, 2 = activity (temporal.api.enums.v1.TaskQueueType)
         const polled = async (name: string, taskQueueType: 1 | 2) => {
-          const queue = await connection.workflowService.describeTaskQueue({ namespace: config.namespace, taskQueue: { name }, taskQueueType });
+          const queue = await connection.workflowService.describeTaskQueue({
+            namespace: config.namespace,
+            taskQueue: { name },
+            taskQueueType,
+          });
           // A poller that was last seen over a minute ago is a worker that is gone.
-          return (queue.pollers ?? []).some((p) => Number(p.lastAccessTime?.seconds ?? 0) * 1_000 > Date.now() - 70_000);
+          return (queue.pollers ?? []).some(
+            (p) => Number(p.lastAccessTime?.seconds ?? 0) * 1_000 > Date.now() - 70_000,
+          );
         };
         const [core, panel] = await Promise.all([polled(QUEUE.core, 1), polled(QUEUE.panel, 2)]);
         return core && panel;

@@ -68,7 +68,9 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
   const { db, temporal, log } = deps;
 
   /** @returns the run id, or undefined when a run is there already. */
-  async function start(run: Pick<ActiveRun, 'id' | 'dryRun' | 'skipUsers' | 'requestedBy' | 'target'>): Promise<string | undefined> {
+  async function start(
+    run: Pick<ActiveRun, 'id' | 'dryRun' | 'skipUsers' | 'requestedBy' | 'target'>,
+  ): Promise<string | undefined> {
     const input: PanelSyncInput = {
       logId: run.id,
       target: run.target as PanelSyncInput['target'],
@@ -126,7 +128,8 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
       } catch (error) {
         // Whoever inserted the row decides whether it is withdrawn; a joiner only helps.
         log.warn({ err: error, logId: run.id }, 'a pending sync could not be started by a joiner');
-        if (isUnreachable(error)) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: RETRY_AFTER_MS, cause: error });
+        if (isUnreachable(error))
+          throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: RETRY_AFTER_MS, cause: error });
       }
     }
     return { syncLogId: run.id, taskId: taskId ?? PANEL_SYNC_ID, status: run.status, joined: true };
@@ -148,7 +151,9 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
         // The row may be left over from a run that is gone: look once, then answer.
         if (attempt === 0 && (await watch().catch(() => 'nothing')) === 'closed') continue;
         throw new AppError('SYNC_RUNNING', {
-          detail: running.cancelling ? 'A sync is being cancelled, try again in a moment' : `Another sync is running (${running.target})`,
+          detail: running.cancelling
+            ? 'A sync is being cancelled, try again in a moment'
+            : `Another sync is running (${running.target})`,
         });
       }
       if (attempt >= 2) throw new AppError('SYNC_RUNNING');
@@ -166,8 +171,13 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
       return { syncLogId: id, taskId: runId ?? PANEL_SYNC_ID, status: 'PENDING', joined: false };
     } catch (error) {
       if (!isUnreachable(error)) log.error({ err: error, logId: id }, 'a sync could not be started');
-      if (!(await withdrawPendingLog(db, id))) return { syncLogId: id, taskId: PANEL_SYNC_ID, status: 'RUNNING', joined: false };
-      throw new AppError('SERVICE_UNAVAILABLE', { detail: 'The workflow engine cannot be reached', retryAfterMs: RETRY_AFTER_MS, cause: error });
+      if (!(await withdrawPendingLog(db, id)))
+        return { syncLogId: id, taskId: PANEL_SYNC_ID, status: 'RUNNING', joined: false };
+      throw new AppError('SERVICE_UNAVAILABLE', {
+        detail: 'The workflow engine cannot be reached',
+        retryAfterMs: RETRY_AFTER_MS,
+        cause: error,
+      });
     }
   }
 
@@ -176,7 +186,8 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
       await temporal.within(CALL_DEADLINE_MS, () => temporal.client.workflow.getHandle(PANEL_SYNC_ID).cancel());
     } catch (error) {
       // Not an error for the caller: page writes, the apply's last statement and closeRun read the mark.
-      if (!(error instanceof WorkflowNotFoundError)) log.warn({ err: error }, 'the cancel could not be handed to the workflow engine');
+      if (!(error instanceof WorkflowNotFoundError))
+        log.warn({ err: error }, 'the cancel could not be handed to the workflow engine');
     }
   }
 
@@ -199,7 +210,10 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
   }
 
   async function watch(): Promise<'nothing' | 'started' | 'cancelled' | 'closed'> {
-    const stale = await findStaleRun(db, { pendingSeconds: STALE_PENDING_SECONDS, cancelSeconds: STALE_CANCEL_SECONDS });
+    const stale = await findStaleRun(db, {
+      pendingSeconds: STALE_PENDING_SECONDS,
+      cancelSeconds: STALE_CANCEL_SECONDS,
+    });
     if (stale === undefined) return 'nothing';
     if (stale.status === 'PENDING') {
       if (!stale.stalePending) return 'nothing';
@@ -223,7 +237,9 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
 
   async function describeRun(runId: string | undefined): Promise<{ open: boolean; logId: unknown } | undefined> {
     try {
-      const found = await temporal.within(CALL_DEADLINE_MS, () => temporal.client.workflow.getHandle(PANEL_SYNC_ID, runId).describe());
+      const found = await temporal.within(CALL_DEADLINE_MS, () =>
+        temporal.client.workflow.getHandle(PANEL_SYNC_ID, runId).describe(),
+      );
       return { open: found.status.name === 'RUNNING', logId: found.memo?.['logId'] };
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return undefined;

@@ -1,5 +1,10 @@
 /** Temporal Schedules, declared in one table and reconciled at worker start and on a settings change. */
-import { ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy, type ScheduleSpec } from '@temporalio/client';
+import {
+  ScheduleAlreadyRunning,
+  ScheduleNotFoundError,
+  ScheduleOverlapPolicy,
+  type ScheduleSpec,
+} from '@temporalio/client';
 import type { AutoSync } from '../store/settings-store.ts';
 import { AUTO_SYNC_SCHEDULE_ID, type MaintenanceKind, maintenanceId, QUEUE } from '../workflows/contract.ts';
 import type { TemporalGateway } from './connection.ts';
@@ -74,7 +79,8 @@ async function ensure(temporal: TemporalGateway, declared: Declared): Promise<vo
 }
 
 /** Makes the auto-sync schedule follow the setting. Safe from several processes at once. */
-export const reconcileAutoSync = (temporal: TemporalGateway, setting: AutoSync): Promise<void> => ensure(temporal, autoSync(setting));
+export const reconcileAutoSync = (temporal: TemporalGateway, setting: AutoSync): Promise<void> =>
+  ensure(temporal, autoSync(setting));
 
 /** Makes every declared schedule exist as declared. */
 export async function reconcileSchedules(temporal: TemporalGateway, setting: AutoSync): Promise<void> {

@@ -21,7 +21,13 @@ export async function registerSearchAttributes(temporal: TemporalGateway, log: L
       });
     });
   } catch (error) {
-    const commands = wanted.map((a) => `temporal operator search-attribute create --name ${a.name} --type ${a.type === 'INT' ? 'Int' : 'Keyword'}`);
-    log.warn({ err: error, commands }, 'search attributes could not be registered; run these commands, syncs work without them');
+    const commands = wanted.map(
+      (a) =>
+        `temporal operator search-attribute create --name ${a.name} --type ${a.type === 'INT' ? 'Int' : 'Keyword'}`,
+    );
+    log.warn(
+      { err: error, commands },
+      'search attributes could not be registered; run these commands, syncs work without them',
+    );
   }
 }

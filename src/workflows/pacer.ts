@@ -11,7 +11,12 @@ export interface Pacer {
   grantSize(pagesLeft: number): number;
   launched(pages: number, now: number): void;
   /** A grant came back: `answers` are the throttle headers of its pages, `retried` whether the panel had failed it before. */
-  landed(pages: number, answers: readonly { limit?: number | undefined; remaining?: number | undefined }[], now: number, retried: boolean): void;
+  landed(
+    pages: number,
+    answers: readonly { limit?: number | undefined; remaining?: number | undefined }[],
+    now: number,
+    retried: boolean,
+  ): void;
   /** A grant came back with nothing (it failed, or it was cut short after its answers were landed). */
   released(pages: number): void;
   /** A 429: nothing is asked for until it is over. */

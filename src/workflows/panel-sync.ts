@@ -17,7 +17,14 @@ import {
 } from '@temporalio/workflow';
 import type { OpenRunResult, SyncActivities } from '../activities/sync.ts';
 import { type Entity, type SyncCounts, type SyncWarning, sourcesOf } from '../domain/sync.ts';
-import { type PanelSyncInput, type PanelSyncResult, PROGRESS_QUERY, QUEUE, SEARCH_ATTRIBUTES, type SyncProgressView } from './contract.ts';
+import {
+  type PanelSyncInput,
+  type PanelSyncResult,
+  PROGRESS_QUERY,
+  QUEUE,
+  SEARCH_ATTRIBUTES,
+  type SyncProgressView,
+} from './contract.ts';
 import { createPacer, type Pacer } from './pacer.ts';
 import { failureType, ReadFailed, readSources, type SourceState, sourcesFor } from './reader.ts';
 
@@ -35,7 +42,12 @@ const checkActs = proxyActivities<Pick<SyncActivities, 'verifyStage'>>({
   heartbeatTimeout: '10s',
   retry: OWN_DATABASE,
 });
-const PANEL_RETRY = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '30s', maximumAttempts: 30 } as const;
+const PANEL_RETRY = {
+  initialInterval: '1s',
+  backoffCoefficient: 2,
+  maximumInterval: '30s',
+  maximumAttempts: 30,
+} as const;
 const pageActs = proxyActivities<Pick<SyncActivities, 'stagePages' | 'stageClientSubusers'>>({
   taskQueue: QUEUE.panel,
   startToCloseTimeout: '3m',
@@ -84,14 +96,22 @@ export async function panelSync(input: PanelSyncInput): Promise<PanelSyncResult>
     CancellationScope.nonCancellable(() => {
       state.phase = 'closing';
       return rowActs.closeRun({
-        logId: input.logId, runId, outcome, code, failedStep: state.failedStep, dryRun: input.dryRun, counts, warnings: state.warnings.slice(0, 200),
+        logId: input.logId,
+        runId,
+        outcome,
+        code,
+        failedStep: state.failedStep,
+        dryRun: input.dryRun,
+        counts,
+        warnings: state.warnings.slice(0, 200),
       });
     });
 
   try {
     for (let opened = 1; ; opened += 1) {
       const open = await rowActs.openRun({ logId: input.logId, runId, reopen: opened > 1 });
-      if (open.result === 'withdrawn') return { status: 'WITHDRAWN', logId: input.logId, counts: {}, warnings: [], requests: 0 };
+      if (open.result === 'withdrawn')
+        return { status: 'WITHDRAWN', logId: input.logId, counts: {}, warnings: [], requests: 0 };
       try {
         counts = await readAndApply(input, open, state, `${runId}:${opened}`);
         const status = await close('COMPLETED', null);
@@ -117,7 +137,12 @@ export async function panelSync(input: PanelSyncInput): Promise<PanelSyncResult>
   }
 }
 
-async function readAndApply(input: PanelSyncInput, open: OpenRunResult, state: RunState, key: string): Promise<SyncCounts> {
+async function readAndApply(
+  input: PanelSyncInput,
+  open: OpenRunResult,
+  state: RunState,
+  key: string,
+): Promise<SyncCounts> {
   const plans = sourcesOf(input.target, { skipUsers: input.skipUsers, subusers: open.subusers });
   const pacer = createPacer({ concurrency: open.concurrency, requestsPerMinute: open.requestsPerMinute ?? undefined });
   Object.assign(state, { phase: 'reading', sources: sourcesFor(plans), warnings: [], waiting: null, failedStep: null });
@@ -140,13 +165,18 @@ async function readAndApply(input: PanelSyncInput, open: OpenRunResult, state: R
 
   state.phase = 'checking';
   await confirm(input, state, pacer);
-  warnOfRights(state, plans.flatMap((p) => p.entities));
+  warnOfRights(
+    state,
+    plans.flatMap((p) => p.entities),
+  );
 
   state.phase = 'writing';
   state.failedStep = 'applying';
   describe(state);
   const subusersByClient = plans.some((p) => p.entities.includes('subusers')) && lacks(state, 'servers', 'subusers');
-  const entities = [...new Set(plans.flatMap((p) => p.entities))].filter((e) => !(e === 'subusers' && subusersByClient));
+  const entities = [...new Set(plans.flatMap((p) => p.entities))].filter(
+    (e) => !(e === 'subusers' && subusersByClient),
+  );
   const sources = applied(state);
   const outcome = await applyActs.applyStage({ logId: input.logId, key, entities, sources, dryRun: input.dryRun });
   if (outcome.status === 'cancelled') throw new CancelledFailure('the cancel was asked for');
@@ -167,11 +197,24 @@ const lacks = (state: RunState, source: string, include: string) =>
 const applied = (state: RunState) =>
   state.sources
     .filter((s) => s.state === 'complete' || s.state === 'incomplete')
-    .map((s) => ({ source: s.source, pass: s.pass, complete: s.state === 'complete', pages: s.pagesTotal, missing: s.missing }));
+    .map((s) => ({
+      source: s.source,
+      pass: s.pass,
+      complete: s.state === 'complete',
+      pages: s.pagesTotal,
+      missing: s.missing,
+    }));
 
 /** A right that is missing is not an empty list: nothing is deleted on it, and somebody is told. */
 function warnOfRights(state: RunState, entities: readonly Entity[]): void {
-  const right: Record<string, string> = { nodes: 'nodes', allocations: 'allocations', eggs: 'eggs', variables: 'eggs', databases: 'server_databases', subusers: 'users' };
+  const right: Record<string, string> = {
+    nodes: 'nodes',
+    allocations: 'allocations',
+    eggs: 'eggs',
+    variables: 'eggs',
+    databases: 'server_databases',
+    subusers: 'users',
+  };
   for (const source of state.sources) {
     for (const include of source.missing) {
       if (include === 'host' || (include === 'subusers' && !entities.includes('subusers'))) continue;
@@ -190,12 +233,18 @@ async function confirm(input: PanelSyncInput, state: RunState, pacer: Pacer): Pr
     for (const { entity } of source.gone) {
       let after: number | null = 0;
       while (after !== null) {
-        const wait = pacer.allowance(Date.now()) >= 1 ? 0 : (pacer.wakeAt(Date.now()) ?? Date.now() + 1_000) - Date.now();
+        const wait =
+          pacer.allowance(Date.now()) >= 1 ? 0 : (pacer.wakeAt(Date.now()) ?? Date.now() + 1_000) - Date.now();
         if (wait > 0) await sleep(wait, { summary: `panel window, ${Math.ceil(wait / 1_000)} s` });
         pacer.launched(1, Date.now());
         lot += 1;
         const answer: Awaited<ReturnType<SyncActivities['confirmGone']>> = await askActs.confirmGone({
-          logId: input.logId, entity, source: source.source, pass: source.pass, after, lot,
+          logId: input.logId,
+          entity,
+          source: source.source,
+          pass: source.pass,
+          after,
+          lot,
         });
         pacer.landed(1, answer.answers, Date.now(), false);
         state.requests += answer.answers.length;
@@ -216,7 +265,11 @@ async function lateSubusers(
   key: string,
 ): Promise<SyncCounts> {
   if (!open.clientKey) {
-    state.warnings.push({ code: 'SUBUSERS_SKIPPED', entity: 'subusers', message: '⊘ Skipped - client API key not configured' });
+    state.warnings.push({
+      code: 'SUBUSERS_SKIPPED',
+      entity: 'subusers',
+      message: '⊘ Skipped - client API key not configured',
+    });
     return {};
   }
   const servers = state.sources.find((s) => s.source === 'servers');
@@ -226,22 +279,35 @@ async function lateSubusers(
     for (let batch = 1; after !== null; batch += 1) {
       if (batch > 1) await sleep(BATCH_PAUSE, { summary: 'pause between batches of the client API' });
       const answer: Awaited<ReturnType<SyncActivities['stageClientSubusers']>> = await pageActs.stageClientSubusers({
-        logId: input.logId, pass: servers?.pass ?? 1, after, batch, size: open.batchSize,
+        logId: input.logId,
+        pass: servers?.pass ?? 1,
+        after,
+        batch,
+        size: open.batchSize,
       });
       if (answer.stopped?.kind === 'cancelled') throw new CancelledFailure('the cancel was asked for');
-      if (answer.stopped?.kind === 'throttled') await sleep(answer.stopped.retryAfterMs, { summary: 'the client API asks to wait' });
+      if (answer.stopped?.kind === 'throttled')
+        await sleep(answer.stopped.retryAfterMs, { summary: 'the client API asks to wait' });
       else late.push({ source: `client:${batch}`, pass: 1, complete: true, pages: 1, missing: [] });
       after = answer.next;
     }
     const outcome = await applyActs.applyStage({
-      logId: input.logId, key: `${key}:late`, entities: ['subusers'], sources: [...sources, ...late], dryRun: input.dryRun,
+      logId: input.logId,
+      key: `${key}:late`,
+      entities: ['subusers'],
+      sources: [...sources, ...late],
+      dryRun: input.dryRun,
     });
     if (outcome.status === 'cancelled') throw new CancelledFailure('the cancel was asked for');
     state.warnings.push(...outcome.warnings);
     return outcome.counts;
   } catch (error) {
     if (isCancellation(error) || failureType(error) === 'RUN_CLOSED') throw error;
-    state.warnings.push({ code: 'SUBUSERS_FAILED', entity: 'subusers', message: `subusers could not be read by the client API (${failureType(error) ?? 'error'})` });
+    state.warnings.push({
+      code: 'SUBUSERS_FAILED',
+      entity: 'subusers',
+      message: `subusers could not be read by the client API (${failureType(error) ?? 'error'})`,
+    });
     return {};
   }
 }
@@ -252,7 +318,12 @@ function view(input: PanelSyncInput, state: RunState): SyncProgressView {
     target: input.target,
     phase: state.phase,
     sources: state.sources.map((s) => ({
-      source: s.source, pass: s.pass, pagesDone: s.done.length, pagesTotal: s.pagesTotal, items: s.items, complete: s.state === 'complete',
+      source: s.source,
+      pass: s.pass,
+      pagesDone: s.done.length,
+      pagesTotal: s.pagesTotal,
+      items: s.items,
+      complete: s.state === 'complete',
     })),
     requests: state.requests,
     waiting: state.waiting,
@@ -262,6 +333,10 @@ function view(input: PanelSyncInput, state: RunState): SyncProgressView {
 
 /** What the Temporal UI shows of a running sync. */
 function describe(state: RunState): void {
-  const lines = state.sources.slice(0, 20).map((s) => `- ${s.source}: page ${s.done.length} of ${s.pagesTotal || '?'}, ${s.items} records, ${s.state}`);
-  setCurrentDetails([`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'));
+  const lines = state.sources
+    .slice(0, 20)
+    .map((s) => `- ${s.source}: page ${s.done.length} of ${s.pagesTotal || '?'}, ${s.items} records, ${s.state}`);
+  setCurrentDetails(
+    [`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'),
+  );
 }

@@ -67,20 +67,52 @@ const MAX_PASSES = 3;
 const SPLITS = [1, 2, 4, 20];
 const MAX_GAPS = 5;
 
-const ASK: Record<string, AskedEntity[]> = { locations: ['locations', 'nodes'], nodes: ['nodes'], nests: ['nests'], servers: ['servers'] };
+const ASK: Record<string, AskedEntity[]> = {
+  locations: ['locations', 'nodes'],
+  nodes: ['nodes'],
+  nests: ['nests'],
+  servers: ['servers'],
+};
 
 export function newSource(source: string, include: string, perPage = PER_PAGE): SourceState {
   return {
-    source, include, pass: 1, pagesTotal: 0, perPage, total: 0, items: 0, waiting: [1], done: [], inFlight: 0, split: 1,
-    missing: [], ids: [], state: 'reading', gaps: 0, ask: ASK[source] ?? [], gone: [],
+    source,
+    include,
+    pass: 1,
+    pagesTotal: 0,
+    perPage,
+    total: 0,
+    items: 0,
+    waiting: [1],
+    done: [],
+    inFlight: 0,
+    split: 1,
+    missing: [],
+    ids: [],
+    state: 'reading',
+    gaps: 0,
+    ask: ASK[source] ?? [],
+    gone: [],
   };
 }
 
-export const sourcesFor = (plans: readonly SourcePlan[]): SourceState[] => plans.map((p) => newSource(p.source, p.include));
+export const sourcesFor = (plans: readonly SourcePlan[]): SourceState[] =>
+  plans.map((p) => newSource(p.source, p.include));
 
 /** Starts a source over: nothing it read counts any more. */
 function restart(source: SourceState, pass: number): void {
-  Object.assign(source, { pass, pagesTotal: 0, total: 0, items: 0, waiting: [1], done: [], missing: [], ids: [], state: 'reading', gone: [] });
+  Object.assign(source, {
+    pass,
+    pagesTotal: 0,
+    total: 0,
+    items: 0,
+    waiting: [1],
+    done: [],
+    missing: [],
+    ids: [],
+    state: 'reading',
+    gone: [],
+  });
 }
 
 export function failureType(error: unknown): string | undefined {
@@ -101,14 +133,23 @@ export async function readSources(sources: SourceState[], context: ReaderContext
   const open = () => sources.some((s) => s.state === 'reading' || s.state === 'checking');
 
   const fail = (error: unknown, source: SourceState) => {
-    failure ??= { error, step: source.source.startsWith('node') ? 'nodes' : source.source.startsWith('nest') ? 'nests' : source.source };
+    failure ??= {
+      error,
+      step: source.source.startsWith('node') ? 'nodes' : source.source.startsWith('nest') ? 'nests' : source.source,
+    };
   };
 
   const grant = async (source: SourceState, pages: number[]): Promise<void> => {
     const { pass } = source;
     try {
       const result = await context.activities.stagePages({
-        ...context.request, source: source.source, include: source.include, pass, pages, perPage: source.perPage, split: source.split,
+        ...context.request,
+        source: source.source,
+        include: source.include,
+        pass,
+        pages,
+        perPage: source.perPage,
+        split: source.split,
       });
       pacer.landed(pages.length, result.answers, Date.now(), result.retried);
       context.onRequests(result.answers.length);
@@ -131,7 +172,12 @@ export async function readSources(sources: SourceState[], context: ReaderContext
 
   const verify = async (source: SourceState): Promise<void> => {
     try {
-      const verdict = await context.activities.verifyStage({ logId: context.request.logId, source: source.source, pass: source.pass, ask: source.ask });
+      const verdict = await context.activities.verifyStage({
+        logId: context.request.logId,
+        source: source.source,
+        pass: source.pass,
+        ask: source.ask,
+      });
       source.gone = verdict.gone;
       judge(source, verdict, context.warnings);
       if (source.state !== 'reading') context.onSource(source);
@@ -208,7 +254,8 @@ function landed(source: SourceState, asked: number[], result: StagePagesResult):
     source.ids.push(...(page.ids ?? []));
     // Rows added meanwhile come last: the extra pages are read too.
     for (let next = source.pagesTotal + 1; next <= page.totalPages; next += 1) {
-      if (!source.done.includes(next) && !source.waiting.includes(next) && !asked.includes(next)) source.waiting.push(next);
+      if (!source.done.includes(next) && !source.waiting.includes(next) && !asked.includes(next))
+        source.waiting.push(next);
     }
     source.pagesTotal = Math.max(source.pagesTotal, page.totalPages);
   }
@@ -235,7 +282,8 @@ function judge(
     incomplete('PAGES_IGNORED', `the panel answers every page of ${source.source} alike; nothing of it is pruned`);
   } else if (verdict.reason === 'missing') {
     source.gaps += 1;
-    if (source.gaps > MAX_GAPS) return incomplete('SOURCE_INCOMPLETE', `pages of ${source.source} stay missing; nothing of it is pruned`);
+    if (source.gaps > MAX_GAPS)
+      return incomplete('SOURCE_INCOMPLETE', `pages of ${source.source} stay missing; nothing of it is pruned`);
     source.state = 'reading';
     source.done = source.done.filter((page) => !verdict.missingPages.includes(page));
     source.waiting.push(...verdict.missingPages);
@@ -272,10 +320,18 @@ function fallBack(source: SourceState, sources: SourceState[], context: ReaderCo
     return true;
   }
   if (source.source.startsWith('node:')) {
-    return drop('NODE_FAILED', 'allocations', `the allocations of node ${source.source.slice(5)} cannot be read; they were kept as they are`);
+    return drop(
+      'NODE_FAILED',
+      'allocations',
+      `the allocations of node ${source.source.slice(5)} cannot be read; they were kept as they are`,
+    );
   }
   if (source.source.startsWith('nest:')) {
-    return drop('NEST_FAILED', 'eggs', `the eggs of nest ${source.source.slice(5)} cannot be read; they were kept as they are`);
+    return drop(
+      'NEST_FAILED',
+      'eggs',
+      `the eggs of nest ${source.source.slice(5)} cannot be read; they were kept as they are`,
+    );
   }
   const next = SPLITS[SPLITS.indexOf(source.split) + 1];
   if ((source.source === 'users' || source.source === 'servers') && next !== undefined) {

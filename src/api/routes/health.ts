@@ -12,6 +12,8 @@ const DATABASE_TIMEOUT_MS = 2000;
 const ENGINE_TIMEOUT_MS = 1000;
 /** The site asks before every page: while the engine is away it must not cost each page its timeout. */
 const ENGINE_CACHE_MS = 3000;
+/** An answer older than this is not shown any more: the caller waits for a new one. */
+const ENGINE_STALE_MS = 30_000;
 
 const Check = z.enum(['ok', 'error']);
 const HealthSchema = z.object({
@@ -33,26 +35,45 @@ const ReadySchema = z.object({
   }),
 });
 
-/** Whether the database answers in time; never throws. */
-async function databaseAnswers(db: Knex): Promise<boolean> {
+/** The answer of a check, false when it fails or is late; never throws. */
+async function within(work: Promise<boolean>, timeoutMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), DATABASE_TIMEOUT_MS);
+    timer = setTimeout(() => resolve(false), timeoutMs);
   });
-  const answer = rows(db, 'select 1 as one').then(
-    () => true,
-    () => false,
-  );
-  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+  return Promise.race([work.catch(() => false), late]).finally(() => clearTimeout(timer));
 }
 
-const engineAnswers = new WeakMap<EngineHealth, { at: number; value: Promise<boolean> }>();
+const databaseAnswers = (db: Knex): Promise<boolean> =>
+  within(
+    rows(db, 'select 1 as one').then(() => true),
+    DATABASE_TIMEOUT_MS,
+  );
+
+interface EngineAnswer {
+  at: number;
+  /** What was last found out; undefined before the first answer. */
+  known: boolean | undefined;
+  running: Promise<boolean> | undefined;
+}
+const engineAnswers = new WeakMap<EngineHealth, EngineAnswer>();
+
+/** The first caller waits for the engine; later ones get what is known, and an old answer is renewed behind them. */
 function engineReachable(engine: EngineHealth): Promise<boolean> {
-  const known = engineAnswers.get(engine);
-  if (known !== undefined && performance.now() - known.at < ENGINE_CACHE_MS) return known.value;
-  const value = engine.reachable(ENGINE_TIMEOUT_MS).catch(() => false);
-  engineAnswers.set(engine, { at: performance.now(), value });
-  return value;
+  const answer = engineAnswers.get(engine) ?? { at: 0, known: undefined, running: undefined };
+  engineAnswers.set(engine, answer);
+  const age = performance.now() - answer.at;
+  if (answer.running === undefined && (answer.known === undefined || age > ENGINE_CACHE_MS)) {
+    answer.running = within(engine.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS).then((reachable) => {
+      answer.known = reachable;
+      answer.at = performance.now();
+      answer.running = undefined;
+      return reachable;
+    });
+  }
+  const { known, running } = answer;
+  if (known !== undefined && age <= ENGINE_STALE_MS) return Promise.resolve(known);
+  return running ?? Promise.resolve(known ?? false);
 }
 
 const now = (): string => new Date().toISOString();
@@ -127,8 +148,8 @@ export const healthRoutes: Route[] = [
     async handler({ deps }) {
       const [database, temporal, workers] = await Promise.all([
         databaseAnswers(deps.db),
-        deps.temporal.reachable(ENGINE_TIMEOUT_MS).catch(() => false),
-        deps.temporal.workersPolling(ENGINE_TIMEOUT_MS).catch(() => false),
+        within(deps.temporal.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
+        within(deps.temporal.workersPolling(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
       ]);
       const ready = database && temporal && workers;
       const body = {

@@ -1,0 +1,164 @@
+/** A whole sync stack in one process: simulated panel, database, namespace, workers, launcher. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { NativeConnection, Runtime, type Worker } from '@temporalio/worker';
+import pino, { type Logger } from 'pino';
+import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
+import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
+import { createPanelProvider } from '../../src/clients/panel-provider.ts';
+import { loadConfig } from '../../src/config.ts';
+import { Secret } from '../../src/domain/secret.ts';
+import type { SyncTarget } from '../../src/domain/sync.ts';
+import { cacheFolder } from '../../src/embedded/folders.ts';
+import { createSettings, type RuntimeSettings } from '../../src/store/settings-store.ts';
+import { getSyncLog, type SyncLog } from '../../src/store/sync-store.ts';
+import { workflowBundle } from '../../src/temporal/bundle.ts';
+import { createTemporalGateway, type TemporalConfig, type TemporalGateway } from '../../src/temporal/connection.ts';
+import { createSyncLauncher, type RequestSync, type SyncLauncher } from '../../src/temporal/launch.ts';
+import { createWorkers } from '../../src/temporal/workers.ts';
+import { createTestDatabase, type TestDatabase } from './database.ts';
+import { createTestNamespace, temporalAddress } from './temporal.ts';
+
+export interface Stack {
+  sim: PanelSimulator;
+  database: TestDatabase;
+  gateway: TemporalGateway;
+  namespace: string;
+  launcher: SyncLauncher;
+  log: Logger;
+  /** Overrides of what the activities see. */
+  settings: Partial<RuntimeSettings>;
+  startWorkers(): Promise<() => Promise<void>>;
+  /** Starts a sync and waits until its row has ended. */
+  sync(request?: Partial<RequestSync> & { target?: SyncTarget }): Promise<SyncLog>;
+  /** Waits until a row has ended. */
+  ended(logId: string, timeoutMs?: number): Promise<SyncLog>;
+  stop(): Promise<void>;
+}
+
+export const quiet = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' });
+
+let runtimeInstalled = false;
+function installRuntime(): void {
+  if (runtimeInstalled) return;
+  runtimeInstalled = true;
+  Runtime.install({ shutdownSignals: [], logger: { ...silentLogger(), log: () => undefined } as never });
+}
+const silentLogger = () => ({ trace() {}, debug() {}, info() {}, warn() {}, error() {} });
+
+export const temporalConfig = (): TemporalConfig => {
+  const { temporal } = loadConfig({ TEMPORAL_ADDRESS: temporalAddress() });
+  return { ...temporal, address: temporalAddress() };
+};
+
+/** Small numbers of everything; enough pages that paging matters. */
+export const SMALL: PanelSimulatorOptions = {
+  locations: 3,
+  nodes: 6,
+  allocations: 400,
+  nests: 4,
+  eggs: 12,
+  users: 230,
+  servers: 240,
+  databases: 60,
+  subusers: 80,
+  limit: 0,
+};
+
+export async function startStack(
+  options: {
+    panel?: PanelSimulatorOptions;
+    workers?: boolean;
+    concurrency?: number;
+    requestsPerMinute?: number;
+    subusers?: boolean;
+    subusersBatchSize?: number;
+  } = {},
+): Promise<Stack> {
+  installRuntime();
+  const [sim, database, namespace, bundlePath] = await Promise.all([
+    startPanelSimulator({ ...SMALL, ...options.panel }),
+    createTestDatabase({ max: 12 }),
+    createTestNamespace('sync'),
+    workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined)),
+  ]);
+  const gateway = createTemporalGateway({ ...temporalConfig(), namespace });
+  const { db } = database;
+  const stored = createSettings({ db, config: loadConfig({}) });
+  const overrides: Partial<RuntimeSettings> = { panelUrl: sim.url, panelApiKey: new Secret(sim.keys.full) };
+  const settings = async () => {
+    stored.forget();
+    return { ...(await stored.runtime()), ...overrides };
+  };
+  const launcher = createSyncLauncher({ db, temporal: gateway, log: quiet });
+  const stops: (() => Promise<void>)[] = [];
+
+  const startWorkers = async () => {
+    const connection = await NativeConnection.connect({ address: temporalAddress() });
+    const panel = createPanelProvider(settings);
+    const workers: Worker[] = await createWorkers({
+      connection,
+      namespace,
+      db,
+      settings,
+      panel: panel.client,
+      launcher,
+      log: quiet,
+      report: () => undefined,
+      bundlePath,
+      retentionDays: 30,
+      options: {
+        concurrency: options.concurrency ?? 8,
+        requestsPerMinute: options.requestsPerMinute,
+        subusers: options.subusers ?? true,
+        subusersBatchSize: options.subusersBatchSize ?? 25,
+      },
+    });
+    const running = Promise.all(workers.map((w) => w.run()));
+    const stop = async () => {
+      for (const w of workers) if (w.getState() === 'RUNNING') w.shutdown();
+      await running;
+      await panel.close();
+      await connection.close();
+    };
+    stops.push(stop);
+    return async () => {
+      stops.splice(stops.indexOf(stop), 1);
+      await stop();
+    };
+  };
+  if (options.workers !== false) await startWorkers();
+
+  const ended = async (logId: string, timeoutMs = 60_000): Promise<SyncLog> => {
+    const end = Date.now() + timeoutMs;
+    for (;;) {
+      const row = await getSyncLog(db, logId);
+      if (row === undefined) throw new Error('the sync log is gone');
+      if (row.status !== 'PENDING' && row.status !== 'RUNNING') return row;
+      if (Date.now() > end) throw new Error(`the sync is still ${row.status}: ${JSON.stringify(row.metadata)}`);
+      await delay(20);
+    }
+  };
+
+  return {
+    sim,
+    database,
+    gateway,
+    namespace,
+    launcher,
+    log: quiet,
+    settings: overrides,
+    startWorkers,
+    ended,
+    async sync(request = {}) {
+      // The run before may still be on its way out: the product waits for it too.
+      const ticket = await launcher.requestSync({ target: 'full', requestedBy: 'test', ...request });
+      return ended(ticket.syncLogId);
+    },
+    async stop() {
+      for (const stop of stops.splice(0)) await stop();
+      await gateway.close();
+      await sim.close();
+      await database.drop();
+    },
+  };
+}
