@@ -14,6 +14,7 @@ import { rows } from '../../src/store/db.ts';
 import { createListener } from '../../src/store/listen.ts';
 import { createSettings } from '../../src/store/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { checkAgainstDocument } from './document.ts';
 
 export const API_KEY = 'k'.repeat(40);
 export const JWT_SECRET = 'test-jwt-secret-of-more-than-32-characters';
@@ -31,6 +32,29 @@ export const panelConfig = {
   requestsPerMinute: undefined,
 } as const;
 
+type Loose = Record<string, unknown>;
+/** The keys tests look into; what is not there is undefined at run time, and the assertion says so. */
+export interface WireBody {
+  success: boolean;
+  error: string;
+  code: string;
+  message: string;
+  data: Loose & { logs: (Loose & { id: string; metadata: string })[]; locations: Loose };
+  status: Loose;
+  counts: Loose;
+  checks: Loose;
+  logs: Loose[];
+  availableTargets: string[];
+  details: { path: string }[];
+  user: Loose;
+  tokens: Loose;
+  accessToken: string;
+  refreshToken: string;
+}
+export interface WireResponse extends Omit<Response, 'json'> {
+  json(): Promise<WireBody>;
+}
+
 export interface Harness {
   url: string;
   database: TestDatabase;
@@ -41,7 +65,8 @@ export interface Harness {
   reconciled: { enabled: boolean; intervalSeconds: number }[];
   /** Everything that was logged, as text. */
   logged(): string;
-  get(path: string, init?: RequestInit): Promise<Response>;
+  /** A request; every answer is held to the OpenAPI document. */
+  get(path: string, init?: RequestInit): Promise<WireResponse>;
   close(): Promise<void>;
 }
 
@@ -121,7 +146,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     cancelled,
     reconciled,
     logged: () => lines.join(''),
-    get: (path, init) => fetch(`${url}${path}`, init),
+    async get(path, init) {
+      const response = await fetch(`${url}${path}`, init);
+      await checkAgainstDocument(init?.method ?? 'GET', path, response);
+      return response as WireResponse;
+    },
     async close() {
       deps.streams.close();
       server.closeAllConnections();
@@ -143,13 +172,13 @@ export const bearer = (token: string): Record<string, string> => ({ Authorizatio
 /** Signs any claims, well or badly. */
 export async function signToken(
   claims: JWTPayload,
-  options: { secret?: string; alg?: string; expiresIn?: number } = {},
+  options: { secret?: string; alg?: string; expiresIn?: number; notBefore?: number } = {},
 ): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT(claims)
     .setProtectedHeader({ alg: options.alg ?? 'HS256', typ: 'JWT' })
     .setIssuedAt(now)
-    .setNotBefore(now)
+    .setNotBefore(now + (options.notBefore ?? -600))
     .setExpirationTime(now + (options.expiresIn ?? 3600))
     .sign(new TextEncoder().encode(options.secret ?? JWT_SECRET));
 }

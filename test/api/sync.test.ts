@@ -54,9 +54,9 @@ describe('programs with an API key', () => {
       (await (await harness.get(`/api/v1/sync/logs?type=nests&${query}`, { headers: key })).json()).data;
     const all = await read('');
     expect(all).toMatchObject({ limit: 20, offset: 0 });
-    expect(all.logs.map((log: { id: string }) => log.id)).toEqual([newer, older]);
-    expect(all.logs[0].metadata).toBe('{}');
-    expect(JSON.parse(all.logs[1].metadata)).toEqual({ version: 1, lastMessage: 'hello' });
+    expect(all.logs.map((log) => log.id)).toEqual([newer, older]);
+    expect(all.logs[0]?.metadata).toBe('{}');
+    expect(JSON.parse(all.logs[1]?.metadata ?? '')).toEqual({ version: 1, lastMessage: 'hello' });
     expect(all.logs[1]).toMatchObject({
       type: 'nests',
       status: 'COMPLETED',
@@ -67,7 +67,7 @@ describe('programs with an API key', () => {
       startedAt: '2026-02-01T00:00:00.000Z',
       completedAt: '2026-02-01T00:01:30.000Z',
     });
-    expect((await read('limit=1&offset=1')).logs.map((log: { id: string }) => log.id)).toEqual([older]);
+    expect((await read('limit=1&offset=1')).logs.map((log) => log.id)).toEqual([older]);
     expect(await read('limit=1000')).toMatchObject({ limit: 100 });
     expect(await read('limit=0')).toMatchObject({ limit: 20 });
     expect(await read('limit=abc&offset=-4')).toMatchObject({ limit: 20, offset: 0 });
@@ -88,7 +88,7 @@ describe('programs with an API key', () => {
       data: { id, status: 'RUNNING', completedAt: null },
     });
     const latest = await (await harness.get('/api/v1/sync/latest', { headers: key })).json();
-    expect(latest.data.locations.id).toBe(id);
+    expect(latest.data.locations['id']).toBe(id);
     const none = await harness.get(`/api/v1/sync/status/${randomUUID()}`, { headers: key });
     expect(none.status).toBe(404);
     expect(await none.json()).toEqual(failure('Sync log not found', 'NOT_FOUND'));
