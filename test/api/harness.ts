@@ -9,9 +9,9 @@ import type { AppDeps, SyncLauncher } from '../../src/api/context.ts';
 import { createHttpServer } from '../../src/api/http-server.ts';
 import { createSyncStreams, type SyncStreamOptions } from '../../src/api/sync-stream.ts';
 import { Secret } from '../../src/domain/secret.ts';
-import { createUser } from '../../src/store/account-store.ts';
 import { rows } from '../../src/store/db.ts';
 import { createListener } from '../../src/store/listen.ts';
+import { hashPassword } from '../../src/store/password.ts';
 import { createSettings } from '../../src/store/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { checkAgainstDocument } from './document.ts';
@@ -190,20 +190,30 @@ export function unsignedToken(claims: object): string {
 }
 
 let serial = 0;
+let passwordHash: Promise<string> | undefined;
 export async function makeUser(
   harness: { database: TestDatabase },
   user: { roles?: string[]; isSystemAdmin?: boolean; emailVerified?: boolean; isActive?: boolean; email?: string } = {},
 ): Promise<{ id: string; email: string; token: string }> {
   serial += 1;
   const email = user.email ?? `user${serial}-${process.pid}@example.com`;
-  const { id } = await createUser(harness.database.db, {
-    email,
-    password: PASSWORD,
-    roles: user.roles ?? ['MEMBER'],
-    isSystemAdmin: user.isSystemAdmin ?? false,
-    emailVerified: user.emailVerified ?? true,
-  });
-  if (user.isActive === false) await harness.database.db.raw('update users set "isActive" = false where id = ?', [id]);
+  const id = randomUUID();
+  // One hash for all: at its full cost it would take most of the time of these tests.
+  passwordHash ??= hashPassword(PASSWORD);
+  await harness.database.db.raw(
+    `insert into users (id, email, password, username, roles, "isSystemAdmin", "isActive", "emailVerified")
+     values (?, ?, ?, ?, ?::text[], ?, ?, case when ?::boolean then now() at time zone 'utc' end)`,
+    [
+      id,
+      email,
+      await passwordHash,
+      email.split('@')[0] ?? '',
+      user.roles ?? ['MEMBER'],
+      user.isSystemAdmin ?? false,
+      user.isActive ?? true,
+      user.emailVerified ?? true,
+    ],
+  );
   return { id, email, token: await signToken({ id }) };
 }
 
