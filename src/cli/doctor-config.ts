@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
 import { CONFIG_VARIABLES } from '../config.ts';
 
-export type ConfigOrigin = 'database' | 'environment' | '.env' | 'default' | 'not set';
+export type ConfigOrigin = 'database' | 'environment' | '.env' | 'data folder' | 'default' | 'not set';
 
 export interface ConfigRow {
   name: string;
@@ -31,11 +31,13 @@ const withoutPassword = (value: string): string => value.replace(/\/\/([^/@\s]*)
 /**
  * One row per variable that the processes read.
  * @param stored clear values of the `config` table by key; empty ones do not count
+ * @param made names of secrets that were made and lie in the data folder
  */
 export function configRows(
   env: Record<string, string | undefined>,
   dotEnv: Record<string, string | undefined>,
   stored: ReadonlyMap<string, string>,
+  made: ReadonlySet<string>,
 ): ConfigRow[] {
   return CONFIG_VARIABLES.map((variable) => {
     const given = env[variable.name] ?? '';
@@ -50,6 +52,7 @@ export function configRows(
     if (inDatabase !== '') return row('database', show(inDatabase));
     // --env-file never overrides: an equal value in the file is the file's.
     if (given !== '') return row(dotEnv[variable.name] === given ? '.env' : 'environment', show(given));
+    if (made.has(variable.name)) return row('data folder', MASK);
     return variable.example !== undefined && variable.secret !== true
       ? row('default', variable.example)
       : row('not set', '');

@@ -1,17 +1,19 @@
 /** `doctor`: what is configured, from where, what can be reached, and what to do about the rest. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Knex } from 'knex';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { isAppError } from '../domain/errors.ts';
 import { Secret } from '../domain/secret.ts';
 import { SETTING_KEYS } from '../domain/settings.ts';
+import { findRunning } from '../embedded/attach.ts';
 import { cacheFolder } from '../embedded/folders.ts';
 import { hasPostgres } from '../embedded/postgres.ts';
 import { findPostgres } from '../embedded/postgres-binaries.ts';
 import { serviceSecrets } from '../embedded/secrets.ts';
 import { serviceUser } from '../embedded/service-user.ts';
-import { runningServices, type ServicesNote, serviceFolders } from '../embedded/services.ts';
+import { serviceFolders } from '../embedded/services.ts';
 import { findTemporalCli, TEMPORAL_CLI_VERSION } from '../embedded/temporal-cli.ts';
 import { createDb, rows } from '../store/db.ts';
 import { pendingMigrations } from '../store/migrations.ts';
@@ -185,6 +187,17 @@ async function checkPanel(panel: PanelAccess): Promise<Check> {
   }
 }
 
+/** Variables whose value was made and is kept in the data folder. */
+function madeSecrets(config: Config, dataDir: string): ReadonlySet<string> {
+  if (config.production || config.databaseUrl !== undefined) return new Set();
+  if (!existsSync(join(dataDir, 'secrets.json'))) return new Set();
+  return new Set(
+    ['JWT_SECRET', 'BACKEND_API_KEY', 'ENCRYPTION_KEY'].filter(
+      (name) => name !== 'JWT_SECRET' || config.nextAuthSecret === undefined,
+    ),
+  );
+}
+
 /** Looks at everything; starts and changes nothing. */
 export async function runDoctor(env: Record<string, string | undefined>): Promise<DoctorReport> {
   const dotEnv = readDotEnv();
@@ -200,9 +213,9 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
       detail: error.problems.join('; '),
       advice: 'see .env.example',
     });
-    return { ok: false, configuration: configRows(env, dotEnv, new Map()), checks };
+    return { ok: false, configuration: configRows(env, dotEnv, new Map(), new Set()), checks };
   }
-  const note: ServicesNote | undefined = await runningServices(config.dataDir);
+  const { note, home } = await findRunning(config);
   const databaseUrl =
     config.databaseUrl ?? (note?.databaseUrl === undefined ? undefined : new Secret(note.databaseUrl));
   let stored: ReadonlyMap<string, string> = new Map();
@@ -221,7 +234,7 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
       const check = await checkDatabase(db, embedded);
       checks.push(check);
       if (check.state === 'ok') {
-        const { encryptionKey } = embedded ? await serviceSecrets(config, true) : config;
+        const { encryptionKey } = embedded ? await serviceSecrets({ ...config, dataDir: home }, true) : config;
         const settings = createSettings({ db, config: { ...config, encryptionKey } });
         const { values, unreadable } = await settings.stored(SETTING_KEYS);
         stored = values;
@@ -253,9 +266,9 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
     await checkPanel(panel),
   );
   if (note?.apiUrl !== undefined)
-    checks.push({ name: 'API', state: 'ok', detail: `${note.apiUrl} (process ${note.pid})` });
+    checks.push({ name: 'API', state: 'ok', detail: `${note.apiUrl} (${note.purpose}, process ${note.pid})` });
   const ok = checks.every((check) => check.state !== 'failed');
-  return { ok, configuration: configRows(env, dotEnv, stored), checks };
+  return { ok, configuration: configRows(env, dotEnv, stored, madeSecrets(config, home)), checks };
 }
 
 function print(report: DoctorReport, terminal: Terminal): void {

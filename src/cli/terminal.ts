@@ -58,7 +58,7 @@ export function createTerminal(stream: NodeJS.WriteStream): Terminal {
           }
           const filled = Math.round((share / 100) * BAR_WIDTH);
           const bar = `${style('green', '█'.repeat(filled))}${style('dim', '░'.repeat(BAR_WIDTH - filled))}`;
-          const room = Math.max(10, (stream.columns ?? 80) - BAR_WIDTH - 12);
+          const room = Math.max(10, (stream.columns || 80) - BAR_WIDTH - 12);
           stream.write(`\r  ${bar} ${String(share).padStart(3)} %  ${clean.slice(0, room)}\u001b[K`);
         },
         done() {

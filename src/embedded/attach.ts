@@ -7,7 +7,7 @@ import { lockHolder } from './lock.ts';
 import { startPostgres } from './postgres.ts';
 import { type ProgressLog, waitUntil } from './process.ts';
 import { type ServiceSecrets, serviceSecrets } from './secrets.ts';
-import { runningServices, serviceFolders, takeDataDir } from './services.ts';
+import { runningServices, type ServicesNote, serviceFolders, takeDataDir } from './services.ts';
 
 export interface AttachedServices {
   databaseUrl: Secret;
@@ -26,24 +26,27 @@ const PURPOSE = 'a command';
 const WAIT_MS = 60_000;
 
 /**
+ * The installation that runs now on the configured data folder, or a demo in it, and that one's data folder. A demo
+ * counts only where no database is configured and nothing of the installation's own runs.
+ */
+export async function findRunning(config: Config): Promise<{ note: ServicesNote | undefined; home: string }> {
+  const dataDir = resolve(config.dataDir);
+  const note = await runningServices(dataDir);
+  if (note !== undefined || config.databaseUrl !== undefined) return { note, home: dataDir };
+  const demoDir = join(dataDir, 'demo');
+  const demo = await runningServices(demoDir);
+  return demo === undefined ? { note, home: dataDir } : { note: demo, home: demoDir };
+}
+
+/**
  * Finds the services for one command. With DATABASE_URL set that database is used; else the embedded one of DATA_DIR
  * (or of a running demo in it), started for the time of the command when nothing runs.
  * @throws {EmbeddedError} when it cannot be started or the data folder is in use by something that has no database.
  */
 export async function attachServices(config: Config, log: ProgressLog = () => undefined): Promise<AttachedServices> {
   const dataDir = resolve(config.dataDir);
-  const demoDir = join(dataDir, 'demo');
-  let home = dataDir;
-  let note = await runningServices(dataDir);
-  // A demo is used only where nothing of the installation's own was configured or runs.
-  if (note === undefined && config.databaseUrl === undefined) {
-    const demo = await runningServices(demoDir);
-    if (demo !== undefined) {
-      log('using the running demo');
-      note = demo;
-      home = demoDir;
-    }
-  }
+  const { note, home } = await findRunning(config);
+  if (home !== dataDir) log('using the running demo');
   const temporalAddress = config.temporal.address ?? note?.temporalAddress;
   const common = {
     temporalAddress,
