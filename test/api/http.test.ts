@@ -434,3 +434,24 @@ test('an answer that breaks its declaration does not leave outside production', 
   expect(await response.json()).toEqual({ success: false, error: 'Internal server error', code: 'INTERNAL_ERROR' });
   await own.close();
 });
+
+test('in production it leaves with its declared keys, and is logged', async () => {
+  const own = await startHarness({
+    database: harness.database,
+    deps: { config: { ...harness.deps.config, production: true } },
+    launcher: {
+      requestSync: async () => ({ syncLogId: 'x', taskId: 'y', status: JSON.parse('"QUEUED"'), joined: false }),
+    },
+  });
+  const response = await fetch(`${own.url}/api/admin/sync`, json({}, bearer(admin.token)));
+  expect(response.status).toBe(202);
+  expect(await response.json()).toEqual({
+    success: true,
+    sync_log_id: 'x',
+    task_id: 'y',
+    status: 'QUEUED',
+    message: 'Sync has been queued',
+  });
+  expect(own.logged()).toContain('answer does not match its declaration');
+  await own.close();
+});

@@ -174,7 +174,10 @@ describe('the stream of a running sync', () => {
       await new Promise((resolve) => setTimeout(resolve, 110));
     }
     await until(() => harness.deps.streams.size() === 0);
-    socket.destroy();
+    // Its connection is cut, not only forgotten.
+    const closed = new Promise((resolve) => socket.on('close', resolve));
+    socket.resume();
+    await closed;
     await harness.database.db.raw(`update sync_logs set status = 'COMPLETED' where id = ?`, [id]);
   });
 
