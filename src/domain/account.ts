@@ -1,17 +1,6 @@
 /** Accounts: roles, the user as the wire shows it, who counts as an administrator. */
 import { z } from 'zod';
 
-export const ROLES = [
-  'MEMBER',
-  'PARTNER',
-  'SPONSOR',
-  'TECH_TEAM',
-  'SUPPORT_TEAM',
-  'ADMINISTRATOR',
-  'SUPER_ADMIN',
-] as const;
-export type Role = (typeof ROLES)[number];
-
 /** The address form that sign-in and registration accept. */
 export const EMAIL_PATTERN = /^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$/;
 

@@ -49,8 +49,6 @@ export const SECRET_MASK = '•'.repeat(20);
 
 /** Seconds between scheduled syncs at the least; below it a setting is refused. */
 export const MIN_SYNC_INTERVAL_SECONDS = 60;
-/** Seconds between scheduled syncs when nothing says otherwise. */
-export const DEFAULT_SYNC_INTERVAL_SECONDS = 3600;
 /** Seconds a statistic may be old when `cache_timeout` is not set. */
 export const DEFAULT_CACHE_TIMEOUT_SECONDS = 60;
 
