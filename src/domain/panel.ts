@@ -38,8 +38,7 @@ export interface MappedPage {
 const storable = (value: string) => !value.includes('\0') && value.isWellFormed();
 const text = z.string().refine(storable, 'holds a character that cannot be stored');
 const name = text.min(1, 'is empty');
-const nullableText = text.nullish().transform((v) => v ?? null);
-const textOr = (fallback: string) => text.nullish().transform((v) => v ?? fallback);
+const optional = text.nullish();
 const INT4_MAX = 2_147_483_647;
 const int4 = z
   .number()
@@ -49,144 +48,122 @@ const int4 = z
 const id = int4.positive();
 /** int8 columns: numbers above 2^53 lost digits in JSON.parse already, so they are refused. */
 const int8 = z.number().int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER);
-const or = <T extends z.ZodType<number>>(schema: T, fallback: number) =>
-  schema.nullish().transform((v) => v ?? fallback);
 /** Old panels send 0 and 1. */
-const bool = (fallback: boolean) =>
-  z
-    .union([z.boolean(), z.number(), z.null()])
-    .optional()
-    .transform((v) => (v === null || v === undefined ? fallback : Boolean(v)));
+const flag = z.union([z.boolean(), z.number()]).nullish();
+const isSet = (value: boolean | number | null | undefined, fallback: boolean) =>
+  value === null || value === undefined ? fallback : Boolean(value);
+
+// Defaults are filled in one transform per record, and what a record takes from its parent is added after it: a listing
+// of 100,000 allocations passes here, and both a transform per field and a schema per parent would dominate its cost.
 
 const LocationSchema = z
-  .object({ id, short: name, long: nullableText })
-  .transform((a) => ({ id: a.id, shortCode: a.short, description: a.long }));
+  .object({ id, short: name, long: optional })
+  .transform((a) => ({ id: a.id, shortCode: a.short, description: a.long ?? null }));
 
 const NodeSchema = z
   .object({
     id,
     uuid: name,
     name,
-    description: nullableText,
+    description: optional,
     location_id: id,
-    fqdn: textOr(''),
-    scheme: textOr('https'),
-    behind_proxy: bool(false),
-    public: bool(true),
-    maintenance_mode: bool(false),
-    memory: or(int8, 0),
-    memory_overallocate: or(int4, 0),
-    disk: or(int8, 0),
-    disk_overallocate: or(int4, 0),
-    daemon_listen: or(int4, 8080),
-    daemon_sftp: or(int4, 2022),
-    daemon_base: textOr('/var/lib/pterodactyl/volumes'),
+    fqdn: optional,
+    scheme: optional,
+    behind_proxy: flag,
+    public: flag,
+    maintenance_mode: flag,
+    memory: int8.nullish(),
+    memory_overallocate: int4.nullish(),
+    disk: int8.nullish(),
+    disk_overallocate: int4.nullish(),
+    daemon_listen: int4.nullish(),
+    daemon_sftp: int4.nullish(),
+    daemon_base: optional,
   })
   .transform((a) => ({
     id: a.id,
     uuid: a.uuid,
     name: a.name,
-    description: a.description,
-    fqdn: a.fqdn,
-    scheme: a.scheme,
-    behindProxy: a.behind_proxy,
-    memory: a.memory,
-    memoryOverallocate: a.memory_overallocate,
-    disk: a.disk,
-    diskOverallocate: a.disk_overallocate,
-    isPublic: a.public,
-    isMaintenanceMode: a.maintenance_mode,
-    daemonListenPort: a.daemon_listen,
-    daemonSftpPort: a.daemon_sftp,
-    daemonBase: a.daemon_base,
+    description: a.description ?? null,
+    fqdn: a.fqdn ?? '',
+    scheme: a.scheme ?? 'https',
+    behindProxy: isSet(a.behind_proxy, false),
+    memory: a.memory ?? 0,
+    memoryOverallocate: a.memory_overallocate ?? 0,
+    disk: a.disk ?? 0,
+    diskOverallocate: a.disk_overallocate ?? 0,
+    isPublic: isSet(a.public, true),
+    isMaintenanceMode: isSet(a.maintenance_mode, false),
+    daemonListenPort: a.daemon_listen ?? 8080,
+    daemonSftpPort: a.daemon_sftp ?? 2022,
+    daemonBase: a.daemon_base ?? '/var/lib/pterodactyl/volumes',
     locationId: a.location_id,
   }));
 
-const AllocationSchema = z.object({
-  id,
-  ip: name,
-  port: int4.nonnegative(),
-  alias: nullableText,
-  notes: nullableText,
-  assigned: bool(false),
-});
-const toAllocation = (nodeId: number) =>
-  AllocationSchema.transform((a) => ({
+const AllocationSchema = z
+  .object({ id, ip: name, port: int4.nonnegative(), alias: optional, notes: optional, assigned: flag })
+  .transform((a) => ({
     id: a.id,
     ip: a.ip,
     port: a.port,
-    alias: a.alias,
-    notes: a.notes,
-    isAssigned: a.assigned,
-    nodeId,
+    alias: a.alias ?? null,
+    notes: a.notes ?? null,
+    isAssigned: isSet(a.assigned, false),
   }));
 
-const NestSchema = z
-  .object({ id, uuid: name, name, description: nullableText, author: nullableText })
-  .transform((a) => ({ id: a.id, uuid: a.uuid, name: a.name, description: a.description, author: a.author }));
+/** Nests and eggs alike; an egg's nest is the one it was listed under. */
+const NestSchema = z.object({ id, uuid: name, name, description: optional, author: optional }).transform((a) => ({
+  id: a.id,
+  uuid: a.uuid,
+  name: a.name,
+  description: a.description ?? null,
+  author: a.author ?? null,
+}));
 
-const toEgg = (nestId: number) =>
-  z
-    .object({ id, uuid: name, name, description: nullableText, author: nullableText })
-    .transform((a) => ({ id: a.id, uuid: a.uuid, name: a.name, description: a.description, author: a.author, nestId }));
-
-const toVariable = (eggId: number) =>
-  z
-    .object({
-      id,
-      name,
-      description: nullableText,
-      env_variable: name,
-      default_value: nullableText,
-      user_viewable: bool(true),
-      user_editable: bool(true),
-      rules: nullableText,
-    })
-    .transform((a) => ({
-      id: a.id,
-      egg_id: eggId,
-      name: a.name,
-      description: a.description,
-      env_variable: a.env_variable,
-      default_value: a.default_value,
-      user_viewable: a.user_viewable,
-      user_editable: a.user_editable,
-      rules: a.rules,
-    }));
-
-const UserSchema = z
+const VariableSchema = z
   .object({
     id,
-    email: name,
-    username: nullableText,
-    first_name: nullableText,
-    last_name: nullableText,
-    root_admin: bool(false),
+    name,
+    description: optional,
+    env_variable: name,
+    default_value: optional,
+    user_viewable: flag,
+    user_editable: flag,
+    rules: optional,
   })
+  .transform((a) => ({
+    id: a.id,
+    name: a.name,
+    description: a.description ?? null,
+    env_variable: a.env_variable,
+    default_value: a.default_value ?? null,
+    user_viewable: isSet(a.user_viewable, true),
+    user_editable: isSet(a.user_editable, true),
+    rules: a.rules ?? null,
+  }));
+
+const UserSchema = z
+  .object({ id, email: name, username: optional, first_name: optional, last_name: optional, root_admin: flag })
   .transform((a) => ({
     pid: a.id,
     email: a.email,
-    username: a.username,
-    firstName: a.first_name,
-    lastName: a.last_name,
-    admin: a.root_admin,
+    username: a.username ?? null,
+    firstName: a.first_name ?? null,
+    lastName: a.last_name ?? null,
+    admin: isSet(a.root_admin, false),
   }));
 
-const limit = or(int4, 0);
 const ServerSchema = z
   .object({
     id,
     uuid: name,
-    identifier: nullableText,
-    external_id: nullableText,
+    identifier: optional,
+    external_id: optional,
     name,
-    description: nullableText,
-    status: nullableText,
-    suspended: bool(false),
-    limits: z
-      .object({ memory: limit, disk: limit, cpu: limit })
-      .nullish()
-      .transform((v) => v ?? { memory: 0, disk: 0, cpu: 0 }),
+    description: optional,
+    status: optional,
+    suspended: flag,
+    limits: z.object({ memory: int4.nullish(), disk: int4.nullish(), cpu: int4.nullish() }).nullish(),
     user: int4.nullish(),
     node: int4.nullish(),
     egg: int4.nullish(),
@@ -195,15 +172,15 @@ const ServerSchema = z
   .transform((a) => ({
     pid: a.id,
     uuid: a.uuid,
-    uuidShort: a.identifier,
-    externalId: a.external_id,
+    uuidShort: a.identifier ?? null,
+    externalId: a.external_id ?? null,
     name: a.name,
-    description: a.description,
-    status: serverStatus(a.status, a.suspended),
-    isSuspended: a.suspended,
-    memory: a.limits.memory,
-    disk: a.limits.disk,
-    cpu: a.limits.cpu,
+    description: a.description ?? null,
+    status: serverStatus(a.status ?? null, isSet(a.suspended, false)),
+    isSuspended: isSet(a.suspended, false),
+    memory: a.limits?.memory ?? 0,
+    disk: a.limits?.disk ?? 0,
+    cpu: a.limits?.cpu ?? 0,
     user: a.user ?? null,
     node: a.node ?? null,
     egg: a.egg ?? null,
@@ -216,38 +193,31 @@ export function serverStatus(status: string | null, suspended: boolean): string 
   return status === null || status === '' ? 'online' : status;
 }
 
-const toDatabase = (server: number, host: PanelItem | undefined) =>
-  z
-    .object({ id, host: int4.nullish(), database: name, username: textOr(''), max_connections: or(int4, 0) })
-    .transform((a) => {
-      const known = HostSchema.safeParse(host?.attributes);
-      return {
-        pid: a.id,
-        server,
-        databaseName: a.database,
-        username: a.username,
-        hostId: a.host ?? null,
-        maxConnections: a.max_connections,
-        // Where the key may not read hosts, what is stored is kept.
-        host: known.success ? known.data.host : null,
-        port: known.success ? known.data.port : null,
-      };
-    });
-const HostSchema = z.object({ host: text, port: or(int4, 3306) });
+const DatabaseSchema = z
+  .object({ id, host: int4.nullish(), database: name, username: optional, max_connections: int4.nullish() })
+  .transform((a) => ({
+    pid: a.id,
+    databaseName: a.database,
+    username: a.username ?? '',
+    hostId: a.host ?? null,
+    maxConnections: a.max_connections ?? 0,
+  }));
+const HostSchema = z.object({ host: text, port: int4.nullish() });
+/** Where the key may not read hosts, what is stored is kept. */
+function hostOf(database: PanelItem): { host: string | null; port: number | null } {
+  const found = relationship(database, 'host');
+  const host = found.kind === 'item' ? HostSchema.safeParse(found.item.attributes) : undefined;
+  return host?.success === true ? { host: host.data.host, port: host.data.port ?? 3306 } : { host: null, port: null };
+}
 
-const permissions = z
-  .array(text)
-  .nullish()
-  .transform((v) => v ?? []);
-const toSubuser = (server: number) =>
-  z
-    .object({ id, user_id: id, permissions })
-    .transform((a) => ({ pid: a.id, server, user: a.user_id, email: null, permissions: a.permissions }));
+const permissions = z.array(text).nullish();
+const SubuserSchema = z
+  .object({ id, user_id: id, permissions })
+  .transform((a) => ({ pid: a.id, user: a.user_id, email: null, permissions: a.permissions ?? [] }));
 /** The client API names subusers by address only. */
-const toClientSubuser = (server: number) =>
-  z
-    .object({ email: name, permissions })
-    .transform((a) => ({ pid: 0, server, user: null, email: a.email, permissions: a.permissions }));
+const ClientSubuserSchema = z
+  .object({ email: name, permissions })
+  .transform((a) => ({ pid: 0, user: null, email: a.email, permissions: a.permissions ?? [] }));
 
 /** Collects what one page becomes. */
 class Collector {
@@ -267,11 +237,17 @@ class Collector {
   }
 
   /** Maps one record into its part; false when it was set aside. */
-  add(entity: Entity, part: number, schema: z.ZodType<Record<string, unknown>>, item: PanelItem): boolean {
+  add(
+    entity: Entity,
+    part: number,
+    schema: z.ZodType<Record<string, unknown>>,
+    item: PanelItem,
+    parent?: Record<string, unknown>,
+  ): boolean {
     const target = this.part(entity, part);
     const parsed = schema.safeParse(item.attributes);
     if (parsed.success) {
-      target.rows.push(parsed.data);
+      target.rows.push(parent === undefined ? parsed.data : Object.assign(parsed.data, parent));
       return true;
     }
     const readableId = id.safeParse(item.attributes['id']);
@@ -316,18 +292,18 @@ function addNode(out: Collector, item: PanelItem, withAllocations: boolean): voi
   if (nodeId === undefined || allocations === undefined) return;
   // The part exists even when the list is empty: it says that this node's list is whole.
   out.part('allocations', nodeId);
-  const schema = toAllocation(nodeId);
-  for (const allocation of allocations) out.add('allocations', nodeId, schema, allocation);
+  const parent = { nodeId };
+  for (const allocation of allocations) out.add('allocations', nodeId, AllocationSchema, allocation, parent);
 }
 
 function addEgg(out: Collector, item: PanelItem, nestId: number): void {
-  out.add('eggs', nestId, toEgg(nestId), item);
+  out.add('eggs', nestId, NestSchema, item, { nestId });
   const eggId = numericId(item);
   const variables = out.children(item, 'variables');
   if (eggId === undefined || variables === undefined) return;
   out.part('egg_variables', nestId);
-  const schema = toVariable(eggId);
-  for (const variable of variables) out.add('egg_variables', nestId, schema, variable);
+  const parent = { egg_id: eggId };
+  for (const variable of variables) out.add('egg_variables', nestId, VariableSchema, variable, parent);
 }
 
 /** Locations, with `nodes.allocations` where asked for. */
@@ -355,8 +331,8 @@ export function mapNodes(items: PanelItem[], withAllocations: boolean): MappedPa
 export function mapNodeAllocations(items: PanelItem[], nodeId: number): MappedPage {
   const out = new Collector();
   out.part('allocations', nodeId);
-  const schema = toAllocation(nodeId);
-  for (const item of items) out.add('allocations', nodeId, schema, item);
+  const parent = { nodeId };
+  for (const item of items) out.add('allocations', nodeId, AllocationSchema, item, parent);
   return out.done();
 }
 
@@ -412,13 +388,13 @@ export function mapServers(items: PanelItem[], includes: readonly string[]): Map
     }
     if (includes.includes('databases')) {
       for (const database of out.children(item, 'databases') ?? []) {
-        const host = relationship(database, 'host');
-        out.add('databases', 0, toDatabase(server, host.kind === 'item' ? host.item : undefined), database);
+        out.add('databases', 0, DatabaseSchema, database, { server, ...hostOf(database) });
       }
     }
     if (includes.includes('subusers')) {
-      const schema = toSubuser(server);
-      for (const subuser of out.children(item, 'subusers') ?? []) out.add('subusers', 0, schema, subuser);
+      const parent = { server };
+      for (const subuser of out.children(item, 'subusers') ?? [])
+        out.add('subusers', 0, SubuserSchema, subuser, parent);
     }
   }
   return out.done();
@@ -428,7 +404,7 @@ export function mapServers(items: PanelItem[], includes: readonly string[]): Map
 export function mapClientSubusers(items: PanelItem[], server: number): MappedPage {
   const out = new Collector();
   out.part('subusers', server);
-  const schema = toClientSubuser(server);
-  for (const item of items) out.add('subusers', server, schema, item);
+  const parent = { server };
+  for (const item of items) out.add('subusers', server, ClientSubuserSchema, item, parent);
   return out.done();
 }
