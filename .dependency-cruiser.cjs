@@ -95,7 +95,10 @@ module.exports = {
     forbid(
       'temporal-below',
       'temporal takes store, domain, the contract, and workflows by type',
-      from('^src/temporal/'),
+      from('^src/temporal/', {
+        // The composition of the worker process: it brings activities and SDK together.
+        pathNot: '^src/temporal/workers\\.ts$',
+      }),
       {
         path: '^src/(api|activities|clients|embedded|cli)/',
       },
@@ -106,7 +109,7 @@ module.exports = {
       dependencyTypesNot: ['type-only'],
     }),
     forbid('api-below', 'api takes store, clients, temporal and domain', from('^src/api/'), {
-      path: '^src/(activities|embedded|cli)/',
+      path: ['^src/(activities|embedded|cli)/', '^src/temporal/workers\\.ts$'],
     }),
     forbid('api-without-worker', 'an api process runs no worker', from('^src/api/'), {
       path: 'node_modules/@temporalio/(worker|activity|workflow)/',

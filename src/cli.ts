@@ -43,6 +43,14 @@ const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'openapi',
+    description: 'write the OpenAPI document',
+    async register(program) {
+      const { registerOpenApiCommand } = await import('./cli/openapi.ts');
+      registerOpenApiCommand(program);
+    },
+  },
+  {
     name: 'demo',
     description: 'show the product: everything it needs, a simulated panel, one full sync',
     async register(program) {
