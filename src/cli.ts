@@ -80,6 +80,13 @@ async function main(argv: readonly string[]): Promise<void> {
     .showHelpAfterError('(--help lists the options)');
   const words = argv.filter((word) => !word.startsWith('-'));
   const wanted = words[0] === 'help' ? words[1] : words[0];
+  // `… | head` closes our output: nothing to report. The demo has services to stop first, and sees to it itself.
+  if (wanted !== 'demo') {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(0);
+      throw error;
+    });
+  }
   for (const group of GROUPS) {
     if (group.name === wanted) await group.register(program);
     else program.command(group.name).description(group.description);
