@@ -100,7 +100,7 @@ export async function planGone(trx: Db, scope: ApplyScope, allowMass: boolean): 
       `create temp table g_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${mine} and ${where}`}`,
     );
   }
-  const warnings: SyncWarning[] = [];
+  const warnings = scope.entities.filter((entity) => unreadable.has(entity)).map(unreadableRecord);
   const refuse = async (entity: Entity, why: string) => {
     const gone = await rows<{ id: unknown }>(trx, `delete from g_${entity} returning id`);
     if (gone.length > 0) warnings.push(refused(entity, gone.length, why));
@@ -151,6 +151,12 @@ async function brake(trx: Db, entity: Entity, allowMass: boolean, scope: ApplySc
   return !mayPrune(count.gone, count.present, { emptyListing: listed && count.staged === 0, allowMass });
 }
 
+const unreadableRecord = (entity: Entity): SyncWarning => ({
+  code: 'RECORD_UNREADABLE',
+  entity,
+  message: `the panel sent ${entity} without a readable id; none of what is stored was deleted`,
+});
+
 const refused = (entity: Entity, gone: number, why: string): SyncWarning => ({
   code: 'PRUNE_REFUSED',
   entity,
@@ -168,10 +174,86 @@ export async function goneSubusers(trx: Db, scope: ApplyScope, allowMass: boolea
   if ((bad?.n ?? 0) > 0) return [];
   await trx.raw(
     `insert into g_subusers select t.id from server_subusers t
-     where t."serverId" in (select r.id from read_subusers r)
+     join read_subusers r on r.id = t."serverId"
+     where not (t."isOwner" and r."ownerId" is null)
        and not exists (select 1 from f_subusers f where f."serverId" = t."serverId" and f."userId" = t."userId")`,
   );
   if (!(await brake(trx, 'subusers', allowMass, scope))) return [];
   const gone = await rows<{ id: string }>(trx, `delete from g_subusers returning id`);
   return [refused('subusers', gone.length, 'more than half of the rows')];
+}
+
+/** Parents with the children that their deletion would take along. */
+const CASCADES: { parent: Entity; child: Entity; column: string }[] = [
+  { parent: 'eggs', child: 'egg_variables', column: 'egg_id' },
+  { parent: 'nests', child: 'eggs', column: '"nestId"' },
+  { parent: 'nodes', child: 'allocations', column: '"nodeId"' },
+  { parent: 'locations', child: 'nodes', column: '"locationId"' },
+];
+
+/**
+ * Once all is planned: a parent in which a child stays is not deleted, whatever made it stay (a move that was set aside,
+ * a list that could not be read). Children first, as a kept child keeps its parent.
+ */
+export async function keepParents(trx: Db, scope: ApplyScope): Promise<void> {
+  for (const { parent, child, column } of CASCADES) {
+    if (!scope.entities.includes(parent) || !scope.entities.includes(child)) continue;
+    await trx.raw(
+      `delete from g_${parent} g using ${MIRROR[child].table} t left join p_${child} p on p.id = t.id and p.op = 'u'
+       where coalesce(p.${column}, t.${column}) = g.id and not exists (select 1 from g_${child} x where x.id = t.id)`,
+    );
+  }
+}
+
+/** Panel ids (and uuids) of mirrored rows that a complete source does not contain: whom to ask about. */
+export async function goneCandidates(
+  db: Db,
+  query: {
+    logId: string;
+    entity: 'servers' | 'nodes' | 'locations' | 'nests';
+    source: string;
+    pass: number;
+    after: number;
+    limit: number;
+  },
+): Promise<{ id: number; uuid: string | null }[]> {
+  const { entity } = query;
+  const id = entity === 'servers' ? `t."pterodactylId"` : 't.id';
+  const key = entity === 'servers' ? 'pid' : 'id';
+  return rows(
+    db,
+    `with staged as (
+       select x.${key} as id from sync_pages p, json_to_recordset(p.body) as x (${key} int)
+       where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+       union all select r.id from sync_pages p, json_to_recordset(p.rejects) as r (entity text, id int)
+       where p.log_id = ? and p.source = ? and p.pass = ? and r.entity = ?
+     )
+     select ${id} as id, ${entity === 'locations' ? 'null::text' : 't.uuid'} as uuid from ${MIRROR[entity].table} t
+     where ${MIRROR[entity].mine} and ${id} > ? and not exists (select 1 from staged s where s.id = ${id}) order by ${id} limit ?`,
+    [
+      query.logId,
+      query.source,
+      query.pass,
+      entity,
+      query.logId,
+      query.source,
+      query.pass,
+      entity,
+      query.after,
+      query.limit,
+    ],
+  );
+}
+
+/** Rows of an entity that are the panel's, and how many of them the stage lacks: would the brake let the prune through? */
+export async function countGone(
+  db: Db,
+  query: { logId: string; entity: 'servers' | 'nodes' | 'locations' | 'nests'; source: string; pass: number },
+): Promise<{ gone: number; present: number }> {
+  const [present] = await rows<{ n: number }>(
+    db,
+    `select count(*)::int as n from ${MIRROR[query.entity].table} t where ${MIRROR[query.entity].mine}`,
+  );
+  const gone = await goneCandidates(db, { ...query, after: 0, limit: 1_000_000 });
+  return { gone: gone.length, present: present?.n ?? 0 };
 }

@@ -5,7 +5,7 @@
 import type { StagedEntity } from '../domain/panel.ts';
 import { ENTITIES, type Entity } from '../domain/sync.ts';
 import { type Db, rows } from './db.ts';
-import { MIRROR, type MirrorSpec, STAGED, type UniqueKey } from './mirror.ts';
+import { MIRROR, type MirrorSpec, neverUsed, STAGED, type UniqueKey } from './mirror.ts';
 
 export interface AppliedSource {
   /** As staged: `locations`, `node:7`, `client:1` … */
@@ -109,10 +109,10 @@ const FINAL: Record<Entity, string> = {
       select distinct on (f.id) r.pid, f.id from rest r join free f on f.address = r.address order by f.id, r.pid
     ), matched as (select * from by_id union all select * from by_address)
     select coalesce(m.id, gen_random_uuid()::text) as id, s.pid::text as panel_id, m.id is not null as found, s.pid as "pterodactylId", s.admin as "isPterodactylAdmin",
-      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s.email else u.email end as email,
-      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s.username else coalesce(u.username, s.username) end as username,
-      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
-      case when u.id is null or u.password is null and u."emailVerified" is null and u."lastLoginAt" is null then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName"
+      case when u.id is null or ${neverUsed('u')} then s.email else u.email end as email,
+      case when u.id is null or ${neverUsed('u')} then s.username else coalesce(u.username, s.username) end as username,
+      case when u.id is null or ${neverUsed('u')} then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
+      case when u.id is null or ${neverUsed('u')} then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName"
     from s_users s left join matched m on m.pid = s.pid left join users u on u.id = m.id`,
   // By panel id, else by uuid of a row whose panel id is not staged (a panel that was restored).
   servers: `with by_id as (
@@ -122,7 +122,7 @@ const FINAL: Record<Entity, string> = {
       where not exists (select 1 from by_id b where b.pid = s.pid)
         and (t."pterodactylId" is null or (not exists (select 1 from s_servers x where x.pid = t."pterodactylId")
           and not exists (select 1 from rejected r where r.entity = 'servers' and r.id = t."pterodactylId")))
-    ), matched as (select * from by_id union all select distinct on (id) pid, id from by_uuid)
+    ), matched as (select * from by_id union all (select distinct on (b.id) b.pid, b.id from by_uuid b order by b.id, b.pid))
     select coalesce(m.id, gen_random_uuid()::text) as id, s.pid::text as panel_id, m.id is not null as found, s.pid as "pterodactylId", s.uuid, s."uuidShort", s."externalId",
       s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu, coalesce(o.id, t."ownerId") as "ownerId",
       kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", 'pterodactyl'::text as "panelType"
@@ -205,6 +205,13 @@ export async function finalRows(trx: Db, entity: Entity, exclusions: readonly Ex
       [JSON.stringify(mine)],
     );
   }
+  const { table, foreign } = MIRROR[entity];
+  if (foreign !== undefined) {
+    await trx.raw(
+      `with marked as (update f_${entity} f set aside = true from ${table} t where ${isNot('f')} and t.id = f.id and ${foreign} returning f.panel_id)
+       insert into aside select '${entity}', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing`,
+    );
+  }
   const orphan = ORPHAN[entity];
   if (orphan !== undefined) {
     await trx.raw(
@@ -235,7 +242,8 @@ export async function planRows(trx: Db, spec: MirrorSpec): Promise<void> {
 async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Promise<number> {
   const { entity, table } = spec;
   const parkable = key.park !== undefined;
-  // Who holds a wanted value in the end: first those that stay as they are, then today's holder, then the lower id.
+  // Who holds a wanted value in the end: those that have it today and do not give it up (rank 0: not written at all), else
+  // the lower id.
   const [result] = await rows<{ n: number }>(
     trx,
     `with changed as (
@@ -270,7 +278,7 @@ async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Pro
          .map((_, i) => `h.k${i}`)
          .join(', ')} order by h.rank, h.pid) as place from holders h
      ), losers as (
-       select r.id from ranked r where r.place > 1 and r.rank > 0
+       select r.id from ranked r where r.place > 1 and r.rank > 1
      ), removed as (
        delete from p_${entity} p using losers l where p.id::text = l.id returning p.panel_id
      ), marked as (
@@ -286,9 +294,11 @@ async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Pro
 async function knownRows(trx: Db, entity: Entity): Promise<void> {
   const name = KNOWN[entity];
   if (name === undefined) return;
+  const { table, foreign } = MIRROR[entity];
   await trx.raw(
     `create temp table ${name} on commit drop as
-       select t.id from ${MIRROR[entity].table} t where not exists (select 1 from g_${entity} g where g.id = t.id)
+       select t.id from ${table} t where not exists (select 1 from g_${entity} g where g.id = t.id)
+         ${foreign === undefined ? '' : `and (${foreign}) is not true`}
        union all select p.id from p_${entity} p where p.op = 'c'`,
   );
 }
@@ -308,14 +318,18 @@ async function userMap(trx: Db): Promise<void> {
 
 /** Panel server id → local id and owner, and which servers' children were read whole. */
 async function serverMap(trx: Db, scope: ApplyScope): Promise<void> {
-  const written = scope.entities.includes('servers');
+  // A record that was set aside may have a row of earlier runs: its children are as good as anybody's.
+  const earlier = `select r.id as pid, t.id, t."ownerId" from rejected r join servers t on t."pterodactylId" = r.id
+    where r.entity = 'servers' and not exists (select 1 from s_servers s where s.pid = r.id)`;
   await trx.raw(
-    written
+    scope.entities.includes('servers')
       ? `create temp table server_map on commit drop as
            select f."pterodactylId" as pid, f.id, case when f.aside then t."ownerId" else f."ownerId" end as "ownerId"
-           from f_servers f left join servers t on t.id = f.id where ${isNot('f')} or f.found`
+           from f_servers f left join servers t on t.id = f.id where ${isNot('f')} or f.found
+           union all ${earlier}`
       : `create temp table server_map on commit drop as
-           select s.pid, t.id, t."ownerId" from s_servers s join servers t on t."pterodactylId" = s.pid`,
+           select s.pid, t.id, t."ownerId" from s_servers s join servers t on t."pterodactylId" = s.pid
+           union all ${earlier}`,
   );
   await trx.raw('analyze server_map');
   const lists = (include: string) => scope.sources.some((s) => s.source === 'servers' && !s.missing.includes(include));
@@ -323,9 +337,8 @@ async function serverMap(trx: Db, scope: ApplyScope): Promise<void> {
   await trx.raw(
     `create temp table read_links on commit drop as select m.id from server_map m where ${links};
      create temp table link_map on commit drop as select l.id, m.id as server from s_links l join server_map m on m.pid = l.server;
-     create temp table read_databases on commit drop as select m.pid, m.id from server_map m where ${lists('databases')};
      create temp table read_subusers on commit drop as
-       select m.pid, m.id from server_map m where (${lists('subusers')} and exists (select 1 from stage p where p.source = 'servers' and p.entity = 'subusers'))
+       select m.pid, m.id, m."ownerId" from server_map m where (${lists('subusers')} and exists (select 1 from stage p where p.source = 'servers' and p.entity = 'subusers'))
          or m.pid in (select p.part from stage p where p.source like 'client:%' and p.entity = 'subusers')`,
   );
   await trx.raw('analyze link_map; analyze read_links; analyze read_subusers');

@@ -56,6 +56,8 @@ export interface UniqueKey {
    * the target of foreign keys): there a collision is set aside.
    */
   park?: string;
+  /** Condition over alias t: only such rows are parked. */
+  parkOnly?: string;
 }
 
 export interface MirrorSpec {
@@ -63,6 +65,11 @@ export interface MirrorSpec {
   table: string;
   /** Columns that sync owns, as they are named in the table and in the final rows. */
   owned: string[];
+  /**
+   * Owned columns whose new value depends on the row as it is when it is written (aliases t and p), not as it was
+   * planned: the site may change it in between.
+   */
+  assign?: Record<string, string>;
   /** Written on insert only: column and SQL expression. */
   onInsert: [column: string, expression: string][];
   /** Columns stamped with a change; the second ones on insert only. */
@@ -70,7 +77,15 @@ export interface MirrorSpec {
   unique: UniqueKey[];
   /** Which mirrored rows are the panel's: a condition over alias t. */
   mine: string;
+  /** Rows over alias t that belong to another panel, although their ids could be this one's: never written. */
+  foreign?: string;
 }
+
+/** An account nobody has used yet follows the panel; afterwards its address and names are the person's. */
+export const neverUsed = (alias: string): string =>
+  `(${alias}.password is null and ${alias}."emailVerified" is null and ${alias}."lastLoginAt" is null)`;
+const nameOfPerson = (column: string) =>
+  `case when ${neverUsed('t')} then p.${column} else coalesce(t.${column}, p.${column}) end`;
 
 const q = (name: string) => (/^[a-z_]+$/.test(name) ? name : `"${name}"`);
 const over =
@@ -124,6 +139,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
       { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another node', park: `uuid = '~' || t.id` },
     ],
     mine: `t."panelType" = 'pterodactyl'`,
+    foreign: `t."panelType" <> 'pterodactyl'`,
   },
   nests: {
     entity: 'nests',
@@ -146,6 +162,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
       { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another egg', park: `uuid = '~' || t.id` },
     ],
     mine: `t."panelType" = 'pterodactyl'`,
+    foreign: `t."panelType" <> 'pterodactyl'`,
   },
   egg_variables: {
     entity: 'egg_variables',
@@ -169,6 +186,12 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     entity: 'users',
     table: 'users',
     owned: ['email', 'username', '"firstName"', '"lastName"', '"pterodactylId"', '"isPterodactylAdmin"'],
+    assign: {
+      email: `case when ${neverUsed('t')} then p.email else t.email end`,
+      username: nameOfPerson('username'),
+      '"firstName"': nameOfPerson('"firstName"'),
+      '"lastName"': nameOfPerson('"lastName"'),
+    },
     onInsert: [
       ['"isMigrated"', 'false'],
       ['"isActive"', 'true'],
@@ -180,6 +203,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
         code: 'EMAIL_TAKEN',
         detail: 'email: held by another account',
         park: `email = '~' || t.id`,
+        parkOnly: neverUsed('t'),
       },
     ],
     // Users are never pruned.

@@ -188,7 +188,8 @@ export async function withdrawPendingLog(db: Db, id: string): Promise<boolean> {
 }
 
 /**
- * Marks a cancel. A row that no run has opened becomes CANCELLED at once. Without an id: whatever is active.
+ * Marks a cancel. A row that no run has opened becomes CANCELLED at once. Without an id: whatever is active. The lock
+ * passes the key share that an apply holds until its commit: a cancel must not wait for what it cancels.
  * @returns the row that is being cancelled; undefined when none is active.
  */
 export async function markCancelled(db: Db, id?: string): Promise<{ id: string; closed: boolean } | undefined> {
@@ -197,7 +198,7 @@ export async function markCancelled(db: Db, id?: string): Promise<{ id: string; 
       trx,
       `select l.id, l.status, l.type, r.workflow_run_id as "runId", coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
        from sync_logs l left join sync_runs r on r.log_id = l.id
-       where l.status in (${activeList}) and (?::text is null or l.id = ?::text) for update of l`,
+       where l.status in (${activeList}) and (?::text is null or l.id = ?::text) for no key update of l`,
       [id ?? null, id ?? null],
     );
     if (row === undefined) return undefined;
