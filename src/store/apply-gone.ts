@@ -141,13 +141,15 @@ export async function planGone(trx: Db, scope: ApplyScope, allowMass: boolean): 
 async function brake(trx: Db, entity: Entity, allowMass: boolean, scope: ApplyScope): Promise<boolean> {
   if (!scope.entities.includes(entity)) return false;
   const { table, mine } = MIRROR[entity];
-  const [count] = await rows<{ gone: number; present: number; staged: number }>(
+  const [count] = await rows<{ gone: number; present: number; staged: number; parents: number }>(
     trx,
-    `select (select count(*) from g_${entity})::int as gone, (select count(*) from ${table} t where ${mine})::int as present,
+    `select (select count(*) from s_locations)::int as parents, (select count(*) from g_${entity})::int as gone, (select count(*) from ${table} t where ${mine})::int as present,
        (select count(*) from s_${entity})::int + (select count(*) from rejected r where r.entity = '${entity}')::int as staged`,
   );
   if (count === undefined || count.gone === 0) return false;
-  const listed = LISTED.includes(entity) || (entity === 'nodes' && scope.sources.some((s) => s.source === 'nodes'));
+  // Nodes come as an include of locations: of none at all, where that listing was empty.
+  const nodesListed = scope.sources.some((s) => s.source === 'nodes') || count.parents === 0;
+  const listed = LISTED.includes(entity) || (entity === 'nodes' && nodesListed);
   return !mayPrune(count.gone, count.present, { emptyListing: listed && count.staged === 0, allowMass });
 }
 
