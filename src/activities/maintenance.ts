@@ -29,6 +29,11 @@ export function createMaintenanceActivities(deps: { db: Knex; launcher: SyncLaun
       return { did: await launcher.watch() };
     },
 
+    /** Asks a run whose row is marked as cancelled to end: whoever marked it may be gone. */
+    async requestCancel(input: { runId: string }): Promise<void> {
+      await launcher.requestCancel(input.runId);
+    },
+
     /** Deletes finished sync logs and outbox rows past the retention. */
     async purgeLogs(): Promise<{ syncLogs: number; outbox: number }> {
       return withHeartbeat(async (signal) => {

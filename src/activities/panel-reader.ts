@@ -62,6 +62,13 @@ export function mapItems(source: string, include: string, items: PanelItem[]): M
   }
 }
 
+/** Size of the parts of a page: a divisor of it, so that the parts end where the page ends. */
+export function partSize(perPage: number, split: number): number {
+  let size = Math.max(1, Math.floor(perPage / split));
+  while (perPage % size !== 0) size -= 1;
+  return size;
+}
+
 /** Reads one page. With `split` it is put together from smaller pages at the same offset. */
 export async function readPage(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
   const { path, query } = requestOf(request.source, request.include);
@@ -86,8 +93,8 @@ export async function readPage(client: PanelClient, request: PageRequest, signal
       throttle: [answer.throttle],
     };
   }
-  const size = Math.max(1, Math.floor(request.perPage / request.split));
-  const parts = Math.ceil(request.perPage / size);
+  const size = partSize(request.perPage, request.split);
+  const parts = request.perPage / size;
   const items: PanelItem[] = [];
   const throttle: Throttle[] = [];
   let total = 0;

@@ -96,7 +96,8 @@ export interface StagePage {
 const ROWS_PER_STATEMENT = 4_000;
 
 /**
- * Stores one page, all its parts or none. A page staged again replaces its earlier parts.
+ * Stores one page, all its parts or none. A page staged again replaces its earlier parts; one of an earlier pass, come
+ * late, replaces nothing.
  * @returns `cancelled` when a cancel was asked for: nothing was stored.
  * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more.
  */
@@ -151,6 +152,7 @@ async function insertParts(
        on conflict (log_id, source, page, entity, part) do update set pass = excluded.pass, rows = excluded.rows, total = excluded.total,
          per_page = excluded.per_page, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
          missing = excluded.missing, fetched_at = excluded.fetched_at
+         where sync_pages.pass <= excluded.pass
      ) select (select open from fence) as open`,
     [
       page.logId,

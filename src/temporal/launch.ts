@@ -50,6 +50,8 @@ export interface SyncLauncher {
    * @throws {AppError} NOT_FOUND, BAD_REQUEST when it is over already.
    */
   cancelSync(id?: string): Promise<{ syncLogId: string }>;
+  /** Hands a cancel that is marked already to the run; one that cannot be handed over is only logged. */
+  requestCancel(runId: string): Promise<void>;
   /** Starts what was left PENDING, repeats cancels, closes rows whose run is gone. @returns what was done. */
   watch(): Promise<'nothing' | 'started' | 'cancelled' | 'closed'>;
 }
@@ -145,6 +147,8 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
     const id = input.id ?? randomUUID();
     for (let attempt = 0; ; attempt += 1) {
       if (await insertPendingLog(db, id, request)) break;
+      const repeated = input.id === undefined ? undefined : await findRun(db, id);
+      if (repeated !== undefined) return join(repeated);
       const running = await findRun(db);
       if (running !== undefined) {
         if (sameRequest(running, request) && !running.cancelling) return join(running);
@@ -181,9 +185,9 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
     }
   }
 
-  async function cancelWorkflow(): Promise<void> {
+  async function cancelWorkflow(runId?: string): Promise<void> {
     try {
-      await temporal.within(CALL_DEADLINE_MS, () => temporal.client.workflow.getHandle(PANEL_SYNC_ID).cancel());
+      await temporal.within(CALL_DEADLINE_MS, () => temporal.client.workflow.getHandle(PANEL_SYNC_ID, runId).cancel());
     } catch (error) {
       // Not an error for the caller: page writes, the apply's last statement and closeRun read the mark.
       if (!(error instanceof WorkflowNotFoundError))
@@ -247,5 +251,5 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
     }
   }
 
-  return { requestSync, cancelSync, watch };
+  return { requestSync, cancelSync, requestCancel: cancelWorkflow, watch };
 }

@@ -62,8 +62,7 @@ async function ensure(temporal: TemporalGateway, declared: Declared): Promise<vo
     const handle = client.schedule.getHandle(declared.scheduleId);
     try {
       await handle.update((before) => {
-        const byUs = before.state.note === PAUSE_NOTE;
-        const keepPause = declared.enabled && before.state.paused && !byUs;
+        const keepPause = before.state.paused && before.state.note !== PAUSE_NOTE;
         return { ...desired, state: keepPause ? before.state : { ...before.state, note: '', ...state } };
       });
     } catch (error) {

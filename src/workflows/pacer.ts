@@ -5,26 +5,33 @@
  * how much is left, whoever else draws from the same bucket; a reserve stays for the owner's other keys.
  */
 export interface Pacer {
-  /** Pages that may be asked for now; 0 = wait (see `wakeAt`). */
+  /** Requests that may be sent now; 0 = wait (see `wakeAt`). */
   allowance(now: number): number;
   /** Pages of one grant: small where few are left, so that lanes stay busy to the end. */
   grantSize(pagesLeft: number): number;
-  launched(pages: number, now: number): void;
-  /** A grant came back: `answers` are the throttle headers of its pages, `retried` whether the panel had failed it before. */
+  /** A grant of so many requests goes out; its token comes back with `landed` or `released`. */
+  launched(requests: number, now: number): GrantToken;
+  /** A grant came back: `answers` are the throttle headers in the order of its requests, `retried` whether the panel had failed it before. */
   landed(
-    pages: number,
+    grant: GrantToken,
     answers: readonly { limit?: number | undefined; remaining?: number | undefined }[],
     now: number,
     retried: boolean,
   ): void;
-  /** A grant came back with nothing (it failed, or it was cut short after its answers were landed). */
-  released(pages: number): void;
+  /** A grant came back with nothing: what it spent is taken as spent. */
+  released(grant: GrantToken): void;
   /** A 429: nothing is asked for until it is over. */
   throttled(retryAfterMs: number, now: number): void;
   /** The panel fails: half as much at once. */
   failing(): void;
   /** When an allowance may come without an answer; undefined = only an answer helps. */
   wakeAt(now: number): number | undefined;
+}
+
+/** One grant in flight: how many requests it may make, and when it went out in the order of events. */
+export interface GrantToken {
+  readonly requests: number;
+  readonly order: number;
 }
 
 export interface PacerOptions {
@@ -38,30 +45,84 @@ export interface PacerOptions {
 
 /** Requests sent into a window nothing is known of. */
 const PROBES = 4;
-/** Good pages after which one more request may be in flight again. */
-const RECOVERY_PAGES = 10;
-/** The answer of a new window stands out from the old one by more than what may be in flight. */
-const ROLL_MARGIN = 8;
+/** Good answers after which one more request may be in flight again. */
+const RECOVERY_ANSWERS = 10;
 
-export const reserveOf = (limit: number) => Math.max(5, Math.ceil(limit * 0.1));
+/** What is left to the owner's other keys, of a limit. */
+export const reserveOf = (limit: number): number => Math.max(5, Math.ceil(limit * 0.1));
 
+interface Window {
+  limit: number;
+  /** The least that was seen, less what was charged unseen. */
+  remaining: number;
+  firstSeenAt: number;
+  /** Order of events when `remaining` was last seen: what went out later is counted after it. */
+  seenAt: number;
+}
+
+/** @returns a pacer for one panel key; it must be told of every request that goes to that key's bucket. */
 export function createPacer(options: PacerOptions): Pacer {
   const windowMs = options.windowMs ?? 60_000;
+  const ownLimit = options.requestsPerMinute;
   let concurrency = options.concurrency;
   let grants = 0;
   let inFlight = 0;
   let good = 0;
   let pausedUntil = 0;
   /** undefined = no answer seen in this window. */
-  let window: { limit: number; remaining: number; firstSeenAt: number } | undefined;
+  let window: Window | undefined;
+  /** Counts launches and landings: what came before what. */
+  let order = 0;
+  /** Grants up to here may have been counted in an older window: their numbers say nothing of this one. */
+  let staleUpTo = 0;
   /** The panel sends no headers: only our own limit counts. */
   let unlimited = false;
   let own = { startedAt: Number.NEGATIVE_INFINITY, used: 0 };
 
   const expire = (now: number) => {
     // The window began before its first answer was seen, so this is always late enough.
-    if (window !== undefined && now >= window.firstSeenAt + windowMs) window = undefined;
+    if (window !== undefined && now >= window.firstSeenAt + windowMs) {
+      window = undefined;
+      staleUpTo = order;
+    }
     if (now >= own.startedAt + windowMs) own = { startedAt: now, used: 0 };
+  };
+  const back = (grant: GrantToken) => {
+    grants -= 1;
+    inFlight -= grant.requests;
+  };
+  const halve = () => {
+    concurrency = Math.max(1, Math.floor(concurrency / 2));
+    good = 0;
+  };
+  const ownLeft = () => (ownLimit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, ownLimit - own.used));
+
+  /** Takes in the numbers of one grant, which are in the order in which the panel counted. */
+  const read = (grant: GrantToken, answers: Parameters<Pacer['landed']>[1], now: number) => {
+    const stale = grant.order <= staleUpTo;
+    let before: number | undefined;
+    for (const { limit, remaining } of answers) {
+      if (limit === undefined || remaining === undefined) {
+        if (window === undefined && !stale) unlimited = true;
+        continue;
+      }
+      unlimited = false;
+      // Within a window the number only falls, so a request that was counted after a lower one stands in a new window.
+      const rolled =
+        window !== undefined &&
+        remaining > window.remaining &&
+        (grant.order > window.seenAt || (before !== undefined && remaining > before));
+      before = remaining;
+      if (stale) continue;
+      if (window === undefined || rolled) {
+        if (rolled) staleUpTo = order;
+        window = { limit, remaining, firstSeenAt: now, seenAt: order };
+      } else if (remaining <= window.remaining) {
+        window = { ...window, limit, remaining, seenAt: order };
+      }
+    }
+    // Some of its requests may have been counted in this window all the same.
+    if (stale && window !== undefined) window = { ...window, remaining: window.remaining - grant.requests };
   };
 
   return {
@@ -69,63 +130,48 @@ export function createPacer(options: PacerOptions): Pacer {
       expire(now);
       if (now < pausedUntil) return 0;
       if (grants >= concurrency) return 0;
-      if (unlimited) {
-        if (options.requestsPerMinute === undefined) return Number.POSITIVE_INFINITY;
-        return Math.max(0, options.requestsPerMinute - own.used);
-      }
-      if (window === undefined) return Math.max(0, PROBES - inFlight);
+      if (unlimited) return ownLeft();
+      if (window === undefined) return Math.min(Math.max(0, PROBES - inFlight), ownLeft());
       return Math.max(0, window.remaining - reserveOf(window.limit) - inFlight);
     },
     grantSize: (pagesLeft) => (pagesLeft < 40 ? 1 : pagesLeft < 150 ? 3 : 5),
-    launched(pages, now) {
+    launched(requests, now) {
       expire(now);
       grants += 1;
-      inFlight += pages;
-      own.used += pages;
+      inFlight += requests;
+      own.used += requests;
+      order += 1;
+      return { requests, order };
     },
-    landed(pages, answers, now, retried) {
-      grants -= 1;
-      inFlight -= pages;
-      for (const { limit, remaining } of answers) {
-        if (limit === undefined || remaining === undefined) {
-          if (window === undefined) unlimited = true;
-          continue;
-        }
-        unlimited = false;
-        if (window === undefined || remaining > window.remaining + inFlight + ROLL_MARGIN) {
-          window = { limit, remaining, firstSeenAt: now };
-        } else {
-          window = { ...window, limit, remaining: Math.min(window.remaining, remaining) };
-        }
-      }
-      if (retried) {
-        concurrency = Math.max(1, Math.floor(concurrency / 2));
-        good = 0;
-        return;
-      }
+    landed(grant, answers, now, retried) {
+      expire(now);
+      back(grant);
+      order += 1;
+      read(grant, answers, now);
+      if (retried) return halve();
       good += answers.length;
-      if (good >= RECOVERY_PAGES && concurrency < options.concurrency) {
+      if (good >= RECOVERY_ANSWERS && concurrency < options.concurrency) {
         concurrency += 1;
         good = 0;
       }
     },
-    released(pages) {
-      grants -= 1;
-      inFlight -= pages;
+    released(grant) {
+      back(grant);
+      // A request that failed counts as well (the panel counts 500, 403 and 404).
+      if (window !== undefined) window = { ...window, remaining: window.remaining - grant.requests };
     },
     throttled(retryAfterMs, now) {
       pausedUntil = Math.max(pausedUntil, now + retryAfterMs);
       window = undefined;
+      staleUpTo = order;
     },
-    failing() {
-      concurrency = Math.max(1, Math.floor(concurrency / 2));
-      good = 0;
-    },
+    failing: halve,
     wakeAt(now) {
       expire(now);
       if (now < pausedUntil) return pausedUntil;
       if (grants >= concurrency) return undefined;
-      if (unlimited) return options.requestsPerMinute === undefined ? undefined : own.startedAt + windowMs;
+      if (unlimited || (window === undefined && ownLeft() === 0))
+        return ownLimit === undefined ? undefined : own.startedAt + windowMs;
       return window === undefined ? undefined : window.firstSeenAt + windowMs;
     },
   };

@@ -4,19 +4,23 @@
  */
 import {
   ActivityCancellationType,
+  ApplicationFailure,
   CancellationScope,
   CancelledFailure,
+  condition,
   defineQuery,
   isCancellation,
   proxyActivities,
   setCurrentDetails,
   setHandler,
   sleep,
+  TemporalFailure,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import type { OpenRunResult, SyncActivities } from '../activities/sync.ts';
-import { type Entity, type SyncCounts, type SyncWarning, sourcesOf } from '../domain/sync.ts';
+import { type Entity, type SyncCounts, type SyncStatus, type SyncWarning, sourcesOf } from '../domain/sync.ts';
 import {
   type PanelSyncInput,
   type PanelSyncResult,
@@ -26,12 +30,15 @@ import {
   type SyncProgressView,
 } from './contract.ts';
 import { createPacer, type Pacer } from './pacer.ts';
-import { failureType, ReadFailed, readSources, type SourceState, sourcesFor } from './reader.ts';
+import { failureType, ReadFailed, readSources } from './reader.ts';
+import { itemsOf, pagesOf, type SourceState, sourcesFor } from './sources.ts';
 
 export const progressQuery = defineQuery<SyncProgressView>(PROGRESS_QUERY);
 
 const OWN_DATABASE = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '15s' } as const;
-const rowActs = proxyActivities<Pick<SyncActivities, 'openRun' | 'closeRun'>>({
+const rowActs = proxyActivities<
+  Pick<SyncActivities, 'openRun' | 'closeRun'> & Pick<MaintenanceActivities, 'requestCancel'>
+>({
   taskQueue: QUEUE.core,
   startToCloseTimeout: '10s',
   retry: OWN_DATABASE,
@@ -40,6 +47,7 @@ const checkActs = proxyActivities<Pick<SyncActivities, 'verifyStage'>>({
   taskQueue: QUEUE.core,
   startToCloseTimeout: '30s',
   heartbeatTimeout: '10s',
+  cancellationType: ActivityCancellationType.TRY_CANCEL,
   retry: OWN_DATABASE,
 });
 const PANEL_RETRY = {
@@ -74,6 +82,8 @@ const applyActs = proxyActivities<Pick<SyncActivities, 'applyStage'>>({
 
 /** Times a run takes its row back after somebody closed it (a reset, the watch); more would be a fight. */
 const MAX_REOPEN = 5;
+/** A cancel's two halves, the mark and the request, are not further apart than this unless one was lost. */
+const CANCEL_ARRIVES_MS = 1_000;
 /** Pause between batches of the client API (contract: 2 s). */
 const BATCH_PAUSE = '2s';
 
@@ -107,34 +117,62 @@ export async function panelSync(input: PanelSyncInput): Promise<PanelSyncResult>
       });
     });
 
-  try {
-    for (let opened = 1; ; opened += 1) {
-      const open = await rowActs.openRun({ logId: input.logId, runId, reopen: opened > 1 });
-      if (open.result === 'withdrawn')
-        return { status: 'WITHDRAWN', logId: input.logId, counts: {}, warnings: [], requests: 0 };
-      try {
-        counts = await readAndApply(input, open, state, `${runId}:${opened}`);
-        const status = await close('COMPLETED', null);
-        if (status === 'CANCELLED') throw new CancelledFailure('the sync was cancelled');
-        return { status, logId: input.logId, counts, warnings: state.warnings, requests: state.requests };
-      } catch (error) {
-        const cause = error instanceof ReadFailed ? error.error : error;
-        // A reset run finds its row closed, and its stage gone with it: it takes the row back and reads afresh.
-        if (failureType(cause) === 'RUN_CLOSED' && opened <= MAX_REOPEN && !isCancellation(cause)) continue;
-        if (error instanceof ReadFailed) state.failedStep = error.step;
-        throw cause;
-      }
-    }
-  } catch (error) {
-    const cancelled = isCancellation(error);
+  for (let opened = 1; ; opened += 1) {
+    // Shielded, so that a run that was cancelled before it began still ends its row.
+    const open = await CancellationScope.nonCancellable(() =>
+      rowActs.openRun({ logId: input.logId, runId, reopen: opened > 1 }),
+    );
+    if (open.result === 'withdrawn')
+      return { status: 'WITHDRAWN', logId: input.logId, counts: {}, warnings: [], requests: state.requests };
+    let ending: Ending;
     try {
-      await close(cancelled ? 'CANCELLED' : 'FAILED', cancelled ? null : (failureType(error) ?? 'INTERNAL_ERROR'));
-    } catch (closing) {
-      // Closed by somebody else: its status stands.
-      if (failureType(closing) !== 'RUN_CLOSED') throw closing;
+      counts = await readAndApply(input, open, state, `${runId}:${opened}`);
+      ending = { outcome: 'COMPLETED' };
+    } catch (error) {
+      if (error instanceof ReadFailed) state.failedStep = error.step;
+      const cause = error instanceof ReadFailed ? error.error : error;
+      ending = isCancellation(cause) ? { outcome: 'CANCELLED' } : { outcome: 'FAILED', error: cause };
     }
-    throw error;
+    const mayReopen = opened <= MAX_REOPEN && ending.outcome !== 'CANCELLED';
+    // A reset run finds its row closed, and its stage gone with it: it takes the row back and reads afresh.
+    if (ending.outcome === 'FAILED' && failureType(ending.error) === 'RUN_CLOSED' && mayReopen) continue;
+    let status: SyncStatus = ending.outcome;
+    try {
+      status = await close(ending.outcome, ending.outcome === 'FAILED' ? codeOf(ending.error) : null);
+    } catch (closing) {
+      if (failureType(closing) !== 'RUN_CLOSED') throw closing;
+      if (mayReopen) continue;
+      // Closed by somebody else: its status stands.
+    }
+    if (status === 'CANCELLED') return cancelled(runId);
+    if (ending.outcome === 'FAILED') throw asFailure(ending.error);
+    return { status, logId: input.logId, counts, warnings: state.warnings, requests: state.requests };
   }
+}
+
+type Ending = { outcome: 'COMPLETED' } | { outcome: 'CANCELLED' } | { outcome: 'FAILED'; error: unknown };
+
+const codeOf = (error: unknown) => failureType(error) ?? 'INTERNAL_ERROR';
+
+/** A plain error would fail the workflow task, which is tried for ever: the row is closed, so the run must end too. */
+const asFailure = (error: unknown) =>
+  error instanceof TemporalFailure
+    ? error
+    : ApplicationFailure.nonRetryable('An internal error of the workflow', 'INTERNAL_ERROR');
+
+/**
+ * Ends the run as cancelled. The mark on the row may be seen before the request arrives here (or the request may be
+ * lost with its sender): a run counts as cancelled only once it is asked to, so that is waited for and, if need be, done.
+ */
+async function cancelled(runId: string): Promise<never> {
+  const scope = CancellationScope.current();
+  const asked = () => scope.consideredCancelled;
+  await CancellationScope.nonCancellable(async () => {
+    if (asked() || (await condition(asked, CANCEL_ARRIVES_MS))) return;
+    await rowActs.requestCancel({ runId });
+    await condition(asked, CANCEL_ARRIVES_MS);
+  });
+  throw new CancelledFailure('the sync was cancelled');
 }
 
 async function readAndApply(
@@ -226,34 +264,62 @@ function warnOfRights(state: RunState, entities: readonly Entity[]): void {
   }
 }
 
-/** Several pages cannot prove absence: each candidate is asked for before it may be pruned. */
+/**
+ * Several pages cannot prove absence: each candidate is asked for before it may be pruned. When the panel cannot answer
+ * that, nobody is pruned for it.
+ */
 async function confirm(input: PanelSyncInput, state: RunState, pacer: Pacer): Promise<void> {
   let lot = 0;
   for (const source of state.sources) {
     for (const { entity } of source.gone) {
-      let after: number | null = 0;
-      while (after !== null) {
-        const wait =
-          pacer.allowance(Date.now()) >= 1 ? 0 : (pacer.wakeAt(Date.now()) ?? Date.now() + 1_000) - Date.now();
-        if (wait > 0) await sleep(wait, { summary: `panel window, ${Math.ceil(wait / 1_000)} s` });
-        pacer.launched(1, Date.now());
-        lot += 1;
-        const answer: Awaited<ReturnType<SyncActivities['confirmGone']>> = await askActs.confirmGone({
-          logId: input.logId,
+      state.failedStep = entity;
+      try {
+        for (let after: number | null = 0; after !== null; ) {
+          lot += 1;
+          after = await confirmLot(input, state, pacer, {
+            entity,
+            source: source.source,
+            pass: source.pass,
+            after,
+            lot,
+          });
+        }
+      } catch (error) {
+        if (failureType(error) !== 'PANEL_UNAVAILABLE') throw error;
+        state.warnings.push({
+          code: 'CONFIRM_FAILED',
           entity,
-          source: source.source,
-          pass: source.pass,
-          after,
-          lot,
+          message: `the panel could not say whether missing ${entity} are gone; those it did not deny were kept`,
         });
-        pacer.landed(1, answer.answers, Date.now(), false);
-        state.requests += answer.answers.length;
-        if (answer.stopped?.kind === 'cancelled') throw new CancelledFailure('the cancel was asked for');
-        if (answer.stopped?.kind === 'throttled') pacer.throttled(answer.stopped.retryAfterMs, Date.now());
-        after = answer.next;
       }
     }
   }
+}
+
+/** Asks for one lot of candidates. @returns where the next lot begins; null after the last. */
+async function confirmLot(
+  input: PanelSyncInput,
+  state: RunState,
+  pacer: Pacer,
+  ask: Omit<Parameters<SyncActivities['confirmGone']>[0], 'logId'>,
+): Promise<number | null> {
+  for (let allowed = false; !allowed; ) {
+    const now = Date.now();
+    allowed = pacer.allowance(now) >= 1;
+    if (allowed) break;
+    const wait = Math.max(1, (pacer.wakeAt(now) ?? now + 1_000) - now);
+    await sleep(wait, { summary: `panel window, ${Math.ceil(wait / 1_000)} s` });
+  }
+  const token = pacer.launched(1, Date.now());
+  const answer = await askActs.confirmGone({ logId: input.logId, ...ask }).catch((error: unknown) => {
+    pacer.released(token);
+    throw error;
+  });
+  pacer.landed(token, answer.answers, Date.now(), false);
+  state.requests += answer.answers.length;
+  if (answer.stopped?.kind === 'cancelled') throw new CancelledFailure('the cancel was asked for');
+  if (answer.stopped?.kind === 'throttled') pacer.throttled(answer.stopped.retryAfterMs, Date.now());
+  return answer.next;
 }
 
 /** The client API in the place of an include the key may not read. Its failure is a warning. */
@@ -320,9 +386,9 @@ function view(input: PanelSyncInput, state: RunState): SyncProgressView {
     sources: state.sources.map((s) => ({
       source: s.source,
       pass: s.pass,
-      pagesDone: s.done.length,
+      pagesDone: pagesOf(s),
       pagesTotal: s.pagesTotal,
-      items: s.items,
+      items: itemsOf(s),
       complete: s.state === 'complete',
     })),
     requests: state.requests,
@@ -335,7 +401,7 @@ function view(input: PanelSyncInput, state: RunState): SyncProgressView {
 function describe(state: RunState): void {
   const lines = state.sources
     .slice(0, 20)
-    .map((s) => `- ${s.source}: page ${s.done.length} of ${s.pagesTotal || '?'}, ${s.items} records, ${s.state}`);
+    .map((s) => `- ${s.source}: page ${pagesOf(s)} of ${s.pagesTotal || '?'}, ${itemsOf(s)} records, ${s.state}`);
   setCurrentDetails(
     [`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'),
   );
