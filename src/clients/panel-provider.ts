@@ -12,10 +12,14 @@ export interface PanelAccess {
 }
 
 /**
+ * @param options `timeoutMs`: milliseconds for one exchange; default the client's.
  * @returns a function that gives the client, and `close` for the end of the process.
  * The function throws {AppError} PANEL_NOT_CONFIGURED without URL or application key.
  */
-export function createPanelProvider(settings: () => Promise<PanelAccess>): {
+export function createPanelProvider(
+  settings: () => Promise<PanelAccess>,
+  options: { timeoutMs?: number } = {},
+): {
   client: () => Promise<PanelClient>;
   close: () => Promise<void>;
 } {
@@ -30,6 +34,7 @@ export function createPanelProvider(settings: () => Promise<PanelAccess>): {
       if (current?.key === key) return current.client;
       const old = current?.client;
       const client = createPanelClient({
+        ...options,
         url: s.panelUrl,
         apiKey: s.panelApiKey,
         ...(s.panelClientApiKey === undefined ? {} : { clientApiKey: s.panelClientApiKey }),

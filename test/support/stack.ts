@@ -72,6 +72,8 @@ export async function startStack(
     requestsPerMinute?: number;
     subusers?: boolean;
     subusersBatchSize?: number;
+    /** Milliseconds after which a panel request is given up. */
+    panelTimeoutMs?: number;
   } = {},
 ): Promise<Stack> {
   installRuntime();
@@ -94,7 +96,10 @@ export async function startStack(
 
   const startWorkers = async () => {
     const connection = await NativeConnection.connect({ address: temporalAddress() });
-    const panel = createPanelProvider(settings);
+    const panel = createPanelProvider(
+      settings,
+      options.panelTimeoutMs === undefined ? {} : { timeoutMs: options.panelTimeoutMs },
+    );
     const workers: Worker[] = await createWorkers({
       connection,
       namespace,
