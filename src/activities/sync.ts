@@ -69,22 +69,22 @@ export function createSyncActivities(deps: SyncActivityDeps) {
       pass: number;
       /** Entities of it that would be pruned only after asking. */
       ask: ('servers' | 'nodes' | 'locations' | 'nests')[];
-    }): Promise<SourceVerdict & { gone: { entity: 'servers' | 'nodes' | 'locations' | 'nests'; count: number }[] }> {
+    }): Promise<
+      SourceVerdict & {
+        gone: { entity: 'servers' | 'nodes' | 'locations' | 'nests'; count: number; refused: boolean }[];
+      }
+    > {
       return withHeartbeat(async () => {
         const verdict = await verifySource(db, input);
-        const gone: { entity: 'servers' | 'nodes' | 'locations' | 'nests'; count: number }[] = [];
+        const gone: { entity: 'servers' | 'nodes' | 'locations' | 'nests'; count: number; refused: boolean }[] = [];
         if (!verdict.complete || verdict.pages < 2) return { ...verdict, gone };
         const { allowMassPrune } = await deps.settings();
-        // At most four entities, one statement each.
+        // At most two entities, one statement each.
         for (const entity of input.ask) {
           const count = await countGone(db, { ...input, entity });
-          // A prune that will be refused asks nothing.
-          if (
-            mayPrune(count.gone, count.present, { emptyListing: verdict.distinct === 0, allowMass: allowMassPrune }) &&
-            count.gone > 0
-          ) {
-            gone.push({ entity, count: count.gone });
-          }
+          if (count.gone === 0) continue;
+          const options = { emptyListing: verdict.distinct === 0, allowMass: allowMassPrune };
+          gone.push({ entity, count: count.gone, refused: !mayPrune(count.gone, count.present, options) });
         }
         return { ...verdict, gone };
       });

@@ -44,7 +44,8 @@ export interface Verdict {
   missingPages: number[];
   total: number;
   distinct: number;
-  gone: { entity: AskedEntity; count: number }[];
+  /** Rows that the listing did not contain; `refused`: so many that none is pruned. */
+  gone: { entity: AskedEntity; count: number; refused: boolean }[];
 }
 
 /** Pages asked for at a time; the answer's own size is believed. */
@@ -57,21 +58,20 @@ const MAX_MOVES = 2;
 const SPLITS = [1, 2, 4, 20];
 const MAX_GAPS = 5;
 
-const ASK: Record<string, AskedEntity[]> = {
-  locations: ['locations', 'nodes'],
-  nodes: ['nodes'],
-  nests: ['nests'],
-  servers: ['servers'],
-};
+const ASKED: readonly AskedEntity[] = ['servers', 'nodes', 'locations', 'nests'];
 
-export function newSource(source: string, include: string, perPage: number = PER_PAGE): SourceState {
+export function newSource(
+  source: string,
+  include: string,
+  options: { perPage?: number; ask?: AskedEntity[] } = {},
+): SourceState {
   return {
     source,
     include,
     pass: 1,
     moves: 0,
     pagesTotal: 0,
-    perPage,
+    perPage: options.perPage ?? PER_PAGE,
     total: 0,
     waiting: [1],
     done: {},
@@ -83,14 +83,14 @@ export function newSource(source: string, include: string, perPage: number = PER
     children: false,
     state: 'reading',
     gaps: 0,
-    ask: ASK[source] ?? [],
+    ask: options.ask ?? [],
     gone: [],
   };
 }
 
 /** The listings of a plan, nothing read of them yet. */
 export const sourcesFor = (plans: readonly SourcePlan[]): SourceState[] =>
-  plans.map((p) => newSource(p.source, p.include));
+  plans.map((p) => newSource(p.source, p.include, { ask: ASKED.filter((entity) => p.entities.includes(entity)) }));
 
 /** Records staged of a source. */
 export const itemsOf = (source: SourceState): number => Object.values(source.done).reduce((a, b) => a + b, 0);
@@ -148,7 +148,15 @@ export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarni
     source.state = 'incomplete';
     warnings.push({ code, message });
   };
-  source.gone = verdict.gone;
+  // A prune that will be refused asks nothing; unasked, nobody is pruned.
+  source.gone = verdict.gone.filter((g) => !g.refused);
+  for (const { entity, count } of verdict.gone.filter((g) => g.refused)) {
+    warnings.push({
+      code: 'PRUNE_REFUSED',
+      entity,
+      message: `${count} ${entity} are not on the panel any more but were kept (more than half of all); set sync_allow_mass_prune to allow it`,
+    });
+  }
   if (verdict.complete) {
     source.state = 'complete';
   } else if (verdict.reason === 'ignored') {
@@ -187,7 +195,10 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
   };
   if (source.source === 'locations' && source.include !== '') {
     restart(source, { include: '' });
-    sources.push(newSource('nodes', 'allocations', NODES_PER_PAGE));
+    // Whoever lists the nodes asks about those that are missing.
+    const ask = source.ask.filter((entity) => entity === 'nodes');
+    source.ask = source.ask.filter((entity) => entity !== 'nodes');
+    sources.push(newSource('nodes', 'allocations', { perPage: NODES_PER_PAGE, ask }));
     return true;
   }
   if ((source.source === 'nodes' || source.source === 'nests') && source.include !== '') {
@@ -221,7 +232,7 @@ export function addChildren(source: SourceState, sources: SourceState[]): void {
   const known = new Set(sources.map((s) => s.source));
   for (const id of source.ids) {
     const name = `${child}:${id}`;
-    if (!known.has(name)) sources.push(newSource(name, '', PER_PAGE));
+    if (!known.has(name)) sources.push(newSource(name, ''));
     known.add(name);
   }
 }
