@@ -16,6 +16,7 @@ import pino from 'pino';
 import { loadConfig } from '../src/config.ts';
 import { cacheFolder } from '../src/embedded/folders.ts';
 import { startPostgres } from '../src/embedded/postgres.ts';
+import { WORKER_NODE_FLAGS } from '../src/embedded/process-group.ts';
 import { startTemporal } from '../src/embedded/temporal.ts';
 import { createDb } from '../src/store/db.ts';
 import { migrateLatest } from '../src/store/migrations.ts';
@@ -94,7 +95,7 @@ async function started<T>(child: ChildProcess): Promise<T> {
 }
 
 function workerProcess(env: Record<string, string>): { child: ChildProcess; ready: Promise<void> } {
-  const child = spawn(process.execPath, ['src/worker.ts'], {
+  const child = spawn(process.execPath, [...WORKER_NODE_FLAGS, 'src/worker.ts'], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });

@@ -5,7 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { EmbeddedError, isPortFree } from './embedded/process.ts';
-import { GroupFailure, type ProcessGroup, startProcessGroup } from './embedded/process-group.ts';
+import { GroupFailure, type ProcessGroup, startProcessGroup, WORKER_NODE_FLAGS } from './embedded/process-group.ts';
 import { type Services, startServices } from './embedded/services.ts';
 import { createDb } from './store/db.ts';
 import { migrateLatest, pendingMigrations } from './store/migrations.ts';
@@ -93,7 +93,13 @@ async function main(): Promise<number> {
       [
         // The api allows itself 10 s for open requests, the worker 20 s for running activities.
         { name: 'api', entry: fileURLToPath(new URL('./api/server.ts', import.meta.url)), env, drainMs: 15_000 },
-        { name: 'worker', entry: fileURLToPath(new URL('./worker.ts', import.meta.url)), env, drainMs: 40_000 },
+        {
+          name: 'worker',
+          entry: fileURLToPath(new URL('./worker.ts', import.meta.url)),
+          nodeFlags: WORKER_NODE_FLAGS,
+          env,
+          drainMs: 40_000,
+        },
       ],
       { log: say },
     );
