@@ -1,0 +1,392 @@
+/**
+ * A whole installation of real processes that a test may kill: a PostgreSQL with its usual durability, a Temporal with
+ * its file, workers as `npm run start:worker` runs them, each restartable where it was. The panel is simulated, and the
+ * launcher runs, in the test's own process, so that a test can act at the very request it names.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Knex } from 'knex';
+import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
+import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
+import { loadConfig } from '../../src/config.ts';
+import { cacheFolder } from '../../src/embedded/folders.ts';
+import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgres.ts';
+import { freePort, isAlive, waitUntil } from '../../src/embedded/process.ts';
+import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../src/embedded/temporal.ts';
+import { createDb } from '../../src/store/db.ts';
+import { migrateLatest } from '../../src/store/migrations.ts';
+import { getSyncLog, type SyncLog } from '../../src/store/sync-store.ts';
+import { createTemporalGateway, type TemporalGateway } from '../../src/temporal/connection.ts';
+import { createSyncLauncher, type SyncLauncher } from '../../src/temporal/launch.ts';
+import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
+import { quiet } from './stack.ts';
+
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+/** Keys of the api processes. */
+export const LIFE_API_KEY = 'life-test-api-key-0123456789abcdef0123456789';
+
+/** A child of the test: a worker, or an api. */
+export interface ServiceProcess {
+  readonly pid: number;
+  /** How Temporal's histories name it, when it is a worker. */
+  readonly identity: string;
+  /** Where it listens, when it is an api. */
+  readonly url: string | undefined;
+  alive(): boolean;
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>;
+  /** SIGTERM; resolves with its exit code. */
+  terminate(): Promise<number | null>;
+  freeze(): void;
+  thaw(): void;
+}
+
+export interface Installation {
+  readonly sim: PanelSimulator;
+  readonly db: Knex;
+  readonly gateway: TemporalGateway;
+  readonly launcher: SyncLauncher;
+  /** Workers that were started and not killed by the test. */
+  workers(): ServiceProcess[];
+  startWorker(): Promise<ServiceProcess>;
+  startApi(): Promise<ServiceProcess>;
+  /** Tops the workers up (or stops some), so that a test begins with so many. */
+  haveWorkers(count: number): Promise<ServiceProcess[]>;
+  /** SIGKILL of the postmaster, and with `all` of every backend too. */
+  killPostgres(all: boolean): Promise<void>;
+  restartPostgres(): Promise<void>;
+  killTemporal(): Promise<void>;
+  restartTemporal(): Promise<void>;
+  freezeTemporal(): void;
+  thawTemporal(): void;
+  /**
+   * Acts when the panel is asked for the n-th time from now. That request and later ones are answered only once
+   * `act` is through, so that what is in flight stays in flight.
+   */
+  atRequest<T>(n: number, act: () => Promise<T>): Promise<T>;
+  /** The worker that holds most activities of the running sync. */
+  busiestWorker(): Promise<ServiceProcess>;
+  /** Waits until a row has ended; a database that is away meanwhile is waited for, too. */
+  ended(logId: string, timeoutMs?: number): Promise<SyncLog>;
+  /** Waits until no run holds the workflow id. */
+  settled(timeoutMs?: number): Promise<void>;
+  /** The end of what the processes wrote, for a failing test. */
+  logs(): string;
+  stop(): Promise<void>;
+}
+
+/** A panel whose sync takes long enough to be disturbed: some 70 requests of 20 ms, a second or two. */
+export const MEDIUM: PanelSimulatorOptions = {
+  locations: 6,
+  nodes: 12,
+  allocations: 3_000,
+  nests: 6,
+  eggs: 24,
+  users: 1_500,
+  servers: 1_500,
+  databases: 300,
+  subusers: 400,
+  perPageMax: 50,
+  latencyMs: 20,
+  limit: 0,
+};
+
+function childrenOf(parent: number): number[] {
+  try {
+    return readdirSync('/proc')
+      .map(Number)
+      .filter((pid) => pid > 0 && parentOf(pid) === parent);
+  } catch {
+    // Not Linux: the postmaster alone is killed, its backends follow by themselves.
+    return [];
+  }
+}
+
+function parentOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // proc(5): the parent is field 4; the name in field 2 may hold blanks and brackets.
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return undefined;
+  }
+}
+
+const signal = (pid: number, name: NodeJS.Signals): void => {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // gone already
+  }
+};
+
+/** Starts everything but workers. */
+export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): Promise<Installation> {
+  // The name and the note let the next test run sweep up after one that was killed.
+  const folder = mkdtempSync(join(tmpdir(), 'nodebyte-test-'));
+  chmodSync(folder, 0o711);
+  writeFileSync(join(folder, 'owner'), String(process.pid));
+  const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
+  const lines: string[] = [];
+  const log = (line: string) => lines.push(line);
+  const cliPath = process.env['TEMPORAL_CLI_PATH'];
+  const children = new Set<ChildProcess>();
+  let postgres: EmbeddedPostgres | undefined;
+  let temporal: EmbeddedTemporal | undefined;
+  const killAll = () => {
+    for (const child of children) child.kill('SIGKILL');
+    if (temporal !== undefined) signal(temporal.pid, 'SIGKILL');
+    if (postgres !== undefined) signal(postgres.pid, 'SIGQUIT');
+  };
+  process.once('exit', killAll);
+
+  const [postgresPort, temporalPort] = [await freePort(), await freePort()];
+  const upPostgres = async (): Promise<EmbeddedPostgres> => {
+    postgres = await startPostgres({
+      dataDir: join(folder, 'postgres'),
+      cacheDir,
+      port: postgresPort,
+      settings: { max_connections: '100' },
+      log,
+    });
+    return postgres;
+  };
+  const upTemporal = async (): Promise<EmbeddedTemporal> => {
+    temporal = await startTemporal({
+      dataDir: join(folder, 'temporal'),
+      cacheDir,
+      port: temporalPort,
+      headless: true,
+      ...(cliPath ? { cliPath } : {}),
+      log,
+    });
+    return temporal;
+  };
+
+  const remove = async () => {
+    process.off('exit', killAll);
+    for (const child of children) child.kill('SIGKILL');
+    if (temporal !== undefined) signal(temporal.pid, 'SIGCONT');
+    await discardTemporal(join(folder, 'temporal'));
+    await discardPostgres(join(folder, 'postgres'));
+    rmSync(folder, { recursive: true, force: true });
+  };
+
+  const cleanUp: (() => Promise<unknown>)[] = [];
+  try {
+    const started = await Promise.allSettled([upPostgres(), upTemporal(), startPanelSimulator(panel)]);
+    const [pgStart, temporalStart, simStart] = started;
+    if (simStart.status === 'fulfilled') cleanUp.push(() => simStart.value.close());
+    for (const start of started) if (start.status === 'rejected') throw start.reason;
+    if (pgStart.status !== 'fulfilled' || temporalStart.status !== 'fulfilled' || simStart.status !== 'fulfilled')
+      throw new Error('the services did not start');
+    const { url } = pgStart.value;
+    const { address } = temporalStart.value;
+    const sim = simStart.value;
+
+    const migrating = createDb({ connectionString: url, applicationName: 'test-migrate', statementTimeoutMs: 120_000 });
+    await migrateLatest(migrating, {}).finally(() => migrating.destroy());
+    const db = createDb({ connectionString: url, applicationName: 'test', max: 8 });
+    const config = loadConfig({ TEMPORAL_ADDRESS: address });
+    const gateway = createTemporalGateway({ ...config.temporal, address });
+    const launcher = createSyncLauncher({ db, temporal: gateway, log: quiet });
+    cleanUp.push(
+      () => gateway.close(),
+      () => db.destroy(),
+    );
+    const logFile = join(folder, 'services.log');
+
+    const start = async (entry: string, env: Record<string, string>): Promise<ServiceProcess> => {
+      const output = openSync(logFile, 'a', 0o600);
+      const child = spawn(process.execPath, [join(ROOT, 'src', entry)], {
+        cwd: folder,
+        stdio: ['ignore', output, output, 'ipc'],
+        env: {
+          PATH: process.env['PATH'],
+          HOME: process.env['HOME'],
+          LOG_LEVEL: 'info',
+          CACHE_DIR: cacheDir,
+          DATABASE_URL: url,
+          TEMPORAL_ADDRESS: address,
+          PTERODACTYL_URL: sim.url,
+          PTERODACTYL_API_KEY: sim.keys.full,
+          PANEL_CONCURRENCY: '8',
+          ...env,
+        },
+      });
+      closeSync(output);
+      children.add(child);
+      const gone = new Promise<number | null>((resolve) => {
+        child.once('exit', (code) => {
+          children.delete(child);
+          resolve(code);
+        });
+      });
+      let listening: string | undefined;
+      const ready = new Promise<void>((resolve, reject) => {
+        child.once('message', (message: unknown) => {
+          if (typeof message === 'object' && message !== null && 'url' in message) listening = String(message.url);
+          resolve();
+        });
+        void gone.then((code) => reject(new Error(`${entry} ended with ${code}: ${tail(logFile, 20)}`)));
+        child.once('error', reject);
+      });
+      await ready;
+      const pid = child.pid ?? 0;
+      const ended = () => child.exitCode !== null || child.signalCode !== null;
+      return {
+        pid,
+        identity: `${pid}@${hostname()}`,
+        url: listening,
+        alive: () => !ended(),
+        async kill() {
+          child.kill('SIGKILL');
+          await gone;
+        },
+        terminate() {
+          child.kill('SIGTERM');
+          return gone;
+        },
+        freeze: () => signal(pid, 'SIGSTOP'),
+        thaw: () => signal(pid, 'SIGCONT'),
+      };
+    };
+
+    const workers: ServiceProcess[] = [];
+    const alive = () => workers.filter((w) => w.alive());
+    const startWorker = async () => {
+      const worker = await start('worker.ts', {});
+      workers.push(worker);
+      return worker;
+    };
+    const describe = () => gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
+
+    return {
+      sim,
+      db,
+      gateway,
+      launcher,
+      workers: alive,
+      startWorker,
+      startApi: () =>
+        start('api/server.ts', {
+          BACKEND_PORT: '0',
+          BACKEND_HOST: '127.0.0.1',
+          BACKEND_API_KEY: LIFE_API_KEY,
+          JWT_SECRET: 'life-test-secret-0123456789abcdef',
+        }),
+      async haveWorkers(count) {
+        for (const worker of alive().slice(count)) await worker.kill();
+        await Promise.all(Array.from({ length: Math.max(0, count - alive().length) }, startWorker));
+        return alive();
+      },
+      async killPostgres(all) {
+        const pid = postgres?.pid ?? 0;
+        // The postmaster first: it must not see its backends die and restart them in an orderly way.
+        const backends = all ? childrenOf(pid) : [];
+        signal(pid, 'SIGKILL');
+        for (const backend of backends) signal(backend, 'SIGKILL');
+        await waitUntil(() => !isAlive(pid), 5_000, 10);
+      },
+      async restartPostgres() {
+        await upPostgres();
+      },
+      async killTemporal() {
+        await temporal?.kill();
+      },
+      async restartTemporal() {
+        await upTemporal();
+      },
+      freezeTemporal: () => signal(temporal?.pid ?? 0, 'SIGSTOP'),
+      thawTemporal: () => signal(temporal?.pid ?? 0, 'SIGCONT'),
+      async atRequest(n, act) {
+        let asked = 0;
+        const reached = Promise.withResolvers<void>();
+        const through = Promise.withResolvers<void>();
+        const off = sim.on('before', async () => {
+          asked += 1;
+          if (asked < n) return;
+          reached.resolve();
+          await through.promise;
+        });
+        const timer = setTimeout(
+          () => reached.reject(new Error(`the panel was asked ${asked} times, not ${n}`)),
+          60_000,
+        );
+        try {
+          await reached.promise;
+          return await act();
+        } finally {
+          clearTimeout(timer);
+          off();
+          through.resolve();
+        }
+      },
+      async busiestWorker() {
+        for (let i = 0; i < 100; i += 1) {
+          const { raw } = await describe();
+          const names = (raw.pendingActivities ?? []).map((a) => a.lastWorkerIdentity);
+          const held = (w: ServiceProcess) => names.filter((name) => name === w.identity).length;
+          const [most] = alive().sort((a, b) => held(b) - held(a));
+          if (most !== undefined && held(most) > 0) return most;
+          await delay(20);
+        }
+        throw new Error('no worker holds an activity');
+      },
+      async ended(logId, timeoutMs = 90_000) {
+        const end = Date.now() + timeoutMs;
+        let last = 'unknown';
+        while (Date.now() < end) {
+          try {
+            const row = await getSyncLog(db, logId);
+            if (row === undefined) throw new Error('the sync log is gone');
+            if (row.status !== 'PENDING' && row.status !== 'RUNNING') return row;
+            last = `${row.status} ${JSON.stringify(row.metadata)}`;
+          } catch (error) {
+            if (error instanceof Error && error.message === 'the sync log is gone') throw error;
+            last = String(error);
+          }
+          await delay(25);
+        }
+        throw new Error(`the sync has not ended within ${timeoutMs} ms: ${last}\n${tail(logFile, 30)}`);
+      },
+      async settled(timeoutMs = 30_000) {
+        const end = Date.now() + timeoutMs;
+        let status = 'unknown';
+        while (Date.now() < end) {
+          status = await gateway
+            .within(1_000, async () => (await describe()).status.name)
+            .catch((error: unknown) =>
+              error instanceof Error && error.name === 'WorkflowNotFoundError' ? 'NONE' : 'UNREACHABLE',
+            );
+          if (status !== 'RUNNING' && status !== 'UNREACHABLE') return;
+          await delay(50);
+        }
+        throw new Error(`the workflow does not end: ${status}`);
+      },
+      logs: () => [...lines.slice(-20), tail(logFile, 60)].join('\n'),
+      async stop() {
+        for (const worker of alive()) worker.thaw();
+        for (const child of children) child.kill('SIGKILL');
+        for (const close of cleanUp.splice(0)) await close().catch(() => undefined);
+        await remove();
+      },
+    };
+  } catch (error) {
+    for (const close of cleanUp.splice(0)) await close().catch(() => undefined);
+    await remove();
+    throw error;
+  }
+}
+
+const tail = (file: string, count: number): string => {
+  try {
+    return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-count).join('\n');
+  } catch {
+    return '';
+  }
+};

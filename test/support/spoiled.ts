@@ -1,0 +1,128 @@
+/**
+ * A database that is behind its panel in every way at once, restorable at will: each disturbed run starts from the same
+ * state, so its counts can be held against an undisturbed run's.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Knex } from 'knex';
+import { expect } from 'vitest';
+import type { SyncLog } from '../../src/store/sync-store.ts';
+import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
+import { query } from './apply.ts';
+import { expectedMirror, readMirror, sorted } from './mirror.ts';
+import type { Installation } from './processes.ts';
+
+/** Parents before children. */
+const MIRROR = [
+  'locations',
+  'nodes',
+  'nests',
+  'eggs',
+  'egg_variables',
+  'users',
+  'servers',
+  'allocations',
+  'server_databases',
+  'server_subusers',
+];
+
+/** Ids from here on are of rows the panel does not know. */
+const GHOST = 900_000;
+
+/** Rows missing, rows stale, rows that are gone from the panel, two short codes that changed hands. */
+const SPOIL = [
+  `delete from server_databases where "pterodactylId" % 5 = 0`,
+  `delete from server_subusers b using users u where u.id = b."userId" and u."pterodactylId" % 7 = 0`,
+  `delete from servers where "pterodactylId" % 6 = 0`,
+  `update servers set name = 'stale ' || "pterodactylId", status = 'stale', "ownerId" = null where "pterodactylId" % 6 = 1`,
+  `delete from allocations where id % 4 = 0`,
+  `update allocations set notes = 'stale', "serverId" = null where id % 4 = 1`,
+  `delete from users where "pterodactylId" % 10 = 0`,
+  `update users set "firstName" = 'Stale' where "pterodactylId" % 10 = 3`,
+  `delete from egg_variables where id % 5 = 0`,
+  `update eggs set description = 'stale' where id % 3 = 0`,
+  `update nests set author = 'stale' where id % 2 = 0`,
+  `update nodes set memory = 1, "isPublic" = not "isPublic" where id % 2 = 0`,
+  `update locations set "shortCode" = '~' || id where id in (1, 2)`,
+  `update locations l set "shortCode" = o.code from
+     (values (1, (select p.short from pg_temp.codes p where p.id = 2)), (2, (select p.short from pg_temp.codes p where p.id = 1))) as o (id, code)
+     where l.id = o.id`,
+  `insert into locations (id, "shortCode") values (${GHOST}, 'ghost')`,
+  `insert into nodes (id, uuid, name, fqdn, memory, disk, "locationId") values (${GHOST}, 'ghost-node', 'ghost', 'ghost.example.net', 1, 1, ${GHOST})`,
+  `insert into allocations (id, ip, port, "nodeId") select ${GHOST} + i, '10.9.9.9', 20000 + i, ${GHOST} from generate_series(1, 40) i`,
+  `insert into nests (id, uuid, name) values (${GHOST}, 'ghost-nest', 'ghost')`,
+  `insert into eggs (id, uuid, name, "nestId") values (${GHOST}, 'ghost-egg', 'ghost', ${GHOST})`,
+  `insert into servers (id, "pterodactylId", uuid, name, "nodeId", "eggId")
+     select 'ghost-' || i, ${GHOST} + i, 'ghost-server-' || i, 'ghost ' || i, 1, ${GHOST} from generate_series(1, 60) i`,
+  `insert into server_databases (id, "serverId", "pterodactylId", "databaseName", username, host, port)
+     select 'ghost-' || i, 'ghost-' || i, ${GHOST} + i, 'ghost', 'ghost', 'db.example.net', 3306 from generate_series(1, 20) i`,
+];
+
+/** Spoils a mirror that equals its panel, and keeps a copy of the result for {@link restoreSpoiled}. */
+export async function spoil(db: Knex): Promise<void> {
+  await db.transaction(async (trx) => {
+    await trx.raw('create temp table codes on commit drop as select l.id, l."shortCode" as short from locations l');
+    for (const statement of SPOIL) await trx.raw(statement);
+    await trx.raw('create schema spoiled');
+    for (const table of MIRROR) await trx.raw(`create table spoiled.${table} as select * from public.${table}`);
+  });
+}
+
+/** The spoiled mirror again, and no trace of any run. */
+export async function restoreSpoiled(db: Knex): Promise<void> {
+  await db.transaction(async (trx) => {
+    await trx.raw(`truncate ${MIRROR.join(', ')}, sync_logs, outbox cascade`);
+    for (const table of MIRROR) await trx.raw(`insert into ${table} select * from spoiled.${table}`);
+  });
+}
+
+/** Does the database hold what the panel holds, in every owned column? */
+export async function expectMirrorEqual(installation: Installation): Promise<void> {
+  expect(sorted(await readMirror(installation.db))).toEqual(sorted(expectedMirror(installation.sim.dump())));
+}
+
+/** What a run reports, for comparison with an undisturbed one's. */
+export const reportOf = (log: SyncLog) => ({
+  counts: log.metadata['counts'],
+  warnings: log.metadata['warnings'],
+  total: log.itemsTotal,
+  synced: log.itemsSynced,
+  failed: log.itemsFailed,
+});
+
+/** The end every run must have had, whatever was killed meanwhile. */
+export async function expectEnd(installation: Installation, log: SyncLog, undisturbed: SyncLog): Promise<void> {
+  const { db, gateway } = installation;
+  expect(log.error).toBeNull();
+  expect(log.status).toBe('COMPLETED');
+  await expectMirrorEqual(installation);
+  expect(reportOf(log)).toEqual(reportOf(undisturbed));
+  await expectOnce(installation, log.id, 'sync.completed');
+  await installation.settled();
+  const [run] = await query(db, 'select workflow_run_id as id from sync_runs where log_id = ?', [log.id]);
+  const described = await gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
+  expect(described.runId).toBe(run?.['id']);
+  expect(described.memo?.['logId']).toBe(log.id);
+  expect(described.status.name).toBe('COMPLETED');
+  // One run from the start to the end: nobody had to begin anew.
+  expect(await runsOf(installation, log.id)).toEqual([described.runId]);
+}
+
+/** Run ids of the workflow that carried one log; the list of runs lags behind, so the first is waited for. */
+export async function runsOf(installation: Installation, logId: string): Promise<string[]> {
+  for (let i = 0; ; i += 1) {
+    const ids: string[] = [];
+    for await (const run of installation.gateway.client.workflow.list({ query: `WorkflowId = '${PANEL_SYNC_ID}'` })) {
+      if (run.memo?.['logId'] === logId) ids.push(run.runId);
+    }
+    if (ids.length > 0 || i === 50) return ids;
+    await delay(100);
+  }
+}
+
+/** One log, one notice, no stage left. */
+export async function expectOnce(installation: Installation, logId: string, kind: string): Promise<void> {
+  const { db } = installation;
+  expect(await query(db, 'select l.id from sync_logs l')).toEqual([{ id: logId }]);
+  expect(await query(db, `select o.kind, o.payload->>'log_id' as log from outbox o`)).toEqual([{ kind, log: logId }]);
+  expect(await query(db, 'select p.log_id from sync_pages p limit 1')).toEqual([]);
+}
