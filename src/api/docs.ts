@@ -12,6 +12,8 @@ interface Asset {
   package: string;
   file: string;
   type: string;
+  /** Text of the file that is replaced: an address elsewhere. */
+  replace?: readonly [from: string, to: string];
 }
 /** The only files of the packages that are served. */
 const ASSETS: Readonly<Record<string, Asset>> = {
@@ -19,6 +21,8 @@ const ASSETS: Readonly<Record<string, Asset>> = {
     package: 'redoc',
     file: 'bundles/redoc.standalone.js',
     type: 'text/javascript',
+    // The reader's logo comes from its maker's host. An image that cannot be drawn is left out by the reader itself.
+    replace: ['https://cdn.redoc.ly/redoc/logo-mini.svg', 'data:,'],
   },
   '/swagger/assets/swagger-ui.css': { package: 'swagger-ui-dist', file: 'swagger-ui.css', type: 'text/css' },
   '/swagger/assets/swagger-ui-bundle.js': {
@@ -66,6 +70,11 @@ const SCRIPTS: Readonly<Record<string, string>> = {
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+async function readAsset(asset: Asset): Promise<Buffer> {
+  const bytes = await readFile(join(resolvePackage(asset.package), asset.file));
+  return asset.replace === undefined ? bytes : Buffer.from(bytes.toString('utf8').replaceAll(...asset.replace));
+}
+
 /** Serves `/docs`, `/swagger`, `/docs/swagger.json` and the files they need; other paths pass on. */
 export function docs(document: () => OpenApiDocument) {
   let json: string | undefined;
@@ -98,7 +107,7 @@ export function docs(document: () => OpenApiDocument) {
     if (asset === undefined) return next();
     let file = files.get(path);
     if (file === undefined) {
-      file = readFile(join(resolvePackage(asset.package), asset.file));
+      file = readAsset(asset);
       files.set(path, file);
       file.catch(() => files.delete(path));
     }

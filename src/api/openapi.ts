@@ -69,7 +69,10 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   for (const [status, response] of Object.entries(route.responses)) {
     responses[`${Number(status)}` as '200'] = isRawResponse(response)
       ? { description: response.description, content: { [response.contentType]: { schema: { type: 'string' } } } }
-      : { description: 'Success', content: { 'application/json': { schema: response } } };
+      : {
+          description: Number(status) < 400 ? 'Success' : 'The same shape, with what is wrong',
+          content: { 'application/json': { schema: response } },
+        };
   }
   const byStatus = Map.groupBy(errorCodesOf(route), (code) => ERRORS[code].status);
   for (const [status, codes] of [...byStatus].sort((a, b) => a[0] - b[0])) {
