@@ -1,0 +1,123 @@
+/** Records histories, when asked to by test/replay/record.ts. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { PANEL_SYNC_ID, QUEUE } from '../../src/workflows/contract.ts';
+import { resetPoints } from '../support/histories.ts';
+import { type Stack, startStack } from '../support/stack.ts';
+
+const FOLDER = new URL('histories/', import.meta.url);
+
+/** Removes what belongs to the machine it was recorded on; a replay needs none of it. */
+function cleaned(value: unknown): unknown {
+  if (typeof value === 'string') return value.replaceAll(hostname(), 'host');
+  if (Array.isArray(value)) return value.map(cleaned);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([key, inner]) => {
+      if (key === 'stackTrace') return [];
+      return [[key, key === 'identity' ? 'worker' : cleaned(inner)]];
+    }),
+  );
+}
+
+describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 60_000 }, () => {
+  let stack: Stack;
+  beforeAll(async () => {
+    mkdirSync(FOLDER, { recursive: true });
+    stack = await startStack({ subusersBatchSize: 130 });
+  });
+  afterAll(() => stack?.stop());
+  beforeEach(() => {
+    stack.sim.reset();
+    Object.assign(stack.sim.settings, { latencyMs: 0, limit: 0, perPageMax: undefined });
+  });
+
+  const handle = (id: string, runId?: string) => stack.gateway.client.workflow.getHandle(id, runId);
+
+  async function record(name: string, workflowId: string = PANEL_SYNC_ID, runId?: string): Promise<string> {
+    for (;;) {
+      const { status, runId: id } = await handle(workflowId, runId).describe();
+      if (status.name !== 'RUNNING') {
+        const history = historyToJSON(await handle(workflowId, id).fetchHistory());
+        writeFileSync(new URL(`${name}.json`, FOLDER), `${JSON.stringify(cleaned(JSON.parse(history)), null, 1)}\n`);
+        return status.name;
+      }
+      await delay(30);
+    }
+  }
+
+  test('a sync that completes, with confirmations', async () => {
+    stack.sim.settings.latencyMs = 20;
+    stack.sim.settings.limit = 240;
+    expect((await stack.sync()).status).toBe('COMPLETED');
+    expect(await record('panel-sync-completed')).toBe('COMPLETED');
+    stack.sim.delete('servers', 3);
+    expect((await stack.sync()).metadata['counts']).toMatchObject({ servers: { pruned: 1 } });
+    expect(await record('panel-sync-pruned')).toBe('COMPLETED');
+  });
+
+  test('a preview of one target', async () => {
+    expect((await stack.sync({ target: 'users', dryRun: true })).status).toBe('COMPLETED');
+    expect(await record('panel-sync-preview')).toBe('COMPLETED');
+  });
+
+  test('a sync that fails', async () => {
+    stack.sim.faults.add({ match: { path: /\/servers$/, page: 2 }, action: { kind: 'status', status: 403 } });
+    expect((await stack.sync()).status).toBe('FAILED');
+    expect(await record('panel-sync-failed')).toBe('FAILED');
+  });
+
+  test('a sync that is cancelled', async () => {
+    Object.assign(stack.sim.settings, { latencyMs: 100, perPageMax: 25 });
+    const { syncLogId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+    await delay(700);
+    await stack.launcher.cancelSync(syncLogId);
+    expect((await stack.ended(syncLogId)).status).toBe('CANCELLED');
+    expect(await record('panel-sync-cancelled')).toBe('CANCELLED');
+  });
+
+  test('a sync that takes every way round', async () => {
+    const { faults } = stack.sim;
+    faults.add({ match: { path: /\/locations$/ }, times: 3, action: { kind: 'status', status: 500 } });
+    faults.add({ match: { path: /\/nodes$/ }, times: 3, action: { kind: 'status', status: 500 } });
+    faults.add({ match: { path: /\/nests$/ }, times: 3, action: { kind: 'status', status: 500 } });
+    faults.add({ match: { path: /\/servers$/, page: 3 }, action: { kind: 'status', status: 504 } });
+    faults.add({ match: { path: /\/users$/, page: 2 }, action: { kind: 'half' } });
+    expect((await stack.sync()).status).toBe('COMPLETED');
+    expect(await record('panel-sync-fallbacks')).toBe('COMPLETED');
+  });
+
+  test('a sync that waits for a throttle', async () => {
+    stack.sim.faults.add({ times: 1, action: { kind: 'status', status: 429, retryAfter: 1 } });
+    expect((await stack.sync()).status).toBe('COMPLETED');
+    expect(await record('panel-sync-throttled')).toBe('COMPLETED');
+  });
+
+  test('a sync that was reset', async () => {
+    const { syncLogId, taskId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+    await stack.ended(syncLogId);
+    while ((await handle(PANEL_SYNC_ID, taskId).describe()).status.name === 'RUNNING') await delay(30);
+    const points = resetPoints({ events: (await handle(PANEL_SYNC_ID, taskId).fetchHistory()).events ?? [] });
+    const eventId = points[Math.floor(points.length / 2)] ?? 0;
+    const { runId } = await stack.gateway.client.workflowService.resetWorkflowExecution({
+      namespace: stack.namespace,
+      workflowExecution: { workflowId: PANEL_SYNC_ID, runId: taskId },
+      workflowTaskFinishEventId: { low: eventId, high: 0, unsigned: false } as never,
+      requestId: crypto.randomUUID(),
+      reason: 'a test',
+    });
+    expect(await record('panel-sync-reset', PANEL_SYNC_ID, runId)).toBe('COMPLETED');
+  });
+
+  test.each([
+    ['scheduled-sync', 'scheduledSync', []],
+    ['maintenance-sync-watch', 'maintenance', ['sync-watch']],
+    ['maintenance-log-retention', 'maintenance', ['log-retention']],
+  ])('%s', async (name, type, args) => {
+    await stack.gateway.client.workflow.execute(type, { workflowId: name, taskQueue: QUEUE.core, args });
+    expect(await record(name, name)).toBe('COMPLETED');
+  });
+});
