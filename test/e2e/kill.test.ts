@@ -4,45 +4,29 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { SyncLog } from '../../src/store/sync-store.ts';
-import { type Installation, startInstallation } from '../support/processes.ts';
-import { expectEnd, expectMirrorEqual, restoreSpoiled, spoil } from '../support/spoiled.ts';
+import type { Installation } from '../support/processes.ts';
+import { type Disturbable, expectEnd, startDisturbable } from '../support/spoiled.ts';
 
 /** A request in the middle: first pages are through, most others are not. */
 const MID_READ = 30;
 
+let life: Disturbable;
 let installation: Installation;
-let undisturbed: SyncLog;
-
-async function request(): Promise<string> {
-  return (await installation.launcher.requestSync({ target: 'full', requestedBy: 'test' })).syncLogId;
-}
-
 beforeAll(async () => {
-  installation = await startInstallation();
-  await installation.haveWorkers(2);
-  const first = await installation.ended(await request());
-  expect(first.error).toBeNull();
-  await expectMirrorEqual(installation);
-  await installation.settled();
-  await spoil(installation.db);
-  await restoreSpoiled(installation.db);
-  installation.sim.clearRequests();
-  undisturbed = await installation.ended(await request());
-  // The kills below really are in the middle.
-  expect(installation.sim.requests.length).toBeGreaterThan(2 * MID_READ);
-  await expectEnd(installation, undisturbed, undisturbed);
+  life = await startDisturbable();
+  installation = life.installation;
 });
 afterAll(() => installation?.stop());
+beforeEach(() => life.prepare());
 
-beforeEach(async () => {
-  await installation.settled();
-  await restoreSpoiled(installation.db);
-});
+const expectUndisturbed = async (logId: string) =>
+  expectEnd(installation, await installation.ended(logId), life.undisturbed);
 
-test('what an undisturbed run does', () => {
-  expect(undisturbed.metadata['warnings']).toBeUndefined();
-  expect(undisturbed.metadata['counts']).toMatchObject({
+test('what the run does that is about to be disturbed', () => {
+  const { metadata } = life.undisturbed;
+  expect(life.requests).toBeGreaterThan(2 * MID_READ);
+  expect(metadata['warnings']).toBeUndefined();
+  expect(metadata['counts']).toMatchObject({
     locations: { created: 0, updated: 2, pruned: 1, failed: 0 },
     nodes: { created: 0, updated: 6, pruned: 1, failed: 0 },
     allocations: { created: 750, pruned: 40, failed: 0 },
@@ -54,28 +38,27 @@ test('what an undisturbed run does', () => {
 });
 
 test('a worker is killed while it reads: the other finishes', async () => {
-  const logId = await request();
-  const killed = await installation.atRequest(MID_READ, async () => {
+  const logId = await life.request();
+  await installation.atRequest(MID_READ, async () => {
     const worker = await installation.busiestWorker();
     await worker.kill();
-    return worker;
   });
-  expect(killed.alive()).toBe(false);
-  await expectEnd(installation, await installation.ended(logId), undisturbed);
+  expect(installation.workers()).toHaveLength(1);
+  await expectUndisturbed(logId);
 });
 
 test('PostgreSQL is killed, its backends too, while pages are read, and comes back', async () => {
-  const logId = await request();
+  const logId = await life.request();
   await installation.atRequest(MID_READ, () => installation.killPostgres(true));
   await delay(1_500);
   await installation.restartPostgres();
-  await expectEnd(installation, await installation.ended(logId), undisturbed);
+  await expectUndisturbed(logId);
 });
 
 test('Temporal is killed while pages are read, and comes back', async () => {
-  const logId = await request();
+  const logId = await life.request();
   await installation.atRequest(MID_READ, () => installation.killTemporal());
   await delay(1_000);
   await installation.restartTemporal();
-  await expectEnd(installation, await installation.ended(logId), undisturbed);
+  await expectUndisturbed(logId);
 });

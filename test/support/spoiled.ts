@@ -9,7 +9,7 @@ import type { SyncLog } from '../../src/store/sync-store.ts';
 import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
 import { query } from './apply.ts';
 import { expectedMirror, readMirror, sorted } from './mirror.ts';
-import type { Installation } from './processes.ts';
+import { type Installation, startInstallation } from './processes.ts';
 
 /** Parents before children. */
 const MIRROR = [
@@ -125,4 +125,56 @@ export async function expectOnce(installation: Installation, logId: string, kind
   expect(await query(db, 'select l.id from sync_logs l')).toEqual([{ id: logId }]);
   expect(await query(db, `select o.kind, o.payload->>'log_id' as log from outbox o`)).toEqual([{ kind, log: logId }]);
   expect(await query(db, 'select p.log_id from sync_pages p limit 1')).toEqual([]);
+}
+
+export interface Disturbable {
+  installation: Installation;
+  /** The log of a run from the spoiled mirror that nobody disturbed. */
+  undisturbed: SyncLog;
+  /** What that run took from the request to the end of its row, milliseconds. */
+  tookMs: number;
+  /** Panel requests of that run. */
+  requests: number;
+  /** A full sync as the api starts one. @returns its log id. */
+  request(): Promise<string>;
+  /** The spoiled mirror, and workers enough: what every test begins with. */
+  prepare(workers?: number): Promise<void>;
+}
+
+/** An installation with two workers, its mirror spoiled, and what a quiet run makes of that. */
+export async function startDisturbable(): Promise<Disturbable> {
+  const installation = await startInstallation();
+  const request = async () =>
+    (await installation.launcher.requestSync({ target: 'full', requestedBy: 'test' })).syncLogId;
+  try {
+    await installation.haveWorkers(2);
+    const first = await installation.ended(await request());
+    expect(first.error).toBeNull();
+    await expectMirrorEqual(installation);
+    await installation.settled();
+    await spoil(installation.db);
+    await restoreSpoiled(installation.db);
+    installation.sim.clearRequests();
+    const began = Date.now();
+    const undisturbed = await installation.ended(await request());
+    const tookMs = Date.now() - began;
+    await expectEnd(installation, undisturbed, undisturbed);
+    return {
+      installation,
+      undisturbed,
+      tookMs,
+      requests: installation.sim.requests.length,
+      request,
+      async prepare(workers = 2) {
+        await installation.haveWorkers(workers);
+        await installation.settled();
+        await restoreSpoiled(installation.db);
+        installation.sim.clearRequests();
+      },
+    };
+  } catch (error) {
+    console.error(installation.logs());
+    await installation.stop();
+    throw error;
+  }
 }
