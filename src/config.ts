@@ -21,9 +21,7 @@ const optionalText = text.transform((v) => (v === '' ? undefined : v)).optional(
 const secret = text.transform((v) => (v === '' ? undefined : new Secret(v))).optional();
 /** `true`, `1`, `yes` are true, any other non-empty text is false (contract of the existing service). */
 const flag = (fallback: boolean) =>
-  text
-    .transform((v) => (v === '' ? fallback : ['true', '1', 'yes'].includes(v.toLowerCase())))
-    .default(fallback);
+  text.transform((v) => (v === '' ? fallback : ['true', '1', 'yes'].includes(v.toLowerCase()))).default(fallback);
 /** Leading digits are parsed, anything else gives the default (contract of the existing service). */
 const integer = (fallback: number, min = 0) =>
   text
@@ -127,43 +125,164 @@ const Schema = z.object({
 
 /** Every variable the processes read, in the order of `.env.example`. */
 export const CONFIG_VARIABLES: readonly ConfigVariable[] = [
-  { name: 'ENV', section: 'Process', description: '`production` demands secrets and logs JSON; anything else is for development', example: 'development' },
-  { name: 'LOG_LEVEL', section: 'Process', description: 'trace, debug, info, warn, error, fatal or silent', example: 'info' },
+  {
+    name: 'ENV',
+    section: 'Process',
+    description: '`production` demands secrets and logs JSON; anything else is for development',
+    example: 'development',
+  },
+  {
+    name: 'LOG_LEVEL',
+    section: 'Process',
+    description: 'trace, debug, info, warn, error, fatal or silent',
+    example: 'info',
+  },
   { name: 'BACKEND_PORT', section: 'Process', description: 'Port of the api', example: '8080' },
   { name: 'PORT', section: 'Process', description: 'Fallback spelling of BACKEND_PORT' },
   { name: 'BACKEND_HOST', section: 'Process', description: 'Address the api listens on', example: '0.0.0.0' },
-  { name: 'CORS_ORIGINS', section: 'Process', description: 'Exact origins of the web frontend, comma separated', example: 'http://localhost:3000,https://nodebyte.host' },
-  { name: 'TRUSTED_PROXY_HOPS', section: 'Process', description: 'How many proxies before the api may be believed about the client address', example: '0' },
-  { name: 'DATA_DIR', section: 'Process', description: 'What `npm start` keeps: embedded PostgreSQL and Temporal, made secrets', example: '.data' },
-  { name: 'CACHE_DIR', section: 'Process', description: 'Downloaded programs; empty = a folder of the project in the user cache folder' },
-  { name: 'DATABASE_URL', section: 'Services', description: 'postgres://… of an external PostgreSQL 12 or newer; empty = the embedded one', secret: true },
-  { name: 'TEMPORAL_ADDRESS', section: 'Services', description: 'host:port of an external Temporal; empty = the embedded dev server' },
+  {
+    name: 'CORS_ORIGINS',
+    section: 'Process',
+    description: 'Exact origins of the web frontend, comma separated',
+    example: 'http://localhost:3000,https://nodebyte.host',
+  },
+  {
+    name: 'TRUSTED_PROXY_HOPS',
+    section: 'Process',
+    description: 'How many proxies before the api may be believed about the client address',
+    example: '0',
+  },
+  {
+    name: 'DATA_DIR',
+    section: 'Process',
+    description: 'What `npm start` keeps: embedded PostgreSQL and Temporal, made secrets',
+    example: '.data',
+  },
+  {
+    name: 'CACHE_DIR',
+    section: 'Process',
+    description: 'Downloaded programs; empty = a folder of the project in the user cache folder',
+  },
+  {
+    name: 'DATABASE_URL',
+    section: 'Services',
+    description: 'postgres://… of an external PostgreSQL 12 or newer; empty = the embedded one',
+    secret: true,
+  },
+  {
+    name: 'TEMPORAL_ADDRESS',
+    section: 'Services',
+    description: 'host:port of an external Temporal; empty = the embedded dev server',
+  },
   { name: 'TEMPORAL_NAMESPACE', section: 'Services', description: 'Temporal namespace', example: 'default' },
   { name: 'TEMPORAL_API_KEY', section: 'Services', description: 'API key of a hosted Temporal', secret: true },
-  { name: 'TEMPORAL_TLS', section: 'Services', description: 'true = TLS to Temporal (implied by an API key or a certificate)', example: 'false' },
+  {
+    name: 'TEMPORAL_TLS',
+    section: 'Services',
+    description: 'true = TLS to Temporal (implied by an API key or a certificate)',
+    example: 'false',
+  },
   { name: 'TEMPORAL_TLS_SERVER_NAME', section: 'Services', description: 'Name expected in the server certificate' },
   { name: 'TEMPORAL_TLS_CA_PATH', section: 'Services', description: 'File with the certificate authority' },
   { name: 'TEMPORAL_TLS_CERT_PATH', section: 'Services', description: 'File with the client certificate' },
   { name: 'TEMPORAL_TLS_KEY_PATH', section: 'Services', description: 'File with the client key' },
-  { name: 'TEMPORAL_CLI_PATH', section: 'Services', description: 'Path of a Temporal CLI for the embedded dev server; empty = found or downloaded' },
-  { name: 'BACKEND_API_KEY', section: 'Secrets', description: 'Key of API clients (X-API-Key); empty = all API-key calls are refused; 32 characters or more in production', secret: true },
+  {
+    name: 'TEMPORAL_CLI_PATH',
+    section: 'Services',
+    description: 'Path of a Temporal CLI for the embedded dev server; empty = found or downloaded',
+  },
+  {
+    name: 'BACKEND_API_KEY',
+    section: 'Secrets',
+    description:
+      'Key of API clients (X-API-Key); empty = all API-key calls are refused; 32 characters or more in production',
+    secret: true,
+  },
   { name: 'JWT_SECRET', section: 'Secrets', description: 'Signs access tokens', secret: true },
-  { name: 'NEXTAUTH_SECRET', section: 'Secrets', description: 'Also verifies tokens; signs them when JWT_SECRET is empty', secret: true },
+  {
+    name: 'NEXTAUTH_SECRET',
+    section: 'Secrets',
+    description: 'Also verifies tokens; signs them when JWT_SECRET is empty',
+    secret: true,
+  },
   { name: 'JWT_ACCESS_TTL', section: 'Secrets', description: 'Life of an access token in seconds', example: '2592000' },
-  { name: 'ENCRYPTION_KEY', section: 'Secrets', description: 'Encrypts secrets at rest: 32 bytes as base64, or 64 hex digits', secret: true },
-  { name: 'ENCRYPTION_KEY_PREVIOUS', section: 'Secrets', description: 'The key before a rotation, still accepted for reading', secret: true },
-  { name: 'PTERODACTYL_URL', section: 'Panel', description: 'Origin of the Pterodactyl panel', databaseKey: 'pterodactyl_url' },
-  { name: 'PTERODACTYL_API_KEY', section: 'Panel', description: 'Application API key of the panel', secret: true, databaseKey: 'pterodactyl_api_key' },
-  { name: 'PTERODACTYL_CLIENT_API_KEY', section: 'Panel', description: 'Client API key of a panel administrator', secret: true, databaseKey: 'pterodactyl_client_api_key' },
-  { name: 'CF_ACCESS_CLIENT_ID', section: 'Panel', description: 'Cloudflare Access id, if the panel is behind it', databaseKey: 'cf_access_client_id' },
-  { name: 'CF_ACCESS_CLIENT_SECRET', section: 'Panel', description: 'Cloudflare Access secret', secret: true, databaseKey: 'cf_access_client_secret' },
+  {
+    name: 'ENCRYPTION_KEY',
+    section: 'Secrets',
+    description: 'Encrypts secrets at rest: 32 bytes as base64, or 64 hex digits',
+    secret: true,
+  },
+  {
+    name: 'ENCRYPTION_KEY_PREVIOUS',
+    section: 'Secrets',
+    description: 'The key before a rotation, still accepted for reading',
+    secret: true,
+  },
+  {
+    name: 'PTERODACTYL_URL',
+    section: 'Panel',
+    description: 'Origin of the Pterodactyl panel',
+    databaseKey: 'pterodactyl_url',
+  },
+  {
+    name: 'PTERODACTYL_API_KEY',
+    section: 'Panel',
+    description: 'Application API key of the panel',
+    secret: true,
+    databaseKey: 'pterodactyl_api_key',
+  },
+  {
+    name: 'PTERODACTYL_CLIENT_API_KEY',
+    section: 'Panel',
+    description: 'Client API key of a panel administrator',
+    secret: true,
+    databaseKey: 'pterodactyl_client_api_key',
+  },
+  {
+    name: 'CF_ACCESS_CLIENT_ID',
+    section: 'Panel',
+    description: 'Cloudflare Access id, if the panel is behind it',
+    databaseKey: 'cf_access_client_id',
+  },
+  {
+    name: 'CF_ACCESS_CLIENT_SECRET',
+    section: 'Panel',
+    description: 'Cloudflare Access secret',
+    secret: true,
+    databaseKey: 'cf_access_client_secret',
+  },
   { name: 'PANEL_CONCURRENCY', section: 'Panel', description: 'Panel requests in flight at the most', example: '8' },
-  { name: 'PANEL_REQUESTS_PER_MINUTE', section: 'Panel', description: 'Own limit for a panel that sends no throttle headers; empty = none' },
-  { name: 'AUTO_SYNC_ENABLED', section: 'Sync', description: 'Run a full sync by schedule', example: 'false', databaseKey: 'auto_sync_enabled' },
-  { name: 'AUTO_SYNC_INTERVAL', section: 'Sync', description: 'Minutes between scheduled syncs (the database setting is in seconds); default 60', databaseKey: 'auto_sync_interval' },
+  {
+    name: 'PANEL_REQUESTS_PER_MINUTE',
+    section: 'Panel',
+    description: 'Own limit for a panel that sends no throttle headers; empty = none',
+  },
+  {
+    name: 'AUTO_SYNC_ENABLED',
+    section: 'Sync',
+    description: 'Run a full sync by schedule',
+    example: 'false',
+    databaseKey: 'auto_sync_enabled',
+  },
+  {
+    name: 'AUTO_SYNC_INTERVAL',
+    section: 'Sync',
+    description: 'Minutes between scheduled syncs (the database setting is in seconds); default 60',
+    databaseKey: 'auto_sync_interval',
+  },
   { name: 'SYNC_SUBUSERS_ENABLED', section: 'Sync', description: 'Sync subusers', example: 'true' },
-  { name: 'SYNC_SUBUSERS_BATCH_SIZE', section: 'Sync', description: 'Servers per batch when subusers come from the client API', example: '25' },
-  { name: 'SYNC_LOG_RETENTION_DAYS', section: 'Sync', description: 'Days a finished sync log is kept; 0 = 30', example: '30' },
+  {
+    name: 'SYNC_SUBUSERS_BATCH_SIZE',
+    section: 'Sync',
+    description: 'Servers per batch when subusers come from the client API',
+    example: '25',
+  },
+  {
+    name: 'SYNC_LOG_RETENTION_DAYS',
+    section: 'Sync',
+    description: 'Days a finished sync log is kept; 0 = 30',
+    example: '30',
+  },
   { name: 'SENTRY_DSN', section: 'Observability', description: 'Error reports; empty = off', secret: true },
 ];
 

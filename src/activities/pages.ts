@@ -177,7 +177,7 @@ export function createPageActivities(deps: PageActivityDeps) {
         } finally {
           await settle();
         }
-        await writeProgress(db, { logId: input.logId, plans, force: last });
+        await writeProgress(db, { logId: input.logId, plans, force: last, finished: last ? input.source : undefined });
         return result;
       });
     },

@@ -82,12 +82,6 @@ export interface SourcePlan {
   entities: readonly Entity[];
 }
 
-export interface SyncOptions {
-  target: SyncTarget;
-  dryRun: boolean;
-  skipUsers: boolean;
-}
-
 const SERVERS_ALL = 'allocations,databases.host,subusers';
 
 /**
@@ -238,16 +232,19 @@ function readingMessage(step: Step, s: StageSummary | undefined, processed: numb
   }
 }
 
-/** What a finished step says (contract: jobs.md section 3.1). */
-export function stepDoneMessage(step: Step, staged: readonly StageSummary[]): string {
-  const count = (entity: Entity) => staged.reduce((n, s) => n + (s.rows[entity] ?? 0), 0);
-  switch (step) {
+/** What a finished step says (contract: jobs.md section 3.1); entities that are no step of their own say nothing. */
+export function doneMessage(entity: Entity, staged: readonly StageSummary[]): string[] {
+  const count = (of: Entity) => staged.reduce((n, s) => n + (s.rows[of] ?? 0), 0);
+  switch (entity) {
+    case 'eggs':
+    case 'egg_variables':
+      return [];
     case 'nests':
-      return `✓ Synced ${count('nests')} nests and ${count('eggs')} eggs`;
+      return [`✓ Synced ${count('nests')} nests and ${count('eggs')} eggs`];
     case 'subusers':
-      return `✓ Synced ${count('subusers')} subusers across ${staged.find((s) => s.source === 'servers')?.total ?? 0} servers`;
+      return [`✓ Synced ${count('subusers')} subusers across ${count('servers')} servers`];
     default:
-      return `✓ Synced ${count(step)} ${step}`;
+      return [`✓ Synced ${count(entity)} ${entity}`];
   }
 }
 

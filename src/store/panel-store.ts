@@ -3,7 +3,7 @@
  * written or locked; what is gone is pruned in the same transaction; a preview stops before the first write.
  */
 import type { Knex } from 'knex';
-import { AppError, isAppError } from '../domain/errors.ts';
+import { AppError } from '../domain/errors.ts';
 import { ENTITIES, type Entity, type EntityCounts, type SyncCounts, type SyncWarning } from '../domain/sync.ts';
 import { goneSubusers, keepParents, planGone } from './apply-gone.ts';
 import { type ApplyScope, type Exclusion, expandStage, planAll } from './apply-plan.ts';
@@ -230,7 +230,3 @@ async function countPlan(trx: Db, entities: readonly Entity[]): Promise<SyncCoun
   for (const { entity, ...numbers } of counted) counts[entity] = numbers;
   return counts;
 }
-
-/** An apply that was called off by its worker's cancel or shutdown. */
-export const isAbort = (error: unknown): boolean =>
-  !isAppError(error) && error instanceof Error && error.name === 'AbortError';

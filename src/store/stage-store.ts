@@ -6,6 +6,7 @@ import type { Knex } from 'knex';
 import { AppError } from '../domain/errors.ts';
 import type { MappedPage } from '../domain/panel.ts';
 import {
+  doneMessage,
   type Entity,
   type Listing,
   type Progress,
@@ -289,13 +290,20 @@ export async function stageSummary(db: Db, logId: string): Promise<StageSummary[
 /** Progress writes are at most one in this many milliseconds, whatever the size of the run (sync-engine section 8). */
 const PROGRESS_INTERVAL_MS = 250;
 
-/** Recomputes progress from the stage and writes it, unless that was done a moment ago (`force` writes anyway). */
+/**
+ * Recomputes progress from the stage and writes it, unless that was done a moment ago (`force` writes anyway). With the
+ * listing that was just `finished` the message tells what its steps brought.
+ */
 export async function writeProgress(
   db: Db,
-  run: { logId: string; plans: readonly SourcePlan[]; force: boolean },
+  run: { logId: string; plans: readonly SourcePlan[]; force: boolean; finished?: string | undefined },
 ): Promise<void> {
-  const progress = progressOf(run.plans, await stageSummary(db, run.logId));
-  await writeProgressRow(db, run.logId, progress, run.force ? 0 : PROGRESS_INTERVAL_MS);
+  const staged = await stageSummary(db, run.logId);
+  const progress = progressOf(run.plans, staged);
+  // One answer can finish several steps: they are told in one update.
+  const done = run.plans.find((p) => p.source === run.finished)?.entities.flatMap((e) => doneMessage(e, staged)) ?? [];
+  const lastMessage = done.length > 0 ? done.join(', ') : progress.lastMessage;
+  await writeProgressRow(db, run.logId, { ...progress, lastMessage }, run.force ? 0 : PROGRESS_INTERVAL_MS);
 }
 
 /** Writes a given progress; it never goes back, and a closed row is left alone. */
