@@ -50,7 +50,7 @@ test('a worker is killed while it reads: the other finishes', async () => {
 test('PostgreSQL is killed, its backends too, while pages are read, and comes back', async () => {
   const logId = await life.request();
   await installation.atRequest(MID_READ, () => installation.killPostgres(true));
-  await delay(1_500);
+  await delay(500);
   await installation.restartPostgres();
   await expectUndisturbed(logId);
 });

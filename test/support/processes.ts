@@ -48,6 +48,7 @@ export interface ServiceProcess {
 export interface Installation {
   readonly sim: PanelSimulator;
   readonly db: Knex;
+  readonly databaseUrl: string;
   readonly gateway: TemporalGateway;
   readonly launcher: SyncLauncher;
   /** Workers that were started and not killed by the test. */
@@ -268,6 +269,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
     return {
       sim,
       db,
+      databaseUrl: url,
       gateway,
       launcher,
       workers: alive,
