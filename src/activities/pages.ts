@@ -7,7 +7,14 @@ import { AppError, isAppError } from '../domain/errors.ts';
 import { mapClientSubusers } from '../domain/panel.ts';
 import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../domain/sync.ts';
 import { goneCandidates } from '../store/panel-store.ts';
-import { eggIdsOf, stagedPages, stagedServers, stagePage, writeProgress } from '../store/stage-store.ts';
+import {
+  eggIdsOf,
+  PROGRESS_INTERVAL_MS,
+  stagedPages,
+  stagedServers,
+  stagePage,
+  writeProgress,
+} from '../store/stage-store.ts';
 import { withHeartbeat } from './failures.ts';
 import { readEggsSingly, readPage } from './panel-reader.ts';
 
@@ -104,6 +111,8 @@ function panelFailure(error: unknown, attempt: number, page: number): unknown {
 
 export function createPageActivities(deps: PageActivityDeps) {
   const { db } = deps;
+  /** When this process last told the progress of a run: summing up the stage costs more than not to. */
+  let told = { logId: '', at: 0 };
 
   return {
     /** Reads and stages pages of one source, one request at a time; a retry skips what it staged before. */
@@ -177,7 +186,15 @@ export function createPageActivities(deps: PageActivityDeps) {
         } finally {
           await settle();
         }
-        await writeProgress(db, { logId: input.logId, plans, force: last, finished: last ? input.source : undefined });
+        if (last || told.logId !== input.logId || Date.now() - told.at >= PROGRESS_INTERVAL_MS) {
+          told = { logId: input.logId, at: Date.now() };
+          await writeProgress(db, {
+            logId: input.logId,
+            plans,
+            force: last,
+            finished: last ? input.source : undefined,
+          });
+        }
         return result;
       });
     },

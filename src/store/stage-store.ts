@@ -288,7 +288,7 @@ export async function stageSummary(db: Db, logId: string): Promise<StageSummary[
 }
 
 /** Progress writes are at most one in this many milliseconds, whatever the size of the run (sync-engine section 8). */
-const PROGRESS_INTERVAL_MS = 250;
+export const PROGRESS_INTERVAL_MS = 250;
 
 /**
  * Recomputes progress from the stage and writes it, unless that was done a moment ago (`force` writes anyway). With the

@@ -70,9 +70,6 @@ export class ReadFailed extends Error {
 
 const stepOf = (source: string) => (source.startsWith('node') ? 'nodes' : source.startsWith('nest') ? 'nests' : source);
 
-/** Pages of one grant at the most. */
-const MAX_GRANT = 5;
-
 /**
  * Reads every source to its end; nothing is in flight any more when it returns or throws. Sources may be added on the
  * way (fallbacks).
@@ -153,7 +150,7 @@ export async function readSources(sources: SourceState[], context: ReaderContext
     const split = splitOf(source, source.waiting[0] ?? 1);
     if (split > 1) return { pages: source.waiting.splice(0, 1), split };
     const left = sources.reduce((n, s) => n + s.waiting.length, 0);
-    const most = Math.min(pacer.grantSize(left), allowed, MAX_GRANT);
+    const most = Math.min(pacer.grantSize(left), allowed);
     const whole = source.waiting.findIndex((page) => splitOf(source, page) > 1);
     return { pages: source.waiting.splice(0, whole === -1 ? most : Math.min(most, whole)), split };
   };
