@@ -27,9 +27,9 @@ const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
 export function errorCodesOf(route: Route): ErrorCode[] {
   const input = route.params !== undefined || route.query !== undefined || route.body !== undefined;
   const mode = route.authTexts === 'account' ? [] : MODE_ERRORS[route.auth];
-  const codes: ErrorCode[] = [...mode, ...route.errors];
-  if (input) codes.push('BAD_REQUEST', route.invalid?.code ?? 'VALIDATION_ERROR');
-  if (route.body !== undefined) codes.push('PAYLOAD_TOO_LARGE');
+  // An address or a length that nothing can be done with is refused before the route is known.
+  const codes: ErrorCode[] = [...mode, ...route.errors, 'BAD_REQUEST', 'PAYLOAD_TOO_LARGE'];
+  if (input) codes.push(route.invalid?.code ?? 'VALIDATION_ERROR');
   codes.push('INTERNAL_ERROR', 'SERVICE_UNAVAILABLE');
   return [...new Set(codes)];
 }
@@ -68,7 +68,8 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   const responses: ZodOpenApiOperationObject['responses'] = {};
   for (const [status, response] of Object.entries(route.responses)) {
     responses[`${Number(status)}` as '200'] = isRawResponse(response)
-      ? { description: response.description, content: { [response.contentType]: { schema: { type: 'string' } } } }
+      ? // Any value: the schema of a stream's events has no place in OpenAPI 3.1.
+        { description: response.description, content: { [response.contentType]: { schema: {} } } }
       : {
           description: Number(status) < 400 ? 'Success' : 'The same shape, with what is wrong',
           content: { 'application/json': { schema: response } },

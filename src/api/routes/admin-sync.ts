@@ -43,6 +43,11 @@ function readTarget(text: string | null | undefined): SyncTarget {
   return target;
 }
 
+const TargetText = z
+  .string()
+  .nullish()
+  .meta(shownAs({ type: 'string', enum: [...WIRE_TARGETS, 'all'] }));
+
 /** A flag of the schedule form, in either spelling. Absent and null leave it alone. */
 const OptionalFlag = z
   .union([z.boolean(), z.enum(['true', 'false', '1', '0']), z.null()])
@@ -116,8 +121,8 @@ export const adminSyncRoutes: Route[] = [
     tags,
     auth: 'admin',
     body: z.object({
-      type: z.string().nullish().meta({ description: 'Target; default full', example: 'full' }),
-      target: z.string().nullish().meta({ description: 'Other name of `type`; `all` is `full`' }),
+      type: TargetText.meta({ description: 'What to sync; default full' }),
+      target: TargetText.meta({ description: 'Other name of `type`; `all` is `full`' }),
       dry_run: BodyFlag,
       skip_users: BodyFlag,
     }),

@@ -26,7 +26,7 @@ const BodyText = z
   .string()
   .nullish()
   .transform((text) => text ?? '')
-  .meta(shownAs({ type: 'string' }));
+  .meta(shownAs({ type: 'string', minLength: 1 }));
 
 export const authRoutes: Route[] = [
   defineRoute({
