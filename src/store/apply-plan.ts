@@ -76,7 +76,7 @@ export async function expandStage(trx: Db, scope: ApplyScope): Promise<void> {
   }
   // Row counts and a few values are all the planner needs; the default target samples 30,000 rows of each table.
   await trx.raw(
-    `set local default_statistics_target = 10; ${staged.map(([entity]) => `analyze s_${entity}`).join('; ')}`,
+    `set local default_statistics_target = 10; ${staged.map(([entity, { joins }]) => `analyze s_${entity} (${joins})`).join('; ')}`,
   );
 }
 

@@ -5,42 +5,53 @@
 import type { StagedEntity } from '../domain/panel.ts';
 import type { Entity } from '../domain/sync.ts';
 
-/** Columns of the staged JSON, with the SQL types they are read as. */
-export const STAGED: Record<StagedEntity, { key: string; columns: string }> = {
-  locations: { key: 'id', columns: 'id int, "shortCode" text, description text' },
+/** Columns of the staged JSON, with the SQL types they are read as; `joins` are those the planner needs statistics of. */
+export const STAGED: Record<StagedEntity, { key: string; joins: string; columns: string }> = {
+  locations: { key: 'id', joins: 'id', columns: 'id int, "shortCode" text, description text' },
   nodes: {
     key: 'id',
+    joins: 'id, "locationId"',
     columns: `id int, uuid text, name text, description text, fqdn text, scheme text, "behindProxy" boolean, memory bigint,
       "memoryOverallocate" int, disk bigint, "diskOverallocate" int, "isPublic" boolean, "isMaintenanceMode" boolean,
       "daemonListenPort" int, "daemonSftpPort" int, "daemonBase" text, "locationId" int`,
   },
-  nests: { key: 'id', columns: 'id int, uuid text, name text, description text, author text' },
-  eggs: { key: 'id', columns: 'id int, uuid text, name text, description text, author text, "nestId" int' },
+  nests: { key: 'id', joins: 'id', columns: 'id int, uuid text, name text, description text, author text' },
+  eggs: {
+    key: 'id',
+    joins: 'id, "nestId"',
+    columns: 'id int, uuid text, name text, description text, author text, "nestId" int',
+  },
   egg_variables: {
     key: 'id',
+    joins: 'id, egg_id',
     columns: `id int, egg_id int, name text, description text, env_variable text, default_value text,
       user_viewable boolean, user_editable boolean, rules text`,
   },
   users: {
     key: 'pid',
+    joins: 'pid',
     columns: 'pid int, email text, username text, "firstName" text, "lastName" text, admin boolean',
   },
   servers: {
     key: 'pid',
+    joins: 'pid',
     columns: `pid int, uuid text, "uuidShort" text, "externalId" text, name text, description text, status text,
       "isSuspended" boolean, memory int, disk int, cpu int, "user" int, node int, egg int, nest int`,
   },
-  links: { key: 'id', columns: 'id int, server int' },
+  links: { key: 'id', joins: 'id, server', columns: 'id int, server int' },
   allocations: {
     key: 'id',
+    joins: 'id, "nodeId"',
     columns: 'id int, ip text, port int, alias text, notes text, "isAssigned" boolean, "nodeId" int',
   },
   databases: {
     key: 'pid',
+    joins: 'pid, server',
     columns: `pid int, server int, "databaseName" text, username text, host text, port int, "hostId" int, "maxConnections" int`,
   },
   subusers: {
     key: `server, coalesce("user"::text, lower(email))`,
+    joins: 'server, "user"',
     columns: 'pid int, server int, "user" int, email text, permissions text[]',
   },
 };

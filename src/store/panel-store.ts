@@ -96,7 +96,7 @@ async function applyOnce(
       // A paused worker must not hold these locks for ever, nor closeRun behind them.
       await trx.raw(
         `set local lock_timeout = '30s'; set local statement_timeout = '10min'; set local idle_in_transaction_session_timeout = '15s';
-         set local work_mem = '64MB'`,
+         set local work_mem = '64MB'; set local jit = off`,
       );
       const [backend] = await rows<{ pid: number; started: string }>(
         trx,
