@@ -5,9 +5,9 @@ import { isAppError } from '../../src/domain/errors.ts';
 import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
 import { query } from '../support/apply.ts';
 import { resetPoints } from '../support/histories.ts';
-import { rowVersions } from '../support/mirror.ts';
 import { type Installation, LIFE_API_KEY, type ServiceProcess } from '../support/processes.ts';
 import {
+  committedRows,
   type Disturbable,
   expectEnd,
   expectMirrorEqual,
@@ -16,11 +16,12 @@ import {
   runsOf,
   startDisturbable,
 } from '../support/spoiled.ts';
-import { createJournal } from './journal.ts';
+import { createJournal, onFailure } from './journal.ts';
 
 const journal = createJournal();
 let life: Disturbable;
 let installation: Installation;
+onFailure(() => installation);
 beforeAll(async () => {
   life = await startDisturbable();
   installation = life.installation;
@@ -107,10 +108,10 @@ describe('two workers', () => {
       const log = await installation.ended(logId, 150_000);
       journal.add('worker SIGSTOP', '30th request', 'reading', Date.now() - began);
       await expectEnd(installation, log, life.undisturbed);
-      const versions = await rowVersions(installation.db);
+      const versions = await committedRows(installation.db);
       frozen.thaw();
       await delay(5_000);
-      expect(await rowVersions(installation.db)).toEqual(versions);
+      expect(await committedRows(installation.db)).toEqual(versions);
       await expectOnce(installation, logId, 'sync.completed');
     } finally {
       frozen.thaw();
@@ -127,7 +128,7 @@ describe('a cancel by the api', () => {
 
   const TIMES = 20;
   test.each(Array.from({ length: TIMES }, (_, i) => i))('ends the run within 2 s, everywhere (%i)', async (i) => {
-    const before = await rowVersions(installation.db);
+    const before = await committedRows(installation.db);
     const moment = ((i + journal.random()) / TIMES) * life.tookMs;
     const began = Date.now();
     const { status, logId } = await call(api, '/api/v1/sync/full');
@@ -137,7 +138,7 @@ describe('a cancel by the api', () => {
     const when = `${Date.now() - began} ms`;
     const answer = await call(api, `/api/v1/sync/cancel/${logId}`);
     const answered = Date.now();
-    const atAnswer = await rowVersions(installation.db);
+    const atAnswer = await committedRows(installation.db);
     const log = await installation.ended(logId, 5_000);
     journal.add(`cancel answered ${answer.status}`, when, `${where} -> ${log.status}`, Date.now() - answered);
     if (answer.status === 400) {
@@ -155,13 +156,13 @@ describe('a cancel by the api', () => {
     }
     await expectOnce(installation, logId, 'sync.cancelled');
     // Nothing is written after the answer; the mirror is as it was, or whole.
-    expect(await rowVersions(installation.db)).toEqual(atAnswer);
+    expect(await committedRows(installation.db)).toEqual(atAnswer);
     if (log.metadata['applied'] === true) await expectMirrorEqual(installation);
     else expect(atAnswer).toEqual(before);
   });
 
   test('counts also while no worker is there: the next one ends the run', async () => {
-    const before = await rowVersions(installation.db);
+    const before = await committedRows(installation.db);
     const { logId } = await call(api, '/api/v1/sync/full');
     await installation.atRequest(20, async () => {
       await Promise.all(installation.workers().map((worker) => worker.kill()));
@@ -174,12 +175,12 @@ describe('a cancel by the api', () => {
     expect(log.status).toBe('CANCELLED');
     await installation.settled();
     expect(await statusOf()).toBe('CANCELLED');
-    expect(await rowVersions(installation.db)).toEqual(before);
+    expect(await committedRows(installation.db)).toEqual(before);
     await expectOnce(installation, logId, 'sync.cancelled');
   });
 
   test('counts also while Temporal is away', async () => {
-    const before = await rowVersions(installation.db);
+    const before = await committedRows(installation.db);
     const { logId } = await call(api, '/api/v1/sync/full');
     await installation.atRequest(20, () => installation.killTemporal());
     const answer = await call(api, `/api/v1/sync/cancel/${logId}`);
@@ -191,7 +192,7 @@ describe('a cancel by the api', () => {
     expect(log.status).toBe('CANCELLED');
     await installation.settled();
     expect(await statusOf()).toBe('CANCELLED');
-    expect(await rowVersions(installation.db)).toEqual(before);
+    expect(await committedRows(installation.db)).toEqual(before);
   });
 });
 
@@ -260,7 +261,7 @@ describe('a start', () => {
 
 describe('what administrators do in the Temporal UI', () => {
   test('terminate: the watch closes the row as failed within about a minute', async () => {
-    const before = await rowVersions(installation.db);
+    const before = await committedRows(installation.db);
     const began = Date.now();
     const logId = await life.request();
     await installation.atRequest(20, () => handle().terminate('by hand'));
@@ -268,7 +269,7 @@ describe('what administrators do in the Temporal UI', () => {
     journal.add('terminate', '20th request', 'reading', Date.now() - began);
     expect(log).toMatchObject({ status: 'FAILED', error: 'the run was terminated' });
     await delay(1_000);
-    expect(await rowVersions(installation.db)).toEqual(before);
+    expect(await committedRows(installation.db)).toEqual(before);
     await expectOnce(installation, logId, 'sync.failed');
   });
 

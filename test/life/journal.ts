@@ -1,4 +1,5 @@
 /** What was done to which run, printed as a table when a file of life tests is through. */
+import { afterEach } from 'vitest';
 import { rows } from '../../src/store/db.ts';
 import type { Installation } from '../support/processes.ts';
 
@@ -47,4 +48,11 @@ export function createJournal(): Journal {
       console.info(`seed ${seed} (LIFE_SEED=${seed} repeats it)\n${text.join('\n')}`);
     },
   };
+}
+
+/** Tells what the installation was doing when a test of the file failed. */
+export function onFailure(installation: () => Installation | undefined): void {
+  afterEach(async ({ task }) => {
+    if (task.result?.state === 'fail') console.error(`${task.name}:\n${await installation()?.diagnosis()}`);
+  });
 }

@@ -3,11 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Installation } from '../support/processes.ts';
 import { type Disturbable, expectEnd, startDisturbable } from '../support/spoiled.ts';
-import { createJournal } from './journal.ts';
+import { createJournal, onFailure } from './journal.ts';
 
 const journal = createJournal();
 let life: Disturbable;
 let installation: Installation;
+onFailure(() => installation);
 beforeAll(async () => {
   life = await startDisturbable();
   installation = life.installation;

@@ -75,8 +75,8 @@ export interface Installation {
   ended(logId: string, timeoutMs?: number): Promise<SyncLog>;
   /** Waits until no run holds the workflow id. */
   settled(timeoutMs?: number): Promise<void>;
-  /** The end of what the processes wrote, for a failing test. */
-  logs(): string;
+  /** For a failing test: what the run waits for, and the end of what the processes wrote. */
+  diagnosis(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -370,7 +370,17 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
         }
         throw new Error(`the workflow does not end: ${status}`);
       },
-      logs: () => [...lines.slice(-20), tail(logFile, 60)].join('\n'),
+      async diagnosis() {
+        const pending = await gateway
+          .within(2_000, async () => (await describe()).raw)
+          .then(
+            (raw) =>
+              JSON.stringify([raw.workflowExecutionInfo?.status, raw.pendingWorkflowTask, raw.pendingActivities]),
+            String,
+          );
+        const alive = workers.filter((w) => w.alive()).map((w) => w.identity);
+        return [...lines.slice(-10), `workers: ${alive.join(', ')}`, pending, tail(logFile, 60)].join('\n');
+      },
       async stop() {
         for (const worker of alive()) worker.thaw();
         for (const child of children) child.kill('SIGKILL');

@@ -80,6 +80,19 @@ export async function expectMirrorEqual(installation: Installation): Promise<voi
   expect(sorted(await readMirror(installation.db))).toEqual(sorted(expectedMirror(installation.sim.dump())));
 }
 
+/** Identity of every mirror row as it is visible: what was rolled back, or only locked, does not count. */
+export async function committedRows(db: Knex): Promise<Record<string, unknown>> {
+  const found: Record<string, unknown> = {};
+  for (const table of MIRROR) {
+    const [row] = await query(
+      db,
+      `select md5(coalesce(string_agg(ctid::text || ':' || xmin::text, ',' order by ctid), '')) as v from ${table}`,
+    );
+    found[table] = row?.['v'];
+  }
+  return found;
+}
+
 /** What a run reports, for comparison with an undisturbed one's. */
 export const reportOf = (log: SyncLog) => ({
   counts: log.metadata['counts'],
@@ -173,7 +186,7 @@ export async function startDisturbable(): Promise<Disturbable> {
       },
     };
   } catch (error) {
-    console.error(installation.logs());
+    console.error(await installation.diagnosis());
     await installation.stop();
     throw error;
   }
