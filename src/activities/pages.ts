@@ -7,14 +7,8 @@ import { AppError, isAppError } from '../domain/errors.ts';
 import { mapClientSubusers } from '../domain/panel.ts';
 import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../domain/sync.ts';
 import { goneCandidates } from '../store/panel-store.ts';
-import {
-  eggIdsOf,
-  PROGRESS_INTERVAL_MS,
-  stagedPages,
-  stagedServers,
-  stagePage,
-  writeProgress,
-} from '../store/stage-store.ts';
+import { PROGRESS_INTERVAL_MS, writeProgress } from '../store/run-store.ts';
+import { eggIdsOf, stagedPages, stagedServers, stagePage } from '../store/stage-store.ts';
 import { withHeartbeat } from './failures.ts';
 import { readEggsSingly, readPage } from './panel-reader.ts';
 

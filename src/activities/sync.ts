@@ -5,15 +5,9 @@ import { AppError, ERRORS, type ErrorCode } from '../domain/errors.ts';
 import { type Entity, mayPrune, type SyncCounts, type SyncWarning } from '../domain/sync.ts';
 import type { AppliedSource } from '../store/apply-plan.ts';
 import { type ApplyOutcome, applyRun, countGone } from '../store/panel-store.ts';
+import { closeRun, type OpenResult, openRun, writeProgressRow } from '../store/run-store.ts';
 import type { RuntimeSettings } from '../store/settings-store.ts';
-import {
-  closeRun,
-  type OpenResult,
-  openRun,
-  type SourceVerdict,
-  verifySource,
-  writeProgressRow,
-} from '../store/stage-store.ts';
+import { type SourceVerdict, verifySource } from '../store/stage-store.ts';
 import { withHeartbeat } from './failures.ts';
 import { createPageActivities } from './pages.ts';
 

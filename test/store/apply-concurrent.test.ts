@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type ApplyHooks, applyRun } from '../../src/store/panel-store.ts';
-import { closeRun } from '../../src/store/stage-store.ts';
+import { closeRun } from '../../src/store/run-store.ts';
 import { markCancelled, syncFailures } from '../../src/store/sync-store.ts';
 import { applyHand, change, HAND_PANEL, type HandPanel, openTestRun, query, stageHand } from '../support/apply.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createDb } from '../../src/store/db.ts';
 import { applyRun } from '../../src/store/panel-store.ts';
-import { closeRun } from '../../src/store/stage-store.ts';
+import { closeRun } from '../../src/store/run-store.ts';
 import {
   applyHand,
   change,

@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapUsers } from '../../src/domain/panel.ts';
-import { closeRun, openRun, stagePage } from '../../src/store/stage-store.ts';
+import { closeRun, openRun } from '../../src/store/run-store.ts';
+import { stagePage } from '../../src/store/stage-store.ts';
 import {
   activeSyncLog,
   closeAbandonedRun,

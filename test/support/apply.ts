@@ -9,7 +9,8 @@ import type { PanelItem } from '../../src/domain/panel-envelope.ts';
 import { type Entity, type Listing, type SyncTarget, sourcesOf } from '../../src/domain/sync.ts';
 import type { AppliedSource } from '../../src/store/apply-plan.ts';
 import { type ApplyHooks, type ApplyInput, type ApplyOutcome, applyRun } from '../../src/store/panel-store.ts';
-import { closeRun, openRun, stagePage, verifySource } from '../../src/store/stage-store.ts';
+import { closeRun, openRun } from '../../src/store/run-store.ts';
+import { stagePage, verifySource } from '../../src/store/stage-store.ts';
 import { insertPendingLog, syncFailures } from '../../src/store/sync-store.ts';
 
 export type Row = Record<string, unknown> & { id: number };

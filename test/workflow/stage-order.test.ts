@@ -1,7 +1,8 @@
 /** Late pages and repeated grants at the stage: what the reader relies on. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { partSize } from '../../src/activities/panel-reader.ts';
-import { openRun, stagedPages, stagePage } from '../../src/store/stage-store.ts';
+import { openRun } from '../../src/store/run-store.ts';
+import { stagedPages, stagePage } from '../../src/store/stage-store.ts';
 import { insertPendingLog } from '../../src/store/sync-store.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
