@@ -13,6 +13,7 @@ const IDLE_TIMEOUT_MS = 120_000;
 
 /** Makes a server that does not listen yet. */
 export function createHttpServer(app: Koa): Server {
+  const handle = app.callback();
   const server = createServer(
     {
       maxHeaderSize: HEADER_LIMIT_BYTES,
@@ -20,11 +21,26 @@ export function createHttpServer(app: Koa): Server {
       headersTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: IDLE_TIMEOUT_MS,
     },
-    app.callback(),
+    (request, response) => {
+      if (isReadableTarget(request.url ?? '')) return handle(request, response);
+      const { status, body } = refusal('BAD_REQUEST');
+      response.writeHead(status, { 'Content-Type': JSON_TYPE, Connection: 'close' }).end(body);
+    },
   );
   server.on('clientError', refuse);
   return server;
 }
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+
+/** Status and body of a refusal that happens before the app. */
+function refusal(code: ErrorCode): { status: number; text: string; body: string } {
+  const { status, text } = ERRORS[code];
+  return { status, text, body: JSON.stringify({ success: false, error: text, code }) };
+}
+
+/** Whether the app can take the request's target apart: a path, or an address in full (RFC 9112, 3.2.2) that is one. */
+const isReadableTarget = (target: string): boolean => target.startsWith('/') || URL.canParse(target, 'http://host');
 
 /** What Node could not parse never reaches the app: it is answered here, in the same form. */
 function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
@@ -32,11 +48,9 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
     socket.destroy();
     return;
   }
-  const code: ErrorCode = error.code === 'HPE_HEADER_OVERFLOW' ? 'HEADERS_TOO_LARGE' : 'BAD_REQUEST';
-  const { status, text } = ERRORS[code];
-  const body = JSON.stringify({ success: false, error: text, code });
+  const { status, text, body } = refusal(error.code === 'HPE_HEADER_OVERFLOW' ? 'HEADERS_TOO_LARGE' : 'BAD_REQUEST');
   socket.end(
-    `HTTP/1.1 ${status} ${text}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${text}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }
 

@@ -189,6 +189,9 @@ function printResult(log: DemoLog, inventory: Record<string, number>, seconds: n
     .map(([entity, counts]) => [printable(entity).replaceAll('_', ' '), ...columns.map((c) => String(counts[c] ?? 0))]);
   terminal.line();
   for (const line of table(['entity', ...columns], rows)) terminal.line(`  ${line}`);
+  if (log.counts['subusers'] !== undefined) {
+    terminal.line(terminal.dim("  subusers: a row for each server's owner, and one for each person it is shared with"));
+  }
   for (const warning of log.warnings) terminal.line(`  warning: ${printable(warning)}`);
   terminal.line();
   const stored = Object.entries(inventory).map(([name, count]) => `${count} ${printable(name)}`);

@@ -205,6 +205,27 @@ describe('hostile input', () => {
     expect(broken).toContain('"code":"BAD_REQUEST"');
   });
 
+  test.each([
+    'http://[::1',
+    'http://host:99999/health',
+    'http://elsewhere/nope',
+    'mailto:someone',
+    'x:',
+    'http:',
+    'http:///nope',
+    'http://a\\b/nope',
+    '*',
+    '//',
+    '//[',
+    '?x=1',
+    'nope',
+    '#',
+  ])('an odd request target: %s', async (target) => {
+    const answer = await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.1 (?:400|404) /);
+    expect(answer).toMatch(/"code":"(?:BAD_REQUEST|NOT_FOUND)"/);
+  });
+
   test('secrets of the query do not reach the log', async () => {
     await harness.get(`/api/v1/stats/users?api_key=${API_KEY}&x=1`);
     await harness.get(`/api/v1/stats/users?x=1&api%5Fkey=${API_KEY}`);
