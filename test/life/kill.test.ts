@@ -21,19 +21,30 @@ afterAll(async () => {
 const TIMES = 10;
 const ROUNDS = Array.from({ length: TIMES }, (_, i) => i);
 
-/** One run, disturbed in the i-th tenth of the time that an undisturbed one takes. */
+/**
+ * One run, disturbed in the i-th tenth of the time that an undisturbed one takes. A run that was quicker this time and
+ * had ended by then is begun again, and disturbed earlier.
+ */
 async function disturbed(i: number, what: string, disturb: () => Promise<void>): Promise<void> {
-  await life.prepare();
-  const moment = ((i + journal.random()) / TIMES) * life.tookMs;
-  const began = Date.now();
-  const logId = await life.request();
-  await delay(Math.max(0, moment - (Date.now() - began)));
-  const when = `${Date.now() - began} ms`;
-  const where = await journal.peek(installation);
-  await disturb();
-  const log = await installation.ended(logId);
-  journal.add(what, when, where, Date.now() - began);
-  await expectEnd(installation, log, life.undisturbed);
+  let moment = ((i + journal.random()) / TIMES) * life.tookMs;
+  for (let tries = 1; ; tries += 1) {
+    await life.prepare();
+    const began = Date.now();
+    const logId = await life.request();
+    await delay(Math.max(0, moment - (Date.now() - began)));
+    const when = `${Date.now() - began} ms`;
+    const where = await journal.peek(installation);
+    if (where.startsWith('COMPLETED') && tries < 5) {
+      moment *= 0.8;
+      continue;
+    }
+    const hit = Date.now();
+    await disturb();
+    const log = await installation.ended(logId);
+    journal.add(what, when, where, Date.now() - hit);
+    await expectEnd(installation, log, life.undisturbed);
+    return;
+  }
 }
 
 describe('workers', () => {
