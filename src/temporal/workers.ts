@@ -44,6 +44,9 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       taskQueue: QUEUE.core,
       workflowBundle: { codePath: deps.bundlePath },
       maxCachedWorkflows: 100,
+      // A sync that was begun by code that is no longer deployed can never go on, and would block every later one: it
+      // ends as failed (the watch closes its row), and the next sync reads everything anew.
+      workflowFailureErrorTypes: { '*': [], panelSync: ['NondeterminismError', 'DeterminismViolationError'] },
       maxConcurrentActivityTaskExecutions: 20,
       // The only workflow with many tasks is one sync at a time: few pollers keep the server's share of the cores small.
       maxConcurrentWorkflowTaskPolls: 2,

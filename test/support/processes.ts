@@ -53,7 +53,7 @@ export interface Installation {
   readonly launcher: SyncLauncher;
   /** Workers that were started and not killed by the test. */
   workers(): ServiceProcess[];
-  startWorker(): Promise<ServiceProcess>;
+  startWorker(env?: Record<string, string>): Promise<ServiceProcess>;
   startApi(): Promise<ServiceProcess>;
   /** Tops the workers up (or stops some), so that a test begins with so many. */
   haveWorkers(count: number): Promise<ServiceProcess[]>;
@@ -259,8 +259,8 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
 
     const workers: ServiceProcess[] = [];
     const alive = () => workers.filter((w) => w.alive());
-    const startWorker = async () => {
-      const worker = await start('worker.ts', {});
+    const startWorker = async (env: Record<string, string> = {}) => {
+      const worker = await start('worker.ts', env);
       workers.push(worker);
       return worker;
     };
@@ -283,7 +283,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
         }),
       async haveWorkers(count) {
         for (const worker of alive().slice(count)) await worker.kill();
-        await Promise.all(Array.from({ length: Math.max(0, count - alive().length) }, startWorker));
+        await Promise.all(Array.from({ length: Math.max(0, count - alive().length) }, () => startWorker()));
         return alive();
       },
       async killPostgres(all) {
