@@ -107,7 +107,6 @@ const Schema = z.object({
   ENCRYPTION_KEY: encryptionKey,
   ENCRYPTION_KEY_PREVIOUS: encryptionKey,
   CORS_ORIGINS: list('http://localhost:3000,https://nodebyte.host'),
-  TRUSTED_PROXY_HOPS: integer(0),
   PTERODACTYL_URL: httpUrl,
   PTERODACTYL_API_KEY: secret,
   PTERODACTYL_CLIENT_API_KEY: secret,
@@ -145,12 +144,6 @@ export const CONFIG_VARIABLES: readonly ConfigVariable[] = [
     section: 'Process',
     description: 'Exact origins of the web frontend, comma separated',
     example: 'http://localhost:3000,https://nodebyte.host',
-  },
-  {
-    name: 'TRUSTED_PROXY_HOPS',
-    section: 'Process',
-    description: 'How many proxies before the api may be believed about the client address',
-    example: '0',
   },
   {
     name: 'DATA_DIR',
@@ -314,7 +307,6 @@ export interface Config {
   readonly encryptionKey: Secret | undefined;
   readonly encryptionKeyPrevious: Secret | undefined;
   readonly corsOrigins: readonly string[];
-  readonly trustedProxyHops: number;
   readonly panel: {
     readonly url: string | undefined;
     readonly apiKey: Secret | undefined;
@@ -397,7 +389,6 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     encryptionKey: v.ENCRYPTION_KEY,
     encryptionKeyPrevious: v.ENCRYPTION_KEY_PREVIOUS,
     corsOrigins: v.CORS_ORIGINS,
-    trustedProxyHops: v.TRUSTED_PROXY_HOPS,
     panel: Object.freeze({
       url: v.PTERODACTYL_URL,
       apiKey: v.PTERODACTYL_API_KEY,

@@ -6,7 +6,7 @@ import type { Knex } from 'knex';
 import pino from 'pino';
 import { loadConfig } from '../config.ts';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync.ts';
+import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync.ts';
 import { attachServices } from '../embedded/attach.ts';
 import { createDb } from '../store/db.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync-store.ts';
@@ -82,9 +82,10 @@ function printSummary(log: SyncLog): void {
   const counts = log.metadata['counts'] as Record<string, EntityCounts> | undefined;
   if (counts !== undefined) {
     const header = ['', 'created', 'updated', 'unchanged', 'pruned', 'set aside'];
-    const lines = Object.entries(counts).map(([entity, c]) =>
-      [entity, c.created, c.updated, c.unchanged, c.pruned, c.failed].map(String),
-    );
+    const lines = ENTITIES.filter((e) => counts[e] !== undefined).map((entity) => {
+      const { created = 0, updated = 0, unchanged = 0, pruned = 0, failed = 0 } = counts[entity] ?? {};
+      return [entity, created, updated, unchanged, pruned, failed].map(String);
+    });
     for (const line of table(header, lines)) terminal.line(`  ${line}`);
   }
   const warnings = Array.isArray(log.metadata['warnings']) ? (log.metadata['warnings'] as { message?: unknown }[]) : [];
