@@ -7,7 +7,7 @@
 export interface Pacer {
   /** Requests that may be sent now; 0 = wait (see `wakeAt`). */
   allowance(now: number): number;
-  /** Pages of one grant, by those left of the run: two thirds of a lane's share, so that lanes stay busy to the end; 1 to 10. */
+  /** Pages of one grant, by those left of the run: half a lane's share, so that lanes stay busy to the end; 1 to 5. */
   grantSize(pagesLeft: number): number;
   /** A grant of so many requests goes out; its token comes back with `landed` or `released`. */
   launched(requests: number, now: number): GrantToken;
@@ -43,8 +43,8 @@ export interface PacerOptions {
   windowMs?: number | undefined;
 }
 
-/** Pages an activity reads at the most. A crash costs the page in hand only; more would make the last lane a long one. */
-const MAX_GRANT = 10;
+/** Pages an activity reads at the most: a longer one would send its last requests into a window it was not launched in. */
+const MAX_GRANT = 5;
 /** Requests sent into a window nothing is known of. */
 const PROBES = 4;
 /** Good answers after which one more request may be in flight again. */
@@ -136,7 +136,7 @@ export function createPacer(options: PacerOptions): Pacer {
       if (window === undefined) return Math.min(Math.max(0, PROBES - inFlight), ownLeft());
       return Math.max(0, window.remaining - reserveOf(window.limit) - inFlight);
     },
-    grantSize: (pagesLeft) => Math.min(MAX_GRANT, Math.max(1, Math.ceil(pagesLeft / (1.5 * options.concurrency)))),
+    grantSize: (pagesLeft) => Math.min(MAX_GRANT, Math.max(1, Math.ceil(pagesLeft / (2 * options.concurrency)))),
     launched(requests, now) {
       expire(now);
       grants += 1;

@@ -33,8 +33,13 @@ export async function allHistories(client: Client): Promise<RunHistory[]> {
   return result;
 }
 
-/** EVENT_TYPE_…'s cause UNHANDLED_COMMAND: something arrived while the run was ending, so its last task is done again. */
-const UNHANDLED_COMMAND = 1;
+/**
+ * Causes that are the server's own (temporal.api.enums.v1.WorkflowTaskFailedCause): news arrived while the run was ending
+ * (UNHANDLED_COMMAND), a task was moved to another worker (RESET_STICKY_TASK_QUEUE), the run was ended or reset from
+ * outside while a task of it was under way (FORCE_CLOSE_COMMAND, FAILOVER_CLOSE_COMMAND,
+ * RESET_WORKFLOW).
+ */
+const SERVER_CAUSES: unknown[] = [0, 1, 13, 17, 18, 20];
 
 /**
  * Failures of workflow tasks that speak of the workflow's code: not the mark of a reset (there the old task counts as
@@ -44,8 +49,8 @@ export function failedTasks(run: Pick<RunHistory, 'events'>): string[] {
   return run.events
     .filter((event) => event.eventType === WORKFLOW_TASK_FAILED)
     .map((event) => event.workflowTaskFailedEventAttributes)
-    .filter((failed) => !failed?.newRunId && failed?.cause !== UNHANDLED_COMMAND)
-    .map((failed) => failed?.failure?.message ?? 'unknown');
+    .filter((failed) => !failed?.newRunId && !SERVER_CAUSES.includes(failed?.cause))
+    .map((failed) => failed?.failure?.message ?? `cause ${String(failed?.cause)}`);
 }
 
 /** Events at which a history can be reset: ids of its completed workflow tasks. */

@@ -277,6 +277,6 @@ describe('pacer', () => {
 
   test('grants are small where few pages are left', () => {
     const { grantSize } = createPacer({ concurrency: 8 });
-    expect([1, 12, 13, 60, 102, 1_000].map(grantSize)).toEqual([1, 1, 2, 5, 9, 10]);
+    expect([1, 16, 17, 64, 65, 1_000].map(grantSize)).toEqual([1, 1, 2, 4, 5, 5]);
   });
 });
