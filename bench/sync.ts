@@ -16,7 +16,7 @@ import pino from 'pino';
 import { loadConfig } from '../src/config.ts';
 import { cacheFolder } from '../src/embedded/folders.ts';
 import { startPostgres } from '../src/embedded/postgres.ts';
-import { WORKER_NODE_FLAGS } from '../src/embedded/process-group.ts';
+import { WORKER_ENV, WORKER_NODE_FLAGS } from '../src/embedded/process-group.ts';
 import { startTemporal } from '../src/embedded/temporal.ts';
 import { createDb } from '../src/store/db.ts';
 import { migrateLatest } from '../src/store/migrations.ts';
@@ -96,7 +96,7 @@ async function started<T>(child: ChildProcess): Promise<T> {
 
 function workerProcess(env: Record<string, string>): { child: ChildProcess; ready: Promise<void> } {
   const child = spawn(process.execPath, [...WORKER_NODE_FLAGS, 'src/worker.ts'], {
-    env: { ...process.env, ...env },
+    env: { ...process.env, ...WORKER_ENV, ...env },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   return { child, ready: new Promise((resolve) => child.on('message', () => resolve())) };

@@ -5,7 +5,13 @@
 import { fileURLToPath } from 'node:url';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { EmbeddedError, isPortFree } from './embedded/process.ts';
-import { GroupFailure, type ProcessGroup, startProcessGroup, WORKER_NODE_FLAGS } from './embedded/process-group.ts';
+import {
+  GroupFailure,
+  type ProcessGroup,
+  startProcessGroup,
+  WORKER_ENV,
+  WORKER_NODE_FLAGS,
+} from './embedded/process-group.ts';
 import { type Services, startServices } from './embedded/services.ts';
 import { createDb } from './store/db.ts';
 import { migrateLatest, pendingMigrations } from './store/migrations.ts';
@@ -97,7 +103,7 @@ async function main(): Promise<number> {
           name: 'worker',
           entry: fileURLToPath(new URL('./worker.ts', import.meta.url)),
           nodeFlags: WORKER_NODE_FLAGS,
-          env,
+          env: { ...WORKER_ENV, ...env },
           drainMs: 40_000,
         },
       ],

@@ -10,7 +10,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig } from '../config.ts';
 import { ENTITIES } from '../domain/sync.ts';
 import { isPortFree, sleep } from '../embedded/process.ts';
-import { type ProcessGroup, startProcessGroup, WORKER_NODE_FLAGS } from '../embedded/process-group.ts';
+import { type ProcessGroup, startProcessGroup, WORKER_ENV, WORKER_NODE_FLAGS } from '../embedded/process-group.ts';
 import { type Services, startServices } from '../embedded/services.ts';
 import { createUser } from '../store/account-store.ts';
 import { createDb } from '../store/db.ts';
@@ -252,7 +252,7 @@ async function runDemo(flags: DemoFlags): Promise<number> {
           name: 'worker',
           entry: fileURLToPath(new URL('../worker.ts', import.meta.url)),
           nodeFlags: WORKER_NODE_FLAGS,
-          env: childEnv,
+          env: { ...WORKER_ENV, ...childEnv },
           drainMs: 40_000,
         },
       ],

@@ -48,6 +48,9 @@ export class GroupFailure extends Error {
  */
 export const WORKER_NODE_FLAGS = ['--max-old-space-size=224', '--max-semi-space-size=8'] as const;
 
+/** glibc's allocator otherwise keeps an arena a thread, each with the largest answer it ever held (measured likewise). */
+export const WORKER_ENV = { MALLOC_ARENA_MAX: '2' } as const;
+
 /** sysexits.h EX_CONFIG: what our entries exit with when their configuration is not usable. Not worth a restart. */
 const EXIT_CONFIG = 78;
 /** So many ends of one member within the window, and the group gives up. */
