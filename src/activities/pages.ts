@@ -57,7 +57,7 @@ export interface StagePagesResult {
 
 /** Attempts at which a failing panel is final: gateway errors and timeouts have a fallback, the rest is given time. */
 const FINAL_ATTEMPT = { fallback: 3, other: 8 };
-/** `filter[uuid]` takes a list; 25 uuids are below 1 KiB of query (sync-engine: lots of 25). */
+/** `filter[uuid]` takes a list; 25 uuids are below 1 KiB of query. */
 const CONFIRM_LOT = 25;
 
 /** No panel is this large (2,000,000 records); an answer that says so is not believed. */

@@ -187,7 +187,7 @@ const ServerSchema = z
     nest: a.nest ?? null,
   }));
 
-/** The stored status of a panel server (contract: jobs.md section 4): suspended wins, no status means online. */
+/** The stored status of a panel server: suspended wins, no status means online. */
 export function serverStatus(status: string | null, suspended: boolean): string {
   if (suspended) return 'suspended';
   return status === null || status === '' ? 'online' : status;

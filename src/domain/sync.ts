@@ -118,7 +118,7 @@ export function sourcesOf(target: SyncTarget, options: { skipUsers: boolean; sub
   }
 }
 
-/** Steps on the wire, in their order, with the fixed `progress` at their start (contract: jobs.md section 3). */
+/** Steps on the wire, in their order, with the fixed `progress` at their start. */
 export const STEPS = [
   { step: 'locations', progress: 0 },
   { step: 'nodes', progress: 15 },
@@ -232,7 +232,7 @@ function readingMessage(step: Step, s: StageSummary | undefined, processed: numb
   }
 }
 
-/** What a finished step says (contract: jobs.md section 3.1); entities that are no step of their own say nothing. */
+/** What a finished step says; entities that are no step of their own say nothing. */
 export function doneMessage(entity: Entity, staged: readonly StageSummary[]): string[] {
   const count = (of: Entity) => staged.reduce((n, s) => n + (s.rows[of] ?? 0), 0);
   switch (entity) {
@@ -248,7 +248,7 @@ export function doneMessage(entity: Entity, staged: readonly StageSummary[]): st
   }
 }
 
-/** Rows at or below this count are never protected by the brake (design: prune brake). */
+/** Rows at or below this count are never protected by the brake. */
 export const BRAKE_MIN_ROWS = 20;
 /** Share of a table above which a prune is refused unless mass prunes are allowed. */
 export const BRAKE_SHARE = 0.5;

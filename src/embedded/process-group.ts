@@ -48,7 +48,7 @@ export class GroupFailure extends Error {
  */
 export const WORKER_NODE_FLAGS = ['--max-old-space-size=224', '--max-semi-space-size=8'] as const;
 
-/** glibc's allocator otherwise keeps an arena a thread, each with the largest answer it ever held (measured likewise). */
+/** glibc's allocator otherwise keeps an arena a thread, each with the largest answer it ever held. */
 export const WORKER_ENV = { MALLOC_ARENA_MAX: '2' } as const;
 
 /** sysexits.h EX_CONFIG: what our entries exit with when their configuration is not usable. Not worth a restart. */

@@ -70,7 +70,7 @@ async function supersedeOthers(trx: Db, logId: string): Promise<void> {
   }
 }
 
-/** Progress writes are at most one in this many milliseconds, whatever the size of the run (sync-engine section 8). */
+/** Progress writes are at most one in this many milliseconds, whatever the size of the run. */
 export const PROGRESS_INTERVAL_MS = 250;
 
 /**

@@ -283,7 +283,7 @@ export async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
 
 /**
  * The event of an ended run, for whoever delivers it. Partial runs tell only of failures, previews of nothing
- * (contract: jobs.md section 3). The key makes it one per outcome and workflow run.
+ *. The key makes it one per outcome and workflow run.
  */
 export async function insertSyncEvent(
   trx: Db,

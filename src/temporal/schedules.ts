@@ -30,9 +30,9 @@ const maintenance = (kind: MaintenanceKind, spec: ScheduleSpec): Declared => ({
 });
 
 const MAINTENANCE: Declared[] = [
-  // A row whose run is gone is seen within a minute (sync-engine section 9).
+  // A row whose run is gone is seen within a minute.
   maintenance('sync-watch', { intervals: [{ every: '1m' }] }),
-  // Contract: jobs.md section 1, 03:00 UTC.
+  // 03:00 UTC, as the existing service does it.
   maintenance('log-retention', { calendars: [{ hour: 3, minute: 0 }] }),
 ];
 

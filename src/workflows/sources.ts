@@ -52,7 +52,7 @@ export interface Verdict {
 const PER_PAGE = 100;
 /** Nodes carry all their allocations: where one listing of everything failed, small pages may not. */
 const NODES_PER_PAGE = 5;
-/** A listing that moves while it is read is read again, at most twice (sync-engine section 6). */
+/** A listing that moves while it is read is read again, at most twice. */
 const MAX_MOVES = 2;
 /** Parts of a page that cannot be served whole. */
 const SPLITS = [1, 2, 4, 20];
