@@ -282,8 +282,8 @@ export async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
 }
 
 /**
- * The event of an ended run, for whoever delivers it. Partial runs tell only of failures, previews of nothing
- *. The key makes it one per outcome and workflow run.
+ * The event of an ended run, for whoever delivers it. Partial runs tell only of failures, previews of nothing.
+ * The key makes it one per outcome and workflow run.
  */
 export async function insertSyncEvent(
   trx: Db,
