@@ -103,14 +103,16 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         const value = answer.headers[name];
         return Array.isArray(value) ? value[0] : value;
       };
-      const chunks: Buffer[] = [];
+      // Decoded as it comes: the bytes of a large answer and its text are not in memory together.
+      const decoder = new TextDecoder();
+      let text = '';
       let size = Number(header('content-length') ?? 0) > limit ? Number.POSITIVE_INFINITY : 0;
       if (size === 0) {
         for await (const chunk of answer.body) {
           if (!Buffer.isBuffer(chunk)) continue;
           size += chunk.length;
           if (size > limit) break;
-          chunks.push(chunk);
+          text += decoder.decode(chunk, { stream: true });
         }
       }
       if (size > limit) {
@@ -118,7 +120,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         answer.body.on('error', () => {}).destroy();
         if (good) throw new HttpFailure('too-large', { status });
       }
-      return { status, header, text: Buffer.concat(chunks).toString('utf8') };
+      return { status, header, text: text + decoder.decode() };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof HttpFailure) throw error;

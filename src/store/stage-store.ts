@@ -30,29 +30,19 @@ const ROWS_PER_STATEMENT = 4_000;
  */
 export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
-  const parts = mapped.parts.map((part, index) => ({
-    entity: part.entity,
-    part: part.part,
-    rows: part.rows.length,
-    body: JSON.stringify(part.rows),
-    // Rejects, unreadable counts and missing includes ride on the first part of the page.
-    rejects: index === 0 ? JSON.stringify(mapped.rejects) : '[]',
-    unreadable: mapped.unreadable.includes(part.entity as Entity) ? 1 : 0,
-  }));
-  const missing = JSON.stringify(mapped.missing);
-  const chunks: (typeof parts)[] = [];
+  const chunks: MappedPage['parts'][] = [];
   let size = Number.POSITIVE_INFINITY;
-  for (const part of parts) {
-    if (size + part.rows > ROWS_PER_STATEMENT || (chunks.at(-1)?.length ?? 0) >= 200) {
+  for (const part of mapped.parts) {
+    if (size + part.rows.length > ROWS_PER_STATEMENT || (chunks.at(-1)?.length ?? 0) >= 200) {
       chunks.push([]);
       size = 0;
     }
     chunks.at(-1)?.push(part);
-    size += part.rows;
+    size += part.rows.length;
   }
   const write = async (target: Db) => {
     for (const chunk of chunks) {
-      const outcome = await insertParts(target, page, chunk, missing);
+      const outcome = await insertParts(target, page, chunk);
       if (outcome !== 'staged') return outcome;
     }
     return 'staged' as const;
@@ -63,9 +53,9 @@ export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | '
 async function insertParts(
   db: Db,
   page: StagePage,
-  parts: { entity: string; part: number; rows: number; body: string; rejects: string; unreadable: number }[],
-  missing: string,
+  parts: MappedPage['parts'],
 ): Promise<'staged' | 'cancelled'> {
+  const { mapped } = page;
   const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int)').join(', ');
   const [result] = await rows<{ open: boolean | null }>(
     db,
@@ -89,8 +79,16 @@ async function insertParts(
       page.pass,
       page.total,
       page.perPage,
-      missing,
-      ...parts.flatMap((p) => [p.entity, p.part, p.rows, p.body, p.rejects, p.unreadable]),
+      JSON.stringify(mapped.missing),
+      ...parts.flatMap((p) => [
+        p.entity,
+        p.part,
+        p.rows.length,
+        JSON.stringify(p.rows),
+        // Rejects, unreadable counts and missing includes ride on the first part of the page.
+        p === mapped.parts[0] ? JSON.stringify(mapped.rejects) : '[]',
+        mapped.unreadable.includes(p.entity as Entity) ? 1 : 0,
+      ]),
     ],
   );
   if (result?.open === null || result === undefined) throw new AppError('RUN_CLOSED');
