@@ -5,17 +5,6 @@
 import { z } from 'zod';
 import { Secret } from './domain/secret.ts';
 
-/** One environment variable: what it means, for `.env.example`, the README table and `doctor`. */
-export interface ConfigVariable {
-  name: string;
-  section: string;
-  description: string;
-  example?: string;
-  secret?: boolean;
-  /** Key of the `config` table that overrides this variable when it holds a non-empty value. */
-  databaseKey?: string;
-}
-
 const text = z.string().trim();
 const optionalText = text.transform((v) => (v === '' ? undefined : v)).optional();
 const secret = text.transform((v) => (v === '' ? undefined : new Secret(v))).optional();
@@ -79,6 +68,13 @@ const encryptionKey = text
   })
   .optional();
 
+const EMAIL_FROM = 'NodeByte <noreply@nodebyte.host>';
+const sitePath = (fallback: string) =>
+  text
+    .refine((v) => v === '' || /^\/[^\s?#]*$/.test(v), 'must be a path that begins with /, without ? and #')
+    .transform((v) => v || fallback)
+    .default(fallback);
+
 const Schema = z.object({
   ENV: text.default('development').transform((v) => v || 'development'),
   LOG_LEVEL: text
@@ -106,6 +102,7 @@ const Schema = z.object({
   JWT_ACCESS_TTL: integer(2_592_000, 60),
   ENCRYPTION_KEY: encryptionKey,
   ENCRYPTION_KEY_PREVIOUS: encryptionKey,
+  TRUSTED_PROXY_HOPS: integer(0),
   CORS_ORIGINS: list('http://localhost:3000,https://nodebyte.host'),
   PTERODACTYL_URL: httpUrl,
   PTERODACTYL_API_KEY: secret,
@@ -114,6 +111,18 @@ const Schema = z.object({
   CF_ACCESS_CLIENT_SECRET: secret,
   PANEL_CONCURRENCY: integer(8, 1),
   PANEL_REQUESTS_PER_MINUTE: optionalInteger(1),
+  VIRTFUSION_URL: httpUrl,
+  VIRTFUSION_API_KEY: secret,
+  RESEND_API_KEY: secret,
+  RESEND_BASE_URL: httpUrl,
+  SMTP_URL: secret,
+  EMAIL_FROM: text.default(EMAIL_FROM).transform((v) => v || EMAIL_FROM),
+  SITE_URL: httpUrl,
+  NEXT_PUBLIC_SITE_URL: httpUrl,
+  NEXTAUTH_URL: httpUrl,
+  EMAIL_VERIFY_PATH: sitePath('/auth/verify-email'),
+  EMAIL_RESET_PATH: sitePath('/auth/reset-password'),
+  EMAIL_MAGIC_PATH: sitePath('/auth/magic-link'),
   AUTO_SYNC_ENABLED: flag(false),
   AUTO_SYNC_INTERVAL: optionalInteger(1),
   SYNC_SUBUSERS_ENABLED: flag(true),
@@ -121,163 +130,6 @@ const Schema = z.object({
   SYNC_LOG_RETENTION_DAYS: integer(30),
   SENTRY_DSN: secret,
 });
-
-/** Every variable the processes read, in the order of `.env.example`. */
-export const CONFIG_VARIABLES: readonly ConfigVariable[] = [
-  {
-    name: 'ENV',
-    section: 'Process',
-    description: '`production` demands secrets and logs JSON; anything else is for development',
-    example: 'development',
-  },
-  {
-    name: 'LOG_LEVEL',
-    section: 'Process',
-    description: 'trace, debug, info, warn, error, fatal or silent',
-    example: 'info',
-  },
-  { name: 'BACKEND_PORT', section: 'Process', description: 'Port of the api', example: '8080' },
-  { name: 'PORT', section: 'Process', description: 'Fallback spelling of BACKEND_PORT' },
-  { name: 'BACKEND_HOST', section: 'Process', description: 'Address the api listens on', example: '0.0.0.0' },
-  {
-    name: 'CORS_ORIGINS',
-    section: 'Process',
-    description: 'Exact origins of the web frontend, comma separated',
-    example: 'http://localhost:3000,https://nodebyte.host',
-  },
-  {
-    name: 'DATA_DIR',
-    section: 'Process',
-    description: 'What `npm start` keeps: embedded PostgreSQL and Temporal, made secrets',
-    example: '.data',
-  },
-  {
-    name: 'CACHE_DIR',
-    section: 'Process',
-    description: 'Downloaded programs; empty = a folder of the project in the user cache folder',
-  },
-  {
-    name: 'DATABASE_URL',
-    section: 'Services',
-    description: 'postgres://… of an external PostgreSQL 12 or newer; empty = the embedded one',
-    secret: true,
-  },
-  {
-    name: 'TEMPORAL_ADDRESS',
-    section: 'Services',
-    description: 'host:port of an external Temporal; empty = the embedded dev server',
-  },
-  { name: 'TEMPORAL_NAMESPACE', section: 'Services', description: 'Temporal namespace', example: 'default' },
-  { name: 'TEMPORAL_API_KEY', section: 'Services', description: 'API key of a hosted Temporal', secret: true },
-  {
-    name: 'TEMPORAL_TLS',
-    section: 'Services',
-    description: 'true = TLS to Temporal (implied by an API key or a certificate)',
-    example: 'false',
-  },
-  { name: 'TEMPORAL_TLS_SERVER_NAME', section: 'Services', description: 'Name expected in the server certificate' },
-  { name: 'TEMPORAL_TLS_CA_PATH', section: 'Services', description: 'File with the certificate authority' },
-  { name: 'TEMPORAL_TLS_CERT_PATH', section: 'Services', description: 'File with the client certificate' },
-  { name: 'TEMPORAL_TLS_KEY_PATH', section: 'Services', description: 'File with the client key' },
-  {
-    name: 'TEMPORAL_CLI_PATH',
-    section: 'Services',
-    description: 'Path of a Temporal CLI for the embedded dev server; empty = found or downloaded',
-  },
-  {
-    name: 'BACKEND_API_KEY',
-    section: 'Secrets',
-    description:
-      'Key of API clients (X-API-Key); empty = all API-key calls are refused; 32 characters or more in production',
-    secret: true,
-  },
-  { name: 'JWT_SECRET', section: 'Secrets', description: 'Signs access tokens', secret: true },
-  {
-    name: 'NEXTAUTH_SECRET',
-    section: 'Secrets',
-    description: 'Also verifies tokens; signs them when JWT_SECRET is empty',
-    secret: true,
-  },
-  { name: 'JWT_ACCESS_TTL', section: 'Secrets', description: 'Life of an access token in seconds', example: '2592000' },
-  {
-    name: 'ENCRYPTION_KEY',
-    section: 'Secrets',
-    description: 'Encrypts secrets at rest: 32 bytes as base64, or 64 hex digits',
-    secret: true,
-  },
-  {
-    name: 'ENCRYPTION_KEY_PREVIOUS',
-    section: 'Secrets',
-    description: 'The key before a rotation, still accepted for reading',
-    secret: true,
-  },
-  {
-    name: 'PTERODACTYL_URL',
-    section: 'Panel',
-    description: 'Origin of the Pterodactyl panel',
-    databaseKey: 'pterodactyl_url',
-  },
-  {
-    name: 'PTERODACTYL_API_KEY',
-    section: 'Panel',
-    description: 'Application API key of the panel',
-    secret: true,
-    databaseKey: 'pterodactyl_api_key',
-  },
-  {
-    name: 'PTERODACTYL_CLIENT_API_KEY',
-    section: 'Panel',
-    description: 'Client API key of a panel administrator',
-    secret: true,
-    databaseKey: 'pterodactyl_client_api_key',
-  },
-  {
-    name: 'CF_ACCESS_CLIENT_ID',
-    section: 'Panel',
-    description: 'Cloudflare Access id, if the panel is behind it',
-    databaseKey: 'cf_access_client_id',
-  },
-  {
-    name: 'CF_ACCESS_CLIENT_SECRET',
-    section: 'Panel',
-    description: 'Cloudflare Access secret',
-    secret: true,
-    databaseKey: 'cf_access_client_secret',
-  },
-  { name: 'PANEL_CONCURRENCY', section: 'Panel', description: 'Panel requests in flight at the most', example: '8' },
-  {
-    name: 'PANEL_REQUESTS_PER_MINUTE',
-    section: 'Panel',
-    description: 'Own limit for a panel that sends no throttle headers; empty = none',
-  },
-  {
-    name: 'AUTO_SYNC_ENABLED',
-    section: 'Sync',
-    description: 'Run a full sync by schedule',
-    example: 'false',
-    databaseKey: 'auto_sync_enabled',
-  },
-  {
-    name: 'AUTO_SYNC_INTERVAL',
-    section: 'Sync',
-    description: 'Minutes between scheduled syncs (the database setting is in seconds); default 60',
-    databaseKey: 'auto_sync_interval',
-  },
-  { name: 'SYNC_SUBUSERS_ENABLED', section: 'Sync', description: 'Sync subusers', example: 'true' },
-  {
-    name: 'SYNC_SUBUSERS_BATCH_SIZE',
-    section: 'Sync',
-    description: 'Servers per batch when subusers come from the client API',
-    example: '25',
-  },
-  {
-    name: 'SYNC_LOG_RETENTION_DAYS',
-    section: 'Sync',
-    description: 'Days a finished sync log is kept; 0 = 30',
-    example: '30',
-  },
-  { name: 'SENTRY_DSN', section: 'Observability', description: 'Error reports; empty = off', secret: true },
-];
 
 export interface Config {
   readonly env: string;
@@ -307,6 +159,7 @@ export interface Config {
   readonly encryptionKey: Secret | undefined;
   readonly encryptionKeyPrevious: Secret | undefined;
   readonly corsOrigins: readonly string[];
+  readonly trustedProxyHops: number;
   readonly panel: {
     readonly url: string | undefined;
     readonly apiKey: Secret | undefined;
@@ -315,6 +168,15 @@ export interface Config {
     readonly cfAccessClientSecret: Secret | undefined;
     readonly concurrency: number;
     readonly requestsPerMinute: number | undefined;
+  };
+  readonly virtfusion: { readonly url: string | undefined; readonly apiKey: Secret | undefined };
+  readonly mail: {
+    readonly resendApiKey: Secret | undefined;
+    readonly resendBaseUrl: string;
+    readonly smtpUrl: Secret | undefined;
+    readonly from: string;
+    readonly siteUrl: string;
+    readonly paths: { readonly verify: string; readonly reset: string; readonly magic: string };
   };
   readonly autoSync: { readonly enabled: boolean; readonly intervalSeconds: number };
   readonly subusers: { readonly enabled: boolean; readonly batchSize: number };
@@ -356,6 +218,9 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
   if (v.DATABASE_URL !== undefined && !/^postgres(ql)?:\/\//.test(v.DATABASE_URL.reveal())) {
     problems.push('DATABASE_URL: must start with postgres:// or postgresql://');
   }
+  if (v.SMTP_URL !== undefined && !/^smtps?:\/\/[^\s]+$/.test(v.SMTP_URL.reveal())) {
+    problems.push('SMTP_URL: must start with smtp:// or smtps://');
+  }
   if ((v.TEMPORAL_TLS_CERT_PATH === undefined) !== (v.TEMPORAL_TLS_KEY_PATH === undefined)) {
     problems.push('TEMPORAL_TLS_CERT_PATH, TEMPORAL_TLS_KEY_PATH: set both or neither');
   }
@@ -389,6 +254,7 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
     encryptionKey: v.ENCRYPTION_KEY,
     encryptionKeyPrevious: v.ENCRYPTION_KEY_PREVIOUS,
     corsOrigins: v.CORS_ORIGINS,
+    trustedProxyHops: v.TRUSTED_PROXY_HOPS,
     panel: Object.freeze({
       url: v.PTERODACTYL_URL,
       apiKey: v.PTERODACTYL_API_KEY,
@@ -397,6 +263,15 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
       cfAccessClientSecret: v.CF_ACCESS_CLIENT_SECRET,
       concurrency: v.PANEL_CONCURRENCY,
       requestsPerMinute: v.PANEL_REQUESTS_PER_MINUTE,
+    }),
+    virtfusion: Object.freeze({ url: v.VIRTFUSION_URL, apiKey: v.VIRTFUSION_API_KEY }),
+    mail: Object.freeze({
+      resendApiKey: v.RESEND_API_KEY,
+      resendBaseUrl: v.RESEND_BASE_URL ?? 'https://api.resend.com',
+      smtpUrl: v.SMTP_URL,
+      from: v.EMAIL_FROM,
+      siteUrl: v.SITE_URL ?? v.NEXT_PUBLIC_SITE_URL ?? v.NEXTAUTH_URL ?? 'https://nodebyte.host',
+      paths: Object.freeze({ verify: v.EMAIL_VERIFY_PATH, reset: v.EMAIL_RESET_PATH, magic: v.EMAIL_MAGIC_PATH }),
     }),
     autoSync: Object.freeze({
       enabled: v.AUTO_SYNC_ENABLED,

@@ -1,7 +1,7 @@
 /** Where each configuration value comes from: database, environment, `.env`, default. */
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-import { CONFIG_VARIABLES } from '../config.ts';
+import { CONFIG_VARIABLES } from '../config-variables.ts';
 
 export type ConfigOrigin = 'database' | 'environment' | '.env' | 'data folder' | 'default' | 'not set';
 

@@ -3,7 +3,7 @@
  * table of the README. A test holds both to the table.
  */
 import { readFile, writeFile } from 'node:fs/promises';
-import { CONFIG_VARIABLES, type ConfigVariable } from '../config.ts';
+import { CONFIG_VARIABLES, type ConfigVariable } from '../config-variables.ts';
 
 const TABLE_START = '<!-- configuration:start (npm run env:example) -->';
 const TABLE_END = '<!-- configuration:end -->';

@@ -11,13 +11,20 @@ export interface ErrorSpec {
   readonly report: boolean;
   /** A Temporal activity that fails with it is tried again by its retry policy. */
   readonly retryable: boolean;
+  /** `code` of the body, where two rows share one and differ by status. */
+  readonly wireCode?: string;
 }
 
-const spec = (status: number, text: string, flags: { report?: boolean; retryable?: boolean } = {}): ErrorSpec => ({
+const spec = (
+  status: number,
+  text: string,
+  flags: { report?: boolean; retryable?: boolean; wireCode?: string } = {},
+): ErrorSpec => ({
   status,
   text,
   report: flags.report ?? false,
   retryable: flags.retryable ?? false,
+  ...(flags.wireCode === undefined ? {} : { wireCode: flags.wireCode }),
 });
 
 export const ERRORS = {
@@ -45,8 +52,27 @@ export const ERRORS = {
   EMAIL_NOT_VERIFIED: spec(401, 'email_not_verified'),
   ACCOUNT_DISABLED: spec(401, 'account_disabled'),
   USER_NOT_FOUND: spec(401, 'user_not_found'),
+  MISSING_EMAIL: spec(400, 'missing_email'),
+  MISSING_TOKEN: spec(400, 'missing_token'),
+  MISSING_REFRESH_TOKEN: spec(400, 'missing_refresh_token'),
+  PASSWORD_TOO_SHORT: spec(400, 'password_too_short'),
+  PASSWORD_TOO_LONG: spec(400, 'password_too_long'),
+  PASSWORD_NEEDS_UPPERCASE: spec(400, 'password_needs_uppercase'),
+  PASSWORD_NEEDS_LOWERCASE: spec(400, 'password_needs_lowercase'),
+  PASSWORD_NEEDS_DIGIT: spec(400, 'password_needs_digit'),
+  PASSWORDS_DONT_MATCH: spec(400, 'passwords_dont_match'),
+  INVALID_MAILED_TOKEN: spec(400, 'invalid_token', { wireCode: 'INVALID_TOKEN' }),
+  TOKEN_EXPIRED: spec(400, 'token_expired'),
+  ALREADY_VERIFIED: spec(400, 'already_verified'),
+  INVALID_REFRESH_TOKEN: spec(401, 'invalid_refresh_token'),
+  REGISTRATION_DISABLED: spec(403, 'registration_disabled'),
+  EMAIL_EXISTS: spec(409, 'email_exists'),
   TOKEN_GENERATION_FAILED: spec(500, 'token_generation_failed', { report: true }),
   SESSION_CREATION_FAILED: spec(500, 'session_creation_failed', { report: true }),
+  // mail
+  MAIL_REJECTED: spec(502, 'The mail server refused the mail'),
+  MAIL_UNAVAILABLE: spec(502, 'The mail server cannot be reached', { retryable: true }),
+  MAIL_NOT_CONFIGURED: spec(503, 'Mail is not configured: set a Resend API key or an SMTP URL', { retryable: true }),
   // panel
   PANEL_NOT_CONFIGURED: spec(503, 'The panel is not configured: set its URL and application API key'),
   PANEL_AUTH: spec(502, 'The panel refused the API key'),
@@ -63,6 +89,8 @@ export const ERRORS = {
 export type ErrorCode = keyof typeof ERRORS;
 
 export interface AppErrorOptions {
+  /** `message` of the body: a sentence for people beside a code in `error`. */
+  message?: string;
   /** Public sentence that replaces the table's text. Never holds a secret, an address or an e-mail address. */
   detail?: string;
   cause?: unknown;
@@ -78,6 +106,8 @@ export interface AppErrorOptions {
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly detail: string | undefined;
+  /** Sentence for people beside `error`, see the options. */
+  readonly human: string | undefined;
   readonly meta: Record<string, unknown> | undefined;
   readonly details: readonly { path: string; message: string }[] | undefined;
   readonly retryAfterMs: number | undefined;
@@ -87,6 +117,7 @@ export class AppError extends Error {
     this.name = 'AppError';
     this.code = code;
     this.detail = options.detail;
+    this.human = options.message;
     this.meta = options.meta;
     this.details = options.details;
     this.retryAfterMs = options.retryAfterMs;

@@ -64,6 +64,8 @@ export const UNITS: readonly Unit[] = [
 const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101001600_sync_runs.ts': ['sync_pages', 'sync_runs', 'sync_failures'],
   '20260101001700_outbox.ts': ['outbox'],
+  '20260101001800_emails.ts': ['emails'],
+  '20260101001900_rate_limits.ts': ['rate_limits'],
 };
 
 /** Any process's migrator takes this transaction lock first, so two never work at once. */

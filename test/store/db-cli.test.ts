@@ -69,9 +69,9 @@ describe('db', () => {
   });
 
   it('rolls back one migration at a time', async () => {
-    expect((await run(['rollback'], database.url)).stdout).toBe('rolled back  20260101001700_outbox.ts\n');
+    expect((await run(['rollback'], database.url)).stdout).toBe('rolled back  20260101002000_outbox_order.ts\n');
     expect(JSON.parse((await run(['migrate', '--json'], database.url)).stdout)).toEqual({
-      applied: ['20260101001700_outbox.ts'],
+      applied: ['20260101002000_outbox_order.ts'],
     });
   });
 

@@ -26,7 +26,7 @@ const CONTRACT = new Map(
       return [name.replace(']', ''), lines.toSorted()];
     }),
 );
-const OWN = ['sync_pages', 'sync_runs', 'sync_failures', 'outbox'];
+const OWN = ['sync_pages', 'sync_runs', 'sync_failures', 'outbox', 'emails', 'rate_limits'];
 
 /** Tables of the database in the notation of the specification. Every unique key and every index is listed. */
 async function describeSchema(db: Knex): Promise<Map<string, string[]>> {

@@ -30,9 +30,13 @@ export function toAppError(error: unknown, failureText?: string): AppError {
 
 /** Body of an error in the default form or, when the caller asks for it, in that of RFC 9457. */
 export function writeError(ctx: Context, error: AppError): void {
-  const { spec, code } = error;
+  const { spec } = error;
+  const code = spec.wireCode ?? error.code;
   const text = error.detail ?? spec.text;
-  const details = error.details === undefined ? {} : { details: error.details };
+  const details = {
+    ...(error.human === undefined ? {} : { message: error.human }),
+    ...(error.details === undefined ? {} : { details: error.details }),
+  };
   ctx.status = spec.status;
   if (error.retryAfterMs !== undefined)
     ctx.set('Retry-After', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))));

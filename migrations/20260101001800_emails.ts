@@ -1,0 +1,43 @@
+import type { Knex } from 'knex';
+import { dropTables, ensureTables } from './schema/ensure.ts';
+import { defineTable } from './schema/table.ts';
+
+const TABLES = [
+  // `data` is what the mail is made of, encrypted: links carry one-time tokens. It is cleared once the mail is sent.
+  defineTable(
+    'emails',
+    `
+    id uuid not null default gen_random_uuid() primary key
+    template text not null
+    recipient text not null
+    user_id text
+    subject text
+    data text
+    status text not null default 'queued'
+    attempts integer not null default 0
+    last_error text
+    transport text
+    provider_id text
+    resent_from uuid
+    token_expires_at timestamptz
+    created_at timestamptz not null default current_timestamp
+    updated_at timestamptz not null default current_timestamp
+    sent_at timestamptz
+    `,
+    `
+    idx_emails_created_at (created_at desc, id desc)
+    idx_emails_status (status, created_at desc)
+    idx_emails_user_id (user_id)
+    `,
+  ),
+];
+
+/** Mail that was asked for, and what became of it. */
+export async function up(knex: Knex): Promise<void> {
+  await ensureTables(knex, TABLES);
+}
+
+/** Drops the table; mail that still waited is lost. */
+export async function down(knex: Knex): Promise<void> {
+  await dropTables(knex, TABLES);
+}

@@ -1,0 +1,12 @@
+import type { Knex } from 'knex';
+
+/** Rows are dispatched in the order in which they were written: a number says it, times may be equal. */
+export async function up(knex: Knex): Promise<void> {
+  await knex.raw(`alter table outbox add column if not exists seq bigint generated always as identity;
+    create index if not exists idx_outbox_pending on outbox (seq) where status = 'pending';`);
+}
+
+/** Drops the number. */
+export async function down(knex: Knex): Promise<void> {
+  await knex.raw('drop index if exists idx_outbox_pending; alter table outbox drop column if exists seq');
+}
