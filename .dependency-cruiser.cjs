@@ -1,6 +1,7 @@
 /**
- * The direction of dependencies. domain knows nothing; store and clients know domain; activities glue them; workflows
- * orchestrate; temporal starts workflows; api answers. Entries (worker, cli, start, api/server) compose all of it.
+ * The direction of dependencies. domain knows nothing; store, clients and mail know domain; activities glue them;
+ * workflows orchestrate; temporal starts workflows; api answers. Entries (worker, cli, start, api/server) compose all
+ * of it.
  * @type {import('dependency-cruiser').IConfiguration}
  */
 const from = (path, extra = {}) => ({ path, ...extra });
@@ -79,14 +80,21 @@ module.exports = {
       path: '^src/',
       pathNot: ['^src/(clients|domain)/', '^src/config\\.ts$'],
     }),
+    forbid('mail-below', 'the templates of mails take domain', from('^src/mail/'), {
+      path: '^src/',
+      pathNot: '^src/(mail|domain)/',
+    }),
+    forbid('mail-is-pure', 'the same data gives the same mail: no I/O, no library', from('^src/mail/'), {
+      dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer'],
+    }),
     forbid(
       'activities-below',
-      'activities take store, clients, domain and the contract of the workflows',
+      'activities take store, clients, mail, domain and the contract of the workflows',
       from('^src/activities/'),
       {
         path: '^src/',
         pathNot: [
-          '^src/(activities|store|clients|domain|temporal)/',
+          '^src/(activities|store|clients|mail|domain|temporal)/',
           '^src/workflows/(contract|pacer)\\.ts$',
           '^src/(config|observability)\\.ts$',
         ],
@@ -100,7 +108,7 @@ module.exports = {
         pathNot: '^src/temporal/workers\\.ts$',
       }),
       {
-        path: '^src/(api|activities|clients|embedded|cli)/',
+        path: '^src/(api|activities|clients|mail|embedded|cli)/',
       },
     ),
     forbid('temporal-workflows-by-type', 'workflows are started by type and name', from('^src/temporal/'), {
@@ -108,7 +116,7 @@ module.exports = {
       pathNot: '^src/workflows/contract\\.ts$',
       dependencyTypesNot: ['type-only'],
     }),
-    forbid('api-below', 'api takes store, clients, temporal and domain', from('^src/api/'), {
+    forbid('api-below', 'api takes store, clients, mail, temporal and domain', from('^src/api/'), {
       path: ['^src/(activities|embedded|cli)/', '^src/temporal/workers\\.ts$'],
     }),
     forbid('api-without-worker', 'an api process runs no worker', from('^src/api/'), {

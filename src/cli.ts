@@ -43,6 +43,14 @@ const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'mail',
+    description: 'look at mails',
+    async register(program) {
+      const { registerMailCommands } = await import('./cli/mail.ts');
+      registerMailCommands(program);
+    },
+  },
+  {
     name: 'openapi',
     description: 'write the OpenAPI document',
     async register(program) {

@@ -1,16 +1,20 @@
 /** Process entry of the worker: configuration, composition, workers, schedules, an orderly end. */
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { createMailProvider } from './clients/mail-provider.ts';
 import { createPanelProvider } from './clients/panel-provider.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { captureError, createLogger, flushErrors, initSentry } from './observability.ts';
 import { createDb } from './store/db.ts';
+import { createEncryption } from './store/encryption.ts';
 import { createListener } from './store/listen.ts';
+import { createMailStore } from './store/mail-store.ts';
 import { pendingMigrations } from './store/migrations.ts';
 import { createSettings } from './store/settings-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
 import { connectionOptions, createTemporalGateway } from './temporal/connection.ts';
 import { createSyncLauncher } from './temporal/launch.ts';
+import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
 import { createWorkers } from './temporal/workers.ts';
@@ -69,8 +73,10 @@ async function main(): Promise<void> {
   }
   const temporalConfig = { ...config.temporal, address };
   const gateway = createTemporalGateway(temporalConfig);
-  const settings = createSettings({ db, config });
+  const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
+  const settings = createSettings({ db, config, encryption });
   const panel = createPanelProvider(settings.runtime);
+  const mail = createMailProvider({ ...config.mail, settings: settings.runtime });
   const launcher = createSyncLauncher({ db, temporal: gateway, log });
   const listener = createListener({ connectionString: databaseUrl, log, applicationName: 'nodebyte-worker-listen' });
   const bundlePath = await workflowBundle(cacheFolder(config.cacheDir));
@@ -86,6 +92,12 @@ async function main(): Promise<void> {
     report: captureError,
     bundlePath,
     retentionDays: config.syncLogRetentionDays,
+    mail: {
+      mails: createMailStore(encryption),
+      transport: mail.transport,
+      settings: settings.runtime,
+      paths: config.mail.paths,
+    },
     options: {
       concurrency: config.panel.concurrency,
       requestsPerMinute: config.panel.requestsPerMinute,
@@ -129,13 +141,16 @@ async function main(): Promise<void> {
   );
   // Rows that a crash left behind are looked after at once, not at the next minute.
   launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'left-over syncs could not be looked after'));
+  const relay = startOutboxRelay({ db, listener, temporal: gateway, log });
   log.info('polling');
   process.send?.({ ready: true });
 
   await running;
+  await relay.close();
   await Promise.allSettled([
     listener.close(),
     panel.close(),
+    mail.close(),
     gateway.close(),
     connection.close(),
     db.destroy(),

@@ -1,13 +1,28 @@
 /** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, retention. */
 import type { Knex } from 'knex';
 import { isAppError } from '../domain/errors.ts';
-import { purgeOutbox, purgeSyncLogs } from '../store/sync-store.ts';
+import { clearDeadMails, failLostMails, purgeMails } from '../store/mail-store.ts';
+import { purgeOutbox } from '../store/outbox-store.ts';
+import { purgeBuckets } from '../store/rate-limit-store.ts';
+import { purgeSessions } from '../store/session-store.ts';
+import { purgeSyncLogs } from '../store/sync-store.ts';
+import { purgeTokens } from '../store/token-store.ts';
 import type { SyncLauncher } from '../temporal/launch.ts';
 import type { ScheduledSyncResult } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 
 /** Rows a statement deletes at the most, so that no lock is held for long. */
 const BATCH = 500;
+
+/** Deletes batch after batch until there is nothing left. @returns how many rows. */
+async function drain(signal: AbortSignal, purge: () => Promise<number>): Promise<number> {
+  let total = 0;
+  for (let deleted = BATCH; deleted === BATCH && !signal.aborted; ) {
+    deleted = await purge();
+    total += deleted;
+  }
+  return total;
+}
 
 export function createMaintenanceActivities(deps: { db: Knex; launcher: SyncLauncher; retentionDays: number }) {
   const { db, launcher, retentionDays } = deps;
@@ -34,20 +49,25 @@ export function createMaintenanceActivities(deps: { db: Knex; launcher: SyncLaun
       await launcher.requestCancel(input.runId);
     },
 
-    /** Deletes finished sync logs and outbox rows past the retention. */
-    async purgeLogs(): Promise<{ syncLogs: number; outbox: number }> {
+    /** Deletes finished sync logs, outbox rows and mails past the retention. */
+    async purgeLogs(): Promise<{ syncLogs: number; outbox: number; mails: number }> {
       return withHeartbeat(async (signal) => {
-        const drain = async (purge: () => Promise<number>) => {
-          let total = 0;
-          for (let deleted = BATCH; deleted === BATCH && !signal.aborted; ) {
-            deleted = await purge();
-            total += deleted;
-          }
-          return total;
-        };
-        const syncLogs = await drain(() => purgeSyncLogs(db, retentionDays, BATCH));
-        const outbox = await drain(() => purgeOutbox(db, retentionDays, BATCH));
-        return { syncLogs, outbox };
+        const syncLogs = await drain(signal, () => purgeSyncLogs(db, retentionDays, BATCH));
+        const outbox = await drain(signal, () => purgeOutbox(db, retentionDays, BATCH));
+        const mails = await drain(signal, () => purgeMails(db, retentionDays, BATCH));
+        return { syncLogs, outbox, mails };
+      });
+    },
+
+    /** Deletes what time has made worthless: sessions, one-time tokens, full buckets, contents of dead mails. */
+    async purgeExpired(): Promise<{ sessions: number; tokens: number; buckets: number; mails: number; lost: number }> {
+      return withHeartbeat(async (signal) => {
+        const sessions = await drain(signal, () => purgeSessions(db, BATCH));
+        const tokens = await drain(signal, () => purgeTokens(db, BATCH));
+        const buckets = await drain(signal, () => purgeBuckets(db, BATCH));
+        const lost = await drain(signal, () => failLostMails(db, BATCH));
+        const mails = await drain(signal, () => clearDeadMails(db, BATCH));
+        return { sessions, tokens, buckets, mails, lost };
       });
     },
   };

@@ -6,8 +6,9 @@ import helmet from 'koa-helmet';
 import { AppError } from '../domain/errors.ts';
 import type { AppDeps, Services } from './context.ts';
 import { docs } from './docs.ts';
+import { clientAddress, enforceLimits } from './limits.ts';
 import { authenticate } from './middleware/auth.ts';
-import { hasStorableText, readBody, refuseLargeBody } from './middleware/body.ts';
+import { type BodyResult, hasStorableText, readBody, refuseLargeBody } from './middleware/body.ts';
 import { errorBody } from './middleware/error-body.ts';
 import { requestId } from './middleware/request-id.ts';
 import { createOpenApiDocument } from './openapi.ts';
@@ -28,6 +29,9 @@ export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): 
     stats: createStatsCache(deps),
   };
   const app = new Koa();
+  // So many entries of X-Forwarded-For are believed, from the right: the rest is what a caller may write there.
+  app.proxy = deps.config.trustedProxyHops > 0;
+  app.maxIpsCount = deps.config.trustedProxyHops;
   // Sockets that break under an answer surface here; the error body layer has seen everything else.
   app.on('error', (error: unknown) => deps.log.debug({ err: error }, 'connection error'));
   const router = new Router();
@@ -65,8 +69,14 @@ function mount(route: Route, services: Services) {
   return async (ctx: Context & { params?: Record<string, string> }): Promise<void> => {
     if (route.failureText !== undefined) ctx.state['failureText'] = route.failureText;
     const caller = await authenticate(route, ctx, services);
+    const body = route.body === undefined ? undefined : await readBody(ctx);
+    if (route.limits !== undefined) {
+      const sent = body !== undefined && 'value' in body && isObject(body.value) ? body.value : {};
+      const subject = { address: clientAddress(ctx), body: sent, caller };
+      await enforceLimits(ctx, services, route.limits, subject, { codes: route.codes === true });
+    }
     const reply = await route.run({
-      input: { params: ctx.params ?? {}, query: singleValues(ctx.query), body: await bodyOf(route, ctx) },
+      input: { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) },
       caller,
       deps: services,
       koa: ctx,
@@ -78,9 +88,8 @@ function mount(route: Route, services: Services) {
   };
 }
 
-async function bodyOf(route: Route, ctx: Context): Promise<unknown> {
-  if (route.body === undefined) return undefined;
-  const body = await readBody(ctx);
+function bodyOf(route: Route, body: BodyResult | undefined): unknown {
+  if (body === undefined) return undefined;
   if ('value' in body) return route.lenientBody === true && !isObject(body.value) ? {} : body.value;
   if (route.lenientBody === true) return {};
   throw new AppError(route.invalid?.code ?? 'BAD_REQUEST', {
@@ -89,7 +98,8 @@ async function bodyOf(route: Route, ctx: Context): Promise<unknown> {
   });
 }
 
-const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A repeated key counts once, by its first value. */
 function singleValues(query: Context['query']): Record<string, string> {

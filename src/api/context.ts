@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/account.ts';
 import { AppError } from '../domain/errors.ts';
 import type { SyncStatus, SyncTarget } from '../domain/sync.ts';
+import type { MailStore } from '../store/mail-store.ts';
 import type { AutoSync, Settings } from '../store/settings-store.ts';
 import type { StatsCache } from './stats-cache.ts';
 import type { SyncStreams } from './sync-stream.ts';
@@ -30,10 +31,18 @@ export interface EngineHealth {
 export interface AppDeps {
   config: Pick<
     Config,
-    'production' | 'backendApiKey' | 'jwtSecret' | 'nextAuthSecret' | 'jwtAccessTtlSeconds' | 'corsOrigins'
+    | 'production'
+    | 'backendApiKey'
+    | 'jwtSecret'
+    | 'nextAuthSecret'
+    | 'jwtAccessTtlSeconds'
+    | 'corsOrigins'
+    | 'trustedProxyHops'
+    | 'virtfusion'
   >;
   db: Knex;
   settings: Settings;
+  mails: MailStore;
   launcher: SyncLauncher;
   temporal: EngineHealth;
   streams: SyncStreams;
@@ -51,7 +60,15 @@ export interface Services extends AppDeps {
 }
 
 /** Who calls, as the route's declared mode of authentication found out. */
-export type Caller = { kind: 'public' } | { kind: 'apiKey' } | { kind: 'user'; user: AuthUser };
+export type Caller =
+  | { kind: 'public' }
+  | { kind: 'apiKey' }
+  | {
+      kind: 'user';
+      user: AuthUser;
+      /** Unix seconds of the token's `iat`; it tells the session the token was issued with. */
+      tokenIssuedAt: number | undefined;
+    };
 
 /** The signed-in user of a route whose mode guarantees one. */
 export function userOf(caller: Caller): AuthUser {

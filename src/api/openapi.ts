@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document, made from the route table. */
 import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject } from 'zod-openapi';
-import { ERRORS, type ErrorCode } from '../domain/errors.ts';
+import { ERRORS, type ErrorCode, wireCodeOf } from '../domain/errors.ts';
 import { type AuthMode, isRawResponse, type Route } from './route.ts';
 import { ErrorSchema } from './schemas.ts';
 
@@ -11,16 +11,20 @@ const SECURITY: Record<AuthMode, Record<string, string[]>[]> = {
   apiKey: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }],
   admin: [{ BearerAuth: [] }],
   apiKeyOrAdmin: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
+  apiKeyOrUser: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
   user: [{ BearerAuth: [] }],
   adminQueryToken: [{ TokenQuery: [] }, { BearerAuth: [] }],
+  setup: [{}, { BearerAuth: [] }],
 };
 const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
   public: [],
   apiKey: ['UNAUTHORIZED'],
   admin: ['UNAUTHORIZED', 'FORBIDDEN'],
   apiKeyOrAdmin: ['UNAUTHORIZED', 'FORBIDDEN'],
+  apiKeyOrUser: ['UNAUTHORIZED', 'FORBIDDEN'],
   user: ['UNAUTHORIZED'],
   adminQueryToken: ['UNAUTHORIZED', 'FORBIDDEN'],
+  setup: ['UNAUTHORIZED', 'FORBIDDEN'],
 };
 
 /** Every code a route may answer with: its own, those of its authentication and input, and the unexpected. */
@@ -30,6 +34,7 @@ export function errorCodesOf(route: Route): ErrorCode[] {
   // An address or a length that nothing can be done with is refused before the route is known.
   const codes: ErrorCode[] = [...mode, ...route.errors, 'BAD_REQUEST', 'PAYLOAD_TOO_LARGE'];
   if (input) codes.push(route.invalid?.code ?? 'VALIDATION_ERROR');
+  if (route.limits !== undefined) codes.push('RATE_LIMITED');
   codes.push('INTERNAL_ERROR', 'SERVICE_UNAVAILABLE');
   return [...new Set(codes)];
 }
@@ -79,7 +84,7 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   for (const [status, codes] of [...byStatus].sort((a, b) => a[0] - b[0])) {
     // A route that declares a body of its own for a status (health) keeps it.
     responses[`${status}` as '400'] ??= {
-      description: codes.map((code) => `\`${code}\``).join(', '),
+      description: [...new Set(codes.map((code) => `\`${wireCodeOf(code)}\``))].join(', '),
       content: { 'application/json': { schema: ErrorSchema } },
     };
   }

@@ -7,12 +7,22 @@ import type { Context } from 'koa';
 import { z } from 'zod';
 import { AppError, type ErrorCode } from '../domain/errors.ts';
 import type { Caller, Services } from './context.ts';
+import type { LimitRule } from './limits.ts';
 
 /**
  * Who may call a route. `apiKeyOrAdmin` takes a valid key or an administrator's bearer; `adminQueryToken` an
- * administrator's token in `?token=` (EventSource has no headers) or in the Authorization header.
+ * administrator's token in `?token=` (EventSource has no headers) or in the Authorization header; `setup` everybody while
+ * the set-up wizard is open, afterwards an administrator.
  */
-export type AuthMode = 'public' | 'apiKey' | 'admin' | 'apiKeyOrAdmin' | 'user' | 'adminQueryToken';
+export type AuthMode =
+  | 'public'
+  | 'apiKey'
+  | 'admin'
+  | 'apiKeyOrAdmin'
+  | 'apiKeyOrUser'
+  | 'user'
+  | 'adminQueryToken'
+  | 'setup';
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
 /** An answer that is not JSON: its type and what it is. */
@@ -47,8 +57,12 @@ interface RouteFacts {
   description?: string;
   tags: readonly string[];
   auth: AuthMode;
+  /** The area answers with snake_case codes in `error`; sentences go to `message`. */
+  codes?: boolean;
   /** Texts of authentication failures: `account` answers with the codes of the sign-in area. */
   authTexts?: 'account';
+  /** Rate limits; one token of each is taken before the input is looked at. */
+  limits?: readonly LimitRule[];
   /** What an unusable body, query or path is answered with; default VALIDATION_ERROR. */
   invalid?: { code: ErrorCode; detail?: string };
   /** A body that cannot be read counts as `{}` (the wire's contract for some triggers). */

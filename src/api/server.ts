@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { ConfigError, loadConfig } from '../config.ts';
 import { captureError, createLogger, flushErrors, initSentry } from '../observability.ts';
 import { createDb } from '../store/db.ts';
+import { createEncryption } from '../store/encryption.ts';
 import { createListener } from '../store/listen.ts';
+import { createMailStore } from '../store/mail-store.ts';
 import { pendingMigrations } from '../store/migrations.ts';
 import { createSettings } from '../store/settings-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
@@ -77,13 +79,15 @@ async function main(): Promise<void> {
     applicationName: 'nodebyte-api-listen',
   });
   const temporal = createTemporalGateway(temporalConfig);
-  const settings = createSettings({ db, config });
+  const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
+  const settings = createSettings({ db, config, encryption });
   const streams = createSyncStreams({ db, listener, log });
   listener.on('settings_changed', settings.forget, settings.forget);
   const app = createApp({
     config,
     db,
     settings,
+    mails: createMailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
     temporal,
     streams,

@@ -13,11 +13,16 @@ export const REFRESH_TTL_SECONDS = 90 * 86_400;
 /** Why a token is refused, in the order in which it is looked at. */
 export type TokenProblem = 'segments' | 'encoding' | 'claims' | 'noUser' | 'signature';
 
+export interface VerifiedToken {
+  userId: string;
+  issuedAt: number | undefined;
+}
+
 export interface Tokens {
-  /** Signs with JWT_SECRET, or NEXTAUTH_SECRET when that is empty. */
-  sign(user: AuthUser): Promise<string>;
-  /** The user id of a token that is ours and valid now. */
-  verify(token: string): Promise<{ userId: string } | { problem: TokenProblem }>;
+  /** Signs with JWT_SECRET, or NEXTAUTH_SECRET when that is empty; `issuedAt` in unix seconds. */
+  sign(user: AuthUser, issuedAt: number): Promise<string>;
+  /** The user id of a token that is ours and valid now, and its `iat` in unix seconds. */
+  verify(token: string): Promise<VerifiedToken | { problem: TokenProblem }>;
   readonly accessTtlSeconds: number;
 }
 
@@ -32,10 +37,9 @@ export function createTokens(options: {
     .map((secret) => new TextEncoder().encode(secret.reveal()));
   return {
     accessTtlSeconds: options.accessTtlSeconds,
-    async sign(user) {
+    async sign(user, issuedAt) {
       const [key] = keys;
       if (key === undefined) throw new AppError('TOKEN_GENERATION_FAILED', { meta: { reason: 'no secret' } });
-      const now = Math.floor(Date.now() / 1000);
       return new SignJWT({
         id: user.id,
         email: user.email,
@@ -50,9 +54,9 @@ export function createTokens(options: {
         ...(user.emailVerified === null ? {} : { emailVerified: user.emailVerified.toISOString() }),
       })
         .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
-        .setIssuedAt(now)
-        .setNotBefore(now)
-        .setExpirationTime(now + options.accessTtlSeconds)
+        .setIssuedAt(issuedAt)
+        .setNotBefore(issuedAt)
+        .setExpirationTime(issuedAt + options.accessTtlSeconds)
         .sign(key);
     },
     async verify(token) {
@@ -60,12 +64,12 @@ export function createTokens(options: {
       if ('problem' in shape) return shape;
       for (const key of keys) {
         try {
-          await jwtVerify(token, key, {
+          const { payload } = await jwtVerify(token, key, {
             algorithms: ['HS256'],
             clockTolerance: LEEWAY_SECONDS,
             requiredClaims: ['exp'],
           });
-          return shape;
+          return { ...shape, issuedAt: payload.iat };
         } catch (error) {
           if (!(error instanceof errors.JOSEError)) throw error;
         }

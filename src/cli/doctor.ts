@@ -16,6 +16,7 @@ import { serviceUser } from '../embedded/service-user.ts';
 import { serviceFolders } from '../embedded/services.ts';
 import { findTemporalCli, TEMPORAL_CLI_VERSION } from '../embedded/temporal-cli.ts';
 import { createDb, rows } from '../store/db.ts';
+import { createEncryption } from '../store/encryption.ts';
 import { pendingMigrations } from '../store/migrations.ts';
 import { createSettings } from '../store/settings-store.ts';
 import { type ConfigRow, configRows, readDotEnv } from './doctor-config.ts';
@@ -235,7 +236,11 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
       checks.push(check);
       if (check.state === 'ok') {
         const { encryptionKey } = embedded ? await serviceSecrets({ ...config, dataDir: home }, true) : config;
-        const settings = createSettings({ db, config: { ...config, encryptionKey } });
+        const settings = createSettings({
+          db,
+          config,
+          encryption: createEncryption({ key: encryptionKey, previousKey: config.encryptionKeyPrevious }),
+        });
         const { values, unreadable } = await settings.stored(SETTING_KEYS);
         stored = values;
         if (unreadable.length > 0) {

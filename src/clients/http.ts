@@ -3,6 +3,8 @@
  * cap on what is read, no redirect followed, no retry. Failures carry a word, never a header or a body.
  */
 import { Pool } from 'undici';
+import { isAppError } from '../domain/errors.ts';
+import type { AddressGuard } from './address-guard.ts';
 
 /** Why no complete answer arrived. `status` is set when the headers did. */
 export type HttpFailureKind = 'timeout' | 'network' | 'body' | 'too-large';
@@ -46,12 +48,15 @@ export interface HttpClientOptions {
   maxBodyBytes: number;
   /** Sockets kept to the origin; default 16. */
   connections?: number;
+  /** For an origin that somebody typed: which addresses may be connected to. Default: all. */
+  guard?: AddressGuard;
 }
 
 export interface HttpClient {
   /**
    * Sends once.
    * @throws {HttpFailure} for everything that is not a complete answer.
+   * @throws {AppError} ADDRESS_REFUSED when the guard does not let the origin through; nothing was sent.
    * @throws the reason of `request.signal` when the caller aborted.
    */
   send(request: HttpRequest): Promise<HttpAnswer>;
@@ -70,6 +75,8 @@ const codeOf = (error: unknown): string | undefined =>
 
 /** A pool to one origin. */
 export function createHttpClient(options: HttpClientOptions): HttpClient {
+  const { guard } = options;
+  const { hostname } = new URL(options.origin);
   const pool = new Pool(options.origin, {
     connections: options.connections ?? 16,
     pipelining: 1,
@@ -77,12 +84,13 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     // our own deadline rules; these only free the sockets should it ever fail
     headersTimeout: options.timeoutMs + 5_000,
     bodyTimeout: options.timeoutMs + 5_000,
-    connect: { timeout: options.timeoutMs },
+    connect: { timeout: options.timeoutMs, ...(guard === undefined ? {} : { lookup: guard.lookup }) },
   });
 
   async function send(request: HttpRequest): Promise<HttpAnswer> {
     const { signal } = request;
     signal?.throwIfAborted();
+    guard?.checkHost(hostname);
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(TIMED_OUT), options.timeoutMs);
     const abort = () => deadline.abort(signal?.reason);
@@ -123,7 +131,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       return { status, header, text: text + decoder.decode() };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (error instanceof HttpFailure) throw error;
+      if (error instanceof HttpFailure || isAppError(error, 'ADDRESS_REFUSED')) throw error;
       if (deadline.signal.aborted) throw new HttpFailure('timeout', { status });
       const reason = codeOf(error);
       if (reason === 'UND_ERR_CONNECT_TIMEOUT') throw new HttpFailure('timeout', { status, reason });

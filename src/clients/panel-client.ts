@@ -13,6 +13,7 @@ import {
   parseListEnvelope,
 } from '../domain/panel-envelope.ts';
 import type { Secret } from '../domain/secret.ts';
+import type { AddressGuard } from './address-guard.ts';
 import { createHttpClient, type HttpAnswer, HttpFailure } from './http.ts';
 
 /** X-RateLimit-* of an answer; a field is absent when the panel sent none. */
@@ -67,6 +68,8 @@ export interface PanelClientOptions {
   timeoutMs?: number;
   /** Bytes of one body; default 64 MiB (100,000 included allocations are about 12 MB). */
   maxBodyBytes?: number;
+  /** For a URL that somebody typed: which addresses may be connected to; what it refuses is ADDRESS_REFUSED. */
+  guard?: AddressGuard;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -176,6 +179,7 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     origin: url.origin,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     maxBodyBytes: options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES,
+    ...(options.guard === undefined ? {} : { guard: options.guard }),
   });
 
   /** Made for each call: the clear key lives no longer than the request. */

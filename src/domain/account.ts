@@ -2,10 +2,28 @@
 import { z } from 'zod';
 
 /** The address form that sign-in and registration accept. */
-export const EMAIL_PATTERN = /^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$/;
+const EMAIL_PATTERN = /^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$/;
+
+/** Characters of an address at the most (RFC 5321: a path of 256 with its brackets). */
+const EMAIL_LIMIT = 254;
+
+/** Whether a text, as it stands, is an address. */
+export const isEmail = (text: string): boolean => text.length <= EMAIL_LIMIT && EMAIL_PATTERN.test(text);
 
 /** Addresses are stored and looked up trimmed and in lower case. */
 export const normalizeEmail = (email: string): string => email.trim().toLowerCase();
+
+/** Roles an account can hold. SUPER_ADMIN goes with `isSystemAdmin`. Old rows may hold other words. */
+export const ROLES = [
+  'MEMBER',
+  'PARTNER',
+  'SPONSOR',
+  'TECH_TEAM',
+  'SUPPORT_TEAM',
+  'ADMINISTRATOR',
+  'SUPER_ADMIN',
+] as const;
+export type Role = (typeof ROLES)[number];
 
 /** A user as routes work with it. Never holds the password hash. */
 export interface AuthUser {

@@ -13,18 +13,21 @@ export interface ErrorSpec {
   readonly retryable: boolean;
   /** `code` of the body, where two rows share one and differ by status. */
   readonly wireCode?: string;
+  /** `message` of the body: a sentence beside a code that stands in `error`. */
+  readonly message?: string;
 }
 
 const spec = (
   status: number,
   text: string,
-  flags: { report?: boolean; retryable?: boolean; wireCode?: string } = {},
+  flags: { report?: boolean; retryable?: boolean; wireCode?: string; message?: string } = {},
 ): ErrorSpec => ({
   status,
   text,
   report: flags.report ?? false,
   retryable: flags.retryable ?? false,
   ...(flags.wireCode === undefined ? {} : { wireCode: flags.wireCode }),
+  ...(flags.message === undefined ? {} : { message: flags.message }),
 });
 
 export const ERRORS = {
@@ -41,32 +44,38 @@ export const ERRORS = {
   RATE_LIMITED: spec(429, 'Too many requests'),
   INTERNAL_ERROR: spec(500, 'Internal server error', { report: true, retryable: true }),
   BAD_GATEWAY: spec(502, 'An upstream service failed'),
+  ADDRESS_REFUSED: spec(400, 'This address may not be reached from here'),
   SERVICE_UNAVAILABLE: spec(503, 'Service temporarily unavailable', { retryable: true }),
   // accounts (the wire's `error` is the code in lower case, contract: AERR)
-  INVALID_REQUEST: spec(400, 'invalid_request'),
-  MISSING_FIELDS: spec(400, 'missing_fields'),
-  INVALID_EMAIL: spec(400, 'invalid_email'),
-  MISSING_AUTHORIZATION: spec(401, 'missing_authorization'),
-  INVALID_TOKEN: spec(401, 'invalid_token'),
-  INVALID_CREDENTIALS: spec(401, 'invalid_credentials'),
-  EMAIL_NOT_VERIFIED: spec(401, 'email_not_verified'),
-  ACCOUNT_DISABLED: spec(401, 'account_disabled'),
-  USER_NOT_FOUND: spec(401, 'user_not_found'),
-  MISSING_EMAIL: spec(400, 'missing_email'),
-  MISSING_TOKEN: spec(400, 'missing_token'),
-  MISSING_REFRESH_TOKEN: spec(400, 'missing_refresh_token'),
-  PASSWORD_TOO_SHORT: spec(400, 'password_too_short'),
-  PASSWORD_TOO_LONG: spec(400, 'password_too_long'),
-  PASSWORD_NEEDS_UPPERCASE: spec(400, 'password_needs_uppercase'),
-  PASSWORD_NEEDS_LOWERCASE: spec(400, 'password_needs_lowercase'),
-  PASSWORD_NEEDS_DIGIT: spec(400, 'password_needs_digit'),
-  PASSWORDS_DONT_MATCH: spec(400, 'passwords_dont_match'),
-  INVALID_MAILED_TOKEN: spec(400, 'invalid_token', { wireCode: 'INVALID_TOKEN' }),
-  TOKEN_EXPIRED: spec(400, 'token_expired'),
-  ALREADY_VERIFIED: spec(400, 'already_verified'),
-  INVALID_REFRESH_TOKEN: spec(401, 'invalid_refresh_token'),
-  REGISTRATION_DISABLED: spec(403, 'registration_disabled'),
-  EMAIL_EXISTS: spec(409, 'email_exists'),
+  INVALID_REQUEST: spec(400, 'invalid_request', { message: 'The request is not readable: send a JSON object.' }),
+  MISSING_FIELDS: spec(400, 'missing_fields', { message: 'A required field is missing.' }),
+  INVALID_EMAIL: spec(400, 'invalid_email', { message: 'This is not an e-mail address.' }),
+  MISSING_AUTHORIZATION: spec(401, 'missing_authorization', { message: 'Sign in first.' }),
+  INVALID_TOKEN: spec(401, 'invalid_token', { message: 'The token is not valid.' }),
+  INVALID_CREDENTIALS: spec(401, 'invalid_credentials', { message: 'E-mail address or password is wrong.' }),
+  EMAIL_NOT_VERIFIED: spec(401, 'email_not_verified', {
+    message: 'Verify your e-mail address first: we have sent you a new link.',
+  }),
+  ACCOUNT_DISABLED: spec(401, 'account_disabled', { message: 'This account is disabled.' }),
+  USER_NOT_FOUND: spec(401, 'user_not_found', { message: 'There is no such user.' }),
+  MISSING_EMAIL: spec(400, 'missing_email', { message: 'Give an e-mail address.' }),
+  MISSING_TOKEN: spec(400, 'missing_token', { message: 'The token is missing.' }),
+  MISSING_REFRESH_TOKEN: spec(400, 'missing_refresh_token', { message: 'The refresh token is missing.' }),
+  PASSWORD_TOO_SHORT: spec(400, 'password_too_short', { message: 'The password needs 8 characters or more.' }),
+  PASSWORD_TOO_LONG: spec(400, 'password_too_long', { message: 'The password may have 72 bytes at the most.' }),
+  PASSWORD_NEEDS_UPPERCASE: spec(400, 'password_needs_uppercase', { message: 'The password needs a capital letter.' }),
+  PASSWORD_NEEDS_LOWERCASE: spec(400, 'password_needs_lowercase', { message: 'The password needs a small letter.' }),
+  PASSWORD_NEEDS_DIGIT: spec(400, 'password_needs_digit', { message: 'The password needs a digit.' }),
+  PASSWORDS_DONT_MATCH: spec(400, 'passwords_dont_match', { message: 'The two passwords differ.' }),
+  INVALID_MAILED_TOKEN: spec(400, 'invalid_token', {
+    wireCode: 'INVALID_TOKEN',
+    message: 'This link is not valid: it was used already, or a newer one was sent.',
+  }),
+  TOKEN_EXPIRED: spec(400, 'token_expired', { message: 'This link has expired: ask for a new one.' }),
+  ALREADY_VERIFIED: spec(400, 'already_verified', { message: 'This address is verified already: sign in.' }),
+  INVALID_REFRESH_TOKEN: spec(401, 'invalid_refresh_token', { message: 'This session has ended: sign in again.' }),
+  REGISTRATION_DISABLED: spec(403, 'registration_disabled', { message: 'Registration is closed at present.' }),
+  EMAIL_EXISTS: spec(409, 'email_exists', { message: 'There is an account with this address already.' }),
   TOKEN_GENERATION_FAILED: spec(500, 'token_generation_failed', { report: true }),
   SESSION_CREATION_FAILED: spec(500, 'session_creation_failed', { report: true }),
   // mail
@@ -87,6 +96,9 @@ export const ERRORS = {
 } as const satisfies Record<string, ErrorSpec>;
 
 export type ErrorCode = keyof typeof ERRORS;
+
+/** `code` as it stands in a body. */
+export const wireCodeOf = (code: ErrorCode): string => (ERRORS[code] as ErrorSpec).wireCode ?? code;
 
 export interface AppErrorOptions {
   /** `message` of the body: a sentence for people beside a code in `error`. */
@@ -113,7 +125,10 @@ export class AppError extends Error {
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, options: AppErrorOptions = {}) {
-    super(options.detail ?? ERRORS[code].text, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      options.detail ?? options.message ?? ERRORS[code].text,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
     this.name = 'AppError';
     this.code = code;
     this.detail = options.detail;

@@ -9,6 +9,7 @@ import {
   endProcess,
   freePort,
   isAlive,
+  isPortFree,
   type ProgressLog,
   sleep,
   waitUntil,
@@ -230,8 +231,9 @@ export async function startTemporal(options: StartTemporalOptions): Promise<Embe
       await sleep(50);
       failure = ended ?? 'cannot be started';
     }
-    // A given port that is taken stays taken; a free one may have been lost to another process.
-    if (options.port !== undefined) break;
+    // A given port that is taken stays taken. One that was found free, or that the server chose for its own parts, was
+    // lost to another process in between.
+    if (options.port !== undefined && !(await isPortFree(options.port, '127.0.0.1'))) break;
   }
   throw new EmbeddedError(
     `the Temporal dev server did not start: ${failure}\nProgram: ${cli}\nThe end of its log (${logFile}):\n${lastLines(logFile, 15)}`,

@@ -1,5 +1,5 @@
 /** Users and sessions. Reads qualify and list their columns; the password hash leaves only by {@link findByEmail}. */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { AuthUser } from '../domain/account.ts';
 import { normalizeEmail } from '../domain/account.ts';
 import { AppError } from '../domain/errors.ts';
@@ -37,8 +37,6 @@ export async function findByEmail(
 
 export interface NewUser {
   email: string;
-  /** Clear text, at the most 72 bytes. */
-  password: string;
   /** Absent: the part before the @. */
   username?: string;
   firstName?: string;
@@ -49,13 +47,20 @@ export interface NewUser {
 }
 
 /**
- * Creates an active user.
- * @throws {AppError} CONFLICT when the address, in any case, is taken.
+ * Creates an active user with a clear-text password of at the most 72 bytes.
+ * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
  */
-export async function createUser(db: Db, user: NewUser): Promise<{ id: string }> {
+export async function createUser(db: Db, user: NewUser & { password: string }): Promise<{ id: string }> {
+  return insertUser(db, { ...user, passwordHash: await hashPassword(user.password) });
+}
+
+/**
+ * Creates an active user whose password is hashed already.
+ * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
+ */
+export async function insertUser(db: Db, user: NewUser & { passwordHash: string }): Promise<{ id: string }> {
   const email = normalizeEmail(user.email);
   const id = randomUUID();
-  const hash = await hashPassword(user.password);
   try {
     const inserted = await rows<{ id: string }>(
       db,
@@ -68,7 +73,7 @@ export async function createUser(db: Db, user: NewUser): Promise<{ id: string }>
       [
         id,
         email,
-        hash,
+        user.passwordHash,
         user.username ?? email.slice(0, email.indexOf('@')),
         user.firstName ?? null,
         user.lastName ?? null,
@@ -82,7 +87,72 @@ export async function createUser(db: Db, user: NewUser): Promise<{ id: string }>
   } catch (error) {
     if (sqlState(error) !== '23505') throw error;
   }
-  throw new AppError('CONFLICT', { detail: 'A user with this e-mail address already exists' });
+  throw new AppError('EMAIL_EXISTS', { message: 'A user with this e-mail address already exists' });
+}
+
+/** Whether an address, in any case, belongs to an account. */
+export async function emailExists(db: Db, email: string, butNot?: string): Promise<boolean> {
+  const [row] = await rows<{ found: boolean }>(
+    db,
+    `select exists (select 1 from users u where lower(u.email) = ? and (?::text is null or u.id <> ?)) as found`,
+    [normalizeEmail(email), butNot ?? null, butNot ?? null],
+  );
+  return row?.found === true;
+}
+
+/**
+ * The user as it is now, kept from changing until the transaction ends. Whoever writes sessions or tokens of a user does
+ * this first: so none is written after the user was disabled or all of them were ended, and locks are taken in one order.
+ */
+export async function holdUser(trx: Db, userId: string): Promise<(AuthUser & { password: string | null }) | undefined> {
+  const [user] = await rows<AuthUser & { password: string | null }>(
+    trx,
+    `select ${AUTH_COLUMNS}, u.password from users u where u.id = ? for share`,
+    [userId],
+  );
+  return user;
+}
+
+/** The password hash of a user, locked until the transaction ends. */
+export async function lockPassword(trx: Db, userId: string): Promise<string | null> {
+  const [row] = await rows<{ password: string | null }>(
+    trx,
+    `select u.password from users u where u.id = ? for no key update`,
+    [userId],
+  );
+  return row?.password ?? null;
+}
+
+/** Stores a new password's hash. */
+export async function setPasswordHash(trx: Db, userId: string, hash: string): Promise<void> {
+  await trx.raw(`update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [hash, userId]);
+}
+
+/** The address is the user's: a mailed token came back. Keeps an earlier date. */
+export async function markEmailVerified(trx: Db, userId: string): Promise<void> {
+  await trx.raw(
+    `update users set "emailVerified" = coalesce("emailVerified", now() at time zone 'utc'), "updatedAt" = now() at time zone 'utc' where id = ?`,
+    [userId],
+  );
+}
+
+/**
+ * Changes the address; it counts as not verified.
+ * @throws {AppError} CONFLICT when the address, in any case, is another user's.
+ */
+export async function changeEmail(trx: Db, userId: string, email: string): Promise<void> {
+  try {
+    const changed = await rows<{ id: string }>(
+      trx,
+      `update users set email = ?, "emailVerified" = null, "updatedAt" = now() at time zone 'utc'
+       where id = ? and not exists (select 1 from users o where lower(o.email) = ? and o.id <> ?) returning users.id`,
+      [normalizeEmail(email), userId, normalizeEmail(email), userId],
+    );
+    if (changed.length > 0) return;
+  } catch (error) {
+    if (sqlState(error) !== '23505') throw error;
+  }
+  throw new AppError('CONFLICT', { detail: 'Email already in use' });
 }
 
 /** Notes a sign-in. */
@@ -97,22 +167,4 @@ export async function updatePasswordHash(db: Db, userId: string, hash: string, r
     userId,
     replaces,
   ]);
-}
-
-/** How a refresh token is stored: it is never kept in clear. */
-export const sessionTokenHash = (refreshToken: string): string =>
-  `sha256:${createHash('sha256').update(refreshToken).digest('hex')}`;
-
-/** Opens a session for a refresh token of 64 hex digits, valid for `lifetimeSeconds`. */
-export async function insertSession(
-  db: Db,
-  session: { userId: string; refreshToken: string; lifetimeSeconds: number },
-): Promise<{ id: string }> {
-  const id = randomUUID();
-  await db.raw(
-    `insert into sessions (id, "sessionToken", "userId", expires, "createdAt")
-     values (?, ?, ?, now() at time zone 'utc' + make_interval(secs => ?), now() at time zone 'utc')`,
-    [id, sessionTokenHash(session.refreshToken), session.userId, session.lifetimeSeconds],
-  );
-  return { id };
 }

@@ -12,7 +12,7 @@ import {
   type SettingKey,
 } from '../domain/settings.ts';
 import { type Db, inTransaction, rows } from './db.ts';
-import { createEncryption } from './encryption.ts';
+import type { Encryption } from './encryption.ts';
 
 export interface AutoSync {
   enabled: boolean;
@@ -27,6 +27,13 @@ export interface RuntimeSettings {
   cfAccessClientSecret?: Secret;
   autoSync: AutoSync;
   allowMassPrune: boolean;
+  mail: {
+    resendApiKey?: Secret;
+    /** Sender, a mailbox with or without a display name. */
+    from: string;
+    /** Origin of the site that links in mails open, without a trailing slash. */
+    siteUrl: string;
+  };
   /** Seconds a statistic may be old; 0 = never cached. */
   cacheTimeoutSeconds: number;
   /** Keys whose stored value was encrypted with a key we do not have. They count as not set, never as clear text. */
@@ -66,14 +73,16 @@ const RUNTIME_KEYS = [
   'sync_interval',
   'sync_allow_mass_prune',
   'cache_timeout',
+  'resend_api_key',
+  'email_from',
+  'site_url',
 ] as const satisfies readonly SettingKey[];
 
-type SettingsConfig = Pick<Config, 'panel' | 'autoSync' | 'encryptionKey' | 'encryptionKeyPrevious'>;
+type SettingsConfig = Pick<Config, 'panel' | 'autoSync' | 'mail'>;
 
 /** Makes the reader and writer of settings over a pool. */
-export function createSettings(deps: { db: Knex; config: SettingsConfig }): Settings {
-  const { db, config } = deps;
-  const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
+export function createSettings(deps: { db: Knex; config: SettingsConfig; encryption: Encryption }): Settings {
+  const { db, config, encryption } = deps;
   let cached: { until: number; value: Promise<RuntimeSettings> } | undefined;
 
   const stored = async (keys: readonly SettingKey[]): Promise<StoredSettings> => {
@@ -111,6 +120,8 @@ export function createSettings(deps: { db: Knex; config: SettingsConfig }): Sett
     const panelClientApiKey = secret('pterodactyl_client_api_key', panel.clientApiKey);
     const cfAccessClientId = text('cf_access_client_id', panel.cfAccessClientId);
     const cfAccessClientSecret = secret('cf_access_client_secret', panel.cfAccessClientSecret);
+    const resendApiKey = secret('resend_api_key', config.mail.resendApiKey);
+    const siteUrl = text('site_url', undefined)?.replace(/\/+$/, '');
     const interval =
       readInteger(values.get('auto_sync_interval'), 1) ??
       readInteger(values.get('sync_interval'), 1) ??
@@ -125,6 +136,12 @@ export function createSettings(deps: { db: Knex; config: SettingsConfig }): Sett
         enabled: readBoolean(values.get('auto_sync_enabled'), config.autoSync.enabled),
         // A row of the existing service may hold less than the minimum: run as often as is allowed.
         intervalSeconds: Math.max(interval, MIN_SYNC_INTERVAL_SECONDS),
+      },
+      mail: {
+        ...(resendApiKey === undefined ? {} : { resendApiKey }),
+        from: text('email_from', config.mail.from) ?? config.mail.from,
+        // A link of a mail must open: a setting that is no web address does not count.
+        siteUrl: siteUrl !== undefined && /^https?:\/\/\S+$/.test(siteUrl) ? siteUrl : config.mail.siteUrl,
       },
       allowMassPrune: readBoolean(values.get('sync_allow_mass_prune'), false),
       cacheTimeoutSeconds: readInteger(values.get('cache_timeout'), 0) ?? DEFAULT_CACHE_TIMEOUT_SECONDS,

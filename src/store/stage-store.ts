@@ -50,11 +50,7 @@ export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | '
   return chunks.length === 1 ? write(db) : db.transaction(write);
 }
 
-async function insertParts(
-  db: Db,
-  page: StagePage,
-  parts: MappedPage['parts'],
-): Promise<'staged' | 'cancelled'> {
+async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
   const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int)').join(', ');
   const [result] = await rows<{ open: boolean | null }>(

@@ -1,6 +1,7 @@
 /** Sync logs: the rows that say what was asked for, how far it is and how it ended. */
 import { ACTIVE_STATUSES, readStatus, type SyncStatus, type SyncTarget } from '../domain/sync.ts';
 import { type Db, inTransaction, rows, sqlState } from './db.ts';
+import { enqueue } from './outbox-store.ts';
 
 export interface SyncLog {
   id: string;
@@ -292,15 +293,11 @@ export async function insertSyncEvent(
   if (event.dryRun) return;
   if (event.type !== 'full' && event.status !== 'FAILED') return;
   const kind = `sync.${event.status.toLowerCase()}`;
-  await trx.raw(
-    `insert into outbox (kind, dedupe_key, payload) values (?, ?, ?::jsonb) on conflict (dedupe_key) do nothing`,
-    [
-      kind,
-      `${kind}:${event.logId}:${event.runId}`,
-      JSON.stringify({ log_id: event.logId, type: event.type, status: event.status }),
-    ],
-  );
-  await trx.raw(`select pg_notify('outbox', '')`);
+  await enqueue(trx, {
+    kind,
+    dedupeKey: `${kind}:${event.logId}:${event.runId}`,
+    payload: { log_id: event.logId, type: event.type, status: event.status },
+  });
 }
 
 /** Deletes finished logs that started more than `days` ago, in batches; active ones stay. @returns how many. */
@@ -310,16 +307,6 @@ export async function purgeSyncLogs(db: Db, days: number, batch: number): Promis
     `delete from sync_logs where id in (
        select l.id from sync_logs l where l."startedAt" < (now() at time zone 'utc') - make_interval(days => ?)
          and l.status not in (${activeList}) order by l."startedAt" limit ?) returning id`,
-    [days, batch],
-  );
-  return deleted.length;
-}
-
-/** Deletes outbox rows older than `days`, whatever their state: what nothing consumed expires with the logs. */
-export async function purgeOutbox(db: Db, days: number, batch: number): Promise<number> {
-  const deleted = await rows<{ id: string }>(
-    db,
-    `delete from outbox where id in (select o.id from outbox o where o.created_at < now() - make_interval(days => ?) order by o.created_at limit ?) returning id`,
     [days, batch],
   );
   return deleted.length;

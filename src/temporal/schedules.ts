@@ -34,6 +34,8 @@ const MAINTENANCE: Declared[] = [
   maintenance('sync-watch', { intervals: [{ every: '1m' }] }),
   // 03:00 UTC, as the existing service does it.
   maintenance('log-retention', { calendars: [{ hour: 3, minute: 0 }] }),
+  // Sessions, one-time tokens, full buckets, what dead mails were made of.
+  maintenance('expired-sessions', { intervals: [{ every: '1h' }] }),
 ];
 
 const autoSync = (setting: AutoSync): Declared => ({

@@ -3,6 +3,7 @@ import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/w
 import type { Knex } from 'knex';
 import type { Logger } from 'pino';
 import { createFailureInterceptor } from '../activities/failures.ts';
+import { createMailActivities, type MailActivityDeps } from '../activities/mail.ts';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';
 import { createSyncActivities, type SyncActivityDeps } from '../activities/sync.ts';
 import { QUEUE } from '../workflows/contract.ts';
@@ -18,6 +19,7 @@ export interface WorkersDeps extends SyncActivityDeps {
   /** File of the workflow bundle. */
   bundlePath: string;
   retentionDays: number;
+  mail: Omit<MailActivityDeps, 'db'>;
 }
 
 /** Grace for activities in flight at a shutdown; then they are called off and run again elsewhere. */
@@ -26,7 +28,11 @@ const GRACE = '20s';
 /** Makes the workers; `run` each, `shutdown` each. */
 export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const interceptor = createFailureInterceptor({ log: deps.log, report: deps.report });
-  const activities = { ...createSyncActivities(deps), ...createMaintenanceActivities(deps) };
+  const activities = {
+    ...createSyncActivities(deps),
+    ...createMaintenanceActivities(deps),
+    ...createMailActivities({ ...deps.mail, db: deps.db }),
+  };
   const common = {
     connection: deps.connection,
     namespace: deps.namespace,
@@ -57,6 +63,13 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       taskQueue: QUEUE.panel,
       maxConcurrentActivityTaskExecutions: Math.max(8, deps.options.concurrency),
       maxConcurrentActivityTaskPolls: 4,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: QUEUE.outbound,
+      // Providers allow a few requests a second; more at once would only be told to wait.
+      maxConcurrentActivityTaskExecutions: 4,
+      maxConcurrentActivityTaskPolls: 2,
     }),
   ]);
 }

@@ -10,7 +10,10 @@ export const PANEL_SYNC_ID = 'panel-sync';
 export const AUTO_SYNC_SCHEDULE_ID = 'auto-sync';
 export const maintenanceId = (kind: MaintenanceKind) => `maintenance:${kind}`;
 
-export type MaintenanceKind = 'sync-watch' | 'log-retention';
+export type MaintenanceKind = 'sync-watch' | 'log-retention' | 'expired-sessions';
+
+/** One workflow a mail: the id is the mail's. */
+export const sendEmailId = (mailId: string) => `email:${mailId}`;
 
 /** Ids and kinds only: search attributes are never encrypted. */
 export const SEARCH_ATTRIBUTES = {
@@ -49,6 +52,14 @@ export interface SyncProgressView {
   warnings: SyncWarning[];
 }
 export const PROGRESS_QUERY = 'progress';
+
+export interface SendEmailInput {
+  mailId: string;
+}
+
+export interface SendEmailResult {
+  status: 'sent' | 'failed' | 'skipped';
+}
 
 export interface ScheduledSyncResult {
   outcome: 'started' | 'skipped';

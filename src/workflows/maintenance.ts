@@ -3,7 +3,7 @@ import { proxyActivities } from '@temporalio/workflow';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import { type MaintenanceKind, QUEUE } from './contract.ts';
 
-const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgeLogs'>>({
+const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgeLogs' | 'purgeExpired'>>({
   taskQueue: QUEUE.core,
   startToCloseTimeout: '5m',
   heartbeatTimeout: '15s',
@@ -16,5 +16,7 @@ export async function maintenance(kind: MaintenanceKind): Promise<Record<string,
       return acts.watchSync();
     case 'log-retention':
       return acts.purgeLogs();
+    case 'expired-sessions':
+      return acts.purgeExpired();
   }
 }

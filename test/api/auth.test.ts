@@ -37,18 +37,18 @@ interface Calling {
 }
 const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const withBearer = (token: () => Promise<string>) => async () => ({ headers: bearer(await token()) });
-const admins = ['admin', 'apiKeyOrAdmin', 'user', 'adminQueryToken'];
+const admins = ['admin', 'apiKeyOrAdmin', 'apiKeyOrUser', 'user', 'adminQueryToken', 'setup'];
 const callers: Record<string, Calling> = {
   'no credential': { init: async () => ({}), passes: [], status: 401 },
   'an API key': {
     init: async () => ({ headers: { 'X-API-Key': API_KEY } }),
-    passes: ['apiKey', 'apiKeyOrAdmin'],
+    passes: ['apiKey', 'apiKeyOrAdmin', 'apiKeyOrUser'],
     status: 401,
   },
   'an API key in the query': {
     init: async () => ({}),
     query: `api_key=${API_KEY}`,
-    passes: ['apiKey', 'apiKeyOrAdmin'],
+    passes: ['apiKey', 'apiKeyOrAdmin', 'apiKeyOrUser'],
     status: 401,
   },
   'a wrong API key': { init: async () => ({ headers: { 'X-API-Key': `${API_KEY}x` } }), passes: [], status: 401 },
@@ -119,7 +119,7 @@ const callers: Record<string, Calling> = {
 describe.each(Object.entries(callers))('%s', (_name, caller) => {
   test.each(routes.map((route) => [`${route.method} ${route.path}`, route] as const))('%s', async (_title, route) => {
     const init = await caller.init();
-    const path = route.path.replace(':id', logId);
+    const path = route.path.replace(':id', route.path.includes('/users/') ? admin.id : logId);
     const response = await harness.get(caller.query === undefined ? path : `${path}?${caller.query}`, {
       ...init,
       method: route.method.toUpperCase(),

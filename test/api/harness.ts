@@ -8,9 +8,12 @@ import { createApp } from '../../src/api/app.ts';
 import type { AppDeps, SyncLauncher } from '../../src/api/context.ts';
 import { createHttpServer } from '../../src/api/http-server.ts';
 import { createSyncStreams, type SyncStreamOptions } from '../../src/api/sync-stream.ts';
+import { loadConfig } from '../../src/config.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { rows } from '../../src/store/db.ts';
+import { createEncryption } from '../../src/store/encryption.ts';
 import { createListener } from '../../src/store/listen.ts';
+import { createMailStore } from '../../src/store/mail-store.ts';
 import { hashPassword } from '../../src/store/password.ts';
 import { createSettings } from '../../src/store/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -19,6 +22,7 @@ import { checkAgainstDocument } from './document.ts';
 export const API_KEY = 'k'.repeat(40);
 export const JWT_SECRET = 'test-jwt-secret-of-more-than-32-characters';
 export const NEXTAUTH_SECRET = 'other-secret-of-more-than-32-characters-too';
+export const ENCRYPTION_KEY = Buffer.alloc(32, 7).toString('base64');
 export const ORIGIN = 'https://site.example';
 export const PASSWORD = 'Correct-horse-7';
 
@@ -73,6 +77,7 @@ export interface Harness {
 export interface HarnessOptions {
   database?: TestDatabase;
   deps?: Partial<AppDeps>;
+  config?: Partial<AppDeps['config']>;
   launcher?: Partial<SyncLauncher>;
   streams?: SyncStreamOptions;
 }
@@ -91,14 +96,15 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   );
   const listener = createListener({ connectionString: database.url, log });
   const streams = createSyncStreams({ db: database.db, listener, log }, options.streams);
+  const encryption = createEncryption({ key: new Secret(ENCRYPTION_KEY) });
   const settings = createSettings({
     db: database.db,
     config: {
       panel: panelConfig,
       autoSync: { enabled: false, intervalSeconds: 3600 },
-      encryptionKey: undefined,
-      encryptionKeyPrevious: undefined,
+      mail: loadConfig({}).mail,
     },
+    encryption,
   });
   const requested: Harness['requested'] = [];
   const cancelled: Harness['cancelled'] = [];
@@ -111,9 +117,13 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       nextAuthSecret: new Secret(NEXTAUTH_SECRET),
       jwtAccessTtlSeconds: 2_592_000,
       corsOrigins: [ORIGIN],
+      trustedProxyHops: 0,
+      virtfusion: { url: undefined, apiKey: undefined },
+      ...options.config,
     },
     db: database.db,
     settings,
+    mails: createMailStore(encryption),
     launcher: {
       async requestSync(request) {
         requested.push(request);

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { loadConfig } from '../../src/config.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { rows } from '../../src/store/db.ts';
 import { createEncryption } from '../../src/store/encryption.ts';
@@ -23,9 +24,9 @@ const make = (key: Secret | undefined = encryptionKey) =>
     config: {
       panel: { ...panelConfig, url: 'https://env.example', apiKey: new Secret('env-key') },
       autoSync: { enabled: true, intervalSeconds: 900 },
-      encryptionKey: key,
-      encryptionKeyPrevious: undefined,
+      mail: loadConfig({}).mail,
     },
+    encryption: createEncryption({ key }),
   });
 const put = (key: string, value: string) =>
   database.db.raw('insert into config (id, key, value) values (?, ?, ?)', [`id-${key}`, key, value]);

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapUsers } from '../../src/domain/panel.ts';
+import { purgeOutbox } from '../../src/store/outbox-store.ts';
 import { closeRun, openRun } from '../../src/store/run-store.ts';
 import { stagePage } from '../../src/store/stage-store.ts';
 import {
@@ -10,7 +11,6 @@ import {
   findStaleRun,
   insertPendingLog,
   markCancelled,
-  purgeOutbox,
   purgeSyncLogs,
   withdrawPendingLog,
 } from '../../src/store/sync-store.ts';

@@ -4,11 +4,15 @@ import { NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
+import type { MailTransport } from '../../src/clients/mail-client.ts';
 import { createPanelProvider } from '../../src/clients/panel-provider.ts';
 import { loadConfig } from '../../src/config.ts';
+import { AppError } from '../../src/domain/errors.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { SyncTarget } from '../../src/domain/sync.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
+import { createEncryption } from '../../src/store/encryption.ts';
+import { createMailStore } from '../../src/store/mail-store.ts';
 import { createSettings, type RuntimeSettings } from '../../src/store/settings-store.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync-store.ts';
 import { workflowBundle } from '../../src/temporal/bundle.ts';
@@ -74,6 +78,7 @@ export async function startStack(
     subusersBatchSize?: number;
     /** Milliseconds after which a panel request is given up. */
     panelTimeoutMs?: number;
+    mailTransport?: () => Promise<MailTransport>;
   } = {},
 ): Promise<Stack> {
   installRuntime();
@@ -85,7 +90,8 @@ export async function startStack(
   ]);
   const gateway = createTemporalGateway({ ...temporalConfig(), namespace });
   const { db } = database;
-  const stored = createSettings({ db, config: loadConfig({}) });
+  const encryption = createEncryption({});
+  const stored = createSettings({ db, config: loadConfig({}), encryption });
   const overrides: Partial<RuntimeSettings> = { panelUrl: sim.url, panelApiKey: new Secret(sim.keys.full) };
   const settings = async () => {
     stored.forget();
@@ -111,6 +117,12 @@ export async function startStack(
       report: () => undefined,
       bundlePath,
       retentionDays: 30,
+      mail: {
+        mails: createMailStore(encryption),
+        transport: options.mailTransport ?? (() => Promise.reject(new AppError('MAIL_NOT_CONFIGURED'))),
+        settings,
+        paths: loadConfig({}).mail.paths,
+      },
       options: {
         concurrency: options.concurrency ?? 8,
         requestsPerMinute: options.requestsPerMinute,

@@ -7,6 +7,7 @@ import type { Secret } from '../../domain/secret.ts';
 import { findAuthUser } from '../../store/account-store.ts';
 import type { Caller, Services } from '../context.ts';
 import type { Route } from '../route.ts';
+import { setupOpen } from '../setup-state.ts';
 import type { TokenProblem } from '../tokens.ts';
 
 type Problem = 'missing' | 'scheme' | TokenProblem | 'unknownUser' | 'disabled' | 'notAdmin';
@@ -38,6 +39,20 @@ const STREAM: Texts = {
   notAdmin: { code: 'FORBIDDEN', detail: 'forbidden' },
 };
 const invalidToken = { code: 'INVALID_TOKEN' as const };
+const unauthorized = refused('unauthorized');
+/** Where a key would do as well, it is not told what is wrong with a token. */
+const UNAUTHORIZED: Texts = {
+  missing: unauthorized,
+  scheme: unauthorized,
+  segments: unauthorized,
+  encoding: unauthorized,
+  claims: unauthorized,
+  noUser: unauthorized,
+  signature: unauthorized,
+  unknownUser: unauthorized,
+  disabled: unauthorized,
+  notAdmin: { code: 'FORBIDDEN', detail: 'forbidden' },
+};
 const ACCOUNT: Texts = {
   missing: { code: 'MISSING_AUTHORIZATION' },
   scheme: invalidToken,
@@ -80,6 +95,16 @@ export async function authenticate(
     }
     case 'admin':
       return bearer(koa.get('Authorization'), deps, BEARER, true);
+    case 'setup':
+      // While the wizard is open a stale bearer of the site is no reason to refuse.
+      if (!(await setupOpen(deps))) return bearer(koa.get('Authorization'), deps, BEARER, true);
+      return { kind: 'public' };
+    case 'apiKeyOrUser': {
+      const given = givenApiKey(koa);
+      if (sameSecret(given, deps.config.backendApiKey)) return { kind: 'apiKey' };
+      if (koa.get('Authorization') === '') throw new AppError('UNAUTHORIZED', { detail: 'unauthorized' });
+      return bearer(koa.get('Authorization'), deps, UNAUTHORIZED, false);
+    }
     case 'user':
       return bearer(koa.get('Authorization'), deps, route.authTexts === 'account' ? ACCOUNT : BEARER, false);
   }
@@ -99,7 +124,7 @@ async function bearer(header: string, deps: Services, texts: Texts, admin: boole
   if (user === undefined) throw fail('unknownUser');
   if (!user.isActive) throw fail('disabled');
   if (admin && !isAdministrator(user)) throw fail('notAdmin');
-  return { kind: 'user', user };
+  return { kind: 'user', user, tokenIssuedAt: verified.issuedAt };
 }
 
 function givenApiKey(koa: Context): string {

@@ -1,7 +1,7 @@
 /** The only writer of error bodies. */
 import type { Context, Next } from 'koa';
 import type { Logger } from 'pino';
-import { AppError, type ErrorCode } from '../../domain/errors.ts';
+import { AppError, type ErrorCode, wireCodeOf } from '../../domain/errors.ts';
 import { captureError } from '../../observability.ts';
 import { isConnectionFailure, sqlState } from '../../store/db.ts';
 
@@ -31,10 +31,12 @@ export function toAppError(error: unknown, failureText?: string): AppError {
 /** Body of an error in the default form or, when the caller asks for it, in that of RFC 9457. */
 export function writeError(ctx: Context, error: AppError): void {
   const { spec } = error;
-  const code = spec.wireCode ?? error.code;
+  const code = wireCodeOf(error.code);
+  // Where `error` is a code, a sentence stands beside it; a sentence needs no second one.
+  const message = error.human ?? (error.detail === undefined ? spec.message : undefined);
   const text = error.detail ?? spec.text;
   const details = {
-    ...(error.human === undefined ? {} : { message: error.human }),
+    ...(message === undefined ? {} : { message }),
     ...(error.details === undefined ? {} : { details: error.details }),
   };
   ctx.status = spec.status;

@@ -1,123 +1,296 @@
-/** `/api/v1/auth/*`: sign-in. Failures carry a snake_case code in `error`. */
+/** `/api/v1/auth/*`: sign-in, sessions, registration. Failures carry a snake_case code in `error`. */
 import { z } from 'zod';
-import { EMAIL_PATTERN, normalizeEmail, PASSWORD_MAX_BYTES, toWireUser, WireUserSchema } from '../../domain/account.ts';
+import { isAdministrator, toWireUser, WireUserSchema } from '../../domain/account.ts';
 import { AppError } from '../../domain/errors.ts';
-import { findByEmail, insertSession, touchLogin, updatePasswordHash } from '../../store/account-store.ts';
+import { readBoolean } from '../../domain/settings.ts';
+import { emailExists, findAuthUser, holdUser, insertUser } from '../../store/account-store.ts';
 import { inTransaction } from '../../store/db.ts';
-import { hashPassword, isWeakHash, verifyPassword } from '../../store/password.ts';
+import { hashPassword } from '../../store/password.ts';
+import { endFamily, endSessions, lockSession, ownerOfSession, rotateSession } from '../../store/session-store.ts';
 import { userOf } from '../context.ts';
+import { byAddress } from '../limits.ts';
 import { defineRoute, type Route } from '../route.ts';
-import { shownAs } from '../schemas.ts';
-import { newRefreshToken, REFRESH_TTL_SECONDS } from '../tokens.ts';
+import { PathId, shownAs } from '../schemas.ts';
+import {
+  BodyText,
+  checkCredentials,
+  issuePair,
+  MessageSchema,
+  NO_STORE,
+  OptionalText,
+  openSession,
+  PASSWORD_LIMITS,
+  PairSchema,
+  pairBody,
+  readEmail,
+  requireGoodPassword,
+  SignedInSchema,
+  sessionOf,
+  signedInBody,
+} from '../sign-in.ts';
 
-const tags = ['Sign-in'];
+/** What the routes of the area have in common. */
+const area = {
+  tags: ['Sign-in'],
+  codes: true,
+  invalid: { code: 'INVALID_REQUEST' },
+  failureText: 'server_error',
+} as const;
+const CREDENTIAL_ERRORS = [
+  'MISSING_FIELDS',
+  'INVALID_EMAIL',
+  'INVALID_CREDENTIALS',
+  'EMAIL_NOT_VERIFIED',
+  'ACCOUNT_DISABLED',
+] as const;
+/** Characters of a name at the most. */
+const NAME_LIMIT = 255;
 
-const TokenPairSchema = z
-  .object({
-    accessToken: z.string(),
-    refreshToken: z.string().meta({ description: '64 hex digits' }),
-    expiresIn: z.int().meta({ description: 'Seconds the access token lives' }),
-    tokenType: z.literal('Bearer'),
-  })
-  .meta({ id: 'TokenPair' });
-
-/** A text field of a body; absent and null are "". */
-const BodyText = z
-  .string()
-  .nullish()
-  .transform((text) => text ?? '')
-  .meta(shownAs({ type: 'string', minLength: 1 }));
+/** A name from a body: trimmed, absent when empty. @throws {AppError} INVALID_REQUEST when it is too long. */
+function readName(text: string, field: string): string | undefined {
+  const name = text.trim();
+  if (name.length > NAME_LIMIT || /\p{Cc}/u.test(name)) {
+    const message = `at the most ${NAME_LIMIT} characters, none of them a control character`;
+    throw new AppError('INVALID_REQUEST', {
+      message: `${field}: ${message}`,
+      details: [{ path: `body.${field}`, message }],
+    });
+  }
+  return name === '' ? undefined : name;
+}
 
 export const authRoutes: Route[] = [
   defineRoute({
+    ...area,
     method: 'post',
     path: '/api/v1/auth/login',
     operationId: 'login',
     summary: 'Sign in with e-mail address and password',
-    tags,
+    description: 'With the right password of an address that is not verified, a new verification mail is sent.',
     auth: 'public',
-    invalid: { code: 'INVALID_REQUEST' },
+    limits: PASSWORD_LIMITS,
     body: z.object({ email: BodyText, password: BodyText }),
-    responses: {
-      200: z.object({
-        success: z.literal(true),
-        message: z.string(),
-        user: WireUserSchema,
-        tokens: TokenPairSchema,
-        accessToken: z.string(),
-        refreshToken: z.string(),
-        expiresIn: z.int(),
-      }),
+    responses: { 200: SignedInSchema },
+    errors: [...CREDENTIAL_ERRORS, 'TOKEN_GENERATION_FAILED', 'SESSION_CREATION_FAILED'],
+    async handler({ input: { body }, deps }) {
+      const { user, confirm } = await checkCredentials(deps, body);
+      const pair = await issuePair(deps, user);
+      try {
+        await inTransaction(deps.db, async (trx) => {
+          await confirm(trx);
+          await openSession(trx, user, pair);
+        });
+      } catch (error) {
+        if (error instanceof AppError) throw error;
+        throw new AppError('SESSION_CREATION_FAILED', { cause: error });
+      }
+      return { status: 200, body: signedInBody(deps, user, pair, 'Login successful'), headers: NO_STORE };
     },
+  }),
+  defineRoute({
+    ...area,
+    method: 'post',
+    path: '/api/v1/auth/validate',
+    operationId: 'validateCredentials',
+    summary: 'Check credentials without opening a session',
+    auth: 'public',
+    limits: PASSWORD_LIMITS,
+    body: z.object({ email: BodyText, password: BodyText }),
+    responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
+    errors: [...CREDENTIAL_ERRORS],
+    async handler({ input: { body }, deps }) {
+      const { user, confirm } = await checkCredentials(deps, body);
+      await inTransaction(deps.db, confirm);
+      return { status: 200, body: { success: true, user: toWireUser(user) }, headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    ...area,
+    method: 'post',
+    path: '/api/v1/auth/register',
+    operationId: 'register',
+    summary: 'Create an account; a verification mail is sent',
+    auth: 'public',
+    limits: [
+      // The site sends a refused form again when the visitor corrects it: most of these are no accounts.
+      { name: 'register', max: 20, windowSeconds: 3600, by: byAddress },
+    ],
+    body: z.object({
+      email: BodyText,
+      password: BodyText,
+      confirmPassword: BodyText,
+      username: OptionalText,
+      firstName: OptionalText,
+      lastName: OptionalText,
+    }),
+    responses: { 201: MessageSchema },
     errors: [
       'MISSING_FIELDS',
       'INVALID_EMAIL',
-      'INVALID_CREDENTIALS',
-      'EMAIL_NOT_VERIFIED',
-      'ACCOUNT_DISABLED',
-      'TOKEN_GENERATION_FAILED',
-      'SESSION_CREATION_FAILED',
+      'PASSWORD_TOO_SHORT',
+      'PASSWORD_TOO_LONG',
+      'PASSWORD_NEEDS_UPPERCASE',
+      'PASSWORD_NEEDS_LOWERCASE',
+      'PASSWORD_NEEDS_DIGIT',
+      'PASSWORDS_DONT_MATCH',
+      'REGISTRATION_DISABLED',
+      'EMAIL_EXISTS',
     ],
-    failureText: 'server_error',
     async handler({ input: { body }, deps }) {
-      const { password } = body;
-      if (body.email.trim() === '' || password === '') throw new AppError('MISSING_FIELDS');
-      const email = normalizeEmail(body.email);
-      if (!EMAIL_PATTERN.test(email)) throw new AppError('INVALID_EMAIL');
-      const user = await findByEmail(deps.db, body.email);
-      const right = await verifyPassword(password, user?.password);
-      if (user === undefined || !right) throw new AppError('INVALID_CREDENTIALS');
-      if (!user.isActive) throw new AppError('ACCOUNT_DISABLED');
-      if (user.emailVerified === null) throw new AppError('EMAIL_NOT_VERIFIED');
-
-      const accessToken = await deps.tokens.sign(user);
-      const refreshToken = newRefreshToken();
-      const stored = user.password;
-      // bcrypt reads 72 bytes: an older, longer password still signs in but cannot be hashed anew as a whole.
-      const rehash = stored !== null && isWeakHash(stored) && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
-      const newHash = rehash ? await hashPassword(password) : undefined;
-      try {
-        await inTransaction(deps.db, async (trx) => {
-          await insertSession(trx, { userId: user.id, refreshToken, lifetimeSeconds: REFRESH_TTL_SECONDS });
-          await touchLogin(trx, user.id);
-          if (newHash !== undefined && stored !== null) await updatePasswordHash(trx, user.id, newHash, stored);
-        });
-      } catch (error) {
-        throw new AppError('SESSION_CREATION_FAILED', { cause: error });
+      const { values } = await deps.settings.stored(['registration_enabled']);
+      // Only a stored "no" closes it: the setting may never have been made.
+      if (!readBoolean(values.get('registration_enabled'), true)) throw new AppError('REGISTRATION_DISABLED');
+      if (body.email.trim() === '' || body.password === '' || body.confirmPassword === '') {
+        throw new AppError('MISSING_FIELDS');
       }
-      const expiresIn = deps.tokens.accessTtlSeconds;
+      const email = readEmail(body.email, 'MISSING_FIELDS');
+      const username = readName(body.username, 'username');
+      const firstName = readName(body.firstName, 'firstName');
+      const lastName = readName(body.lastName, 'lastName');
+      requireGoodPassword(body.password);
+      if (body.password !== body.confirmPassword) throw new AppError('PASSWORDS_DONT_MATCH');
+      if (await emailExists(deps.db, email)) throw new AppError('EMAIL_EXISTS');
+      const passwordHash = await hashPassword(body.password);
+      await inTransaction(deps.db, async (trx) => {
+        const user = await insertUser(trx, {
+          email,
+          passwordHash,
+          ...(username === undefined ? {} : { username }),
+          ...(firstName === undefined ? {} : { firstName }),
+          ...(lastName === undefined ? {} : { lastName }),
+          roles: ['MEMBER'],
+          isSystemAdmin: false,
+          emailVerified: false,
+        });
+        await deps.mails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
+      });
       return {
-        status: 200,
-        body: {
-          success: true,
-          message: 'Login successful',
-          user: toWireUser(user),
-          tokens: { accessToken, refreshToken, expiresIn, tokenType: 'Bearer' },
-          accessToken,
-          refreshToken,
-          expiresIn,
-        },
-        headers: { 'Cache-Control': 'no-store' },
+        status: 201,
+        body: { success: true, message: 'Registration successful. Please verify your email.' },
+        headers: NO_STORE,
       };
     },
   }),
   defineRoute({
+    ...area,
+    method: 'post',
+    path: '/api/v1/auth/refresh',
+    operationId: 'refreshTokens',
+    summary: 'Exchange a refresh token for a new pair',
+    description:
+      'A refresh token is spent by its use. For 30 seconds it is still taken, for the slower one of two tabs; used later, it ends every session that followed from the same sign-in.',
+    auth: 'public',
+    // Wide: a refusal here signs a visitor out.
+    limits: [{ name: 'refresh', max: 600, windowSeconds: 900, by: byAddress }],
+    body: z.object({ refreshToken: BodyText }),
+    responses: { 200: PairSchema },
+    errors: [
+      'MISSING_REFRESH_TOKEN',
+      'INVALID_REFRESH_TOKEN',
+      'USER_NOT_FOUND',
+      'ACCOUNT_DISABLED',
+      'TOKEN_GENERATION_FAILED',
+      'SESSION_CREATION_FAILED',
+    ],
+    async handler({ input: { body }, deps }) {
+      const given = body.refreshToken.trim();
+      if (given === '') throw new AppError('MISSING_REFRESH_TOKEN');
+      // What is refused is thrown after the commit: the end of a family must not be rolled back with it.
+      const outcome = await inTransaction(deps.db, async (trx) => {
+        const owner = await ownerOfSession(trx, given);
+        const user = owner === undefined ? undefined : await holdUser(trx, owner);
+        const session = await lockSession(trx, given);
+        if (session === undefined) return 'INVALID_REFRESH_TOKEN';
+        if (session.state === 'spent') {
+          await endFamily(trx, session.familyId);
+          deps.log.warn({ userId: session.userId }, 'a spent refresh token was used: its sessions were ended');
+          return 'INVALID_REFRESH_TOKEN';
+        }
+        if (user === undefined) return 'USER_NOT_FOUND';
+        if (!user.isActive) return 'ACCOUNT_DISABLED';
+        const pair = await issuePair(deps, user);
+        await rotateSession(trx, session, given, sessionOf(pair));
+        return pair;
+      });
+      if (typeof outcome === 'string') throw new AppError(outcome);
+      return { status: 200, body: pairBody(deps, outcome, 'Token refreshed'), headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    ...area,
+    method: 'post',
+    path: '/api/v1/auth/logout',
+    operationId: 'logout',
+    summary: 'End a session; with a valid bearer, all sessions of its user',
+    auth: 'public',
+    lenientBody: true,
+    body: z.object({ refreshToken: OptionalText }),
+    responses: { 200: MessageSchema },
+    errors: [],
+    async handler({ input: { body }, deps, koa }) {
+      const [scheme, bearer = ''] = koa.get('Authorization').split(' ');
+      const verified = scheme === 'Bearer' ? await deps.tokens.verify(bearer) : undefined;
+      await inTransaction(deps.db, async (trx) => {
+        const session = await lockSession(trx, body.refreshToken.trim());
+        if (session !== undefined) await endFamily(trx, session.familyId);
+        if (verified !== undefined && 'userId' in verified) await endSessions(trx, verified.userId);
+      });
+      return { status: 200, body: { success: true, message: 'Logged out successfully' }, headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    ...area,
     method: 'get',
     path: '/api/v1/auth/me',
     operationId: 'getMe',
     summary: 'The signed-in user',
-    tags,
     auth: 'user',
     authTexts: 'account',
     responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
     errors: ['MISSING_AUTHORIZATION', 'INVALID_TOKEN', 'USER_NOT_FOUND', 'ACCOUNT_DISABLED'],
-    failureText: 'server_error',
     async handler({ caller }) {
-      return {
-        status: 200,
-        body: { success: true, user: toWireUser(userOf(caller)) },
-        headers: { 'Cache-Control': 'no-store' },
-      };
+      return { status: 200, body: { success: true, user: toWireUser(userOf(caller)) }, headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    ...area,
+    method: 'get',
+    path: '/api/v1/auth/check-email',
+    operationId: 'checkEmail',
+    summary: 'Whether an address has an account, for the registration form',
+    auth: 'public',
+    limits: [{ name: 'check-email', max: 20, windowSeconds: 900, by: byAddress }],
+    query: z.object({
+      email: z
+        .string()
+        .optional()
+        .transform((text) => text ?? '')
+        .meta(shownAs({ type: 'string', format: 'email' })),
+    }),
+    responses: { 200: z.object({ success: z.literal(true), exists: z.boolean() }) },
+    errors: ['MISSING_EMAIL', 'INVALID_EMAIL'],
+    async handler({ input: { query }, deps }) {
+      const email = readEmail(query.email, 'MISSING_EMAIL');
+      return { status: 200, body: { success: true, exists: await emailExists(deps.db, email) }, headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    ...area,
+    method: 'get',
+    path: '/api/v1/auth/users/:id',
+    operationId: 'getAuthUser',
+    summary: 'A user, for API clients, administrators and the user',
+    auth: 'apiKeyOrUser',
+    params: PathId,
+    responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
+    errors: ['NOT_FOUND'],
+    async handler({ input: { params }, caller, deps }) {
+      if (caller.kind === 'user' && caller.user.id !== params.id && !isAdministrator(caller.user)) {
+        throw new AppError('FORBIDDEN', { detail: 'forbidden' });
+      }
+      const user = await findAuthUser(deps.db, params.id);
+      if (user === undefined) throw new AppError('NOT_FOUND', { detail: 'user_not_found' });
+      return { status: 200, body: { success: true, user: toWireUser(user) }, headers: NO_STORE };
     },
   }),
 ];

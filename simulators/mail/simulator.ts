@@ -1,0 +1,138 @@
+/**
+ * A mail provider that delivers to nobody: Resend's `POST /emails` over a real HTTP server, SMTP beside it when asked
+ * for, faults on demand, and a page that shows what was sent.
+ */
+import { randomBytes } from 'node:crypto';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { handleAdmin } from './admin.ts';
+import type { MailCatcher, MailCatcherOptions } from './contract.ts';
+import { htmlPart, listPage, mailPage, missingPage, type Page } from './pages.ts';
+import { type ApiAnswer, apiError, checkKey, sendEmail } from './resend-api.ts';
+import { startSmtpCatcher } from './smtp.ts';
+import { createMailState } from './state.ts';
+
+export type { MailCatcher, MailCatcherOptions } from './contract.ts';
+
+const MAX_BODY_BYTES = 4 * 1024 * 1024;
+
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request) {
+    if (!Buffer.isBuffer(chunk)) continue;
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function writePage(response: ServerResponse, page: Page | undefined): void {
+  const { headers, body } = page ?? missingPage();
+  response.writeHead(page === undefined ? 404 : 200, headers);
+  response.end(body);
+}
+
+function writeJson(response: ServerResponse, { status, headers = {}, body }: ApiAnswer, cut = false): void {
+  const bytes = Buffer.from(JSON.stringify(body), 'utf8');
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': bytes.length, ...headers });
+  if (cut) response.write(bytes.subarray(0, Math.floor(bytes.length / 2)), () => response.destroy());
+  else response.end(bytes);
+}
+
+/** Starts the catcher; it listens when the promise resolves. */
+export async function startMailCatcher(options: MailCatcherOptions = {}): Promise<MailCatcher> {
+  const host = options.host ?? '127.0.0.1';
+  const apiKey = options.apiKey ?? `re_${randomBytes(18).toString('hex')}`;
+  const latencyMs = options.latencyMs ?? 0;
+  const state = createMailState();
+  const wait = async () => {
+    if (latencyMs > 0) await new Promise((resolve) => setTimeout(resolve, latencyMs).unref());
+  };
+
+  async function emails(request: IncomingMessage, response: ServerResponse, body: string): Promise<void> {
+    const fault = state.takeHttpFault();
+    if (fault?.kind === 'hang') return;
+    if (fault?.kind === 'reset') {
+      request.socket.resetAndDestroy();
+      return;
+    }
+    if (fault?.kind === 'status') {
+      const answer = apiError(fault.status, fault.message ?? 'As the fault says.', fault.name);
+      const headers = fault.retryAfter === undefined ? {} : { 'retry-after': String(fault.retryAfter) };
+      writeJson(response, { ...answer, headers });
+      return;
+    }
+    const header = request.headers['idempotency-key'];
+    const key = Array.isArray(header) ? header[0] : header;
+    const answer =
+      checkKey(request.headers.authorization, apiKey) ?? (await sendEmail(state, { body, idempotencyKey: key }, wait));
+    if (fault?.kind === 'accept-hang' || response.destroyed) return;
+    if (fault?.kind === 'html') {
+      response.writeHead(200, { 'content-type': 'text/html' });
+      response.end('<!doctype html><title>OK</title>');
+    } else writeJson(response, answer, fault?.kind === 'truncate');
+  }
+
+  function pageOf(path: string): Page | undefined {
+    if (path === '/') return listPage(catcher.mails(), catcher.smtpUrl !== null);
+    const [, id = '', part] = /^\/mails\/([^/]+)(\/html)?$/.exec(path) ?? [];
+    const mail = state.mails.get(id);
+    if (mail === undefined || part === undefined) return mail && mailPage(mail);
+    return mail.html === null ? undefined : htmlPart(mail.html);
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const method = request.method ?? 'GET';
+    const path = new URL(request.url ?? '/', 'http://mail.invalid').pathname;
+    const body = await readBody(request);
+    if (body === undefined) writeJson(response, apiError(413, 'The request is too large.'));
+    else if (path.startsWith('/__sim/')) {
+      writeJson(response, handleAdmin(catcher, state.clearFaults, { method, path, body }));
+    } else if (path === '/emails') {
+      if (method === 'POST') await emails(request, response, body);
+      else writeJson(response, apiError(405, 'Method is not allowed for the requested path.'));
+    } else if (method === 'GET' && (path === '/' || path.startsWith('/mails/'))) {
+      writePage(response, pageOf(path));
+    } else writeJson(response, apiError(404, 'The requested endpoint does not exist.'));
+  }
+
+  const server = createServer({ keepAliveTimeout: 65_000 }, (request, response) => {
+    handle(request, response).catch(() => {
+      if (response.headersSent || response.destroyed) return;
+      writeJson(response, apiError(500, 'An unexpected error occurred.'));
+    });
+  });
+  const smtp =
+    options.smtpPort === undefined
+      ? undefined
+      : await startSmtpCatcher(state, { host, port: options.smtpPort, apiKey, wait });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(options.port ?? 0, host, resolve);
+    });
+  } catch (error) {
+    await smtp?.close();
+    throw error;
+  }
+  const address = server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+
+  const catcher: MailCatcher = {
+    url: `http://${host}:${port}`,
+    smtpUrl: smtp?.url ?? null,
+    apiKey,
+    mails: () => [...state.mails.values()],
+    fault: (fault, times = 1) => state.addFault(fault, times),
+    clear: () => state.clear(),
+    async close() {
+      await smtp?.close();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      });
+    },
+  };
+  return catcher;
+}

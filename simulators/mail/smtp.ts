@@ -1,0 +1,93 @@
+/** The SMTP side: takes what the API takes, with the API key as the password (user `resend`, as at Resend). */
+import type { Socket } from 'node:net';
+import { headerOf, readMessage } from './message.ts';
+import type { MailState } from './state.ts';
+
+const USER = 'resend';
+const MAX_MESSAGE_BYTES = 1024 * 1024;
+
+export interface SmtpCatcher {
+  /** With the login in it. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+const reply = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code });
+
+/** Listens when the promise resolves. */
+export async function startSmtpCatcher(
+  state: MailState,
+  options: { host: string; port: number; apiKey: string; wait: () => Promise<void> },
+): Promise<SmtpCatcher> {
+  // a development dependency, which is there when somebody asks for SMTP
+  const { SMTPServer } = await import('smtp-server');
+  /** By remote port, which a session knows too. */
+  const sockets = new Map<number, Socket>();
+  const server = new SMTPServer({
+    logger: false,
+    banner: 'mail catcher',
+    size: MAX_MESSAGE_BYTES,
+    // no certificate that a client would believe
+    disabledCommands: ['STARTTLS'],
+    allowInsecureAuth: true,
+    disableReverseLookup: true,
+    closeTimeout: 1,
+    onAuth(auth, _session, done) {
+      if (auth.username === USER && auth.password === options.apiKey) done(null, { user: USER });
+      else done(reply(535, 'API key is invalid'));
+    },
+    onRcptTo(_address, _session, done) {
+      const fault = state.takeSmtpFault('rcpt');
+      if (fault?.kind === 'smtp-reply') done(reply(fault.code, fault.text ?? 'as the fault says'));
+      else done();
+    },
+    onData(stream, session, done) {
+      const chunks: Buffer[] = [];
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream.on('end', () => {
+        if (stream.sizeExceeded) return done(reply(552, 'The message is too large'));
+        const fault = state.takeSmtpFault('data');
+        if (fault?.kind === 'smtp-reply') return done(reply(fault.code, fault.text ?? 'as the fault says'));
+        options.wait().then(() => {
+          const buffer = Buffer.concat(chunks);
+          const { headers, text, html } = readMessage(buffer.toString('latin1'));
+          const { mailFrom, rcptTo } = session.envelope;
+          const mail = state.accept({
+            via: 'smtp',
+            from: headerOf(headers, 'from') || (mailFrom === false ? '' : mailFrom.address),
+            to: rcptTo.map(({ address }) => address),
+            subject: headerOf(headers, 'subject'),
+            html,
+            text,
+            headers,
+            idempotencyKey: null,
+            raw: buffer.toString('utf8'),
+          });
+          if (state.takeSmtpFault('end') === undefined) done(null, `queued as ${mail.id}`);
+          else sockets.get(session.remotePort)?.destroy();
+        }, done);
+      });
+    },
+  });
+  // a client that goes away in the middle of a session is its own matter
+  server.on('error', () => {});
+  server.server.on('connection', (socket: Socket) => {
+    const port = socket.remotePort ?? 0;
+    sockets.set(port, socket);
+    socket.once('close', () => sockets.delete(port));
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.server.once('error', reject);
+    server.listen(options.port, options.host, resolve);
+  });
+  const address = server.server.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  return {
+    url: `smtp://${USER}:${encodeURIComponent(options.apiKey)}@${options.host}:${port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets.values()) socket.destroy();
+      }),
+  };
+}

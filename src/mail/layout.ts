@@ -1,0 +1,185 @@
+/** What all mails look like: one list of blocks, set as HTML for mail programs and as plain text. */
+import { html, type SafeHtml } from './html.ts';
+
+/** A part of a mail. All its texts are plain; a line break in one is kept. */
+export type MailBlock =
+  | { readonly kind: 'text' | 'note'; readonly text: string }
+  | { readonly kind: 'facts'; readonly rows: readonly (readonly [label: string, value: string])[] }
+  /** A button, and the URL in clear for those whose program shows no button. */
+  | { readonly kind: 'link'; readonly label: string; readonly url: string };
+
+export interface MailContent {
+  /** One line. */
+  readonly subject: string;
+  readonly heading: string;
+  /** What the list of an inbox shows after the subject; empty = the beginning of the mail. */
+  readonly preheader: string;
+  readonly blocks: readonly MailBlock[];
+  /** Of the copyright notice. */
+  readonly year: number;
+}
+
+const BRAND = 'NodeByte';
+const footer = (year: number): readonly string[] => [
+  `© ${year} ${BRAND}. All rights reserved.`,
+  'This is an automated message. Please do not reply.',
+];
+
+/** The accent of the brand. As small text it is too light for its ground, so links are a shade darker. */
+const ACCENT = '#6366f1';
+const LINK = '#4f46e5';
+const INK = '#111827';
+const MUTED = '#6b7280';
+const PAPER = '#ffffff';
+const BOX = '#f9fafb';
+/** Columns of a mail: what mail programs show without scrolling. */
+const WIDTH_PX = 600;
+const FONT = '-apple-system,BlinkMacSystemFont,Segoe UI,Roboto,Helvetica,Arial,sans-serif';
+
+/** Programs that know no `<style>` show the light colours, which stand in each element. */
+const STYLE = html`<style>
+      body { margin: 0; padding: 0; }
+      a[x-apple-data-detectors] { color: inherit; text-decoration: none; }
+      @media (max-width: 480px) {
+        .page { padding: 16px 8px !important; }
+        .box { padding: 24px 20px 8px !important; }
+      }
+      @media (prefers-color-scheme: dark) {
+        .page, body { background-color: #111827 !important; }
+        .box { background-color: #1f2937 !important; border-color: #374151 !important; }
+        .ink { color: #f3f4f6 !important; }
+        .muted { color: #9ca3af !important; }
+        .brand, .link { color: #a5b4fc !important; }
+      }
+    </style>`;
+
+/** The HTML part: tables and inline styles, since mail programs know little else; no script, no image, no remote font. */
+export function layoutHtml({ subject, heading, preheader, blocks, year }: MailContent): string {
+  return `${html`<!DOCTYPE html>
+<html lang="en" dir="ltr">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width,initial-scale=1">
+    <meta name="color-scheme" content="light dark">
+    <meta name="supported-color-schemes" content="light dark">
+    <meta name="format-detection" content="telephone=no,date=no,address=no,email=no,url=no">
+    <title>${subject}</title>
+    ${STYLE}
+  </head>
+  <body style="margin:0;padding:0;background-color:${PAPER};">
+    ${hiddenLine(preheader)}
+    <table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" bgcolor="${PAPER}">
+      <tr>
+        <td class="page" align="center" bgcolor="${PAPER}" style="padding:32px 16px;background-color:${PAPER};">
+          <!--[if mso]><table role="presentation" width="${WIDTH_PX}" cellpadding="0" cellspacing="0" border="0"><tr><td><![endif]-->
+          <table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" style="max-width:${WIDTH_PX}px;">
+            <tr>
+              <td align="center" style="padding:0 0 24px;font-family:${FONT};">
+                <span class="brand" style="font-size:28px;line-height:36px;font-weight:700;color:${ACCENT};">${BRAND}</span>
+              </td>
+            </tr>
+            <tr>
+              <td class="box" bgcolor="${BOX}" style="padding:32px 32px 16px;background-color:${BOX};border:1px solid #e5e7eb;border-radius:8px;font-family:${FONT};overflow-wrap:anywhere;word-break:break-word;">
+                <h1 class="ink" style="margin:0 0 16px;font-size:22px;line-height:30px;font-weight:700;color:${INK};">${heading}</h1>
+                ${blocks.map(blockHtml)}
+              </td>
+            </tr>
+            <tr>
+              <td class="muted" align="center" style="padding:24px 16px 0;font-family:${FONT};font-size:13px;line-height:20px;color:${MUTED};">
+                ${lines(footer(year))}
+              </td>
+            </tr>
+          </table>
+          <!--[if mso]></td></tr></table><![endif]-->
+        </td>
+      </tr>
+    </table>
+  </body>
+</html>`}\n`;
+}
+
+/** The line is hidden in the mail itself. What fills it up keeps the heading from following it in the inbox. */
+function hiddenLine(text: string): SafeHtml {
+  if (text === '') return html``;
+  const filler = Array.from({ length: 60 }, () => html`&#847;&zwnj;&nbsp;`);
+  return html`<div style="display:none;max-height:0;max-width:0;overflow:hidden;opacity:0;font-size:1px;line-height:1px;mso-hide:all;">${text}${filler}</div>`;
+}
+
+const lines = (texts: readonly string[]): readonly SafeHtml[] =>
+  texts.map((line, i) => (i === 0 ? html`${line}` : html`<br>${line}`));
+
+function blockHtml(block: MailBlock): SafeHtml {
+  switch (block.kind) {
+    case 'text':
+      return html`<p class="ink" style="margin:0 0 16px;font-size:16px;line-height:25px;color:${INK};">${lines(block.text.split('\n'))}</p>
+                `;
+    case 'note':
+      return html`<p class="muted" style="margin:0 0 12px;font-size:14px;line-height:21px;color:${MUTED};">${lines(block.text.split('\n'))}</p>
+                `;
+    case 'facts':
+      return html`<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin:0 0 16px;">
+                  ${block.rows.map(factHtml)}
+                </table>
+                `;
+    case 'link':
+      // The space around the label is the link's own, so all of the button can be clicked; Outlook takes it from the cell.
+      return html`<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin:8px 0 24px;">
+                  <tr>
+                    <td align="center" bgcolor="${ACCENT}" style="background-color:${ACCENT};border-radius:6px;mso-padding-alt:12px 28px;">
+                      <a href="${block.url}" target="_blank" rel="noopener" style="display:inline-block;padding:12px 28px;font-size:16px;line-height:24px;font-weight:700;color:#ffffff;text-decoration:none;border-radius:6px;">${block.label}</a>
+                    </td>
+                  </tr>
+                </table>
+                <p class="muted" style="margin:0 0 16px;font-size:14px;line-height:21px;color:${MUTED};">${OTHERWISE}<br><a class="link" href="${block.url}" target="_blank" rel="noopener" style="color:${LINK};text-decoration:underline;word-break:break-all;">${block.url}</a></p>
+                `;
+  }
+}
+
+const OTHERWISE = 'If the button does not work, copy this address into your browser:';
+
+function factHtml([label, value]: readonly [string, string]): SafeHtml {
+  const cell = 'padding:4px 0;font-size:16px;line-height:25px;vertical-align:top;';
+  return html`<tr>
+                    <td class="muted" style="${cell}padding-right:24px;white-space:nowrap;color:${MUTED};">${label}</td>
+                    <td class="ink" style="${cell}font-weight:700;color:${INK};">${value}</td>
+                  </tr>`;
+}
+
+/** Columns of the plain part, below the 78 that RFC 5322 section 2.1.1 recommends, to leave room for marks of a reply. */
+const COLUMNS = 72;
+
+/** The plain part: the same words, wrapped; a URL stands on a line of its own and is never broken. */
+export function layoutText({ heading, blocks, year }: MailContent): string {
+  const parts = [BRAND, heading, ...blocks.map(blockText), ['--', ...footer(year)].join('\n')];
+  return `${parts.join('\n\n')}\n`;
+}
+
+function blockText(block: MailBlock): string {
+  switch (block.kind) {
+    case 'text':
+    case 'note':
+      return block.text.split('\n').map(wrap).join('\n');
+    case 'facts': {
+      const width = Math.max(...block.rows.map(([label]) => label.length)) + 2;
+      return block.rows.map(([label, value]) => `${`${label}:`.padEnd(width)}${value}`).join('\n');
+    }
+    case 'link':
+      return `${block.label}:\n${block.url}`;
+  }
+}
+
+/** One line broken between words; a word that is longer than a line stays whole. */
+function wrap(line: string): string {
+  if (line.length <= COLUMNS) return line.trimEnd();
+  const done: string[] = [];
+  let current = '';
+  for (const word of line.split(/ +/)) {
+    const longer = current === '' ? word : `${current} ${word}`;
+    if (longer.length <= COLUMNS || current === '') current = longer;
+    else {
+      done.push(current);
+      current = word;
+    }
+  }
+  return [...done, current].join('\n').trimEnd();
+}
