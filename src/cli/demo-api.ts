@@ -20,6 +20,8 @@ export interface DemoApi {
   /** Starts a full sync and gives the id of its log. */
   startSync(): Promise<string>;
   syncLog(id: string): Promise<DemoLog>;
+  /** Creates a customer's account; a mail follows. */
+  register(email: string, password: string): Promise<void>;
   /** Rows per table, as the administrators' page shows them. */
   inventory(): Promise<Record<string, number>>;
 }
@@ -79,6 +81,13 @@ export function createDemoApi(baseUrl: string): DemoApi {
   return {
     async signIn(email, password) {
       token = (await call(SignedIn, 'POST', '/api/v1/auth/login', { email, password })).tokens.accessToken;
+    },
+    async register(email, password) {
+      await call(z.object({ success: z.literal(true) }), 'POST', '/api/v1/auth/register', {
+        email,
+        password,
+        confirmPassword: password,
+      });
     },
     async startSync() {
       return (await call(Started, 'POST', '/api/admin/sync', { type: 'full' })).sync_log_id;

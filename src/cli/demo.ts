@@ -40,6 +40,16 @@ interface DemoFlags extends Partial<Record<SizeName, number>> {
   limit: number;
 }
 
+/** Where the demo's mail goes. */
+interface MailBox {
+  /** Page on which it can be read. */
+  url: string;
+  env: Record<string, string>;
+  /** What the first mail says, within 15 s. */
+  firstMail(): Promise<string | undefined>;
+  close(): Promise<void>;
+}
+
 /** Panel the demo syncs from. */
 interface Panel {
   url: string;
@@ -48,6 +58,7 @@ interface Panel {
 }
 
 const EMAIL = 'admin@nodebyte.example';
+const CUSTOMER = 'customer@nodebyte.example';
 /** Ports tried after the wanted one. */
 const PORT_TRIES = 50;
 const POLL_MS = 250;
@@ -137,6 +148,25 @@ async function openPanel(config: Config, flags: DemoFlags, terminal: Terminal): 
   };
 }
 
+/** Nobody gets mail from a demo, whatever is configured: it ends in a catcher with a page to read it. */
+async function openMailBox(): Promise<MailBox> {
+  const { startMailCatcher } = await import('../../simulators/mail/simulator.ts');
+  const catcher = await startMailCatcher();
+  return {
+    url: catcher.url,
+    env: { RESEND_BASE_URL: catcher.url, RESEND_API_KEY: catcher.apiKey, SMTP_URL: '' },
+    async firstMail() {
+      for (let tries = 0; tries < 15_000 / POLL_MS; tries += 1) {
+        const [mail] = catcher.mails();
+        if (mail !== undefined) return `mail "${mail.subject}" to ${mail.to.join(', ')}`;
+        await sleep(POLL_MS);
+      }
+      return undefined;
+    },
+    close: () => catcher.close(),
+  };
+}
+
 async function prepare(services: Services, password: string): Promise<void> {
   const db = createDb({
     connectionString: services.databaseUrl.reveal(),
@@ -219,6 +249,7 @@ async function runDemo(flags: DemoFlags): Promise<number> {
 
   let services: Services | undefined;
   let panel: Panel | undefined;
+  let mailBox: MailBox | undefined;
   let group: ProcessGroup | undefined;
   let output: number | undefined;
   let logFile: string | undefined;
@@ -235,10 +266,17 @@ async function runDemo(flags: DemoFlags): Promise<number> {
     await prepare(services, password);
     check();
     panel = await openPanel(config, flags, terminal);
+    mailBox = await openMailBox();
     const port = await findPort(flags.port ?? config.port, config.host);
     logFile = join(config.dataDir, 'demo.log');
     output = openSync(logFile, 'a', 0o600);
-    const childEnv = { ...env, ...services.childEnvironment(), ...panel.env, BACKEND_PORT: String(port) };
+    const childEnv = {
+      ...env,
+      ...services.childEnvironment(),
+      ...panel.env,
+      ...mailBox.env,
+      BACKEND_PORT: String(port),
+    };
     terminal.line('Starting api and worker …');
     group = startProcessGroup(
       [
@@ -270,6 +308,10 @@ async function runDemo(flags: DemoFlags): Promise<number> {
     const log = await orInterrupt(follow(api, id, terminal, check));
     const seconds = (performance.now() - started) / 1000;
     printResult(log, await orInterrupt(api.inventory()), seconds, terminal);
+    // Random text alone may lack what the password rules ask for.
+    await orInterrupt(api.register(CUSTOMER, `${password}-Aa1`));
+    const delivered = await orInterrupt(mailBox.firstMail());
+    terminal.line(`A customer registered: ${delivered ?? terminal.bad('no mail was sent within 15 s')}`);
     exitCode = log.status === 'COMPLETED' ? 0 : 1;
     finished = true;
     if (flags.once !== true) {
@@ -278,6 +320,7 @@ async function runDemo(flags: DemoFlags): Promise<number> {
       terminal.line(`${terminal.strong('Temporal UI')}     ${services.temporalUiUrl ?? '-'}`);
       terminal.line(`${terminal.strong('Sign in')}         ${EMAIL}  ${password}`);
       terminal.line(`${terminal.strong('API key')}         ${services.secrets.backendApiKey?.reveal() ?? '-'}`);
+      terminal.line(`${terminal.strong('Mail')}            ${mailBox.url}`);
       terminal.line(`${terminal.strong('Panel')}           ${panel.url}`);
       terminal.line(`${terminal.strong('Logs')}            ${logFile}`);
       terminal.line();
@@ -295,6 +338,7 @@ async function runDemo(flags: DemoFlags): Promise<number> {
     // The panel goes last but the services: the worker may be in the middle of a page.
     await group?.stop();
     await panel?.close();
+    await mailBox?.close();
     await services?.stop();
     if (output !== undefined) closeSync(output);
   }

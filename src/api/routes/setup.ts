@@ -10,6 +10,7 @@ import { AppError, isAppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { systemAdministratorExists } from '../../store/setup-store.ts';
 import type { Caller, Services } from '../context.ts';
+import { byAddress } from '../limits.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { type ConfiguredPanel, configuredPanels, isComplete, isConfigured } from '../setup-state.ts';
 import { type ConnectionTest, SetupBody, type SetupFields, TestBody, TestResult, toSettings } from './setup-shapes.ts';
@@ -206,6 +207,8 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
         'A connection that fails is a result, not an error. Without a key the stored one is used, if the URL is of the stored origin.',
       tags,
       auth: 'setup',
+      // It makes us call out to wherever the body says.
+      limits: [{ name: 'setup-test', max: 60, windowSeconds: 600, by: byAddress }],
       body: TestBody,
       responses: {
         200: z.object({
