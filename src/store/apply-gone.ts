@@ -3,7 +3,7 @@
  * it is not among the records set aside, and, where several pages cannot prove absence, the panel denied knowing it.
  */
 import { type Entity, mayPrune, type SyncWarning } from '../domain/sync.ts';
-import type { ApplyScope } from './apply-plan.ts';
+import { type ApplyScope, isIncomplete, lastRows } from './apply-plan.ts';
 import { type Db, rows } from './db.ts';
 import { MIRROR } from './mirror.ts';
 
@@ -79,31 +79,35 @@ const ORDER: Entity[] = [
 /** Listings whose emptiness is no proof; an empty include of a parent read in full is an answer. */
 const LISTED: Entity[] = ['locations', 'nests', 'servers'];
 
-/** Fills every `g_<entity>` but subusers, and applies the brake. */
-export async function planGone(trx: Db, scope: ApplyScope, allowMass: boolean): Promise<SyncWarning[]> {
-  const found = await rows<{ entity: string }>(trx, `select distinct p.entity from stage p where p.unreadable > 0`);
-  const unreadable = new Set(found.map((r) => r.entity));
-  const incomplete = scope.sources.filter((s) => !s.complete).map((s) => s.source);
-  // Lists that came whole: one answer, or all pages of a listing that was verified. A negative part is a list with gaps.
-  await trx.raw(
+/**
+ * Fills every `g_<entity>` but subusers, and applies the brake.
+ * @param unreadable entities of which a record had no readable id: nothing of them is gone.
+ */
+export async function planGone(
+  trx: Db,
+  scope: ApplyScope,
+  allowMass: boolean,
+  unreadable: ReadonlySet<string>,
+): Promise<SyncWarning[]> {
+  const [gone] = await lastRows<{ any: boolean }>(trx, [
+    // Lists that came whole: one answer, or all pages of a listing that was verified. A negative part is a list with gaps.
     `create temp table whole on commit drop as
        select distinct p.entity, p.part from stage p
        where p.part > 0 and p.entity in ('allocations', 'eggs', 'egg_variables')
-         and not (p.source like 'node:%' and p.source = any(?::text[]))
+         and not (p.source like 'node:%' and ${isIncomplete('p.source')})
          and (p.entity <> 'egg_variables' or p.missing::text not like '%"variables"%')`,
-    [incomplete],
-  );
-  for (const entity of ORDER) {
-    const { table, mine } = MIRROR[entity];
-    const where = candidates(entity, scope, unreadable);
-    await trx.raw(
-      `create temp table g_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${mine} and ${where}`}`,
-    );
-  }
+    ...ORDER.map((entity) => {
+      const { table, mine } = MIRROR[entity];
+      const where = candidates(entity, scope, unreadable);
+      return `create temp table g_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${mine} and ${where}`}`;
+    }),
+    `select ${ORDER.map((entity) => `exists (select 1 from g_${entity})`).join(' or ')} as any`,
+  ]);
   const warnings = scope.entities.filter((entity) => unreadable.has(entity)).map(unreadableRecord);
+  if (gone?.any !== true) return warnings;
   const refuse = async (entity: Entity, why: string) => {
-    const gone = await rows<{ id: unknown }>(trx, `delete from g_${entity} returning id`);
-    if (gone.length > 0) warnings.push(refused(entity, gone.length, why));
+    const kept = await rows<{ id: unknown }>(trx, `delete from g_${entity} returning id`);
+    if (kept.length > 0) warnings.push(refused(entity, kept.length, why));
   };
   // Children first: a parent whose children stay must stay as well, its deletion would take them along.
   for (const entity of ['egg_variables', 'eggs', 'nests', 'allocations', 'nodes', 'servers', 'databases'] as const) {
@@ -221,29 +225,14 @@ export async function goneCandidates(
 ): Promise<{ id: number; uuid: string | null }[]> {
   const { entity } = query;
   const id = entity === 'servers' ? `t."pterodactylId"` : 't.id';
-  const key = entity === 'servers' ? 'pid' : 'id';
   return rows(
     db,
     `with staged as (
-       select x.${key} as id from sync_pages p, json_to_recordset(p.body) as x (${key} int)
-       where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
-       union all select r.id from sync_pages p, json_to_recordset(p.rejects) as r (entity text, id int)
-       where p.log_id = ? and p.source = ? and p.pass = ? and r.entity = ?
+       select i.id from sync_pages p, unnest(p.ids) as i (id) where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
      )
      select ${id} as id, ${entity === 'locations' ? 'null::text' : 't.uuid'} as uuid from ${MIRROR[entity].table} t
      where ${MIRROR[entity].mine} and ${id} > ? and not exists (select 1 from staged s where s.id = ${id}) order by ${id} limit ?`,
-    [
-      query.logId,
-      query.source,
-      query.pass,
-      entity,
-      query.logId,
-      query.source,
-      query.pass,
-      entity,
-      query.after,
-      query.limit,
-    ],
+    [query.logId, query.source, query.pass, entity, query.after, query.limit],
   );
 }
 

@@ -36,57 +36,75 @@ export interface Exclusion {
 const unique = (key: UniqueKey, alias: string) => key.columns(alias).join(', ');
 const isNot = (alias: string) => `not ${alias}.aside`;
 
-/** Reads the stage into `s_<entity>`; where a record was read twice, the newest page wins. */
-export async function expandStage(trx: Db, scope: ApplyScope): Promise<void> {
+/**
+ * Statements that need no answer go to the server together: an apply is some hundred of them, each a round trip otherwise.
+ * No bindings: what is not ours travels by {@link setScope}.
+ */
+export const script = (statements: readonly string[]): string => statements.join(';\n');
+
+/** Rows of the last statement of a script. */
+export async function lastRows<T>(trx: Db, statements: readonly string[]): Promise<T[]> {
+  const results = (await trx.raw(script(statements))) as { rows: T[] } | { rows: T[] }[];
+  return (Array.isArray(results) ? results.at(-1) : results)?.rows ?? [];
+}
+
+/** What the scripts read by current_setting(), for this transaction. */
+async function setScope(trx: Db, scope: ApplyScope): Promise<void> {
   const sources = JSON.stringify(scope.sources.map(({ source, pass }) => ({ source, pass })));
+  const incomplete = JSON.stringify(scope.sources.filter((s) => !s.complete).map((s) => s.source));
   await trx.raw(
-    `create temp table src on commit drop as select * from json_to_recordset(?::json) as x (source text, pass int)`,
-    [sources],
+    `select set_config('apply.log_id', ?, true), set_config('apply.sources', ?, true), set_config('apply.incomplete', ?, true)`,
+    [scope.logId, sources, incomplete],
   );
-  await trx.raw(
+}
+const LOG_ID = `current_setting('apply.log_id')`;
+/** Sources that were not read whole: a condition over a text. */
+export const isIncomplete = (source: string): string =>
+  `${source} in (select json_array_elements_text(current_setting('apply.incomplete')::json))`;
+
+/**
+ * Reads the stage into `s_<entity>`; where a record was read twice, the newest page wins.
+ * @returns entities of which a record had no readable id.
+ */
+export async function expandStage(trx: Db, scope: ApplyScope): Promise<Set<string>> {
+  await setScope(trx, scope);
+  const staged = Object.entries(STAGED) as [StagedEntity, (typeof STAGED)[StagedEntity]][];
+  const unreadable = await lastRows<{ entity: string }>(trx, [
+    `create temp table src on commit drop as
+       select * from json_to_recordset(current_setting('apply.sources')::json) as x (source text, pass int)`,
     `create temp table stage on commit drop as
        select p.source, p.page, p.entity, p.part, p.rows, p.unreadable, p.rejects, p.missing, p.fetched_at
-       from sync_pages p join src on src.source = p.source and src.pass = p.pass where p.log_id = ?`,
-    [scope.logId],
-  );
-  await trx.raw(
+       from sync_pages p join src on src.source = p.source and src.pass = p.pass where p.log_id = ${LOG_ID}`,
     `create temp table aside (entity text, panel_id text, code text, detail text, primary key (entity, panel_id)) on commit drop`,
-  );
-  await trx.raw(
     `create temp table rejected on commit drop as
        select distinct on (r.entity, r.id) r.entity, r.id, r.code, r.detail
        from stage p, json_to_recordset(p.rejects) as r (entity text, id int, code text, detail text)`,
-  );
-  await trx.raw(
     `create temp table alive on commit drop as
        select distinct p.entity, x.id, x.alive from sync_pages p, json_to_recordset(p.body) as x (id int, alive boolean)
-       where p.log_id = ? and p.source = 'gone'`,
-    [scope.logId],
-  );
-  const staged = Object.entries(STAGED) as [StagedEntity, (typeof STAGED)[StagedEntity]][];
-  for (const [entity, { key, columns }] of staged) {
-    await trx.raw(
-      `create temp table s_${entity} on commit drop as
-         select distinct on (${key.replace(/\b(id|pid|server|email)\b|"user"/g, 'x.$&')}) x.*
+       where p.log_id = ${LOG_ID} and p.source = 'gone'`,
+    ...staged.map(([entity, { key, columns }]) => {
+      const identity = key.replace(/\b(id|pid|server|email)\b|"user"/g, 'x.$&');
+      return `create temp table s_${entity} on commit drop as
+         select distinct on (${identity}) x.*
          from sync_pages p join src on src.source = p.source and src.pass = p.pass, json_to_recordset(p.body) as x (${columns})
-         where p.log_id = ? and p.entity = ? and p.rows > 0
-         order by ${key.replace(/\b(id|pid|server|email)\b|"user"/g, 'x.$&')}, p.fetched_at desc, p.page desc`,
-      [scope.logId, entity],
-    );
-  }
-  // Row counts and a few values are all the planner needs; the default target samples 30,000 rows of each table.
-  await trx.raw(
-    `set local default_statistics_target = 10; ${staged.map(([entity, { joins }]) => `analyze s_${entity} (${joins})`).join('; ')}`,
-  );
+         where p.log_id = ${LOG_ID} and p.entity = '${entity}' and p.rows > 0
+         order by ${identity}, p.fetched_at desc, p.page desc`;
+    }),
+    // Row counts and a few values are all the planner needs; the default target samples 30,000 rows of each table.
+    'set local default_statistics_target = 10',
+    ...staged.map(([entity, { joins }]) => `analyze s_${entity} (${joins})`),
+    'select distinct p.entity from stage p where p.unreadable > 0',
+  ]);
+  return new Set(unreadable.map((r) => r.entity));
 }
 
 /** Tables that every entity has, also one this apply does not write: later steps then need no cases. */
-async function emptyTables(trx: Db, entity: Entity): Promise<void> {
+function emptyTables(entity: Entity): string[] {
   const { table } = MIRROR[entity];
-  await trx.raw(
-    `create temp table f_${entity} on commit drop as select t.*, t.id::text as panel_id, true as found, false as aside from ${table} t where false;
-     create temp table p_${entity} on commit drop as select f.*, ''::text as op, 0 as n from f_${entity} f`,
-  );
+  return [
+    `create temp table f_${entity} on commit drop as select t.*, t.id::text as panel_id, true as found, false as aside from ${table} t where false`,
+    `create temp table p_${entity} on commit drop as select f.*, ''::text as op, 0 as n from f_${entity} f`,
+  ];
 }
 
 /** How each staged row shall end, in terms of its table: `f_<entity>`. Parents are planned before. */
@@ -188,52 +206,48 @@ const KNOWN: Partial<Record<Entity, string>> = {
   eggs: 'known_eggs',
 };
 
-/** Facts about the read that several statements ask for, as one row. */
-export async function stateFacts(trx: Db, scope: ApplyScope): Promise<void> {
-  const users = scope.sources.find((s) => s.source === 'users');
-  await trx.raw(`create temp table facts on commit drop as select ?::boolean as users_complete`, [
-    users?.complete === true,
-  ]);
-}
-
-/** Final rows of one entity, orphans and earlier exclusions set aside. */
-export async function finalRows(trx: Db, entity: Entity, exclusions: readonly Exclusion[]): Promise<void> {
-  await trx.raw(`create temp table f_${entity} on commit drop as select x.*, false as aside from (${FINAL[entity]}) x`);
-  const mine = exclusions.filter((e) => e.entity === entity);
-  if (mine.length > 0) {
-    await trx.raw(
-      `with no as (select * from json_to_recordset(?::json) as x ("panelId" text, code text, detail text)),
-         marked as (update f_${entity} f set aside = true from no where f.panel_id = no."panelId" returning f.panel_id, no.code, no.detail)
-       insert into aside select '${entity}', m.panel_id, m.code, m.detail from marked m on conflict do nothing`,
-      [JSON.stringify(mine)],
-    );
-  }
+/** Final rows of one entity; orphans and rows of another panel are set aside. */
+function finalRows(entity: Entity): string[] {
   const { table, foreign } = MIRROR[entity];
-  if (foreign !== undefined) {
-    await trx.raw(
-      `with marked as (update f_${entity} f set aside = true from ${table} t where ${isNot('f')} and t.id = f.id and ${foreign} returning f.panel_id)
-       insert into aside select '${entity}', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing`,
-    );
-  }
   const orphan = ORPHAN[entity];
-  if (orphan !== undefined) {
-    await trx.raw(
-      `with marked as (update f_${entity} f set aside = true where ${isNot('f')} and ${orphan.where} returning f.panel_id)
+  return [
+    `create temp table f_${entity} on commit drop as select x.*, false as aside from (${FINAL[entity]}) x`,
+    ...(foreign === undefined
+      ? []
+      : [
+          `with marked as (update f_${entity} f set aside = true from ${table} t where ${isNot('f')} and t.id = f.id and ${foreign} returning f.panel_id)
+       insert into aside select '${entity}', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing`,
+        ]),
+    ...(orphan === undefined
+      ? []
+      : [
+          `with marked as (update f_${entity} f set aside = true where ${isNot('f')} and ${orphan.where} returning f.panel_id)
        insert into aside select '${entity}', m.panel_id, 'PARENT_MISSING', '${orphan.detail}' from marked m on conflict do nothing`,
-    );
-  }
+        ]),
+  ];
 }
 
-/** `p_<entity>`: what differs, as `c`reate or `u`pdate; then rows whose unique value is not free are taken out again. */
-export async function planRows(trx: Db, spec: MirrorSpec): Promise<void> {
-  const { entity, table, owned } = spec;
-  const list = (alias: string) => owned.map((c) => `${alias}.${c}`).join(', ');
+/** What the database refused before is set aside from the start. */
+async function excludeRows(trx: Db, entity: Entity, exclusions: readonly Exclusion[]): Promise<void> {
   await trx.raw(
-    `create temp table p_${entity} on commit drop as
+    `with no as (select * from json_to_recordset(?::json) as x ("panelId" text, code text, detail text)),
+       marked as (update f_${entity} f set aside = true from no where not f.aside and f.panel_id = no."panelId" returning f.panel_id, no.code, no.detail)
+     insert into aside select '${entity}', m.panel_id, m.code, m.detail from marked m on conflict do nothing`,
+    [JSON.stringify(exclusions)],
+  );
+}
+
+/** `p_<entity>`: what differs, as `c`reate or `u`pdate. */
+function changedRows({ entity, table, owned }: MirrorSpec): string {
+  const list = (alias: string) => owned.map((c) => `${alias}.${c}`).join(', ');
+  return `create temp table p_${entity} on commit drop as
        select f.*, case when f.found then 'u' else 'c' end as op, row_number() over (order by f.id)::int as n
        from f_${entity} f left join ${table} t on t.id = f.id
-       where ${isNot('f')} and (not f.found or (${list('t')}) is distinct from (${list('f')}))`,
-  );
+       where ${isNot('f')} and (not f.found or (${list('t')}) is distinct from (${list('f')}))`;
+}
+
+/** Takes rows whose unique value is not free out of the plan again. */
+async function resolveConflicts(trx: Db, spec: MirrorSpec): Promise<void> {
   for (const key of spec.unique) {
     // Each round may free or block further values; a chain is never longer than the rows that change.
     for (let round = 0; round < 50; round += 1) {
@@ -243,13 +257,12 @@ export async function planRows(trx: Db, spec: MirrorSpec): Promise<void> {
 }
 
 /** Is any wanted value wanted twice, or held by another row? Two hash passes; the full judgement is seldom needed. */
+const conflictOf = ({ entity, table }: MirrorSpec, key: UniqueKey): string =>
+  `(exists (select 1 from p_${entity} p group by ${unique(key, 'p')} having count(*) > 1)
+    or exists (select 1 from p_${entity} p join ${table} t on (${unique(key, 't')}) = (${unique(key, 'p')}) where t.id <> p.id))`;
+
 async function mayConflict(trx: Db, spec: MirrorSpec, key: UniqueKey): Promise<boolean> {
-  const { entity, table } = spec;
-  const [found] = await rows<{ conflict: boolean }>(
-    trx,
-    `select exists (select 1 from p_${entity} p group by ${unique(key, 'p')} having count(*) > 1)
-       or exists (select 1 from p_${entity} p join ${table} t on (${unique(key, 't')}) = (${unique(key, 'p')}) where t.id <> p.id) as conflict`,
-  );
+  const [found] = await rows<{ conflict: boolean }>(trx, `select ${conflictOf(spec, key)} as conflict`);
   return found?.conflict === true;
 }
 
@@ -305,37 +318,37 @@ async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Pro
 }
 
 /** Rows that later entities may refer to: today's, less the gone, plus the created. */
-async function knownRows(trx: Db, entity: Entity): Promise<void> {
+function knownRows(entity: Entity): string[] {
   const name = KNOWN[entity];
-  if (name === undefined) return;
+  if (name === undefined) return [];
   const { table, foreign } = MIRROR[entity];
-  await trx.raw(
+  return [
     `create temp table ${name} on commit drop as
        select t.id from ${table} t where not exists (select 1 from g_${entity} g where g.id = t.id)
          ${foreign === undefined ? '' : `and (${foreign}) is not true`}
        union all select p.id from p_${entity} p where p.op = 'c'`,
-  );
+  ];
 }
 
 /** Panel user id → local id: the rows of this run, and for the rest what is stored. */
-async function userMap(trx: Db): Promise<void> {
-  await trx.raw(
-    `create temp table user_map on commit drop as
+const USER_MAP = [
+  `create temp table user_map on commit drop as
        select f."pterodactylId" as pid, f.id from f_users f where ${isNot('f')} or f.found
        union all
        (select distinct on (u."pterodactylId") u."pterodactylId", u.id from users u
         where u."pterodactylId" is not null and not exists (select 1 from f_users f where f."pterodactylId" = u."pterodactylId")
         order by u."pterodactylId", u."createdAt", u.id)`,
-  );
-  await trx.raw('analyze user_map');
-}
+  'analyze user_map',
+];
 
 /** Panel server id → local id and owner, and which servers' children were read whole. */
-async function serverMap(trx: Db, scope: ApplyScope): Promise<void> {
+function serverMap(scope: ApplyScope): string[] {
   // A record that was set aside may have a row of earlier runs: its children are as good as anybody's.
   const earlier = `select r.id as pid, t.id, t."ownerId" from rejected r join servers t on t."pterodactylId" = r.id
     where r.entity = 'servers' and not exists (select 1 from s_servers s where s.pid = r.id)`;
-  await trx.raw(
+  const lists = (include: string) => scope.sources.some((s) => s.source === 'servers' && !s.missing.includes(include));
+  const links = scope.entities.includes('servers') && lists('allocations');
+  return [
     scope.entities.includes('servers')
       ? `create temp table server_map on commit drop as
            select f."pterodactylId" as pid, f.id, case when f.aside then t."ownerId" else f."ownerId" end as "ownerId"
@@ -344,38 +357,45 @@ async function serverMap(trx: Db, scope: ApplyScope): Promise<void> {
       : `create temp table server_map on commit drop as
            select s.pid, t.id, t."ownerId" from s_servers s join servers t on t."pterodactylId" = s.pid
            union all ${earlier}`,
-  );
-  await trx.raw('analyze server_map');
-  const lists = (include: string) => scope.sources.some((s) => s.source === 'servers' && !s.missing.includes(include));
-  const links = scope.entities.includes('servers') && lists('allocations');
-  await trx.raw(
-    `create temp table read_links on commit drop as select m.id from server_map m where ${links};
-     create temp table link_map on commit drop as select l.id, m.id as server from s_links l join server_map m on m.pid = l.server;
-     create temp table read_subusers on commit drop as
+    'analyze server_map',
+    `create temp table read_links on commit drop as select m.id from server_map m where ${links}`,
+    'create temp table link_map on commit drop as select l.id, m.id as server from s_links l join server_map m on m.pid = l.server',
+    `create temp table read_subusers on commit drop as
        select m.pid, m.id, m."ownerId" from server_map m where (${lists('subusers')} and exists (select 1 from stage p where p.source = 'servers' and p.entity = 'subusers'))
          or m.pid in (select p.part from stage p where p.source like 'client:%' and p.entity = 'subusers')`,
-  );
-  await trx.raw('analyze link_map; analyze read_links; analyze read_subusers');
+    'analyze link_map',
+    'analyze read_links',
+    'analyze read_subusers',
+  ];
 }
 
-/** Plans the entities in order, parents first; `g_<entity>` are there already but for subusers (`goneSubusers`). */
-export async function planAll(
-  trx: Db,
-  scope: ApplyScope,
-  exclusions: readonly Exclusion[],
-  goneSubusers: () => Promise<void>,
-): Promise<void> {
-  await stateFacts(trx, scope);
+/** Plans the entities in order, parents first; `g_<entity>` are there already but for subusers. */
+export async function planAll(trx: Db, scope: ApplyScope, exclusions: readonly Exclusion[]): Promise<void> {
+  const users = scope.sources.find((s) => s.source === 'users');
+  let todo = [`create temp table facts on commit drop as select ${users?.complete === true} as users_complete`];
   for (const entity of ENTITIES) {
-    if (entity === 'servers') await userMap(trx);
-    if (entity === 'allocations') await serverMap(trx, scope);
-    if (scope.entities.includes(entity)) {
-      await finalRows(trx, entity, exclusions);
-      if (entity === 'subusers') await goneSubusers();
-      await planRows(trx, MIRROR[entity]);
-    } else {
-      await emptyTables(trx, entity);
+    if (entity === 'servers') todo.push(...USER_MAP);
+    if (entity === 'allocations') todo.push(...serverMap(scope));
+    if (!scope.entities.includes(entity)) {
+      todo.push(...emptyTables(entity), ...knownRows(entity));
+      continue;
     }
-    await knownRows(trx, entity);
+    todo.push(...finalRows(entity));
+    const refused = exclusions.filter((e) => e.entity === entity);
+    if (refused.length > 0) {
+      await trx.raw(script(todo));
+      await excludeRows(trx, entity, refused);
+      todo = [];
+    }
+    const spec = MIRROR[entity];
+    todo.push(changedRows(spec));
+    if (spec.unique.length > 0) {
+      const conflicts = spec.unique.map((key) => conflictOf(spec, key)).join(' or ');
+      const [found] = await lastRows<{ conflict: boolean }>(trx, [...todo, `select ${conflicts} as conflict`]);
+      if (found?.conflict === true) await resolveConflicts(trx, spec);
+      todo = [];
+    }
+    todo.push(...knownRows(entity));
   }
+  if (todo.length > 0) await trx.raw(script(todo));
 }

@@ -42,7 +42,8 @@ export interface WriteInput {
 /** Frees values that change hands, then updates and inserts, parents before children. */
 export async function writePlan(trx: Knex.Transaction, input: WriteInput): Promise<void> {
   const { counts, warnings, bisect } = input;
-  const entities = ENTITIES.filter((e) => input.entities.includes(e));
+  const changes = (e: Entity) => (counts[e]?.created ?? 0) + (counts[e]?.updated ?? 0) > 0;
+  const entities = ENTITIES.filter((e) => input.entities.includes(e) && changes(e));
   for (const entity of entities) await parkValues(trx, MIRROR[entity]);
   for (const entity of ENTITIES) {
     input.signal?.throwIfAborted();
@@ -173,9 +174,9 @@ async function linkServers(trx: Db, entities: readonly Entity[]): Promise<void> 
 }
 
 /** Children before parents. */
-export async function prunePlan(trx: Db, entities: readonly Entity[]): Promise<void> {
+export async function prunePlan(trx: Db, entities: readonly Entity[], counts: SyncCounts): Promise<void> {
   for (const entity of ENTITIES.toReversed()) {
-    if (entity === 'users' || !entities.includes(entity)) continue;
+    if (entity === 'users' || !entities.includes(entity) || (counts[entity]?.pruned ?? 0) === 0) continue;
     await trx.raw(`delete from ${MIRROR[entity].table} t using g_${entity} g where t.id = g.id`);
   }
 }

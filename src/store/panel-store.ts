@@ -120,11 +120,10 @@ async function applyOnce(
       const stored = await fence(trx, input);
       if (stored !== undefined) return stored;
 
-      await expandStage(trx, input);
-      const warnings = await planGone(trx, input, input.allowMassPrune);
-      await planAll(trx, input, exclusions, async () => {
-        warnings.push(...(await goneSubusers(trx, input, input.allowMassPrune)));
-      });
+      const unreadable = await expandStage(trx, input);
+      const warnings = await planGone(trx, input, input.allowMassPrune, unreadable);
+      await planAll(trx, input, exclusions);
+      if (input.entities.includes('subusers')) warnings.push(...(await goneSubusers(trx, input, input.allowMassPrune)));
       await keepParents(trx, input);
       await recordRejects(trx, input);
       const counts = await countPlan(trx, input.entities);
@@ -136,7 +135,7 @@ async function applyOnce(
       }
       await hooks.onPlan?.(changes);
       await writePlan(trx, { entities: input.entities, counts, warnings, bisect, signal: hooks.signal });
-      await prunePlan(trx, input.entities);
+      await prunePlan(trx, input.entities, counts);
       const [late] = await rows<{ cancelled: boolean }>(
         trx,
         `select "cancelledAt" is not null as cancelled from sync_logs where id = ? for update`,

@@ -52,19 +52,19 @@ export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | '
 
 async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
-  const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int)').join(', ');
+  const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int, ?::int[])').join(', ');
   const [result] = await rows<{ open: boolean | null }>(
     db,
     `with fence as (
        select "cancelledAt" is null as open from sync_logs where id = ? and status = 'RUNNING' for key share
      ), stored as (
-       insert into sync_pages (log_id, source, page, entity, part, pass, rows, total, per_page, body, rejects, unreadable, missing, fetched_at)
-       select ?, ?, ?, v.entity, v.part, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, ?::json, clock_timestamp()
-       from (values ${values}) as v (entity, part, rows, body, rejects, unreadable), fence
+       insert into sync_pages (log_id, source, page, entity, part, pass, rows, total, per_page, body, rejects, unreadable, ids, missing, fetched_at)
+       select ?, ?, ?, v.entity, v.part, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, v.ids, ?::json, clock_timestamp()
+       from (values ${values}) as v (entity, part, rows, body, rejects, unreadable, ids), fence
        where fence.open
        on conflict (log_id, source, page, entity, part) do update set pass = excluded.pass, rows = excluded.rows, total = excluded.total,
          per_page = excluded.per_page, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
-         missing = excluded.missing, fetched_at = excluded.fetched_at
+         ids = excluded.ids, missing = excluded.missing, fetched_at = excluded.fetched_at
          where sync_pages.pass <= excluded.pass
      ) select (select open from fence) as open`,
     [
@@ -84,11 +84,24 @@ async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']):
         // Rejects, unreadable counts and missing includes ride on the first part of the page.
         p === mapped.parts[0] ? JSON.stringify(mapped.rejects) : '[]',
         mapped.unreadable.includes(p.entity as Entity) ? 1 : 0,
+        idsOf(page, p),
       ]),
     ],
   );
   if (result?.open === null || result === undefined) throw new AppError('RUN_CLOSED');
   return result.open ? 'staged' : 'cancelled';
+}
+
+/** Listings that are checked for being whole, and asked about what they lack. */
+const LISTED = new Set(['locations', 'nodes', 'nests', 'users', 'servers']);
+
+/** Panel ids of a part's records, those that were set aside included; only of parts that a check will ask about. */
+function idsOf(page: StagePage, part: MappedPage['parts'][number]): number[] {
+  const checked = LISTED.has(part.entity) || page.source.startsWith('node:');
+  if (!checked || page.source === 'gone') return [];
+  const own = part.rows.map((row) => Number(row[ID_COLUMN[part.entity] ?? 'id']));
+  const aside = page.mapped.rejects.filter((r) => r.entity === part.entity).map((r) => r.id);
+  return [...own, ...aside];
 }
 
 export interface StagedPageInfo {
@@ -110,12 +123,11 @@ export async function stagedPages(
   const own = primaryEntity(key.source);
   const found = await rows<Omit<StagedPageInfo, 'totalPages'>>(
     db,
-    `select p.page, coalesce(sum(p.rows) filter (where p.entity = ?), 0)::int
-         + coalesce(sum((select count(*) from json_to_recordset(p.rejects) as r (entity text) where r.entity = ?)), 0)::int as rows,
+    `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
        max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
        (array_agg(p.missing))[1] as missing
      from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.page = any(?::int[]) group by p.page order by p.page`,
-    [own, own, key.logId, key.source, key.pass, [...key.pages]],
+    [own, key.logId, key.source, key.pass, [...key.pages]],
   );
   const bare = key.include === '' && (key.source === 'nodes' || key.source === 'nests');
   const ids = bare && found.length > 0 ? await stagedIds(db, key) : undefined;
@@ -129,7 +141,7 @@ export async function stagedPages(
 const stagedIds = (db: Db, key: { logId: string; source: string; pass: number }) =>
   rows<{ page: number; id: number }>(
     db,
-    `select p.page, x.id from sync_pages p, json_to_recordset(p.body) as x (id int)
+    `select p.page, i.id from sync_pages p, unnest(p.ids[1:p.rows]) as i (id)
      where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?`,
     [key.logId, key.source, key.pass, key.source],
   );
@@ -232,17 +244,16 @@ export async function verifySource(
   key: { logId: string; source: string; pass: number },
 ): Promise<SourceVerdict> {
   const entity = primaryEntity(key.source);
-  const idColumn = ID_COLUMN[entity] ?? 'id';
   const pages = await rows<{
     page: number;
     total: number;
     perPage: number;
     count: number;
-    firstId: string | null;
+    firstId: number | null;
     missing: string[];
   }>(
     db,
-    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.body->0->>'${idColumn}' as "firstId", p.missing
+    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.ids[1] as "firstId", p.missing
      from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
      order by p.page`,
     [key.logId, key.source, key.pass, entity, entity],
@@ -266,16 +277,12 @@ export async function verifySource(
        select p.page, p.total, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before
        from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
      ), ids as (
-       select x.${idColumn} as id from sync_pages p, json_to_recordset(p.body) as x (${idColumn} int)
-       where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
-       union all
-       select r.id from sync_pages p, json_to_recordset(p.rejects) as r (entity text, id int)
-       where p.log_id = ? and p.source = ? and p.pass = ? and r.entity = ?
+       select i.id from sync_pages p, unnest(p.ids) as i (id) where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
      )
      select coalesce((select t.total from page_totals t order by t.fetched_at desc, t.page desc limit 1), 0) as total,
        coalesce((select bool_or(t.total < t.before) from page_totals t), false) as fell,
        (select count(distinct i.id) from ids i)::int as distinct, (select count(*) from ids i)::int as staged`,
-    [key, key, key].flatMap((k) => [k.logId, k.source, k.pass, entity]),
+    [key, key].flatMap((k) => [k.logId, k.source, k.pass, entity]),
   );
   const total = read?.total ?? 0;
   const distinct = read?.distinct ?? 0;

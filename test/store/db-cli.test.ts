@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
@@ -5,6 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { registerDbCommands } from '../../src/cli/db.ts';
 import { createDb, rows } from '../../src/store/db.ts';
 import { createTestDatabase, onServer, type TestDatabase } from '../support/database.ts';
+
+/** Files of the migrations, in their order. */
+const MIGRATIONS = readdirSync(new URL('../../migrations/', import.meta.url))
+  .filter((file) => file.endsWith('.ts'))
+  .sort();
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -40,7 +46,7 @@ describe('db', () => {
       applied: [1, 2, 3, 5].map((n) => expect.stringContaining(`_schema_0${n}_`)),
     });
     const init = await run(['init', '--json'], database.url);
-    expect(JSON.parse(init.stdout).applied).toHaveLength(13);
+    expect(JSON.parse(init.stdout).applied).toHaveLength(MIGRATIONS.length - 4);
     expect((await run(['migrate'], database.url)).stdout).toBe('nothing to do: up to date\n');
   });
 
@@ -48,7 +54,7 @@ describe('db', () => {
     const { stdout, code } = await run(['list'], database.url);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^ {2}1 {2}schema_01_users_auth +applied {2}[\d-]{10} [\d:]{5} {2}users 0, sessions 0/);
-    expect(stdout.trimEnd().split('\n')).toHaveLength(17);
+    expect(stdout.trimEnd().split('\n')).toHaveLength(MIGRATIONS.length);
     expect(stdout).not.toContain('\u001b');
   });
 
@@ -69,9 +75,9 @@ describe('db', () => {
   });
 
   it('rolls back one migration at a time', async () => {
-    expect((await run(['rollback'], database.url)).stdout).toBe('rolled back  20260101002000_outbox_order.ts\n');
+    expect((await run(['rollback'], database.url)).stdout).toBe(`rolled back  ${MIGRATIONS.at(-1)}\n`);
     expect(JSON.parse((await run(['migrate', '--json'], database.url)).stdout)).toEqual({
-      applied: ['20260101002000_outbox_order.ts'],
+      applied: [MIGRATIONS.at(-1)],
     });
   });
 
@@ -92,7 +98,11 @@ describe('db', () => {
       expect(await rows(db, 'select current_database() as name, count(*)::int as n from users')).toEqual([
         { name, n: 0 },
       ]);
-      expect(JSON.parse(right.stdout)).toMatchObject({ reset: true, database: name, applied: { length: 17 } });
+      expect(JSON.parse(right.stdout)).toMatchObject({
+        reset: true,
+        database: name,
+        applied: { length: MIGRATIONS.length },
+      });
     } finally {
       await db.destroy();
       await onServer(`drop database if exists "${name.replaceAll('"', '""')}" with (force)`);
