@@ -27,10 +27,11 @@ export function createMailActivities(deps: MailActivityDeps) {
      */
     async deliverMail(input: { mailId: string }): Promise<{ status: Exclude<MailStatus, 'queued'> }> {
       return withHeartbeat(async (signal) => {
-        const mail = await deps.mails.prepare(db, input.mailId);
-        if (mail.state === 'done') return { status: mail.status };
         try {
+          // First: the life of a link does not begin while nothing can be sent at all.
           const transport = await deps.transport();
+          const mail = await deps.mails.prepare(db, input.mailId);
+          if (mail.state === 'done') return { status: mail.status };
           const { from, siteUrl } = (await deps.settings()).mail;
           const content = renderMail(mail.template, mail.data, {
             siteUrl,

@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../domain/account.ts';
-import { AppError } from '../domain/errors.ts';
+import { AppError, ERRORS } from '../domain/errors.ts';
 import { isConnectionFailure } from '../store/db.ts';
 import { type BucketState, takeTokens } from '../store/rate-limit-store.ts';
 import type { Caller, Services } from './context.ts';
@@ -44,10 +44,14 @@ export const byUser = ({ caller }: LimitSubject): string | undefined =>
  */
 export function clientAddress(ctx: Context): string {
   const socket = ctx.req.socket.remoteAddress ?? '';
-  const given = ctx.ip;
+  const given = withoutPort(ctx.ip);
   const address = (isIP(given) === 0 ? socket : given).replace(/^::ffff:(?=\d+\.)/i, '').toLowerCase();
   return isIP(address) === 6 ? networkOf(address) : address;
 }
+
+/** Some proxies write `192.0.2.1:4711` and `[2001:db8::1]:4711`. */
+const withoutPort = (text: string): string =>
+  text.replace(/^\[([^\]]*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1');
 
 /** The first four groups of an IPv6 address. */
 function networkOf(address: string): string {
@@ -69,7 +73,7 @@ function duration(seconds: number): string {
 }
 
 /**
- * Takes a token of each rule that applies and writes the headers of the tightest.
+ * Takes a token of each rule that applies, of none when one refuses, and writes the headers of the tightest.
  * @param options `codes`: the area answers with codes, the sentence goes to `message`.
  * @throws {AppError} RATE_LIMITED; SERVICE_UNAVAILABLE when the buckets cannot be asked: closed, not open.
  */
@@ -87,7 +91,7 @@ export async function enforceLimits(
       : [{ name: rule.name, identity, capacity: rule.max, windowSeconds: rule.windowSeconds }];
   });
   if (buckets.length === 0) return;
-  const states = await askBuckets(deps, buckets);
+  const states = await askBuckets(deps, buckets, options);
   const tightest = states.reduce((a, b) => (tighter(b, a) ? b : a));
   const waitSeconds = Math.ceil(tightest.waitSeconds);
   ctx.set('X-RateLimit-Limit', String(tightest.capacity));
@@ -110,11 +114,17 @@ const tighter = (a: BucketState, b: BucketState): boolean => {
 async function askBuckets(
   deps: Pick<Services, 'db'>,
   buckets: Parameters<typeof takeTokens>[1],
+  options: { codes: boolean },
 ): Promise<BucketState[]> {
   try {
     return await takeTokens(deps.db, buckets);
   } catch (error) {
     if (!isConnectionFailure(error)) throw error;
-    throw new AppError('SERVICE_UNAVAILABLE', { cause: error, retryAfterMs: 5000 });
+    const { text } = ERRORS.SERVICE_UNAVAILABLE;
+    throw new AppError('SERVICE_UNAVAILABLE', {
+      cause: error,
+      retryAfterMs: 5000,
+      ...(options.codes ? { detail: 'service_unavailable', message: text } : {}),
+    });
   }
 }

@@ -108,7 +108,9 @@ export async function checkCredentials(
     user,
     async confirm(trx) {
       // The strongest lock at once: two sign-ins that both held the row and both wrote it would wait for each other.
-      if ((await lockPassword(trx, user.id)) !== stored) throw new AppError('INVALID_CREDENTIALS');
+      const present = await lockPassword(trx, user.id);
+      // Another hash may be of the same password: another sign-in just wrote the stronger one.
+      if (present !== stored && !(await verifyPassword(password, present))) throw new AppError('INVALID_CREDENTIALS');
       if ((await findAuthUser(trx, user.id))?.isActive !== true) throw new AppError('ACCOUNT_DISABLED');
       await touchLogin(trx, user.id);
       if (hash !== undefined && stored !== null) await updatePasswordHash(trx, user.id, hash, stored);

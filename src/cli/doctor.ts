@@ -221,6 +221,7 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
     config.databaseUrl ?? (note?.databaseUrl === undefined ? undefined : new Secret(note.databaseUrl));
   let stored: ReadonlyMap<string, string> = new Map();
   let panel: PanelAccess = config.panel;
+  let resendApiKey = config.mail.resendApiKey;
   if (databaseUrl === undefined) {
     checks.push(await checkEmbeddedPostgres(config));
   } else {
@@ -258,6 +259,7 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
           cfAccessClientId: runtime.cfAccessClientId,
           cfAccessClientSecret: runtime.cfAccessClientSecret,
         };
+        resendApiKey = runtime.mail.resendApiKey;
       }
     } finally {
       await db.destroy();
@@ -269,6 +271,7 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
       ? await checkEmbeddedTemporal(config)
       : await checkTemporal(config, temporalAddress, config.temporal.address === undefined),
     await checkPanel(panel),
+    checkMail(config, resendApiKey),
   );
   if (note?.apiUrl !== undefined)
     checks.push({ name: 'API', state: 'ok', detail: `${note.apiUrl} (${note.purpose}, process ${note.pid})` });
@@ -298,6 +301,19 @@ function print(report: DoctorReport, terminal: Terminal): void {
     if (advice !== undefined) terminal.line(`           → ${advice}`);
   }
   if (!existsSync('.env')) terminal.line(terminal.dim('\nNo .env file here; .env.example lists what can be set.'));
+}
+
+/** Only whether mail has a way out: trying it would send one. */
+function checkMail(config: Config, resendApiKey: Secret | undefined): Check {
+  if (config.mail.smtpUrl !== undefined)
+    return { name: 'Mail', state: 'ok', detail: 'goes by SMTP (SMTP_URL); not tried' };
+  if (resendApiKey !== undefined) return { name: 'Mail', state: 'ok', detail: 'goes by Resend; not tried' };
+  return {
+    name: 'Mail',
+    state: 'warning',
+    detail: 'has no way out: mail waits, for a day at the most',
+    advice: 'set RESEND_API_KEY or SMTP_URL',
+  };
 }
 
 /** Adds `doctor`; exit code 1 when something needed has failed. */

@@ -101,16 +101,26 @@ export async function emailExists(db: Db, email: string, butNot?: string): Promi
 }
 
 /**
- * The user as it is now, kept from changing until the transaction ends. Whoever writes sessions or tokens of a user does
- * this first: so none is written after the user was disabled or all of them were ended, and locks are taken in one order.
+ * The user as it is now, locked until the transaction ends. Whoever writes or ends sessions or tokens of a user locks the
+ * user first, in a mode that excludes others who do: so nothing is written after the user was disabled or everything was
+ * ended, a session cannot have a successor while its family is ended, and locks are taken in one order.
  */
 export async function holdUser(trx: Db, userId: string): Promise<(AuthUser & { password: string | null }) | undefined> {
   const [user] = await rows<AuthUser & { password: string | null }>(
     trx,
-    `select ${AUTH_COLUMNS}, u.password from users u where u.id = ? for share`,
+    `select ${AUTH_COLUMNS}, u.password from users u where u.id = ? for no key update`,
     [userId],
   );
   return user;
+}
+
+/** Locks users as {@link holdUser} does, in the order of their ids, so that two callers never wait for each other. */
+export async function lockUsers(trx: Db, userIds: readonly string[]): Promise<void> {
+  await rows<{ id: string }>(
+    trx,
+    `select u.id from users u where u.id = any(?::text[]) order by u.id for no key update`,
+    [[...userIds]],
+  );
 }
 
 /** The password hash of a user, locked until the transaction ends. */

@@ -18,6 +18,8 @@ import { enqueue } from './outbox-store.ts';
 import { issueToken } from './token-store.ts';
 
 export const MAIL_OUTBOX_KIND = 'mail.send';
+/** How long a mail that cannot be read here is left alone, milliseconds. */
+const OTHER_KEY_MS = 60_000;
 
 export interface MailRequest {
   template: MailTemplate;
@@ -65,7 +67,10 @@ const ROW = `e.id, e.template, e.recipient as "to", e.user_id as "userId", e.sub
 export interface MailStore {
   /** Writes the mail and its outbox row into the caller's transaction. @returns the mail's id. */
   queue(trx: Db, request: MailRequest): Promise<string>;
-  /** Makes the mail: finds its account, issues the token its link needs. The same again gives the same. */
+  /**
+   * Makes the mail: finds its account, issues the token its link needs. The same again gives the same.
+   * @throws {AppError} MAIL_NOT_CONFIGURED when its content was encrypted with an unknown key; nothing has changed then.
+   */
   prepare(db: Db, id: string): Promise<PreparedMail>;
   /** What a resend is made of. @throws {AppError} NOT_FOUND, CONFLICT when nothing is left of it. */
   requestOf(db: Db, id: string): Promise<MailRequest>;
@@ -92,10 +97,16 @@ interface Addressee {
 /** Makes the store; contents are encrypted with the process's key. */
 export function createMailStore(encryption: Encryption): MailStore {
   const seal = (data: MailData): string => encryption.encrypt(JSON.stringify(data));
-  const unseal = (stored: string | null): MailData | undefined => {
+  const unseal = (stored: string | null): MailData | 'unreadable' | undefined => {
     if (stored === null) return undefined;
     const clear = encryption.decrypt(stored);
-    return 'unreadable' in clear ? undefined : (JSON.parse(clear.value) as MailData);
+    if ('unreadable' in clear) return 'unreadable';
+    try {
+      return JSON.parse(clear.value) as MailData;
+    } catch {
+      // Without a key what is encrypted passes for clear text.
+      return 'unreadable';
+    }
   };
 
   return {
@@ -135,6 +146,13 @@ export function createMailStore(encryption: Encryption): MailStore {
         if (mail.status === 'sent' || mail.status === 'skipped') return { state: 'done', status: mail.status };
         const template = MAIL_TEMPLATES.find((t) => t === mail.template);
         let data = unseal(mail.data);
+        // A process with a wrong key must not cost a mail that another one can read.
+        if (data === 'unreadable') {
+          throw new AppError('MAIL_NOT_CONFIGURED', {
+            detail: 'What the mail is made of was encrypted with another key: check ENCRYPTION_KEY',
+            retryAfterMs: OTHER_KEY_MS,
+          });
+        }
         if (template === undefined || data === undefined || mail.dead) {
           const why = mail.dead ? 'its link expired before it could be sent' : 'what it was made of is gone';
           await endMail(trx, id, 'failed', why);
@@ -182,7 +200,8 @@ export function createMailStore(encryption: Encryption): MailStore {
       );
       const template = MAIL_TEMPLATES.find((t) => t === mail?.template);
       if (mail === undefined || template === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
-      const data = unseal(mail.data);
+      const clear = unseal(mail.data);
+      const data = clear === 'unreadable' ? undefined : clear;
       const ours =
         TOKEN_OF_TEMPLATE[template] !== undefined && (mail.userId !== null || (data !== undefined && !hasLink(data)));
       if (data === undefined && !ours) {

@@ -52,8 +52,11 @@ export function startOutboxRelay(deps: {
   temporal: TemporalGateway;
   log: Logger;
   dispatch?: DispatchTable;
+  /** Milliseconds after which it looks for rows that nobody told it of; default 30 s. */
+  sweepMs?: number;
 }): OutboxRelay {
   const { db, temporal, log } = deps;
+  const sweepMs = deps.sweepMs ?? SWEEP_MS;
   const dispatch = deps.dispatch ?? DISPATCH;
   const kinds = Object.keys(dispatch);
   let closed = false;
@@ -82,14 +85,14 @@ export function startOutboxRelay(deps: {
   };
 
   const work = async (): Promise<void> => {
-    let next = SWEEP_MS;
+    let next = sweepMs;
     do {
       again = false;
       try {
         for (let more = true; more && !closed; ) {
           const outcome = await batch();
           more = outcome === 'more';
-          next = outcome === 'busy' ? BUSY_MS : SWEEP_MS;
+          next = outcome === 'busy' ? BUSY_MS : sweepMs;
         }
         retryMs = FIRST_RETRY_MS;
       } catch (error) {

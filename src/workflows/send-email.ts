@@ -1,5 +1,11 @@
 /** One mail: delivered, tried again by the provider's words, and marked with how it ended. */
-import { CancellationScope, isCancellation, proxyActivities } from '@temporalio/workflow';
+import {
+  ActivityFailure,
+  CancellationScope,
+  CancelledFailure,
+  isCancellation,
+  proxyActivities,
+} from '@temporalio/workflow';
 import type { MailActivities } from '../activities/mail.ts';
 import { QUEUE, type SendEmailInput, type SendEmailResult } from './contract.ts';
 
@@ -9,6 +15,8 @@ const mailActs = proxyActivities<Pick<MailActivities, 'deliverMail'>>({
   heartbeatTimeout: '15s',
   // A provider knows a mail by its id for 24 hours (Resend); a later attempt could be a second mail.
   scheduleToCloseTimeout: '23h',
+  // Called off in the middle of an attempt, the mail may still leave: only the attempt's end says what became of it.
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { initialInterval: '5s', backoffCoefficient: 2, maximumInterval: '10m' },
 });
 const rowActs = proxyActivities<Pick<MailActivities, 'failMail'>>({
@@ -17,10 +25,17 @@ const rowActs = proxyActivities<Pick<MailActivities, 'failMail'>>({
   retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '15s' },
 });
 
+/** The cancel, also when the last attempt failed by itself before it heard of it; else the error as it is. */
+const endOf = (error: unknown): unknown =>
+  error instanceof ActivityFailure && error.retryState === 'CANCEL_REQUESTED' && !isCancellation(error)
+    ? new CancelledFailure('The mail was called off', [], error)
+    : error;
+
 export async function sendEmail(input: SendEmailInput): Promise<SendEmailResult> {
   try {
     return await mailActs.deliverMail({ mailId: input.mailId });
-  } catch (error) {
+  } catch (failure) {
+    const error = endOf(failure);
     await CancellationScope.nonCancellable(() =>
       rowActs.failMail({ mailId: input.mailId, ...(isCancellation(error) ? { reason: 'cancelled' } : {}) }),
     );

@@ -1,13 +1,14 @@
 /**
  * `npm run history:record`: records the histories of test/replay/histories anew, with made-up data. To be run after an
- * intended change of a workflow that no run in flight has to survive; the diff shows what changed.
+ * intended change of a workflow that no run in flight has to survive; the diff shows what changed. Arguments are passed
+ * on: `npm run history:record -- -t mail` records those of mail alone.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const run = fileURLToPath(new URL('../run.ts', import.meta.url));
 const recording = fileURLToPath(new URL('recording.test.ts', import.meta.url));
-const { status } = spawnSync(process.execPath, [run, '--project', 'replay', recording], {
+const { status } = spawnSync(process.execPath, [run, '--project', 'replay', recording, ...process.argv.slice(2)], {
   stdio: 'inherit',
   env: { ...process.env, RECORD_HISTORIES: '1' },
 });

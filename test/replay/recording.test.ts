@@ -1,11 +1,16 @@
 /** Records histories, when asked to by test/replay/record.ts. */
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { PANEL_SYNC_ID, QUEUE } from '../../src/workflows/contract.ts';
+import { type MailCatcher, startMailCatcher } from '../../simulators/mail/simulator.ts';
+import { createResendTransport, type MailTransport } from '../../src/clients/mail-client.ts';
+import { Secret } from '../../src/domain/secret.ts';
+import { PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
 import { resetPoints } from '../support/histories.ts';
+import { account, queueMail } from '../support/mail.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 
 const FOLDER = new URL('histories/', import.meta.url);
@@ -25,9 +30,10 @@ function cleaned(value: unknown): unknown {
 
 describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 60_000 }, () => {
   let stack: Stack;
+  let transport: () => Promise<MailTransport>;
   beforeAll(async () => {
     mkdirSync(FOLDER, { recursive: true });
-    stack = await startStack({ subusersBatchSize: 130 });
+    stack = await startStack({ subusersBatchSize: 130, mailTransport: () => transport() });
   });
   afterAll(() => stack?.stop());
   beforeEach(() => {
@@ -112,10 +118,61 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
     expect(await record('panel-sync-reset', PANEL_SYNC_ID, runId)).toBe('COMPLETED');
   });
 
+  describe('mail', () => {
+    let catcher: MailCatcher;
+    let provider: MailTransport;
+    beforeAll(async () => {
+      catcher = await startMailCatcher();
+      provider = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
+      transport = async () => provider;
+    });
+    afterAll(async () => {
+      await provider?.close();
+      await catcher?.close();
+    });
+    /** A mail with a link, so that there is something that must not be in its history. */
+    async function start(): Promise<string> {
+      const address = `${randomUUID()}@customer-of-the-recording.example`;
+      await account(stack.database.db, address);
+      const mailId = await queueMail(stack.database.db, { template: 'password-reset', to: address });
+      const workflowId = sendEmailId(mailId);
+      await stack.gateway.client.workflow.start('sendEmail', {
+        workflowId,
+        taskQueue: QUEUE.core,
+        args: [{ mailId }],
+        staticSummary: 'Mail',
+      });
+      return workflowId;
+    }
+
+    test('that is sent', async () => {
+      expect(await record('send-email-sent', await start())).toBe('COMPLETED');
+    });
+
+    test('that is sent at the third attempt', async () => {
+      catcher.fault({ kind: 'status', status: 429, retryAfter: 1 }, 2);
+      expect(await record('send-email-retried', await start())).toBe('COMPLETED');
+    });
+
+    test('that is refused', async () => {
+      catcher.fault({ kind: 'status', status: 422 });
+      expect(await record('send-email-failed', await start())).toBe('FAILED');
+    });
+
+    test('that is called off while it is being sent', async () => {
+      catcher.fault({ kind: 'hang' }, 5);
+      const workflowId = await start();
+      await expect.poll(async () => (await handle(workflowId).describe()).raw.pendingActivities?.length).toBe(1);
+      await handle(workflowId).cancel();
+      expect(await record('send-email-cancelled', workflowId)).toBe('CANCELLED');
+    });
+  });
+
   test.each([
     ['scheduled-sync', 'scheduledSync', []],
     ['maintenance-sync-watch', 'maintenance', ['sync-watch']],
     ['maintenance-log-retention', 'maintenance', ['log-retention']],
+    ['maintenance-expired-sessions', 'maintenance', ['expired-sessions']],
   ])('%s', async (name, type, args) => {
     await stack.gateway.client.workflow.execute(type, { workflowId: name, taskQueue: QUEUE.core, args });
     expect(await record(name, name)).toBe('COMPLETED');

@@ -33,6 +33,7 @@ describe('replay', () => {
   test('every kind of end is there', () => {
     expect(names).toEqual(
       expect.arrayContaining([
+        'maintenance-expired-sessions',
         'maintenance-log-retention',
         'maintenance-sync-watch',
         'panel-sync-cancelled',
@@ -43,6 +44,10 @@ describe('replay', () => {
         'panel-sync-reset',
         'panel-sync-throttled',
         'scheduled-sync',
+        'send-email-cancelled',
+        'send-email-failed',
+        'send-email-retried',
+        'send-email-sent',
       ]),
     );
   });
@@ -54,6 +59,20 @@ describe('replay', () => {
   test('would see a workflow that asks for something else', async () => {
     const error = await replay('panel-sync-completed', (history) => history.replaceAll('"closeRun"', '"endRun"'));
     expect(error).toBeInstanceOf(Error);
+  });
+
+  test('of a mail they know the id, and nothing more', () => {
+    const mails = names.filter((name) => name.startsWith('send-email'));
+    expect(mails).toHaveLength(4);
+    for (const name of mails) {
+      // Payloads are base64 in the file.
+      const payloads = [...textOf(name).matchAll(/"data": "([^"]*)"/g)].map((match) =>
+        Buffer.from(match[1] ?? '', 'base64').toString('utf8'),
+      );
+      expect(payloads.length).toBeGreaterThan(1);
+      for (const payload of payloads) expect(payload).not.toMatch(/[0-9a-f]{64}/);
+      for (const text of [textOf(name), ...payloads]) expect(text).not.toMatch(/customer-of|@[a-z-]+\.example/);
+    }
   });
 
   test('nothing of the machine that recorded them is in them', () => {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { isAdministrator, toWireUser, WireUserSchema } from '../../domain/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import { readBoolean } from '../../domain/settings.ts';
-import { emailExists, findAuthUser, holdUser, insertUser } from '../../store/account-store.ts';
+import { emailExists, findAuthUser, holdUser, insertUser, lockUsers } from '../../store/account-store.ts';
 import { inTransaction } from '../../store/db.ts';
 import { hashPassword } from '../../store/password.ts';
 import { endFamily, endSessions, lockSession, ownerOfSession, rotateSession } from '../../store/session-store.ts';
@@ -230,10 +230,17 @@ export const authRoutes: Route[] = [
     async handler({ input: { body }, deps, koa }) {
       const [scheme, bearer = ''] = koa.get('Authorization').split(' ');
       const verified = scheme === 'Bearer' ? await deps.tokens.verify(bearer) : undefined;
+      const signedIn = verified !== undefined && 'userId' in verified ? verified.userId : undefined;
+      const given = body.refreshToken.trim();
       await inTransaction(deps.db, async (trx) => {
-        const session = await lockSession(trx, body.refreshToken.trim());
+        const owner = await ownerOfSession(trx, given);
+        await lockUsers(
+          trx,
+          [owner, signedIn].filter((id) => id !== undefined),
+        );
+        const session = await lockSession(trx, given);
         if (session !== undefined) await endFamily(trx, session.familyId);
-        if (verified !== undefined && 'userId' in verified) await endSessions(trx, verified.userId);
+        if (signedIn !== undefined) await endSessions(trx, signedIn);
       });
       return { status: 200, body: { success: true, message: 'Logged out successfully' }, headers: NO_STORE };
     },

@@ -1,0 +1,106 @@
+/** Load in a closed loop: so many callers, each of which sends its next request when it has the answer to the last. */
+import type { Pool } from 'undici';
+
+/** One caller: each call does one piece of work and gives its milliseconds. @throws {Error} when the answer is wrong. */
+export type Lane = () => Promise<number>;
+
+export interface Figures {
+  n: number;
+  /** Pieces of work a second, all callers together. */
+  perSecond: number;
+  /** Milliseconds, here and below. */
+  mean: number;
+  p50: number;
+  p90: number;
+  p99: number;
+  max: number;
+  errors: string[];
+}
+
+/** The keys that checks look into; what an answer does not have is undefined. */
+export interface Wire {
+  success?: boolean;
+  status?: string;
+  error?: string;
+  message?: string;
+  accessToken?: string;
+  refreshToken?: string;
+  database?: { status?: string };
+  user?: { id?: string };
+  data?: readonly unknown[] & { servers?: { total?: number } };
+  meta?: { total?: number };
+}
+
+export interface ApiRequest {
+  method: 'GET' | 'POST';
+  path: string;
+  headers: Record<string, string>;
+  body?: string;
+}
+
+/** What one caller sends, and what it takes for an answer: `check` throws when it is another one. */
+export interface Exchange {
+  next(): ApiRequest;
+  check(status: number, body: Wire): void;
+}
+
+/** Sends one request; the time ends with the last byte of the answer. */
+export async function send(pool: Pool, request: ApiRequest): Promise<{ ms: number; status: number; body: Wire }> {
+  const at = performance.now();
+  const response = await pool.request(request);
+  const text = await response.body.text();
+  const ms = performance.now() - at;
+  return { ms, status: response.statusCode, body: JSON.parse(text) as Wire };
+}
+
+/** A caller over a pool of kept connections. */
+export function httpLane(pool: Pool, exchange: Exchange): Lane {
+  return async () => {
+    const { ms, status, body } = await send(pool, exchange.next());
+    exchange.check(status, body);
+    return ms;
+  };
+}
+
+/** @throws {Error} that shows the beginning of the answer, without the tokens it may hold. */
+export function expectAnswer(right: boolean, what: string, status: number, body: Wire): void {
+  if (right) return;
+  const shown = JSON.stringify(body).replace(/"(\w*[tT]oken)":"[^"]*"/g, '"$1":"…"');
+  throw new Error(`${what}: ${status} ${shown.slice(0, 300)}`);
+}
+
+/** Nearest rank. @param sorted ascending. */
+const percentile = (sorted: readonly number[], share: number): number =>
+  sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
+
+/** What a row of times, in milliseconds, comes to. */
+export function figuresOf(times: readonly number[], elapsedMs: number, errors: string[]): Figures {
+  const sorted = times.toSorted((a, b) => a - b);
+  return {
+    n: sorted.length,
+    perSecond: (sorted.length / elapsedMs) * 1000,
+    mean: sorted.reduce((sum, ms) => sum + ms, 0) / sorted.length,
+    p50: percentile(sorted, 0.5),
+    p90: percentile(sorted, 0.9),
+    p99: percentile(sorted, 0.99),
+    max: sorted.at(-1) ?? Number.NaN,
+    errors,
+  };
+}
+
+/** Lets the callers work for so long. What is under way then is finished and counts; a caller ends with its first error. */
+export async function drive(lanes: readonly Lane[], seconds: number): Promise<Figures> {
+  const times: number[] = [];
+  const errors: string[] = [];
+  const startedAt = performance.now();
+  await Promise.all(
+    lanes.map(async (lane) => {
+      try {
+        while (performance.now() - startedAt < seconds * 1000) times.push(await lane());
+      } catch (error) {
+        errors.push(error instanceof Error ? error.message : String(error));
+      }
+    }),
+  );
+  return figuresOf(times, performance.now() - startedAt, errors);
+}

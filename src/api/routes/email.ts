@@ -1,0 +1,225 @@
+/** Mail: queueing one, for programs; what became of it, for administrators. */
+import { z } from 'zod';
+import { isEmail } from '../../domain/account.ts';
+import { AppError } from '../../domain/errors.ts';
+import { MAIL_STATUSES, MAIL_TEMPLATE_NAMES, type MailData, type MailStatus, mailTemplate } from '../../domain/mail.ts';
+import { checkMailData } from '../../mail/data.ts';
+import { inTransaction } from '../../store/db.ts';
+import { lockRecentResend } from '../../store/mail-resend-store.ts';
+import { countMails, findMail, listMails, type MailRow } from '../../store/mail-store.ts';
+import { defineRoute, type Route } from '../route.ts';
+import { Count, clampedInteger, envelope, IsoDate, ok, PathId, shownAs } from '../schemas.ts';
+import { BodyText, NO_STORE } from '../sign-in.ts';
+
+const tags = ['Mail'];
+/** Characters of a subject at the most. */
+const SUBJECT_LIMIT = 255;
+/** Bytes of a mail's data, as JSON, at the most: templates hold a few lines. */
+const DATA_LIMIT_BYTES = 64 * 1024;
+
+const MailSchema = z
+  .object({
+    id: z.string(),
+    template: z.string(),
+    to: z.string(),
+    userId: z.string().nullable(),
+    subject: z.string().nullable().meta({ description: 'null: the one of the template' }),
+    status: z.enum(MAIL_STATUSES),
+    attempts: Count,
+    error: z.string().nullable(),
+    transport: z.string().nullable(),
+    resentFrom: z.string().nullable().meta({ description: 'The mail this one repeats' }),
+    createdAt: IsoDate,
+    sentAt: IsoDate.nullable(),
+  })
+  .meta({ id: 'Mail', description: 'A mail that was asked for, and what became of it' });
+
+const toWireMail = (mail: MailRow): z.input<typeof MailSchema> => ({
+  id: mail.id,
+  template: mail.template,
+  to: mail.to,
+  userId: mail.userId,
+  subject: mail.subject,
+  status: mail.status,
+  attempts: mail.attempts,
+  error: mail.error,
+  transport: mail.transport,
+  resentFrom: mail.resentFrom,
+  createdAt: mail.createdAt.toISOString(),
+  sentAt: mail.sentAt?.toISOString() ?? null,
+});
+
+/** How many mails there are of each status, those of none included. */
+function countsOf(counted: readonly { status: MailStatus; count: number }[]): Record<MailStatus, number> {
+  const counts: Record<MailStatus, number> = { queued: 0, sent: 0, failed: 0, skipped: 0 };
+  for (const { status, count } of counted) counts[status] = count;
+  return counts;
+}
+
+const StatusFilter = z
+  .string()
+  .optional()
+  .transform((text) => MAIL_STATUSES.find((status) => status === text?.trim().toLowerCase()))
+  .meta({ description: 'Other words do not filter', ...shownAs({ type: 'string', enum: ['all', ...MAIL_STATUSES] }) });
+
+const Search = z
+  .string()
+  .optional()
+  .transform((text) => text?.trim() || undefined)
+  .meta({ description: 'Part of the address or the subject, in any case', ...shownAs({ type: 'string' }) });
+
+const refuse = (detail: string, details: { path: string; message: string }[]): AppError =>
+  new AppError('VALIDATION_ERROR', { detail, details });
+
+/** Checks what is asked for, field by field. @throws {AppError} VALIDATION_ERROR. */
+function readRequest(body: { to: string; subject: string; template: string; data: MailData }) {
+  const to = body.to.trim();
+  const { subject, data } = body;
+  const name = body.template.trim();
+  const missing = Object.entries({ to, subject: subject.trim(), template: name }).filter(([, text]) => text === '');
+  if (missing.length > 0) {
+    const details = missing.map(([field]) => ({ path: `body.${field}`, message: 'is required' }));
+    throw refuse('to, subject, and template are required', details);
+  }
+  const template = mailTemplate(name);
+  if (template === undefined) {
+    const message = `one of ${MAIL_TEMPLATE_NAMES.join(', ')}`;
+    throw refuse('Unknown email template', [{ path: 'body.template', message }]);
+  }
+  if (!isEmail(to)) throw refuse('Invalid email address', [{ path: 'body.to', message: 'is not an e-mail address' }]);
+  // A line break in a subject would begin a header of its own.
+  if (subject.length > SUBJECT_LIMIT || /\p{Cc}/u.test(subject)) {
+    const message = `may have ${SUBJECT_LIMIT} characters at the most, none of them a control character`;
+    throw refuse('Invalid subject', [{ path: 'body.subject', message }]);
+  }
+  if (Buffer.byteLength(JSON.stringify(data)) > DATA_LIMIT_BYTES) {
+    const message = `may have ${DATA_LIMIT_BYTES / 1024} KiB as JSON at the most`;
+    throw refuse('The data is too large', [{ path: 'body.data', message }]);
+  }
+  const problems = checkMailData(template, data);
+  if (problems.length > 0) {
+    throw refuse(
+      'Invalid data for this template',
+      problems.map(({ path, message }) => ({ path: `body.${path}`, message })),
+    );
+  }
+  return { to, subject, template, data };
+}
+
+export const emailRoutes: Route[] = [
+  defineRoute({
+    method: 'post',
+    path: '/api/v1/email/queue',
+    operationId: 'queueEmail',
+    summary: 'Send a mail',
+    description:
+      'A template with a link needs its URL in `data`, or an account that has the address: then the link is made when the mail is sent.',
+    tags,
+    auth: 'apiKeyOrAdmin',
+    invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
+    body: z.object({
+      to: BodyText,
+      subject: BodyText,
+      template: BodyText.meta(shownAs({ type: 'string', enum: [...MAIL_TEMPLATE_NAMES] })),
+      data: z
+        .record(z.string(), z.string())
+        .nullish()
+        .transform((data) => data ?? {})
+        .meta({
+          description: 'Texts the template is filled with',
+          ...shownAs({ type: 'object', additionalProperties: { type: 'string' } }),
+        }),
+    }),
+    responses: { 202: envelope(z.object({ task_id: z.string().meta({ description: 'Id of the mail' }) })) },
+    errors: [],
+    failureText: 'Failed to queue email',
+    async handler({ input: { body }, deps }) {
+      const request = readRequest(body);
+      const id = await inTransaction(deps.db, (trx) => deps.mails.queue(trx, request));
+      return { status: 202, body: ok({ task_id: id }, 'Email has been queued') };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/emails',
+    operationId: 'listEmails',
+    summary: 'Mails, newest first',
+    tags,
+    auth: 'admin',
+    query: z.object({
+      page: clampedInteger({ min: 1, max: 2_147_483_647, fallback: 1 }),
+      pageSize: clampedInteger({ min: 1, max: 200, fallback: 25 }),
+      status: StatusFilter,
+      search: Search,
+    }),
+    responses: {
+      200: z.object({
+        success: z.literal(true),
+        emails: z.array(MailSchema),
+        pagination: z.object({ page: z.int(), pageSize: z.int(), total: Count, totalPages: Count }),
+        counts: z.object({ queued: Count, sent: Count, failed: Count, skipped: Count }).meta({
+          description: 'Of all mails, whatever the filter',
+        }),
+      }),
+    },
+    errors: [],
+    failureText: 'Failed to fetch emails',
+    async handler({ input: { query }, deps }) {
+      const { page, pageSize, status, search } = query;
+      const { mails, total } = await listMails(deps.db, {
+        ...(status === undefined ? {} : { status }),
+        ...(search === undefined ? {} : { search }),
+        limit: pageSize,
+        offset: (page - 1) * pageSize,
+      });
+      return {
+        status: 200,
+        body: {
+          success: true,
+          emails: mails.map(toWireMail),
+          pagination: { page, pageSize, total, totalPages: Math.ceil(total / pageSize) },
+          counts: countsOf(await countMails(deps.db)),
+        },
+        headers: NO_STORE,
+      };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/emails/:id',
+    operationId: 'getEmail',
+    summary: 'One mail',
+    tags,
+    auth: 'admin',
+    params: PathId,
+    responses: { 200: z.object({ success: z.literal(true), email: MailSchema }) },
+    errors: ['NOT_FOUND'],
+    failureText: 'Failed to fetch email',
+    async handler({ input, deps }) {
+      const mail = await findMail(deps.db, input.params.id);
+      if (mail === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
+      return { status: 200, body: { success: true, email: toWireMail(mail) }, headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    method: 'post',
+    path: '/api/admin/emails/:id/resend',
+    operationId: 'resendEmail',
+    summary: 'Send a mail again, with a new link',
+    description: 'Asked twice within ten seconds, one mail is sent.',
+    tags,
+    auth: 'admin',
+    params: PathId,
+    responses: { 202: z.object({ success: z.literal(true), message: z.string(), email_id: z.string() }) },
+    errors: ['NOT_FOUND', 'CONFLICT'],
+    failureText: 'Failed to queue email',
+    async handler({ input, deps }) {
+      const { id } = input.params;
+      const emailId = await inTransaction(
+        deps.db,
+        async (trx) => (await lockRecentResend(trx, id)) ?? deps.mails.queue(trx, await deps.mails.requestOf(trx, id)),
+      );
+      return { status: 202, body: { success: true, message: 'Email has been queued', email_id: emailId } };
+    },
+  }),
+];
