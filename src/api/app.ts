@@ -92,10 +92,9 @@ function bodyOf(route: Route, body: BodyResult | undefined): unknown {
   if (body === undefined) return undefined;
   if ('value' in body) return route.lenientBody === true && !isObject(body.value) ? {} : body.value;
   if (route.lenientBody === true) return {};
-  throw new AppError(route.invalid?.code ?? 'BAD_REQUEST', {
-    detail:
-      route.invalid?.code === 'INVALID_REQUEST' ? 'invalid_request' : (route.invalid?.detail ?? 'Invalid request body'),
-  });
+  const { code = 'BAD_REQUEST', detail } = route.invalid ?? {};
+  // Where `error` is a code, the table has the sentence.
+  throw new AppError(code, code === 'INVALID_REQUEST' ? {} : { detail: detail ?? 'Invalid request body' });
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> =>

@@ -57,6 +57,7 @@ export const ERRORS = {
     message: 'Verify your e-mail address first: we have sent you a new link.',
   }),
   ACCOUNT_DISABLED: spec(401, 'account_disabled', { message: 'This account is disabled.' }),
+  NO_SUCH_USER: spec(404, 'user_not_found', { wireCode: 'USER_NOT_FOUND', message: 'There is no such user.' }),
   USER_NOT_FOUND: spec(401, 'user_not_found', { message: 'There is no such user.' }),
   MISSING_EMAIL: spec(400, 'missing_email', { message: 'Give an e-mail address.' }),
   MISSING_TOKEN: spec(400, 'missing_token', { message: 'The token is missing.' }),

@@ -290,13 +290,13 @@ export const authRoutes: Route[] = [
     auth: 'apiKeyOrUser',
     params: PathId,
     responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
-    errors: ['NOT_FOUND'],
+    errors: ['NO_SUCH_USER'],
     async handler({ input: { params }, caller, deps }) {
       if (caller.kind === 'user' && caller.user.id !== params.id && !isAdministrator(caller.user)) {
         throw new AppError('FORBIDDEN', { detail: 'forbidden' });
       }
       const user = await findAuthUser(deps.db, params.id);
-      if (user === undefined) throw new AppError('NOT_FOUND', { detail: 'user_not_found' });
+      if (user === undefined) throw new AppError('NO_SUCH_USER');
       return { status: 200, body: { success: true, user: toWireUser(user) }, headers: NO_STORE };
     },
   }),
