@@ -2,7 +2,7 @@
  * `npm run bench`: full syncs of three sizes, with and without latency, beside the floor (bench/floor.ts) on the same
  * machine in the same run. Everything is started here, on this machine, and stopped again.
  *
- * Options: `-- --sizes S,M,L --latencies 0,20 --throttled --json`
+ * Options: `-- --sizes S,M,L --latencies 0,20 --repeat 3 --throttled --json`; of several repetitions the medians are shown.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -64,6 +64,7 @@ const { values } = parseArgs({
   options: {
     sizes: { type: 'string', default: 'S,M,L' },
     latencies: { type: 'string', default: '0,20' },
+    repeat: { type: 'string', default: '1' },
     throttled: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -133,106 +134,135 @@ async function measure(): Promise<Row[]> {
     for (const [index, latency] of values.latencies.split(',').map(Number).entries()) {
       if (values.throttled && index > 0) continue;
       const latencyMs = values.throttled ? 0 : latency;
-      const names = {
-        ours: `bench_${size}_${latencyMs}_ours`.toLowerCase(),
-        floor: `bench_${size}_${latencyMs}_floor`.toLowerCase(),
-      };
-      for (const name of Object.values(names)) await admin.query(`create database ${name} template bench_template`);
-      const simulator = spawn(
-        process.execPath,
-        [
-          'simulators/panel/main.ts',
-          '--latency',
-          String(latencyMs),
-          '--limit',
-          String(limits[index] ?? 0),
-          ...Object.entries(sizes).flatMap(([k, v]) => [`--${k}`, String(v)]),
-        ],
-        { stdio: ['ignore', 'pipe', 'inherit'] },
-      );
-      cleanups.push(() => simulator.kill('SIGKILL'));
-      const panel = await started<{ url: string; keys: { full: string } }>(simulator);
-      // Each in its own warm state: the simulator has served every page once before anything is timed.
-      const floor = async () => {
-        const { stdout } = await promisify(execFile)(process.execPath, [
-          'bench/floor.ts',
-          database(names.floor),
-          panel.url,
-          panel.keys.full,
-        ]);
-        return JSON.parse(stdout) as { seconds: number; requests: number; rows: number };
-      };
-      if (!values.throttled) {
-        await admin.query(`create database bench_warm template bench_template`);
-        await promisify(execFile)(process.execPath, [
-          'bench/floor.ts',
-          database('bench_warm'),
-          panel.url,
-          panel.keys.full,
-        ]);
-        await admin.query('drop database bench_warm');
-      }
-      const worker = workerProcess({
-        DATABASE_URL: database(names.ours),
-        TEMPORAL_ADDRESS: temporal.address,
-        PTERODACTYL_URL: panel.url,
-        PTERODACTYL_API_KEY: panel.keys.full,
-        LOG_LEVEL: 'error',
-      });
-      cleanups.push(() => worker.child.kill('SIGKILL'));
-      await worker.ready;
-      const db = createDb({ connectionString: database(names.ours), applicationName: 'bench', max: 2 });
-      const gateway = createTemporalGateway({ ...loadConfig({}).temporal, address: temporal.address });
-      const launcher = createSyncLauncher({ db, temporal: gateway, log: pino({ level: 'silent' }) });
-      const pid = worker.child.pid ?? 0;
-      const runSync = async (dryRun: boolean) => {
-        const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'bench', dryRun });
-        let log = await getSyncLog(db, syncLogId);
-        while (log === undefined || log.status === 'PENDING' || log.status === 'RUNNING') {
-          await delay(10);
-          log = await getSyncLog(db, syncLogId);
-        }
-        if (log.status !== 'COMPLETED') throw new Error(`the sync ended as ${log.status}: ${log.error ?? ''}`);
-        return log;
-      };
-      // A worker is a process that has run before: a preview reads and plans everything and writes nothing.
-      if (!values.throttled) await runSync(true);
-      for (const what of ['first', 'unchanged']) {
-        const base = values.throttled ? { seconds: Number.NaN, requests: 0, rows: 0 } : await floor();
-        await fetch(`${panel.url}/__sim/requests`, { method: 'DELETE' });
-        resetPeak(pid);
-        const at = performance.now();
-        const log = await runSync(false);
-        const seconds = (performance.now() - at) / 1_000;
-        const answered = (await (await fetch(`${panel.url}/__sim/requests`)).json()) as
-          | { status: number }[]
-          | { requests: { status: number }[] };
-        const requests = Array.isArray(answered) ? answered : answered.requests;
-        rows.push({
-          size,
-          latencyMs,
-          what: values.throttled ? `${what}, 240/min` : what,
-          seconds,
-          requests: requests.length,
-          rows: log.itemsSynced,
-          peakRssMiB: peakMiB(pid),
-          floorSeconds: base.seconds,
-          ratio: seconds / base.seconds,
-          throttled: requests.filter((r) => r.status === 429).length,
-        });
-        say(
-          `${size} ${latencyMs} ms ${what}: ${seconds.toFixed(2)} s (floor ${base.seconds.toFixed(2)} s), peak ${peakMiB(pid)} MiB`,
+      for (let repetition = 1; repetition <= Number(values.repeat); repetition += 1) {
+        const names = {
+          ours: `bench_${size}_${latencyMs}_${repetition}_ours`.toLowerCase(),
+          floor: `bench_${size}_${latencyMs}_${repetition}_floor`.toLowerCase(),
+        };
+        for (const name of Object.values(names)) await admin.query(`create database ${name} template bench_template`);
+        const simulator = spawn(
+          process.execPath,
+          [
+            'simulators/panel/main.ts',
+            '--latency',
+            String(latencyMs),
+            '--limit',
+            String(limits[index] ?? 0),
+            ...Object.entries(sizes).flatMap(([k, v]) => [`--${k}`, String(v)]),
+          ],
+          { stdio: ['ignore', 'pipe', 'inherit'] },
         );
+        cleanups.push(() => simulator.kill('SIGKILL'));
+        const panel = await started<{ url: string; keys: { full: string } }>(simulator);
+        // Each in its own warm state: the simulator has served every page once before anything is timed.
+        const floor = async () => {
+          const { stdout } = await promisify(execFile)(process.execPath, [
+            'bench/floor.ts',
+            database(names.floor),
+            panel.url,
+            panel.keys.full,
+          ]);
+          return JSON.parse(stdout) as { seconds: number; requests: number; rows: number };
+        };
+        if (!values.throttled) {
+          await admin.query(`create database bench_warm template bench_template`);
+          await promisify(execFile)(process.execPath, [
+            'bench/floor.ts',
+            database('bench_warm'),
+            panel.url,
+            panel.keys.full,
+          ]);
+          await admin.query('drop database bench_warm');
+        }
+        const worker = workerProcess({
+          DATABASE_URL: database(names.ours),
+          TEMPORAL_ADDRESS: temporal.address,
+          PTERODACTYL_URL: panel.url,
+          PTERODACTYL_API_KEY: panel.keys.full,
+          LOG_LEVEL: 'error',
+        });
+        cleanups.push(() => worker.child.kill('SIGKILL'));
+        await worker.ready;
+        const db = createDb({ connectionString: database(names.ours), applicationName: 'bench', max: 2 });
+        const gateway = createTemporalGateway({ ...loadConfig({}).temporal, address: temporal.address });
+        const launcher = createSyncLauncher({ db, temporal: gateway, log: pino({ level: 'silent' }) });
+        const pid = worker.child.pid ?? 0;
+        const runSync = async (dryRun: boolean) => {
+          const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'bench', dryRun });
+          let log = await getSyncLog(db, syncLogId);
+          while (log === undefined || log.status === 'PENDING' || log.status === 'RUNNING') {
+            await delay(10);
+            log = await getSyncLog(db, syncLogId);
+          }
+          if (log.status !== 'COMPLETED') throw new Error(`the sync ended as ${log.status}: ${log.error ?? ''}`);
+          return log;
+        };
+        // A worker is a process that has run before: a preview reads and plans everything and writes nothing.
+        if (!values.throttled) await runSync(true);
+        for (const what of ['first', 'unchanged']) {
+          const base = values.throttled ? { seconds: Number.NaN, requests: 0, rows: 0 } : await floor();
+          await fetch(`${panel.url}/__sim/requests`, { method: 'DELETE' });
+          resetPeak(pid);
+          const at = performance.now();
+          const log = await runSync(false);
+          const seconds = (performance.now() - at) / 1_000;
+          const answered = (await (await fetch(`${panel.url}/__sim/requests`)).json()) as
+            | { status: number }[]
+            | { requests: { status: number }[] };
+          const requests = Array.isArray(answered) ? answered : answered.requests;
+          rows.push({
+            size,
+            latencyMs,
+            what: values.throttled ? `${what}, 240/min` : what,
+            seconds,
+            requests: requests.length,
+            rows: log.itemsSynced,
+            peakRssMiB: peakMiB(pid),
+            floorSeconds: base.seconds,
+            ratio: seconds / base.seconds,
+            throttled: requests.filter((r) => r.status === 429).length,
+          });
+          say(
+            `${size} ${latencyMs} ms ${what}: ${seconds.toFixed(2)} s (floor ${base.seconds.toFixed(2)} s), peak ${peakMiB(pid)} MiB`,
+          );
+        }
+        const ended = new Promise((resolve) => worker.child.once('exit', resolve));
+        worker.child.kill('SIGTERM');
+        await ended;
+        await gateway.close();
+        await db.destroy();
+        simulator.kill('SIGKILL');
+        for (const name of Object.values(names)) await admin.query(`drop database ${name} with (force)`);
       }
-      const ended = new Promise((resolve) => worker.child.once('exit', resolve));
-      worker.child.kill('SIGTERM');
-      await ended;
-      await gateway.close();
-      await db.destroy();
-      simulator.kill('SIGKILL');
     }
   }
-  return rows;
+  return medians(rows);
+}
+
+const median = (numbers: number[]): number => {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  const [low = Number.NaN, high = Number.NaN] = [sorted[middle - (sorted.length % 2 === 0 ? 1 : 0)], sorted[middle]];
+  return (low + high) / 2;
+};
+
+/** One row for all repetitions of a run: medians, the highest peak of memory, all refusals. */
+function medians(rows: Row[]): Row[] {
+  const groups = Map.groupBy(rows, (r) => `${r.size} ${r.latencyMs} ${r.what}`);
+  return [...groups.values()].flatMap((group) => {
+    const [first] = group;
+    if (first === undefined) return [];
+    const of = (read: (row: Row) => number) => median(group.map(read));
+    return {
+      ...first,
+      seconds: of((r) => r.seconds),
+      floorSeconds: of((r) => r.floorSeconds),
+      ratio: of((r) => r.ratio),
+      requests: of((r) => r.requests),
+      peakRssMiB: Math.max(...group.map((r) => r.peakRssMiB)),
+      throttled: group.reduce((n, r) => n + r.throttled, 0),
+    };
+  });
 }
 
 try {

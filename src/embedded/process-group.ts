@@ -46,7 +46,7 @@ export class GroupFailure extends Error {
  * Heap limits of the worker, as `npm run start:worker` gives them too: V8 otherwise lets a heap grow with the machine's
  * memory before it collects. A listing of 100,000 allocations fits (measured by `npm run bench`).
  */
-export const WORKER_NODE_FLAGS = ['--max-old-space-size=160', '--max-semi-space-size=12'] as const;
+export const WORKER_NODE_FLAGS = ['--max-old-space-size=160', '--max-semi-space-size=16'] as const;
 
 /** glibc's allocator otherwise keeps an arena a thread, each with the largest answer it ever held. */
 export const WORKER_ENV = { MALLOC_ARENA_MAX: '2' } as const;
