@@ -4,7 +4,7 @@ import type { MailTransport } from '../clients/mail-client.ts';
 import { isAppError } from '../domain/errors.ts';
 import type { MailStatus, OutgoingMail } from '../domain/mail.ts';
 import { renderMail } from '../mail/templates.ts';
-import { type MailStore, markMailFailed, markMailSent, noteMailFailure } from '../store/mail-store.ts';
+import { type MailStore, markMailFailed, markMailSent, noteMailFailure, skipMail } from '../store/mail-store.ts';
 import { withHeartbeat } from './failures.ts';
 
 export interface MailActivityDeps {
@@ -13,7 +13,7 @@ export interface MailActivityDeps {
   /** The transport that is configured now. */
   transport: () => Promise<MailTransport>;
   /** Sender and site, as set now. */
-  settings: () => Promise<{ mail: { from: string; siteUrl: string } }>;
+  settings: () => Promise<{ mail: { from: string; siteUrl: string; notifications: boolean } }>;
   /** Pages of the site that links open. */
   paths: { verify: string; reset: string; magic: string };
 }
@@ -32,7 +32,11 @@ export function createMailActivities(deps: MailActivityDeps) {
           const transport = await deps.transport();
           const mail = await deps.mails.prepare(db, input.mailId);
           if (mail.state === 'done') return { status: mail.status };
-          const { from, siteUrl } = (await deps.settings()).mail;
+          const { from, siteUrl, notifications } = (await deps.settings()).mail;
+          if (mail.template === 'sync-complete' && !notifications) {
+            await skipMail(db, input.mailId, 'notifications by mail are switched off');
+            return { status: 'skipped' };
+          }
           const content = renderMail(mail.template, mail.data, {
             siteUrl,
             paths: deps.paths,

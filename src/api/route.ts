@@ -63,8 +63,11 @@ interface RouteFacts {
   authTexts?: 'account';
   /** Rate limits; one token of each is taken before the input is looked at. */
   limits?: readonly LimitRule[];
-  /** What an unusable body, query or path is answered with; default VALIDATION_ERROR. */
-  invalid?: { code: ErrorCode; detail?: string };
+  /**
+   * What an unusable body, query or path is answered with; default VALIDATION_ERROR. `named`: `error` names the first
+   * field and its fault, for pages that show nothing else.
+   */
+  invalid?: { code: ErrorCode; detail?: string; named?: boolean };
   /** A body that cannot be read counts as `{}` (the wire's contract for some triggers). */
   lenientBody?: boolean;
   /** Public text of an unexpected failure (500). */
@@ -144,8 +147,10 @@ export function defineRoute<
 }
 
 function invalidInput(spec: RouteFacts, error: z.ZodError, at: string): AppError {
+  const [issue] = error.issues;
   return new AppError(spec.invalid?.code ?? 'VALIDATION_ERROR', {
     ...(spec.invalid?.detail === undefined ? {} : { detail: spec.invalid.detail }),
+    ...(spec.invalid?.named === true && issue !== undefined ? { detail: describeIssue(issue) } : {}),
     details: error.issues
       .slice(0, 20)
       .map((issue) => ({ path: [at, ...issue.path].join('.'), message: issue.message })),

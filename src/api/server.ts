@@ -71,6 +71,13 @@ async function main(): Promise<void> {
     refuse(`the database is behind by ${pending.length} migration(s): run \`npm run db:migrate\``);
   }
   if (config.backendApiKey === undefined) log.warn('BACKEND_API_KEY is not set: calls with an API key are refused');
+  for (const [name, secret] of [
+    ['JWT_SECRET', config.jwtSecret],
+    ['NEXTAUTH_SECRET', config.nextAuthSecret],
+  ] as const) {
+    // Below the length of the digest a secret is easier to guess than the signature (RFC 7518, section 3.2).
+    if (secret !== undefined && secret.reveal().length < 32) log.warn(`${name} is shorter than 32 characters`);
+  }
   if (config.encryptionKey === undefined) log.warn('ENCRYPTION_KEY is not set: secrets are stored in clear');
 
   const listener = createListener({

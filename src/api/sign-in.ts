@@ -12,8 +12,16 @@ import {
   WireUserSchema,
 } from '../domain/account.ts';
 import { AppError, type ErrorCode } from '../domain/errors.ts';
-import { findAuthUser, findByEmail, lockPassword, touchLogin, updatePasswordHash } from '../store/account-store.ts';
+import {
+  findAuthUser,
+  findByEmail,
+  holdUser,
+  lockPassword,
+  touchLogin,
+  updatePasswordHash,
+} from '../store/account-store.ts';
 import { inTransaction } from '../store/db.ts';
+import { askedJustNow } from '../store/mail-store.ts';
 import { hashPassword, isWeakHash, verifyPassword } from '../store/password.ts';
 import { takeTokens } from '../store/rate-limit-store.ts';
 import { insertSession } from '../store/session-store.ts';
@@ -126,10 +134,16 @@ async function sendVerification(deps: Services, user: AuthUser): Promise<void> {
   const { name, max, windowSeconds } = VERIFICATION_LIMIT;
   const [bucket] = await takeTokens(deps.db, [{ name, identity: user.id, capacity: max, windowSeconds }]);
   if (bucket?.allowed !== true) return;
-  await inTransaction(deps.db, (trx) =>
-    deps.mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
-  );
+  await queueVerification(deps, user);
 }
+
+/** Queues a verification mail; a request that the site repeats within seconds makes no second one. */
+export const queueVerification = (deps: Services, user: AuthUser): Promise<void> =>
+  inTransaction(deps.db, async (trx) => {
+    await holdUser(trx, user.id);
+    if (await askedJustNow(trx, user.id, 'email-verification')) return;
+    await deps.mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id });
+  });
 
 export interface IssuedPair {
   accessToken: string;

@@ -54,7 +54,7 @@ export const ERRORS = {
   INVALID_TOKEN: spec(401, 'invalid_token', { message: 'The token is not valid.' }),
   INVALID_CREDENTIALS: spec(401, 'invalid_credentials', { message: 'E-mail address or password is wrong.' }),
   EMAIL_NOT_VERIFIED: spec(401, 'email_not_verified', {
-    message: 'Verify your e-mail address first: we have sent you a new link.',
+    message: 'Verify your e-mail address first: the link is in the mail we sent you.',
   }),
   ACCOUNT_DISABLED: spec(401, 'account_disabled', { message: 'This account is disabled.' }),
   NO_SUCH_USER: spec(404, 'user_not_found', { wireCode: 'USER_NOT_FOUND', message: 'There is no such user.' }),

@@ -17,6 +17,8 @@ import type { Encryption } from './encryption.ts';
 import { enqueue } from './outbox-store.ts';
 import { issueToken } from './token-store.ts';
 
+/** Seconds in which asking again means the same mail. */
+export const DOUBLE_CLICK_SECONDS = 10;
 export const MAIL_OUTBOX_KIND = 'mail.send';
 /** How long a mail that cannot be read here is left alone, milliseconds. */
 const OTHER_KEY_MS = 60_000;
@@ -45,24 +47,6 @@ export type PreparedMail =
       createdAt: Date;
     }
   | { state: 'done'; status: Exclude<MailStatus, 'queued'> };
-
-export interface MailRow {
-  id: string;
-  template: string;
-  to: string;
-  userId: string | null;
-  subject: string | null;
-  status: MailStatus;
-  attempts: number;
-  error: string | null;
-  transport: string | null;
-  resentFrom: string | null;
-  createdAt: Date;
-  sentAt: Date | null;
-}
-
-const ROW = `e.id, e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.status, e.attempts, e.last_error as error,
-  e.transport, e.resent_from as "resentFrom", e.created_at as "createdAt", e.sent_at as "sentAt"`;
 
 export interface MailStore {
   /** Writes the mail and its outbox row into the caller's transaction. @returns the mail's id. */
@@ -158,24 +142,16 @@ export function createMailStore(encryption: Encryption): MailStore {
           await endMail(trx, id, 'failed', why);
           return { state: 'done', status: 'failed' };
         }
-        const needs = TOKEN_OF_TEMPLATE[template];
-        if (needs !== undefined && data['token'] === undefined && !hasLink(data)) {
-          const user = await addressee(trx, mail);
-          const why =
-            user === undefined
-              ? 'no active account has this address'
-              : needs === 'email_verification' && user.verified
-                ? 'the address is verified already'
-                : undefined;
-          if (user === undefined || why !== undefined) {
-            await endMail(trx, id, 'skipped', why ?? '');
-            return { state: 'done', status: 'skipped' };
-          }
-          const { token, expiresAt } = await issueToken(trx, user.id, needs);
-          data = { name: user.name, ...data, id: user.id, token };
+        const link = await linkFor(trx, mail, template, data);
+        if ('skip' in link) {
+          await skipMail(trx, id, link.skip);
+          return { state: 'done', status: 'skipped' };
+        }
+        if (link.data !== data) {
+          data = link.data;
           await trx.raw(
-            `update emails set user_id = ?, data = ?, token_expires_at = ?, updated_at = now() where id = ?`,
-            [user.id, seal(data), expiresAt.toISOString(), id],
+            `update emails set user_id = coalesce(?, user_id), data = ?, token_expires_at = ?, updated_at = now() where id = ?`,
+            [link.userId ?? null, seal(data), link.expiresAt?.toISOString() ?? null, id],
           );
         }
         await trx.raw(`update emails set status = 'queued', attempts = attempts + 1, updated_at = now() where id = ?`, [
@@ -225,6 +201,26 @@ export function createMailStore(encryption: Encryption): MailStore {
 const hasLink = (data: MailData): boolean =>
   ['verifyUrl', 'resetUrl', 'magicLinkUrl'].some((key) => data[key] !== undefined);
 
+type Link = { skip: string } | { data: MailData; userId?: string; expiresAt?: Date };
+
+/** What the mail is made of, with what its link needs: the account's id, and a token if none was given. */
+async function linkFor(trx: Db, mail: Stored, template: MailTemplate, data: MailData): Promise<Link> {
+  const needs = TOKEN_OF_TEMPLATE[template];
+  if (needs === undefined || hasLink(data)) return { data };
+  const given = data['token'] !== undefined;
+  // The page that verifies wants the account's id beside the token.
+  if (given && (needs !== 'email_verification' || data['id'] !== undefined)) return { data };
+  const user = await addressee(trx, mail);
+  if (given) return user === undefined ? { data } : { data: { ...data, id: user.id }, userId: user.id };
+  const settled = needs === 'email_verification' && user?.verified === true;
+  // A welcome needs no link where there is nothing to verify.
+  if (template === 'welcome' && (user === undefined || settled)) return { data };
+  if (user === undefined) return { skip: 'no active account has this address' };
+  if (settled) return { skip: 'the address is verified already' };
+  const { token, expiresAt } = await issueToken(trx, user.id, needs);
+  return { data: { name: user.name, ...data, id: user.id, token }, userId: user.id, expiresAt };
+}
+
 /** The account a link is for: the one that has the mail's address now. Its row stays as it is until the token is stored. */
 async function addressee(trx: Db, mail: Stored): Promise<Addressee | undefined> {
   const [user] = await rows<Addressee>(
@@ -235,6 +231,20 @@ async function addressee(trx: Db, mail: Stored): Promise<Addressee | undefined> 
     [normalizeEmail(mail.to), mail.userId, mail.userId, mail.to.trim()],
   );
   return user;
+}
+
+/** The mail is not to be sent, for this reason. */
+export const skipMail = (db: Db, id: string, why: string): Promise<void> => endMail(db, id, 'skipped', why);
+
+/** Whether a mail of this kind was asked for a moment ago: the site repeats a request whose answer was lost. */
+export async function askedJustNow(trx: Db, userId: string, template: MailTemplate): Promise<boolean> {
+  const [row] = await rows<{ found: boolean }>(
+    trx,
+    `select exists (select 1 from emails e where e.user_id = ? and e.template = ?
+       and e.created_at > now() - make_interval(secs => ${DOUBLE_CLICK_SECONDS})) as found`,
+    [userId, template],
+  );
+  return row?.found === true;
 }
 
 /** The mail needs no sending any more. What it was made of goes. */
@@ -270,34 +280,6 @@ export async function markMailFailed(db: Db, id: string, why: string | undefined
     `update emails set status = 'failed', last_error = coalesce(?, last_error, 'failed'), updated_at = now() where id = ? and status = 'queued'`,
     [why ?? null, id],
   );
-}
-
-/** One mail as administrators see it. */
-export async function findMail(db: Db, id: string): Promise<MailRow | undefined> {
-  const [mail] = await rows<MailRow>(db, `select ${ROW} from emails e where e.id::text = ?`, [id]);
-  return mail;
-}
-
-/** A page of mails, newest first; `search` looks in the address and the subject. */
-export async function listMails(
-  db: Db,
-  query: { status?: MailStatus; search?: string; limit: number; offset: number },
-): Promise<{ mails: MailRow[]; total: number }> {
-  const pattern = query.search === undefined ? null : `%${query.search.replace(/[\\%_]/g, '\\$&')}%`;
-  const where = `(?::text is null or e.status = ?) and (?::text is null or e.recipient ilike ? or e.subject ilike ?)`;
-  const bindings = [query.status ?? null, query.status ?? null, pattern, pattern, pattern];
-  const [count] = await rows<{ n: number }>(db, `select count(*)::int as n from emails e where ${where}`, bindings);
-  const mails = await rows<MailRow>(
-    db,
-    `select ${ROW} from emails e where ${where} order by e.created_at desc, e.id desc limit ? offset ?`,
-    [...bindings, query.limit, query.offset],
-  );
-  return { mails, total: count?.n ?? 0 };
-}
-
-/** Mails by status. */
-export async function countMails(db: Db): Promise<{ status: MailStatus; count: number }[]> {
-  return rows(db, `select e.status, count(*)::int as count from emails e group by e.status order by e.status`);
 }
 
 /** Mails whose workflow can only be gone (it gives up after 23 hours) count as failed. @returns how many. */

@@ -31,6 +31,8 @@ export interface RuntimeSettings {
     resendApiKey?: Secret;
     /** Sender, a mailbox with or without a display name. */
     from: string;
+    /** Mails that nobody waits for (sync-complete) are sent. */
+    notifications: boolean;
     /** Origin of the site that links in mails open, without a trailing slash. */
     siteUrl: string;
   };
@@ -75,6 +77,7 @@ const RUNTIME_KEYS = [
   'cache_timeout',
   'resend_api_key',
   'email_from',
+  'email_notifications_enabled',
   'site_url',
 ] as const satisfies readonly SettingKey[];
 
@@ -139,6 +142,7 @@ export function createSettings(deps: { db: Knex; config: SettingsConfig; encrypt
       },
       mail: {
         ...(resendApiKey === undefined ? {} : { resendApiKey }),
+        notifications: readBoolean(values.get('email_notifications_enabled'), true),
         from: text('email_from', config.mail.from) ?? config.mail.from,
         // A link of a mail must open: a setting that is no web address does not count.
         siteUrl: siteUrl !== undefined && /^https?:\/\/\S+$/.test(siteUrl) ? siteUrl : config.mail.siteUrl,

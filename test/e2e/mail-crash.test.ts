@@ -179,7 +179,7 @@ beforeAll(async () => {
     db: crashingMarks(stack.database.db),
     mails: plainMails,
     transport: async () => crashing,
-    settings: async () => ({ mail: config }),
+    settings: async () => ({ mail: { ...config, notifications: true } }),
     paths: config.paths,
   });
   const codePath = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));

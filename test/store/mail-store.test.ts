@@ -3,11 +3,11 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/domain/secret.ts';
 import { createEncryption } from '../../src/store/encryption.ts';
+import { findMail } from '../../src/store/mail-admin-store.ts';
 import {
   clearDeadMails,
   createMailStore,
   failLostMails,
-  findMail,
   type MailRequest,
   markMailFailed,
   markMailSent,

@@ -50,7 +50,7 @@ const UNAUTHORIZED: Texts = {
   noUser: unauthorized,
   signature: unauthorized,
   unknownUser: unauthorized,
-  disabled: unauthorized,
+  disabled: { code: 'ACCOUNT_DISABLED' },
   notAdmin: { code: 'FORBIDDEN', detail: 'forbidden' },
 };
 const ACCOUNT: Texts = {

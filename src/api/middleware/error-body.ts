@@ -16,6 +16,8 @@ const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
   '57014': 'SERVICE_UNAVAILABLE', // statement timeout
 };
 
+const SIGN_IN_AREA = /^\/api\/v1\/auth\//i;
+
 /** Any thrown value as an error of the table; `failureText` is the route's public sentence for the unexpected. */
 export function toAppError(error: unknown, failureText?: string): AppError {
   if (error instanceof AppError) return error;
@@ -32,9 +34,12 @@ export function toAppError(error: unknown, failureText?: string): AppError {
 export function writeError(ctx: Context, error: AppError): void {
   const { spec } = error;
   const code = wireCodeOf(error.code);
+  const sentence = error.detail ?? spec.text;
+  // In the sign-in area `error` is a code, whoever refused the request.
+  const coded = SIGN_IN_AREA.test(ctx.path) && !/^[a-z_]+$/.test(sentence);
+  const text = coded ? code.toLowerCase() : sentence;
   // Where `error` is a code, a sentence stands beside it; a sentence needs no second one.
-  const message = error.human ?? (error.detail === undefined ? spec.message : undefined);
-  const text = error.detail ?? spec.text;
+  const message = error.human ?? (coded ? sentence : error.detail === undefined ? spec.message : undefined);
   const details = {
     ...(message === undefined ? {} : { message }),
     ...(error.details === undefined ? {} : { details: error.details }),

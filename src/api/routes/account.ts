@@ -19,7 +19,7 @@ import { type Caller, userOf } from '../context.ts';
 import { byUser, type LimitRule } from '../limits.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { envelope, IsoDate, ok, shownAs } from '../schemas.ts';
-import { BodyText, NO_STORE, VERIFICATION_LIMIT } from '../sign-in.ts';
+import { BodyText, NO_STORE, queueVerification, VERIFICATION_LIMIT } from '../sign-in.ts';
 
 /** What the routes of the area have in common. */
 const area = {
@@ -231,9 +231,7 @@ export const accountRoutes: Route[] = [
     async handler({ caller, deps }) {
       const user = userOf(caller);
       if (user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED', { detail: 'Email already verified' });
-      await inTransaction(deps.db, (trx) =>
-        deps.mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
-      );
+      await queueVerification(deps, user);
       return { status: 200, body: ok(null, 'Verification email sent'), headers: NO_STORE };
     },
   }),

@@ -290,7 +290,7 @@ export const authRoutes: Route[] = [
     auth: 'apiKeyOrUser',
     params: PathId,
     responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
-    errors: ['NO_SUCH_USER'],
+    errors: ['ACCOUNT_DISABLED', 'NO_SUCH_USER'],
     async handler({ input: { params }, caller, deps }) {
       if (caller.kind === 'user' && caller.user.id !== params.id && !isAdministrator(caller.user)) {
         throw new AppError('FORBIDDEN', { detail: 'forbidden' });

@@ -1,6 +1,6 @@
 /** `/metrics`: what waits and what failed, for Prometheus. */
 import { MAIL_STATUSES } from '../../domain/mail.ts';
-import { countMails } from '../../store/mail-store.ts';
+import { countMails } from '../../store/mail-admin-store.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { defineRoute, type Route } from '../route.ts';
 

@@ -124,14 +124,30 @@ export function toSettings(fields: SetupFields): Partial<Record<SettingKey, stri
   return values;
 }
 
+/** A field as it was typed: what is wrong with it is the result of the test, not an error of the request. */
+const Typed = z.unknown().optional().meta(shown(MAX_LONG));
 /** Body of a connection test: one panel or both. */
 export const TestBody = z.object({
-  testConnections: z.literal(true).optional(),
-  pterodactylUrl: PanelAddress,
-  pterodactylApiKey: SecretText,
-  virtfusionUrl: PanelAddress,
-  virtfusionApiKey: SecretText,
+  testConnections: z.unknown().optional(),
+  pterodactylUrl: Typed,
+  pterodactylApiKey: Typed,
+  virtfusionUrl: Typed,
+  virtfusionApiKey: Typed,
 });
+
+const PanelAccess = z.object({ url: PanelAddress, apiKey: SecretText });
+/** URL and key of a panel as they were typed, or what is wrong with them, as a sentence. */
+export function readPanel(
+  url: unknown,
+  apiKey: unknown,
+): { url: string | undefined; apiKey: Secret | undefined } | { problem: string } {
+  const parsed = PanelAccess.safeParse({ url, apiKey });
+  if (parsed.success) return { url: parsed.data.url, apiKey: parsed.data.apiKey };
+  const [issue] = parsed.error.issues;
+  return {
+    problem: `${issue?.path[0] === 'apiKey' ? 'The API key' : 'The URL'}: ${issue?.message ?? 'cannot be used'}`,
+  };
+}
 
 /** How one panel's test ended. */
 export const TestResult = z

@@ -13,7 +13,15 @@ import type { Caller, Services } from '../context.ts';
 import { byAddress } from '../limits.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { type ConfiguredPanel, configuredPanels, isComplete, isConfigured } from '../setup-state.ts';
-import { type ConnectionTest, SetupBody, type SetupFields, TestBody, TestResult, toSettings } from './setup-shapes.ts';
+import {
+  type ConnectionTest,
+  readPanel,
+  SetupBody,
+  type SetupFields,
+  TestBody,
+  TestResult,
+  toSettings,
+} from './setup-shapes.ts';
 
 const tags = ['Setup'];
 /** Milliseconds for the answer of a panel: somebody waits before a form. */
@@ -73,6 +81,9 @@ async function askVirtfusion(call: TestCall, url: string, apiKey: Secret): Promi
   return null;
 }
 
+/** Nothing was sent, for this reason. */
+const untested = (error: string): ConnectionTest => ({ success: false, latency: null, serverCount: null, error });
+
 /** Tests one panel; what goes wrong with the connection is a result, in words of ours. */
 async function testPanel(
   call: TestCall,
@@ -81,7 +92,7 @@ async function testPanel(
 ): Promise<ConnectionTest> {
   const apiKey = panel.apiKey ?? (sameOrigin(panel.url, panel.known.url) ? panel.known.apiKey : undefined);
   if (apiKey === undefined) {
-    return { success: false, latency: null, serverCount: null, error: 'Enter the API key to test this URL' };
+    return untested('Enter the API key to test this URL');
   }
   const begun = performance.now();
   const latency = () => Math.round(performance.now() - begun);
@@ -110,6 +121,7 @@ function refuseUrlWithoutKey(fields: SetupFields, name: 'pterodactyl' | 'virtfus
   if (url === undefined || url === '' || fields[`${name}ApiKey`] !== undefined) return;
   if (known.apiKey === undefined || sameOrigin(url, known.url)) return;
   throw new AppError('VALIDATION_ERROR', {
+    detail: `${name}ApiKey: a new URL needs its API key`,
     details: [{ path: `body.${name}ApiKey`, message: 'a new URL needs its API key' }],
   });
 }
@@ -184,6 +196,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
         'Absent fields stay as they are; null or an empty text clears a field that is no secret. Without signing in only until a panel is configured or a system administrator exists.',
       tags,
       auth: 'setup',
+      invalid: { code: 'VALIDATION_ERROR', named: true },
       body: SetupBody,
       responses: { 200: z.object({ success: z.literal(true), message: z.string() }) },
       errors: [],
@@ -219,23 +232,29 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       errors: [],
       failureText: 'Failed to test the connection',
       async handler({ input: { body }, caller, deps }) {
-        const { pterodactylUrl, virtfusionUrl } = body;
-        if (!pterodactylUrl && !virtfusionUrl) {
-          const missing = body.virtfusionApiKey === undefined ? 'pterodactylUrl' : 'virtfusionUrl';
-          throw new AppError('VALIDATION_ERROR', { details: [{ path: `body.${missing}`, message: 'is required' }] });
+        const named = (name: 'pterodactyl' | 'virtfusion') =>
+          [`${name}Url`, `${name}ApiKey`].some(
+            (field) => field in body && body[field as keyof typeof body] !== undefined,
+          );
+        if (!named('pterodactyl') && !named('virtfusion')) {
+          throw new AppError('VALIDATION_ERROR', {
+            detail: 'pterodactylUrl or virtfusionUrl is required',
+            details: [{ path: 'body.pterodactylUrl', message: 'is required' }],
+          });
         }
         const known = await configuredPanels(deps);
         const guard = guardFor(caller, deps.config.production, options.resolve);
         const call: TestCall = { deps, guard, timeoutMs: options.timeoutMs ?? TEST_TIMEOUT_MS };
-        const test = (
-          name: 'pterodactyl' | 'virtfusion',
-          url: string | undefined,
-          apiKey: Secret | undefined,
-          ask: typeof askPterodactyl,
-        ) => (url ? testPanel(call, { name, url, apiKey, known: known[name] }, ask) : undefined);
+        const test = async (name: 'pterodactyl' | 'virtfusion', ask: typeof askPterodactyl) => {
+          if (!named(name)) return undefined;
+          const typed = readPanel(body[`${name}Url`], body[`${name}ApiKey`]);
+          if ('problem' in typed) return untested(typed.problem);
+          if (!typed.url) return untested('Enter the URL of the panel');
+          return testPanel(call, { name, url: typed.url, apiKey: typed.apiKey, known: known[name] }, ask);
+        };
         const [pterodactyl, virtfusion] = await Promise.all([
-          test('pterodactyl', pterodactylUrl, body.pterodactylApiKey, askPterodactyl),
-          test('virtfusion', virtfusionUrl, body.virtfusionApiKey, askVirtfusion),
+          test('pterodactyl', askPterodactyl),
+          test('virtfusion', askVirtfusion),
         ]);
         return {
           status: 200,
