@@ -28,6 +28,7 @@ const TABLES = [
     idx_emails_created_at (created_at desc, id desc)
     idx_emails_status (status, created_at desc)
     idx_emails_user_id (user_id)
+    idx_emails_resent_from (resent_from) where resent_from is not null
     `,
   ),
 ];

@@ -20,32 +20,41 @@ const TABLES = [
 /**
  * Takes one token of each bucket, or none when one of them is empty. A function, because rows that do not exist yet can
  * only be locked once they were made: in one statement of plain SQL, requests that make a bucket would all find it full.
- * Rows are locked in the order of their keys, so no two calls wait for each other; a call that waited may be older than the
- * row's last change, and time does not run backwards.
+ * A call that is refused by a bucket makes no others: who is refused must not fill the table. A missing row is a full
+ * bucket. Rows are locked in the order of their keys, so no two calls wait for each other; a call that waited may be older
+ * than the row's last change, and time does not run backwards.
  */
 const FUNCTION = `
 create or replace function take_rate_limit_tokens(wanted json)
 returns table (bucket text, left_over double precision, had_one boolean) language plpgsql as $$
 declare
-  at timestamptz;
+  at timestamptz := clock_timestamp();
   all_had boolean;
 begin
-  insert into rate_limits (key, tokens, capacity, refill_per_second, updated_at)
-    select w.key, w.capacity, w.capacity, w.refill, clock_timestamp()
-    from json_to_recordset(wanted) as w (key text, capacity float8, refill float8) order by w.key
-    on conflict (key) do nothing;
+  if not exists (
+    select 1 from json_to_recordset(wanted) as w (key text, capacity float8, refill float8) join rate_limits r on r.key = w.key
+    where least(w.capacity, r.tokens + w.refill * greatest(0, extract(epoch from at - r.updated_at))) < 1
+  ) then
+    insert into rate_limits (key, tokens, capacity, refill_per_second, updated_at)
+      select w.key, w.capacity, w.capacity, w.refill, at
+      from json_to_recordset(wanted) as w (key text, capacity float8, refill float8) order by w.key
+      on conflict (key) do nothing;
+  end if;
   perform 1 from rate_limits r
     where r.key in (select w.key from json_to_recordset(wanted) as w (key text)) order by r.key for update;
   at := clock_timestamp();
   update rate_limits r set capacity = w.capacity, refill_per_second = w.refill, updated_at = greatest(r.updated_at, at),
       tokens = least(w.capacity, r.tokens + w.refill * greatest(0, extract(epoch from at - r.updated_at)))
     from json_to_recordset(wanted) as w (key text, capacity float8, refill float8) where w.key = r.key;
-  select bool_and(r.tokens >= 1) into all_had from rate_limits r
-    where r.key in (select w.key from json_to_recordset(wanted) as w (key text));
+  select bool_and(coalesce(r.tokens, w.capacity) >= 1) into all_had
+    from json_to_recordset(wanted) as w (key text, capacity float8) left join rate_limits r on r.key = w.key;
+  if all_had then
+    update rate_limits r set tokens = r.tokens - 1
+      from json_to_recordset(wanted) as w (key text) where w.key = r.key;
+  end if;
   return query
-    update rate_limits r set tokens = r.tokens - case when all_had then 1 else 0 end
-    from json_to_recordset(wanted) as w (key text) where w.key = r.key
-    returning r.key, r.tokens, all_had or r.tokens >= 1;
+    select w.key, coalesce(r.tokens, w.capacity), all_had or coalesce(r.tokens, w.capacity) >= 1
+    from json_to_recordset(wanted) as w (key text, capacity float8) left join rate_limits r on r.key = w.key;
 end $$`;
 
 /** Rate limits shared by all copies of the api. */

@@ -12,16 +12,8 @@ import {
   WireUserSchema,
 } from '../domain/account.ts';
 import { AppError, type ErrorCode } from '../domain/errors.ts';
-import {
-  findAuthUser,
-  findByEmail,
-  holdUser,
-  lockPassword,
-  touchLogin,
-  updatePasswordHash,
-} from '../store/account-store.ts';
+import { findAuthUser, findByEmail, lockPassword, touchLogin, updatePasswordHash } from '../store/account-store.ts';
 import { inTransaction } from '../store/db.ts';
-import { askedJustNow } from '../store/mail-store.ts';
 import { hashPassword, isWeakHash, verifyPassword } from '../store/password.ts';
 import { takeTokens } from '../store/rate-limit-store.ts';
 import { insertSession } from '../store/session-store.ts';
@@ -119,7 +111,10 @@ export async function checkCredentials(
       const present = await lockPassword(trx, user.id);
       // Another hash may be of the same password: another sign-in just wrote the stronger one.
       if (present !== stored && !(await verifyPassword(password, present))) throw new AppError('INVALID_CREDENTIALS');
-      if ((await findAuthUser(trx, user.id))?.isActive !== true) throw new AppError('ACCOUNT_DISABLED');
+      const now = await findAuthUser(trx, user.id);
+      if (now?.isActive !== true) throw new AppError('ACCOUNT_DISABLED');
+      // The address was changed while the password was being checked.
+      if (now.email !== user.email || now.emailVerified === null) throw new AppError('INVALID_CREDENTIALS');
       await touchLogin(trx, user.id);
       if (hash !== undefined && stored !== null) await updatePasswordHash(trx, user.id, hash, stored);
     },
@@ -137,13 +132,11 @@ async function sendVerification(deps: Services, user: AuthUser): Promise<void> {
   await queueVerification(deps, user);
 }
 
-/** Queues a verification mail; a request that the site repeats within seconds makes no second one. */
-export const queueVerification = (deps: Services, user: AuthUser): Promise<void> =>
-  inTransaction(deps.db, async (trx) => {
-    await holdUser(trx, user.id);
-    if (await askedJustNow(trx, user.id, 'email-verification')) return;
-    await deps.mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id });
-  });
+/** Queues a verification mail. */
+export const queueVerification = (deps: Services, user: AuthUser): Promise<string> =>
+  inTransaction(deps.db, (trx) =>
+    deps.mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
+  );
 
 export interface IssuedPair {
   accessToken: string;

@@ -43,6 +43,8 @@ export const ERRORS = {
   HEADERS_TOO_LARGE: spec(431, 'Request headers are too large'),
   RATE_LIMITED: spec(429, 'Too many requests'),
   INTERNAL_ERROR: spec(500, 'Internal server error', { report: true, retryable: true }),
+  /** The database was away or too busy where the area promises a 500 with a sentence of its own: nothing to look into. */
+  DATABASE_UNAVAILABLE: spec(500, 'Internal server error', { retryable: true, wireCode: 'INTERNAL_ERROR' }),
   BAD_GATEWAY: spec(502, 'An upstream service failed'),
   ADDRESS_REFUSED: spec(400, 'This address may not be reached from here'),
   SERVICE_UNAVAILABLE: spec(503, 'Service temporarily unavailable', { retryable: true }),

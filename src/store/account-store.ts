@@ -138,6 +138,11 @@ export async function setPasswordHash(trx: Db, userId: string, hash: string): Pr
   await trx.raw(`update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [hash, userId]);
 }
 
+/** Takes the password away: there is none to sign in with until a new one is set. */
+export async function clearPassword(trx: Db, userId: string): Promise<void> {
+  await trx.raw(`update users set password = null, "updatedAt" = now() at time zone 'utc' where id = ?`, [userId]);
+}
+
 /** The address is the user's: a mailed token came back. Keeps an earlier date. */
 export async function markEmailVerified(trx: Db, userId: string): Promise<void> {
   await trx.raw(

@@ -3,8 +3,8 @@
  * it is not among the records set aside, and, where several pages cannot prove absence, the panel denied knowing it.
  */
 import { type Entity, mayPrune, type SyncWarning } from '../domain/sync.ts';
-import { type ApplyScope, isIncomplete, lastRows } from './apply-plan.ts';
-import { type Db, rows } from './db.ts';
+import { type ApplyScope, isIncomplete } from './apply-plan.ts';
+import { type Db, lastRows, rows } from './db.ts';
 import { MIRROR } from './mirror.ts';
 
 const notStaged = (entity: Entity, column = 'id', key = 'id') =>

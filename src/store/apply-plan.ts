@@ -4,7 +4,7 @@
  */
 import type { StagedEntity } from '../domain/panel.ts';
 import { ENTITIES, type Entity } from '../domain/sync.ts';
-import { type Db, rows } from './db.ts';
+import { type Db, lastRows, rows, script } from './db.ts';
 import { MIRROR, type MirrorSpec, neverUsed, STAGED, type UniqueKey } from './mirror.ts';
 
 export interface AppliedSource {
@@ -35,18 +35,6 @@ export interface Exclusion {
 
 const unique = (key: UniqueKey, alias: string) => key.columns(alias).join(', ');
 const isNot = (alias: string) => `not ${alias}.aside`;
-
-/**
- * Statements that need no answer go to the server together: an apply is some hundred of them, each a round trip otherwise.
- * No bindings: what is not ours travels by {@link setScope}.
- */
-export const script = (statements: readonly string[]): string => statements.join(';\n');
-
-/** Rows of the last statement of a script. */
-export async function lastRows<T>(trx: Db, statements: readonly string[]): Promise<T[]> {
-  const results = (await trx.raw(script(statements))) as { rows: T[] } | { rows: T[] }[];
-  return (Array.isArray(results) ? results.at(-1) : results)?.rows ?? [];
-}
 
 /** What the scripts read by current_setting(), for this transaction. */
 async function setScope(trx: Db, scope: ApplyScope): Promise<void> {
@@ -122,6 +110,8 @@ const FINAL: Record<Entity, string> = {
     ), free as (
       select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
       where lower(u.email) in (select r.address from rest r)
+        -- An address that nobody proved is nobody's: whoever typed it must not get the panel user's servers.
+        and (u."emailVerified" is not null or ${neverUsed('u')})
         and (u."pterodactylId" is null or ((select users_complete from facts)
           and not exists (select 1 from s_users x where x.pid = u."pterodactylId")
           and not exists (select 1 from rejected r where r.entity = 'users' and r.id = u."pterodactylId")))
@@ -166,7 +156,7 @@ const FINAL: Record<Entity, string> = {
       select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
         case when s.pid > 0 then s.pid::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
       from s_subusers s join server_map m on m.pid = s.server left join user_map u on u.pid = s."user"
-        left join lateral (select x.id from users x where lower(x.email) = lower(s.email) order by x."createdAt", x.id limit 1) e on s.email is not null
+        left join lateral (select x.id from users x where lower(x.email) = lower(s.email) and (x."emailVerified" is not null or ${neverUsed('x')}) order by x."createdAt", x.id limit 1) e on s.email is not null
       where s.email is null or e.id is not null
       union all
       select m.id, m."ownerId", '{*}'::text[], true, m.pid || '/owner' from server_map m

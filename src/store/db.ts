@@ -48,6 +48,18 @@ export async function rows<T>(db: Db, sql: string, bindings: readonly unknown[] 
   return result.rows;
 }
 
+/**
+ * Statements that need no answer go to the server together: each is a round trip otherwise.
+ * Without bindings: what is not ours travels by `set_config`.
+ */
+export const script = (statements: readonly string[]): string => statements.join(';\n');
+
+/** Rows of the last statement of a script. */
+export async function lastRows<T>(trx: Db, statements: readonly string[]): Promise<T[]> {
+  const results = (await trx.raw(script(statements))) as { rows: T[] } | { rows: T[] }[];
+  return (Array.isArray(results) ? results.at(-1) : results)?.rows ?? [];
+}
+
 /** SQLSTATE of a driver error, if it is one. */
 export function sqlState(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;

@@ -1,7 +1,9 @@
 /** Mails as administrators see them: lists, counts, sending one anew. */
 import type { MailStatus } from '../domain/mail.ts';
 import { type Db, rows } from './db.ts';
-import { DOUBLE_CLICK_SECONDS } from './mail-store.ts';
+
+/** Seconds in which asking again means the same mail. */
+const DOUBLE_CLICK_SECONDS = 10;
 
 export interface MailRow {
   id: string;
@@ -23,7 +25,7 @@ const ROW = `e.id, e.template, e.recipient as "to", e.user_id as "userId", e.sub
 
 /** One mail as administrators see it. */
 export async function findMail(db: Db, id: string): Promise<MailRow | undefined> {
-  const [mail] = await rows<MailRow>(db, `select ${ROW} from emails e where e.id::text = ?`, [id]);
+  const [mail] = await rows<MailRow>(db, `select ${ROW} from emails e where e.id = ?::uuid`, [id]);
   return mail;
 }
 
@@ -54,7 +56,7 @@ export async function countMails(db: Db): Promise<{ status: MailStatus; count: n
  * @returns id of the recent copy; undefined when there is none, or no such mail.
  */
 export async function lockRecentResend(trx: Db, id: string): Promise<string | undefined> {
-  const [original] = await rows<{ id: string }>(trx, `select e.id from emails e where e.id::text = ? for update`, [id]);
+  const [original] = await rows<{ id: string }>(trx, `select e.id from emails e where e.id = ?::uuid for update`, [id]);
   if (original === undefined) return undefined;
   const [recent] = await rows<{ id: string }>(
     trx,

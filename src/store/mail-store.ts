@@ -15,10 +15,8 @@ import {
 import { type Db, inTransaction, rows } from './db.ts';
 import type { Encryption } from './encryption.ts';
 import { enqueue } from './outbox-store.ts';
-import { issueToken } from './token-store.ts';
+import { issueToken, ownerOfToken } from './token-store.ts';
 
-/** Seconds in which asking again means the same mail. */
-export const DOUBLE_CLICK_SECONDS = 10;
 export const MAIL_OUTBOX_KIND = 'mail.send';
 /** How long a mail that cannot be read here is left alone, milliseconds. */
 const OTHER_KEY_MS = 60_000;
@@ -68,6 +66,7 @@ interface Stored {
   data: string | null;
   status: MailStatus;
   dead: boolean;
+  tokenExpiresAt: Date | null;
   createdAt: Date;
 }
 
@@ -122,7 +121,7 @@ export function createMailStore(encryption: Encryption): MailStore {
         const [mail] = await rows<Stored>(
           trx,
           `select e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status,
-             coalesce(e.token_expires_at <= now(), false) as dead, e.created_at as "createdAt"
+             coalesce(e.token_expires_at <= now(), false) as dead, e.token_expires_at as "tokenExpiresAt", e.created_at as "createdAt"
            from emails e where e.id = ? for update`,
           [id],
         );
@@ -170,8 +169,8 @@ export function createMailStore(encryption: Encryption): MailStore {
     async requestOf(db, id) {
       const [mail] = await rows<Stored>(
         db,
-        `select e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status, false as dead, e.created_at as "createdAt"
-         from emails e where e.id::text = ?`,
+        `select e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status, false as dead, e.token_expires_at as "tokenExpiresAt", e.created_at as "createdAt"
+         from emails e where e.id = ?::uuid`,
         [id],
       );
       const template = MAIL_TEMPLATES.find((t) => t === mail?.template);
@@ -208,6 +207,11 @@ async function linkFor(trx: Db, mail: Stored, template: MailTemplate, data: Mail
   const needs = TOKEN_OF_TEMPLATE[template];
   if (needs === undefined || hasLink(data)) return { data };
   const given = data['token'] !== undefined;
+  // Made by an earlier attempt; a newer mail's token, or its use, has ended it since.
+  if (given && mail.tokenExpiresAt !== null) {
+    const alive = (await ownerOfToken(trx, data['token'] ?? '', needs)) !== undefined;
+    return alive ? { data } : { skip: 'its link was used or replaced meanwhile' };
+  }
   // The page that verifies wants the account's id beside the token.
   if (given && (needs !== 'email_verification' || data['id'] !== undefined)) return { data };
   const user = await addressee(trx, mail);
@@ -235,17 +239,6 @@ async function addressee(trx: Db, mail: Stored): Promise<Addressee | undefined> 
 
 /** The mail is not to be sent, for this reason. */
 export const skipMail = (db: Db, id: string, why: string): Promise<void> => endMail(db, id, 'skipped', why);
-
-/** Whether a mail of this kind was asked for a moment ago: the site repeats a request whose answer was lost. */
-export async function askedJustNow(trx: Db, userId: string, template: MailTemplate): Promise<boolean> {
-  const [row] = await rows<{ found: boolean }>(
-    trx,
-    `select exists (select 1 from emails e where e.user_id = ? and e.template = ?
-       and e.created_at > now() - make_interval(secs => ${DOUBLE_CLICK_SECONDS})) as found`,
-    [userId, template],
-  );
-  return row?.found === true;
-}
 
 /** The mail needs no sending any more. What it was made of goes. */
 async function endMail(trx: Db, id: string, status: MailStatus, why: string): Promise<void> {

@@ -91,8 +91,11 @@ export async function rotateSession(
 }
 
 /** Ends all sessions that follow from one sign-in. */
-export async function endFamily(db: Db, familyId: string): Promise<void> {
-  await db.raw(`delete from sessions where "familyId" = ? or id = ?`, [familyId, familyId]);
+export async function endFamily(
+  db: Db,
+  { userId, familyId }: Pick<FoundSession, 'userId' | 'familyId'>,
+): Promise<void> {
+  await db.raw(`delete from sessions where "userId" = ? and (id = ? or "familyId" = ?)`, [userId, familyId, familyId]);
 }
 
 /** Ends the sessions of a user; with `except`, all but the family that was opened or refreshed at this time (unix seconds). */

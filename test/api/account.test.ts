@@ -315,44 +315,6 @@ describe('password', () => {
   });
 });
 
-describe('verification mail', () => {
-  test('is queued for the user, three an hour; an empty body will do', async () => {
-    const user = await makeUser(harness, { emailVerified: false });
-    const response = await harness.get(`${ACCOUNT}/resend-verification`, {
-      method: 'POST',
-      headers: { ...bearer(user.token), 'Content-Type': 'application/json' },
-    });
-    expect(response.status).toBe(200);
-    expect(await response.json()).toEqual({ success: true, data: null, message: 'Verification email sent' });
-    expect(response.headers.get('x-ratelimit-limit')).toBe('3');
-    expect(await mailsTo(user.email)).toEqual([
-      { id: expect.any(String), template: 'email-verification', to: user.email, userId: user.id, subject: null },
-    ]);
-    for (const status of [200, 200, 429]) {
-      expect((await call(user, 'POST', '/resend-verification')).status).toBe(status);
-    }
-    expect(await mailsTo(user.email)).toHaveLength(3);
-  });
-
-  test('shares its limit with the mails that sign-in sends', async () => {
-    const user = await makeUser(harness, { emailVerified: false });
-    const login = () => harness.get('/api/v1/auth/login', json({ email: user.email, password: PASSWORD }));
-    for (let n = 0; n < 3; n += 1) expect((await login()).status).toBe(401);
-    expect(await mailsTo(user.email)).toHaveLength(3);
-    expect((await call(user, 'POST', '/resend-verification')).status).toBe(429);
-  });
-
-  test('is refused to the verified', async () => {
-    const user = await makeUser(harness);
-    expect(await failure(call(user, 'POST', '/resend-verification'))).toEqual([
-      400,
-      'Email already verified',
-      'ALREADY_VERIFIED',
-    ]);
-    expect(await mailsTo(user.email)).toEqual([]);
-  });
-});
-
 describe('change of address', () => {
   test('takes effect at once, is to be verified, and the old address is told', async () => {
     const user = await makeUser(harness);

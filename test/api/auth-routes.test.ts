@@ -274,9 +274,14 @@ describe('users/:id', () => {
     }
     for (const id of [user.id, 'nobody']) {
       expect(outcome(await get(bearer(stranger.token), id))).toEqual([403, 'forbidden', 'FORBIDDEN']);
-      for (const headers of [{}, bearer('a.b.c'), bearer(disabled.token), { 'X-API-Key': 'wrong' }]) {
-        const answer = await get(headers as Record<string, string>, id);
-        expect(outcome(answer)).toEqual([401, 'unauthorized', 'UNAUTHORIZED']);
+      for (const [headers, error] of [
+        [{}, 'unauthorized'],
+        [bearer('a.b.c'), 'unauthorized'],
+        [{ 'X-API-Key': 'wrong' }, 'unauthorized'],
+        [bearer(disabled.token), 'account_disabled'],
+      ] as [Record<string, string>, string][]) {
+        const answer = await get(headers, id);
+        expect(outcome(answer)).toEqual([401, error, error.toUpperCase()]);
         expect(answer.headers.get('www-authenticate')).toContain('Bearer');
       }
     }

@@ -216,6 +216,26 @@ describe('from the transaction to the provider', () => {
   });
 });
 
+test('a mail that nobody waits for is skipped while such mails are switched off, any other is not', async () => {
+  const { db } = stack.database;
+  const done = (name: string) =>
+    queue({ template: 'sync-complete', to: to(name), data: { syncType: 'full', status: 'completed' } });
+  const onlyStatus = async () => (await ended()).map((m) => m.status);
+  relay();
+  await done('by-default');
+  expect(await onlyStatus()).toEqual(['sent']);
+  await query(db, `insert into config (key, value) values ('email_notifications_enabled', 'false')`);
+  const off = await done('switched-off');
+  await queue(message(to('switched-off')));
+  expect(await onlyStatus()).toEqual(['sent', 'skipped', 'sent']);
+  expect(await storedMail(db, off)).toMatchObject({ error: 'notifications by mail are switched off', data: null });
+  expect(await handle(off).result()).toEqual({ status: 'skipped' });
+  await query(db, `update config set value = 'true'`);
+  await done('switched-on');
+  expect(await onlyStatus()).toEqual(['sent', 'skipped', 'sent', 'sent']);
+  expect(catcher.mails().map((mail) => mail.to[0])).toEqual(['by-default', 'switched-off', 'switched-on'].map(to));
+});
+
 describe('mail with a link', () => {
   test('is not sent where there is nobody to send it to', async () => {
     const { db } = stack.database;

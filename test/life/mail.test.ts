@@ -1,6 +1,10 @@
-/** kill -9 of workers, PostgreSQL and Temporal at ten random moments each, while mail is queued and sent. */
+/**
+ * kill -9 of workers, PostgreSQL and Temporal at ten random moments each, while mail is queued and sent; and Temporal
+ * away for a whole minute.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { query } from '../support/apply.ts';
 import { type MailInstallation, startMailInstallation } from '../support/mail-processes.ts';
 import type { Installation } from '../support/processes.ts';
 import { createJournal, onFailure } from './journal.ts';
@@ -25,6 +29,8 @@ const ROUNDS = Array.from({ length: TIMES }, (_, i) => i);
 const MAILS = 24;
 const PAUSE_MS = 60;
 const ROUND_MS = 2_200;
+
+const MINUTE_MS = 60_000;
 
 /** Queues mails, disturbs in the i-th tenth of the time that takes, and expects each to be sent once. */
 async function disturbed(i: number, what: string, disturb: (life: MailInstallation) => Promise<void>): Promise<void> {
@@ -73,6 +79,35 @@ describe('Temporal', () => {
       await delay(journal.random() * 3_000);
       await installation.restartTemporal();
     });
+  });
+
+  test('is away for a minute, while mails are queued throughout', async () => {
+    const { installation, catcher } = life;
+    const count = 60;
+    const before = await life.queueMany(4);
+    await expect.poll(() => catcher.mails().length, { timeout: 30_000 }).toBe(before.length);
+    await life.expectSentOnce(before);
+    await installation.killTemporal();
+    const down = Date.now();
+    const during = await life.queueMany(count, MINUTE_MS / count);
+    // Nobody who asks for mail is told of it, and nothing is tried in vain.
+    expect(during).toHaveLength(count);
+    expect(
+      await query(
+        installation.db,
+        `select o.status, o.attempts, count(*)::int as n from outbox o group by o.status, o.attempts order by o.status`,
+      ),
+    ).toEqual([
+      { status: 'dispatched', attempts: 1, n: before.length },
+      { status: 'pending', attempts: 0, n: count },
+    ]);
+    expect(catcher.mails()).toHaveLength(before.length);
+    const away = Date.now() - down;
+    await installation.restartTemporal();
+    const back = Date.now();
+    const after = await life.queueMany(4);
+    await life.expectSentOnce([...before, ...during, ...after], 180_000);
+    journal.add('Temporal, for a minute', `${away} ms`, `${count} queued meanwhile`, Date.now() - back);
   });
 
   test('and the other two are killed at once, and come back', async () => {

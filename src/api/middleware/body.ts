@@ -4,6 +4,9 @@ import { AppError } from '../../domain/errors.ts';
 
 /** Bytes of a body at the most: 4 MiB, the limit of the existing service. */
 export const BODY_LIMIT_BYTES = 4 * 1024 * 1024;
+/** What is still read of a body that was refused: bytes, and milliseconds. */
+const DISCARDED_BYTES = 32 * 1024 * 1024;
+const DISCARDING_MS = 10_000;
 
 /** What a body turned out to be. `unusable`: not JSON, or JSON with text that cannot be stored. */
 export type BodyResult = { value: unknown } | { unusable: true };
@@ -32,9 +35,18 @@ export function refuseLargeBody(ctx: Context): void {
   if (Number(ctx.get('Content-Length') || 0) > BODY_LIMIT_BYTES) throw tooLarge(ctx);
 }
 
-function tooLarge(ctx: Context): AppError {
-  // The rest of the body is not read, so the connection cannot be used again.
-  ctx.set('Connection', 'close');
+/**
+ * Drops the rest of the body, within limits. A connection that is cut while its caller still sends is reset, and the
+ * answer is lost with it (RFC 9112, section 9.6).
+ */
+function tooLarge({ req }: Context): AppError {
+  const cut = setTimeout(() => req.socket.destroy(), DISCARDING_MS).unref();
+  let left = DISCARDED_BYTES;
+  req.once('end', () => clearTimeout(cut));
+  req.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) req.socket.destroy();
+  });
   return new AppError('PAYLOAD_TOO_LARGE');
 }
 
@@ -45,14 +57,14 @@ async function readBytes(ctx: Context): Promise<Buffer> {
     for await (const chunk of ctx.req.iterator({ destroyOnReturn: false })) {
       const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
       length += bytes.length;
-      if (length > BODY_LIMIT_BYTES) throw tooLarge(ctx);
+      if (length > BODY_LIMIT_BYTES) break;
       chunks.push(bytes);
     }
   } catch (error) {
-    if (error instanceof AppError) throw error;
     // The caller hung up in the middle: nobody reads the answer.
     throw new AppError('BAD_REQUEST', { detail: 'Request body ended early', cause: error });
   }
+  if (length > BODY_LIMIT_BYTES) throw tooLarge(ctx);
   return Buffer.concat(chunks);
 }
 

@@ -12,6 +12,7 @@ const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
   '22021': 'BAD_REQUEST', // a byte that text cannot hold
   '23505': 'CONFLICT',
   '23503': 'NOT_FOUND',
+  '40P01': 'SERVICE_UNAVAILABLE', // deadlock
   '55P03': 'SERVICE_UNAVAILABLE', // lock timeout
   '57014': 'SERVICE_UNAVAILABLE', // statement timeout
 };
@@ -24,8 +25,9 @@ export function toAppError(error: unknown, failureText?: string): AppError {
   const detail = failureText === undefined ? {} : { detail: failureText };
   const code = SQL_STATES[sqlState(error) ?? ''];
   if (code !== undefined && code !== 'SERVICE_UNAVAILABLE') return new AppError(code, { cause: error });
-  if (failureText === undefined && (code === 'SERVICE_UNAVAILABLE' || isConnectionFailure(error))) {
-    return new AppError('SERVICE_UNAVAILABLE', { cause: error, retryAfterMs: 5000 });
+  if (code === 'SERVICE_UNAVAILABLE' || isConnectionFailure(error)) {
+    const away = failureText === undefined ? 'SERVICE_UNAVAILABLE' : 'DATABASE_UNAVAILABLE';
+    return new AppError(away, { cause: error, retryAfterMs: 5000, ...detail });
   }
   return new AppError('INTERNAL_ERROR', { cause: error, ...detail });
 }

@@ -13,6 +13,7 @@ import {
 } from '../../store/dashboard-store.ts';
 import { inTransaction } from '../../store/db.ts';
 import { hashPassword, verifyPassword } from '../../store/password.ts';
+import { takeTokens } from '../../store/rate-limit-store.ts';
 import { endSessions } from '../../store/session-store.ts';
 import { deleteTokens } from '../../store/token-store.ts';
 import { type Caller, userOf } from '../context.ts';
@@ -28,6 +29,18 @@ const area = {
   invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
 } as const;
 
+/** The same request again within so many seconds is a repeat. */
+const REPEAT = { name: 'resend-verification-repeat', capacity: 1, windowSeconds: 5 };
+/** Mails that changes of address send: to one address, and by one account. The site may send each request twice. */
+const ADDRESS_CHANGES: readonly LimitRule[] = [
+  {
+    name: 'change-email-target',
+    max: 6,
+    windowSeconds: 3600,
+    by: ({ body }) => (typeof body['newEmail'] === 'string' ? normalizeEmail(body['newEmail']) : undefined),
+  },
+  { name: 'change-email', max: 12, windowSeconds: 3600, by: byUser },
+];
 /** Ten tries at a password: the site sends each refused request a second time. */
 const PASSWORD_CHECK: LimitRule = { name: 'password-check', max: 20, windowSeconds: 900, by: byUser };
 /** Characters of a text at the most. */
@@ -231,7 +244,9 @@ export const accountRoutes: Route[] = [
     async handler({ caller, deps }) {
       const user = userOf(caller);
       if (user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED', { detail: 'Email already verified' });
-      await queueVerification(deps, user);
+      // The site repeats a request whose answer was lost, and a second mail would end the first one's link.
+      const [first] = await takeTokens(deps.db, [{ ...REPEAT, identity: user.id }]);
+      if (first?.allowed === true) await queueVerification(deps, user);
       return { status: 200, body: ok(null, 'Verification email sent'), headers: NO_STORE };
     },
   }),
@@ -242,7 +257,7 @@ export const accountRoutes: Route[] = [
     operationId: 'changeEmail',
     summary: 'Change the address; it has to be verified anew, and the old one is told',
     description: 'A repeat of a change that was made is answered as the first, and nothing else happens.',
-    limits: [PASSWORD_CHECK],
+    limits: [PASSWORD_CHECK, ...ADDRESS_CHANGES],
     body: z.object({ newEmail: BodyText, currentPassword: BodyText }),
     responses: { 200: envelope(z.null()) },
     errors: ['FORBIDDEN', 'CONFLICT'],
@@ -268,6 +283,8 @@ export const accountRoutes: Route[] = [
           throw invalidNewEmail('This is your email address already');
         }
         await changeEmail(trx, id, newEmail);
+        // Whoever else is signed in may be the one who must not be told of the new address.
+        await endSessions(trx, id, { issuedAt: tokenIssuedAt(caller) });
         // A token that was mailed to the old address must not verify the new one.
         await deleteTokens(trx, id, ['email_verification', 'password_reset', 'magic_link']);
         await deps.mails.queue(trx, {
@@ -276,7 +293,8 @@ export const accountRoutes: Route[] = [
           userId: id,
           subject: 'Verify your new email address',
         });
-        // Not bound to the account: it no longer has this address.
+        // Not bound to the account: it no longer has this address. One that was never proven may be a stranger's.
+        if (user.emailVerified === null) return;
         await deps.mails.queue(trx, {
           template: 'email-changed',
           to: user.email,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { AppError } from '../../domain/errors.ts';
 import type { MailTemplate } from '../../domain/mail.ts';
 import {
+  clearPassword,
   findAuthUser,
   lockPassword,
   markEmailVerified,
@@ -169,6 +170,8 @@ export const authLinkRoutes: Route[] = [
     path: '/api/v1/auth/magic-link/verify',
     operationId: 'redeemMagicLink',
     summary: 'Sign in by the token of a magic link, once',
+    description:
+      'The first proof of an address that way clears the password and the sessions of whoever registered it: a new password is set by a reset link.',
     limits: redeemLimit('magic-link-verify', 30),
     body: z.object({ token: BodyText }),
     responses: { 200: SignedInSchema },
@@ -186,8 +189,14 @@ export const authLinkRoutes: Route[] = [
         if (owner === undefined || found === undefined || found.expired) throw new AppError('INVALID_TOKEN');
         if (!owner.isActive) throw new AppError('ACCOUNT_DISABLED');
         await deleteTokens(trx, owner.id, ['magic_link']);
-        // The mail arrived, so the address is the user's.
-        if (owner.emailVerified === null) await markEmailVerified(trx, owner.id);
+        if (owner.emailVerified === null) {
+          // The mail arrived, so the address is this person's. Whoever registered it before, with a password of his own,
+          // need not be the same person: nothing of his stays.
+          await markEmailVerified(trx, owner.id);
+          await clearPassword(trx, owner.id);
+          await deleteTokens(trx, owner.id, ['email_verification', 'password_reset']);
+          await endSessions(trx, owner.id);
+        }
         const signedIn = (await findAuthUser(trx, owner.id)) ?? owner;
         const issued = await issuePair(deps, signedIn);
         await openSession(trx, signedIn, issued);

@@ -202,7 +202,7 @@ export const authRoutes: Route[] = [
         const session = await lockSession(trx, given);
         if (session === undefined) return 'INVALID_REFRESH_TOKEN';
         if (session.state === 'spent') {
-          await endFamily(trx, session.familyId);
+          await endFamily(trx, session);
           deps.log.warn({ userId: session.userId }, 'a spent refresh token was used: its sessions were ended');
           return 'INVALID_REFRESH_TOKEN';
         }
@@ -239,7 +239,7 @@ export const authRoutes: Route[] = [
           [owner, signedIn].filter((id) => id !== undefined),
         );
         const session = await lockSession(trx, given);
-        if (session !== undefined) await endFamily(trx, session.familyId);
+        if (session !== undefined) await endFamily(trx, session);
         if (signedIn !== undefined) await endSessions(trx, signedIn);
       });
       return { status: 200, body: { success: true, message: 'Logged out successfully' }, headers: NO_STORE };

@@ -33,6 +33,12 @@ const MailSchema = z
   })
   .meta({ id: 'Mail', description: 'A mail that was asked for, and what became of it' });
 
+/** @throws {AppError} NOT_FOUND for what is no id of a mail. */
+function mailId(text: string): string {
+  if (!z.uuid().safeParse(text).success) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
+  return text;
+}
+
 const toWireMail = (mail: MailRow): z.input<typeof MailSchema> => ({
   id: mail.id,
   template: mail.template,
@@ -195,7 +201,7 @@ export const emailRoutes: Route[] = [
     errors: ['NOT_FOUND'],
     failureText: 'Failed to fetch email',
     async handler({ input, deps }) {
-      const mail = await findMail(deps.db, input.params.id);
+      const mail = await findMail(deps.db, mailId(input.params.id));
       if (mail === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
       return { status: 200, body: { success: true, email: toWireMail(mail) }, headers: NO_STORE };
     },
@@ -213,7 +219,7 @@ export const emailRoutes: Route[] = [
     errors: ['NOT_FOUND', 'CONFLICT'],
     failureText: 'Failed to queue email',
     async handler({ input, deps }) {
-      const { id } = input.params;
+      const id = mailId(input.params.id);
       const emailId = await inTransaction(
         deps.db,
         async (trx) => (await lockRecentResend(trx, id)) ?? deps.mails.queue(trx, await deps.mails.requestOf(trx, id)),
