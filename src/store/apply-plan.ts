@@ -95,6 +95,13 @@ function emptyTables(entity: Entity): string[] {
   ];
 }
 
+/**
+ * An account may be taken for the panel user of its address: the address was proven, or nobody has signed in with it yet
+ * (who does must prove it first). Somebody who is signed in and has typed an address must not get its owner's servers.
+ */
+const unclaimed = (alias: string): string =>
+  `(${alias}."emailVerified" is not null or (${alias}."lastLoginAt" is null and not exists (select 1 from sessions o where o."userId" = ${alias}.id)))`;
+
 /** How each staged row shall end, in terms of its table: `f_<entity>`. Parents are planned before. */
 const FINAL: Record<Entity, string> = {
   locations: `select s.*, s.id::text as panel_id, t.id is not null as found from s_locations s left join locations t on t.id = s.id`,
@@ -110,8 +117,7 @@ const FINAL: Record<Entity, string> = {
     ), free as (
       select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
       where lower(u.email) in (select r.address from rest r)
-        -- An address that nobody proved is nobody's: whoever typed it must not get the panel user's servers.
-        and (u."emailVerified" is not null or ${neverUsed('u')})
+        and ${unclaimed('u')}
         and (u."pterodactylId" is null or ((select users_complete from facts)
           and not exists (select 1 from s_users x where x.pid = u."pterodactylId")
           and not exists (select 1 from rejected r where r.entity = 'users' and r.id = u."pterodactylId")))
@@ -156,7 +162,7 @@ const FINAL: Record<Entity, string> = {
       select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
         case when s.pid > 0 then s.pid::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
       from s_subusers s join server_map m on m.pid = s.server left join user_map u on u.pid = s."user"
-        left join lateral (select x.id from users x where lower(x.email) = lower(s.email) and (x."emailVerified" is not null or ${neverUsed('x')}) order by x."createdAt", x.id limit 1) e on s.email is not null
+        left join lateral (select x.id from users x where lower(x.email) = lower(s.email) and ${unclaimed('x')} order by x."createdAt", x.id limit 1) e on s.email is not null
       where s.email is null or e.id is not null
       union all
       select m.id, m."ownerId", '{*}'::text[], true, m.pid || '/owner' from server_map m

@@ -1,5 +1,6 @@
 /** Users and subusers in the apply: whose row, whose address, whose rights. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { insertSession } from '../../src/store/session-store.ts';
 import { applyHand, change, query } from '../support/apply.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -120,7 +121,7 @@ describe('users', () => {
 
   test('a user made again under a new id gets the account back, but only on a complete read', async () => {
     await syncUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]);
-    await database.db('users').update({ password: 'x', emailVerified: new Date() });
+    await database.db('users').update({ password: 'x' });
     const again = [{ id: 2 }, { id: 9, email: 'a@example.net' }];
     expect((await syncUsers(again, { incomplete: ['users'] })).failures).toMatchObject([
       { panelId: '9', code: 'EMAIL_TAKEN' },
@@ -185,25 +186,36 @@ describe('users', () => {
         },
       },
     });
-    // Planned again: the account keeps its address, which nobody has proven to be the panel user's.
+    // Planned again: the account is adopted, its address stays.
     expect(tries).toBe(2);
-    expect(outcome.counts.users).toMatchObject({ created: 1, updated: 0, failed: 1 });
-    expect(
-      await query(database.db, `select email, password, "pterodactylId" as pid from users where id = 'visitor'`),
-    ).toEqual([{ email: 'A@example.net', password: 'x', pid: null }]);
-  });
-
-  test('an account with a panel user’s address gets his servers only once the address is proven', async () => {
-    await insertUser({ id: 'visitor', email: 'a@example.net', password: 'x' });
-    const panel = [{ id: 1, email: 'A@example.net' }];
-    expect((await syncUsers(panel)).failures).toMatchObject([{ panelId: '1', code: 'EMAIL_TAKEN' }]);
-    expect(await query(database.db, `select "pterodactylId" as pid from users`)).toEqual([{ pid: null }]);
-    await database.db('users').update({ emailVerified: new Date() });
-    expect((await syncUsers(panel)).counts.users).toMatchObject({ created: 0, updated: 1, failed: 0 });
-    expect(await query(database.db, `select id, "pterodactylId" as pid from users`)).toEqual([
-      { id: 'visitor', pid: 1 },
+    expect(outcome.counts.users).toMatchObject({ created: 1, updated: 1, failed: 0 });
+    expect(await query(database.db, `select id, email, password from users where "pterodactylId" = 1`)).toEqual([
+      { id: 'visitor', email: 'A@example.net', password: 'x' },
     ]);
   });
+
+  test.each(['a sign-in', 'a session'])(
+    'after %s an account gets a panel user’s servers only once its address is proven',
+    async (use) => {
+      await insertUser({ id: 'visitor', email: 'a@example.net', password: 'x' });
+      if (use === 'a sign-in') await database.db('users').update({ lastLoginAt: new Date() });
+      else
+        await insertSession(database.db, {
+          userId: 'visitor',
+          refreshToken: 'f'.repeat(64),
+          lifetimeSeconds: 60,
+          issuedAt: 1,
+        });
+      const panel = [{ id: 1, email: 'A@example.net' }];
+      expect((await syncUsers(panel)).failures).toMatchObject([{ panelId: '1', code: 'EMAIL_TAKEN' }]);
+      expect(await query(database.db, `select "pterodactylId" as pid from users`)).toEqual([{ pid: null }]);
+      await database.db('users').update({ emailVerified: new Date() });
+      expect((await syncUsers(panel)).counts.users).toMatchObject({ created: 0, updated: 1, failed: 0 });
+      expect(await query(database.db, `select id, "pterodactylId" as pid from users`)).toEqual([
+        { id: 'visitor', pid: 1 },
+      ]);
+    },
+  );
 
   test('an account used between plan and parking is not parked', async () => {
     await syncUsers([
