@@ -3,7 +3,7 @@ import { AppError } from '../domain/errors.ts';
 import { doneMessage, type Progress, progressOf, type SourcePlan } from '../domain/sync.ts';
 import { type Db, inTransaction, rows } from './db.ts';
 import { stageSummary } from './stage-store.ts';
-import { finishLog, insertSyncEvent } from './sync-store.ts';
+import { finishLog, insertSyncEvent, lockLog } from './sync-store.ts';
 
 export type OpenResult = 'opened' | 'withdrawn';
 
@@ -14,9 +14,10 @@ export type OpenResult = 'opened' | 'withdrawn';
  */
 export async function openRun(db: Db, input: { logId: string; runId: string; reopen: boolean }): Promise<OpenResult> {
   return inTransaction(db, async (trx) => {
+    await lockLog(trx, input.logId);
     const [row] = await rows<{ status: string; runId: string | null }>(
       trx,
-      `select l.status, r.workflow_run_id as "runId" from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ? for update of l`,
+      `select l.status, r.workflow_run_id as "runId" from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ?`,
       [input.logId],
     );
     if (row === undefined) return 'withdrawn';
@@ -142,6 +143,7 @@ export interface CloseRun {
  */
 export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | 'FAILED' | 'CANCELLED'> {
   return inTransaction(db, async (trx) => {
+    await lockLog(trx, input.logId);
     const [row] = await rows<{
       status: 'PENDING' | 'RUNNING' | 'COMPLETED' | 'FAILED' | 'CANCELLED';
       type: string;
@@ -154,7 +156,7 @@ export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | '
       trx,
       `select l.status, l.type, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "runId", r.options->>'closedBy' as "closedBy",
          coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", r.applied
-       from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ? for update of l`,
+       from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ?`,
       [input.logId],
     );
     if (row === undefined) throw new AppError('RUN_CLOSED');

@@ -312,6 +312,14 @@ export async function purgeSyncLogs(db: Db, days: number, batch: number): Promis
   return deleted.length;
 }
 
+/**
+ * Locks a log row until the transaction ends. First and by itself: a statement that waits for the row sees the new version
+ * of it, but the old ones of what it joins to it.
+ */
+export async function lockLog(trx: Db, id: string): Promise<void> {
+  await trx.raw('select l.id from sync_logs l where l.id = ? for update', [id]);
+}
+
 export interface StaleRun extends ActiveRun {
   stalePending: boolean;
   staleCancel: boolean;
@@ -336,11 +344,12 @@ export async function findStaleRun(
 /** Ends a RUNNING row whose workflow run does not exist any more. False: it moved on meanwhile. */
 export async function closeAbandonedRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
   return inTransaction(db, async (trx) => {
+    await lockLog(trx, id);
     const [row] = await rows<{ type: string; dryRun: boolean; cancelling: boolean }>(
       trx,
       `select l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
        from sync_logs l left join sync_runs r on r.log_id = l.id
-       where l.id = ? and l.status = 'RUNNING' and r.workflow_run_id is not distinct from ? for update of l`,
+       where l.id = ? and l.status = 'RUNNING' and r.workflow_run_id is not distinct from ?`,
       [id, workflowRunId],
     );
     if (row === undefined) return false;

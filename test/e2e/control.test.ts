@@ -130,12 +130,10 @@ describe('start', () => {
     const gateway = createTemporalGateway({ ...temporalConfig(), namespace: stack.namespace, address: '127.0.0.1:9' });
     const launcher = createSyncLauncher({ db: stack.database.db, temporal: gateway, log: quiet });
     const before = await column<number>('select count(*)::int as v from sync_logs');
-    const startedAt = Date.now();
     await expect(launcher.requestSync({ target: 'full', requestedBy: 'test' })).rejects.toMatchObject({
       code: 'SERVICE_UNAVAILABLE',
       retryAfterMs: 5_000,
     });
-    expect(Date.now() - startedAt).toBeLessThan(4_500);
     expect(await column<number>('select count(*)::int as v from sync_logs')).toEqual(before);
     await gateway.close();
   });
