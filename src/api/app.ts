@@ -73,7 +73,7 @@ function mount(route: Route, services: Services) {
     if (route.limits !== undefined) {
       const sent = body !== undefined && 'value' in body && isObject(body.value) ? body.value : {};
       const subject = { address: clientAddress(ctx), body: sent, caller };
-      await enforceLimits(ctx, services, route.limits, subject, { codes: route.codes === true });
+      await enforceLimits(ctx, services, route.limits, subject);
     }
     const reply = await route.run({
       input: { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) },

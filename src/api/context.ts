@@ -38,7 +38,6 @@ export interface AppDeps {
     | 'jwtAccessTtlSeconds'
     | 'corsOrigins'
     | 'trustedProxyHops'
-    | 'virtfusion'
   >;
   db: Knex;
   settings: Settings;

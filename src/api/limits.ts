@@ -2,7 +2,7 @@
 import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../domain/account.ts';
-import { AppError, ERRORS } from '../domain/errors.ts';
+import { AppError } from '../domain/errors.ts';
 import { isConnectionFailure } from '../store/db.ts';
 import { type BucketState, takeTokens } from '../store/rate-limit-store.ts';
 import type { Caller, Services } from './context.ts';
@@ -74,7 +74,6 @@ function duration(seconds: number): string {
 
 /**
  * Takes a token of each rule that applies, of none when one refuses, and writes the headers of the tightest.
- * @param options `codes`: the area answers with codes, the sentence goes to `message`.
  * @throws {AppError} RATE_LIMITED; SERVICE_UNAVAILABLE when the buckets cannot be asked: closed, not open.
  */
 export async function enforceLimits(
@@ -82,7 +81,6 @@ export async function enforceLimits(
   deps: Pick<Services, 'db'>,
   rules: readonly LimitRule[],
   subject: LimitSubject,
-  options: { codes: boolean },
 ): Promise<void> {
   const buckets = rules.flatMap((rule) => {
     const identity = rule.by(subject);
@@ -91,7 +89,7 @@ export async function enforceLimits(
       : [{ name: rule.name, identity, capacity: rule.max, windowSeconds: rule.windowSeconds }];
   });
   if (buckets.length === 0) return;
-  const states = await askBuckets(deps, buckets, options);
+  const states = await askBuckets(deps, buckets);
   const tightest = states.reduce((a, b) => (tighter(b, a) ? b : a));
   const waitSeconds = Math.ceil(tightest.waitSeconds);
   ctx.set('X-RateLimit-Limit', String(tightest.capacity));
@@ -101,7 +99,7 @@ export async function enforceLimits(
   const sentence = `Rate limit exceeded. Maximum ${tightest.capacity} requests per ${duration(tightest.windowSeconds)}. Retry after ${waitSeconds} seconds.`;
   throw new AppError('RATE_LIMITED', {
     retryAfterMs: waitSeconds * 1000,
-    ...(options.codes ? { detail: 'rate_limited', message: sentence } : { detail: sentence }),
+    detail: sentence,
   });
 }
 
@@ -114,17 +112,11 @@ const tighter = (a: BucketState, b: BucketState): boolean => {
 async function askBuckets(
   deps: Pick<Services, 'db'>,
   buckets: Parameters<typeof takeTokens>[1],
-  options: { codes: boolean },
 ): Promise<BucketState[]> {
   try {
     return await takeTokens(deps.db, buckets);
   } catch (error) {
     if (!isConnectionFailure(error)) throw error;
-    const { text } = ERRORS.SERVICE_UNAVAILABLE;
-    throw new AppError('SERVICE_UNAVAILABLE', {
-      cause: error,
-      retryAfterMs: 5000,
-      ...(options.codes ? { detail: 'service_unavailable', message: text } : {}),
-    });
+    throw new AppError('SERVICE_UNAVAILABLE', { cause: error, retryAfterMs: 5000 });
   }
 }

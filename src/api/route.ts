@@ -57,8 +57,6 @@ interface RouteFacts {
   description?: string;
   tags: readonly string[];
   auth: AuthMode;
-  /** The area answers with snake_case codes in `error`; sentences go to `message`. */
-  codes?: boolean;
   /** Texts of authentication failures: `account` answers with the codes of the sign-in area. */
   authTexts?: 'account';
   /** Rate limits; one token of each is taken before the input is looked at. */

@@ -27,15 +27,18 @@ export const ErrorSchema = z
   })
   .meta({ id: 'Error', description: 'Every failure; with `Accept: application/problem+json` in the form of RFC 9457' });
 
-/** A whole number in the query: below `min` or not a number gives the default, above `max` gives `max`. */
-export const clampedInteger = (range: { min: number; max: number; fallback: number }) =>
+/**
+ * A whole number in the query: below `min` or not a number gives the default; above `max` gives `max`, or the default
+ * where the wire says so (`above`).
+ */
+export const clampedInteger = (range: { min: number; max: number; fallback: number; above?: 'fallback' }) =>
   z
     .string()
     .optional()
     .transform((text) => {
       const value = text === undefined || !/^\s*[+-]?\d+/.test(text) ? Number.NaN : Number.parseInt(text, 10);
       if (Number.isNaN(value) || value < range.min) return range.fallback;
-      return Math.min(value, range.max);
+      return value > range.max && range.above === 'fallback' ? range.fallback : Math.min(value, range.max);
     })
     .meta(shownAs({ type: 'integer', minimum: range.min, maximum: range.max, default: range.fallback }));
 

@@ -1,9 +1,9 @@
 /** How far the first set-up has come, and whether it may still be done without signing in. */
-import { Secret } from '../domain/secret.ts';
+import type { Secret } from '../domain/secret.ts';
 import { systemAdministratorExists } from '../store/setup-store.ts';
 import type { Services } from './context.ts';
 
-type SetupDeps = Pick<Services, 'db' | 'settings' | 'config'>;
+type SetupDeps = Pick<Services, 'db' | 'settings'>;
 
 /** What is known of a panel, from the database or else the environment. */
 export interface ConfiguredPanel {
@@ -25,18 +25,11 @@ export const isComplete = (panels: ConfiguredPanels): boolean =>
   isConfigured(panels.pterodactyl) || isConfigured(panels.virtfusion);
 
 /** Both panels as processes would use them now. A key that cannot be decrypted counts as not set. */
-export async function configuredPanels({ settings, config }: SetupDeps): Promise<ConfiguredPanels> {
-  const [runtime, { values, unreadable }] = await Promise.all([
-    settings.runtime(),
-    settings.stored(['virtfusion_url', 'virtfusion_api_key']),
-  ]);
-  const url = values.get('virtfusion_url')?.trim().replace(/\/+$/, '') || config.virtfusion.url;
-  const storedKey = values.get('virtfusion_api_key');
-  const fallback = unreadable.includes('virtfusion_api_key') ? undefined : config.virtfusion.apiKey;
-  const apiKey = storedKey === undefined ? fallback : new Secret(storedKey);
+export async function configuredPanels({ settings }: Pick<SetupDeps, 'settings'>): Promise<ConfiguredPanels> {
+  const runtime = await settings.runtime();
   return {
     pterodactyl: panel(runtime.panelUrl, runtime.panelApiKey),
-    virtfusion: panel(url, apiKey),
+    virtfusion: panel(runtime.virtfusionUrl, runtime.virtfusionApiKey),
   };
 }
 

@@ -22,6 +22,13 @@ import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from './limits.
 import { shownAs } from './schemas.ts';
 import { newRefreshToken, REFRESH_TTL_SECONDS } from './tokens.ts';
 
+/** What the routes of the sign-in area have in common. */
+export const SIGN_IN = {
+  tags: ['Sign-in'],
+  invalid: { code: 'INVALID_REQUEST' },
+  failureText: 'server_error',
+} as const;
+
 /** A text field of a body; absent and null are "". */
 export const BodyText = z
   .string()
@@ -74,6 +81,15 @@ export function readEmail(text: string, missing: ErrorCode): string {
   if (!isEmail(text.trim())) throw new AppError('INVALID_EMAIL');
   return normalizeEmail(text);
 }
+
+/** What {@link requireGoodPassword} may refuse with. */
+export const PASSWORD_ERRORS = [
+  'PASSWORD_TOO_SHORT',
+  'PASSWORD_TOO_LONG',
+  'PASSWORD_NEEDS_UPPERCASE',
+  'PASSWORD_NEEDS_LOWERCASE',
+  'PASSWORD_NEEDS_DIGIT',
+] as const satisfies readonly ErrorCode[];
 
 /** @throws {AppError} the first rule of the password policy that is broken. */
 export function requireGoodPassword(password: string): void {

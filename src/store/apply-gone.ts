@@ -89,7 +89,7 @@ export async function planGone(
   allowMass: boolean,
   unreadable: ReadonlySet<string>,
 ): Promise<SyncWarning[]> {
-  const [gone] = await lastRows<{ any: boolean }>(trx, [
+  const [gone] = await lastRows<{ found: boolean }>(trx, [
     // Lists that came whole: one answer, or all pages of a listing that was verified. A negative part is a list with gaps.
     `create temp table whole on commit drop as
        select distinct p.entity, p.part from stage p
@@ -101,10 +101,10 @@ export async function planGone(
       const where = candidates(entity, scope, unreadable);
       return `create temp table g_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${mine} and ${where}`}`;
     }),
-    `select ${ORDER.map((entity) => `exists (select 1 from g_${entity})`).join(' or ')} as any`,
+    `select ${ORDER.map((entity) => `exists (select 1 from g_${entity})`).join(' or ')} as found`,
   ]);
   const warnings = scope.entities.filter((entity) => unreadable.has(entity)).map(unreadableRecord);
-  if (gone?.any !== true) return warnings;
+  if (gone?.found !== true) return warnings;
   const refuse = async (entity: Entity, why: string) => {
     const kept = await rows<{ id: unknown }>(trx, `delete from g_${entity} returning id`);
     if (kept.length > 0) warnings.push(refused(entity, kept.length, why));

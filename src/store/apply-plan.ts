@@ -368,30 +368,30 @@ function serverMap(scope: ApplyScope): string[] {
 /** Plans the entities in order, parents first; `g_<entity>` are there already but for subusers. */
 export async function planAll(trx: Db, scope: ApplyScope, exclusions: readonly Exclusion[]): Promise<void> {
   const users = scope.sources.find((s) => s.source === 'users');
-  let todo = [`create temp table facts on commit drop as select ${users?.complete === true} as users_complete`];
+  let pending = [`create temp table facts on commit drop as select ${users?.complete === true} as users_complete`];
   for (const entity of ENTITIES) {
-    if (entity === 'servers') todo.push(...USER_MAP);
-    if (entity === 'allocations') todo.push(...serverMap(scope));
+    if (entity === 'servers') pending.push(...USER_MAP);
+    if (entity === 'allocations') pending.push(...serverMap(scope));
     if (!scope.entities.includes(entity)) {
-      todo.push(...emptyTables(entity), ...knownRows(entity));
+      pending.push(...emptyTables(entity), ...knownRows(entity));
       continue;
     }
-    todo.push(...finalRows(entity));
+    pending.push(...finalRows(entity));
     const refused = exclusions.filter((e) => e.entity === entity);
     if (refused.length > 0) {
-      await trx.raw(script(todo));
+      await trx.raw(script(pending));
       await excludeRows(trx, entity, refused);
-      todo = [];
+      pending = [];
     }
     const spec = MIRROR[entity];
-    todo.push(changedRows(spec));
+    pending.push(changedRows(spec));
     if (spec.unique.length > 0) {
       const conflicts = spec.unique.map((key) => conflictOf(spec, key)).join(' or ');
-      const [found] = await lastRows<{ conflict: boolean }>(trx, [...todo, `select ${conflicts} as conflict`]);
+      const [found] = await lastRows<{ conflict: boolean }>(trx, [...pending, `select ${conflicts} as conflict`]);
       if (found?.conflict === true) await resolveConflicts(trx, spec);
-      todo = [];
+      pending = [];
     }
-    todo.push(...knownRows(entity));
+    pending.push(...knownRows(entity));
   }
-  if (todo.length > 0) await trx.raw(script(todo));
+  if (pending.length > 0) await trx.raw(script(pending));
 }

@@ -1,6 +1,6 @@
 /** What a customer sees of his own: servers, balance, tickets, profile. */
 import { AppError } from '../domain/errors.ts';
-import { type Db, rows } from './db.ts';
+import { contains, type Db, rows } from './db.ts';
 
 /** Ids of the servers a user owns or that are shared with him. Two index scans; takes the user's id twice. */
 const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
@@ -79,7 +79,7 @@ function selection(query: ServerQuery): { sql: string; bindings: unknown[] } {
     bindings.push(query.userId, query.userId);
   }
   if (query.search !== undefined) {
-    const pattern = `%${query.search.replace(/[\\%_]/g, '\\$&')}%`;
+    const pattern = contains(query.search);
     conditions.push('(s.name ilike ? or s.description ilike ?)');
     bindings.push(pattern, pattern);
   }

@@ -60,6 +60,9 @@ export async function lastRows<T>(trx: Db, statements: readonly string[]): Promi
   return (Array.isArray(results) ? results.at(-1) : results)?.rows ?? [];
 }
 
+/** A pattern for LIKE and ILIKE that finds the text anywhere; its `%`, `_` and `\` mean themselves. */
+export const contains = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
+
 /** SQLSTATE of a driver error, if it is one. */
 export function sqlState(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;

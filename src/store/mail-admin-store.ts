@@ -1,6 +1,6 @@
 /** Mails as administrators see them: lists, counts, sending one anew. */
 import type { MailStatus } from '../domain/mail.ts';
-import { type Db, rows } from './db.ts';
+import { contains, type Db, rows } from './db.ts';
 
 /** Seconds in which asking again means the same mail. */
 const DOUBLE_CLICK_SECONDS = 10;
@@ -34,7 +34,7 @@ export async function listMails(
   db: Db,
   query: { status?: MailStatus; search?: string; limit: number; offset: number },
 ): Promise<{ mails: MailRow[]; total: number }> {
-  const pattern = query.search === undefined ? null : `%${query.search.replace(/[\\%_]/g, '\\$&')}%`;
+  const pattern = query.search === undefined ? null : contains(query.search);
   const where = `(?::text is null or e.status = ?) and (?::text is null or e.recipient ilike ? or e.subject ilike ?)`;
   const bindings = [query.status ?? null, query.status ?? null, pattern, pattern, pattern];
   const [count] = await rows<{ n: number }>(db, `select count(*)::int as n from emails e where ${where}`, bindings);

@@ -70,6 +70,9 @@ interface Stored {
   createdAt: Date;
 }
 
+const STORED = `e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status,
+  coalesce(e.token_expires_at <= now(), false) as dead, e.token_expires_at as "tokenExpiresAt", e.created_at as "createdAt"`;
+
 interface Addressee {
   id: string;
   email: string;
@@ -118,13 +121,7 @@ export function createMailStore(encryption: Encryption): MailStore {
 
     prepare: (db, id) =>
       inTransaction(db, async (trx) => {
-        const [mail] = await rows<Stored>(
-          trx,
-          `select e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status,
-             coalesce(e.token_expires_at <= now(), false) as dead, e.token_expires_at as "tokenExpiresAt", e.created_at as "createdAt"
-           from emails e where e.id = ? for update`,
-          [id],
-        );
+        const [mail] = await rows<Stored>(trx, `select ${STORED} from emails e where e.id = ? for update`, [id]);
         if (mail === undefined) return { state: 'done', status: 'skipped' };
         if (mail.status === 'sent' || mail.status === 'skipped') return { state: 'done', status: mail.status };
         const template = MAIL_TEMPLATES.find((t) => t === mail.template);
@@ -167,12 +164,7 @@ export function createMailStore(encryption: Encryption): MailStore {
       }),
 
     async requestOf(db, id) {
-      const [mail] = await rows<Stored>(
-        db,
-        `select e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status, false as dead, e.token_expires_at as "tokenExpiresAt", e.created_at as "createdAt"
-         from emails e where e.id = ?::uuid`,
-        [id],
-      );
+      const [mail] = await rows<Stored>(db, `select ${STORED} from emails e where e.id = ?::uuid`, [id]);
       const template = MAIL_TEMPLATES.find((t) => t === mail?.template);
       if (mail === undefined || template === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
       const clear = unseal(mail.data);

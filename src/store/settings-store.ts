@@ -25,6 +25,8 @@ export interface RuntimeSettings {
   panelClientApiKey?: Secret;
   cfAccessClientId?: string;
   cfAccessClientSecret?: Secret;
+  virtfusionUrl?: string;
+  virtfusionApiKey?: Secret;
   autoSync: AutoSync;
   allowMassPrune: boolean;
   mail: {
@@ -70,6 +72,8 @@ const RUNTIME_KEYS = [
   'pterodactyl_client_api_key',
   'cf_access_client_id',
   'cf_access_client_secret',
+  'virtfusion_url',
+  'virtfusion_api_key',
   'auto_sync_enabled',
   'auto_sync_interval',
   'sync_interval',
@@ -81,7 +85,7 @@ const RUNTIME_KEYS = [
   'site_url',
 ] as const satisfies readonly SettingKey[];
 
-type SettingsConfig = Pick<Config, 'panel' | 'autoSync' | 'mail'>;
+type SettingsConfig = Pick<Config, 'panel' | 'virtfusion' | 'autoSync' | 'mail'>;
 
 /** Makes the reader and writer of settings over a pool. */
 export function createSettings(deps: { db: Knex; config: SettingsConfig; encryption: Encryption }): Settings {
@@ -123,6 +127,8 @@ export function createSettings(deps: { db: Knex; config: SettingsConfig; encrypt
     const panelClientApiKey = secret('pterodactyl_client_api_key', panel.clientApiKey);
     const cfAccessClientId = text('cf_access_client_id', panel.cfAccessClientId);
     const cfAccessClientSecret = secret('cf_access_client_secret', panel.cfAccessClientSecret);
+    const virtfusionUrl = text('virtfusion_url', config.virtfusion.url)?.replace(/\/+$/, '');
+    const virtfusionApiKey = secret('virtfusion_api_key', config.virtfusion.apiKey);
     const resendApiKey = secret('resend_api_key', config.mail.resendApiKey);
     const siteUrl = text('site_url', undefined)?.replace(/\/+$/, '');
     const interval =
@@ -135,6 +141,8 @@ export function createSettings(deps: { db: Knex; config: SettingsConfig; encrypt
       ...(panelClientApiKey === undefined ? {} : { panelClientApiKey }),
       ...(cfAccessClientId === undefined ? {} : { cfAccessClientId }),
       ...(cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret }),
+      ...(virtfusionUrl === undefined ? {} : { virtfusionUrl }),
+      ...(virtfusionApiKey === undefined ? {} : { virtfusionApiKey }),
       autoSync: {
         enabled: readBoolean(values.get('auto_sync_enabled'), config.autoSync.enabled),
         // A row of the existing service may hold less than the minimum: run as often as is allowed.

@@ -2,7 +2,7 @@
 import type { Knex } from 'knex';
 import { normalizeEmail, type Role } from '../domain/account.ts';
 import { AppError } from '../domain/errors.ts';
-import { type Db, inTransaction, rows } from './db.ts';
+import { contains, type Db, inTransaction, rows } from './db.ts';
 import { hashPassword } from './password.ts';
 import { endSessions } from './session-store.ts';
 import { deleteTokens } from './token-store.ts';
@@ -41,7 +41,7 @@ export async function listUsers(db: Db, query: UserQuery): Promise<{ users: List
     bindings.push(...values);
   };
   if (query.search !== undefined && query.search !== '') {
-    const pattern = `%${query.search.replace(/[\\%_]/g, '\\$&')}%`;
+    const pattern = contains(query.search);
     only('(u.email ilike ? or u.username ilike ?)', pattern, pattern);
   }
   if (query.role !== undefined) only('? = any(u.roles)', query.role);

@@ -7,6 +7,7 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { Knex } from 'knex';
 import type { Logger } from 'pino';
 import type { Listener } from '../store/listen.ts';
+import { MAIL_OUTBOX_KIND } from '../store/mail-store.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
 import { QUEUE, sendEmailId } from '../workflows/contract.ts';
 import { grpcCode, type TemporalGateway } from './connection.ts';
@@ -23,7 +24,7 @@ export interface Dispatch {
 export type DispatchTable = Readonly<Record<string, (row: OutboxRow) => Dispatch>>;
 
 export const DISPATCH: DispatchTable = {
-  'mail.send': ({ payload }) => {
+  [MAIL_OUTBOX_KIND]: ({ payload }) => {
     const mailId = String(payload['mailId']);
     return { workflowType: 'sendEmail', workflowId: sendEmailId(mailId), args: [{ mailId }], staticSummary: 'Mail' };
   },

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import bcrypt from 'bcrypt';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { routes } from '../../src/api/routes/index.ts';
 import { rows } from '../../src/store/db.ts';
@@ -285,21 +284,6 @@ describe('login', () => {
       [user.id],
     );
     expect(touched?.recent).toBe(true);
-  });
-
-  test.each(['$2a$', '$2b$', '$2y$'])('a hash of the form %s signs in and is made stronger', async (prefix) => {
-    const user = await makeUser(harness);
-    const weak = (await bcrypt.hash('Old-password-1', 4)).replace(/^\$2b\$/, prefix);
-    await harness.database.db.raw('update users set password = ? where id = ?', [weak, user.id]);
-    expect((await login(user.email, 'Old-password-2')).status).toBe(401);
-    expect((await login(user.email, 'Old-password-1')).status).toBe(200);
-    const [stored] = await rows<{ password: string }>(
-      harness.database.db,
-      'select u.password from users u where u.id = ?',
-      [user.id],
-    );
-    expect(stored?.password).toMatch(/^\$2b\$12\$/);
-    expect((await login(user.email, 'Old-password-1')).status).toBe(200);
   });
 
   test('refusals', async () => {

@@ -101,6 +101,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     db: database.db,
     config: {
       panel: panelConfig,
+      virtfusion: { url: undefined, apiKey: undefined },
       autoSync: { enabled: false, intervalSeconds: 3600 },
       mail: loadConfig({}).mail,
     },
@@ -118,7 +119,6 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       jwtAccessTtlSeconds: 2_592_000,
       corsOrigins: [ORIGIN],
       trustedProxyHops: 0,
-      virtfusion: { url: undefined, apiKey: undefined },
       ...options.config,
     },
     db: database.db,

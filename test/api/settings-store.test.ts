@@ -24,6 +24,7 @@ const make = (key: Secret | undefined = encryptionKey) =>
     config: {
       panel: { ...panelConfig, url: 'https://env.example', apiKey: new Secret('env-key') },
       autoSync: { enabled: true, intervalSeconds: 900 },
+      virtfusion: loadConfig({}).virtfusion,
       mail: loadConfig({}).mail,
     },
     encryption: createEncryption({ key }),

@@ -20,7 +20,7 @@ import { type Caller, userOf } from '../context.ts';
 import { byUser, type LimitRule } from '../limits.ts';
 import { defineRoute, type Route } from '../route.ts';
 import { envelope, IsoDate, ok, shownAs } from '../schemas.ts';
-import { BodyText, NO_STORE, queueVerification, VERIFICATION_LIMIT } from '../sign-in.ts';
+import { BodyText, NO_STORE, PASSWORD_ERRORS, queueVerification, VERIFICATION_LIMIT } from '../sign-in.ts';
 
 /** What the routes of the area have in common. */
 const area = {
@@ -192,15 +192,7 @@ export const accountRoutes: Route[] = [
     limits: [PASSWORD_CHECK],
     body: z.object({ currentPassword: BodyText, newPassword: BodyText }),
     responses: { 200: envelope(z.null()) },
-    errors: [
-      'FORBIDDEN',
-      'CONFLICT',
-      'PASSWORD_TOO_SHORT',
-      'PASSWORD_TOO_LONG',
-      'PASSWORD_NEEDS_UPPERCASE',
-      'PASSWORD_NEEDS_LOWERCASE',
-      'PASSWORD_NEEDS_DIGIT',
-    ],
+    errors: ['FORBIDDEN', 'CONFLICT', ...PASSWORD_ERRORS],
     failureText: 'Failed to update password',
     async handler({ input: { body }, caller, deps }) {
       const { id } = userOf(caller);

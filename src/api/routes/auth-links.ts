@@ -23,20 +23,15 @@ import {
   NO_STORE,
   OptionalText,
   openSession,
+  PASSWORD_ERRORS,
   readEmail,
   requireGoodPassword,
+  SIGN_IN,
   SignedInSchema,
   signedInBody,
 } from '../sign-in.ts';
 
-const area = {
-  method: 'post',
-  tags: ['Sign-in'],
-  codes: true,
-  auth: 'public',
-  invalid: { code: 'INVALID_REQUEST' },
-  failureText: 'server_error',
-} as const;
+const area = { ...SIGN_IN, method: 'post', auth: 'public' } as const;
 
 /** Guessing 256 bits is hopeless; this bounds what trying costs us. */
 const redeemLimit = (name: string, max: number): LimitRule[] => [{ name, max, windowSeconds: 900, by: byAddress }];
@@ -121,17 +116,7 @@ export const authLinkRoutes: Route[] = [
     limits: redeemLimit('reset-password', 30),
     body: z.object({ token: BodyText, id: OptionalText, password: BodyText, confirmPassword: OptionalText }),
     responses: { 200: MessageSchema },
-    errors: [
-      'MISSING_FIELDS',
-      'PASSWORD_TOO_SHORT',
-      'PASSWORD_TOO_LONG',
-      'PASSWORD_NEEDS_UPPERCASE',
-      'PASSWORD_NEEDS_LOWERCASE',
-      'PASSWORD_NEEDS_DIGIT',
-      'PASSWORDS_DONT_MATCH',
-      'INVALID_MAILED_TOKEN',
-      'TOKEN_EXPIRED',
-    ],
+    errors: ['MISSING_FIELDS', ...PASSWORD_ERRORS, 'PASSWORDS_DONT_MATCH', 'INVALID_MAILED_TOKEN', 'TOKEN_EXPIRED'],
     async handler({ input: { body }, deps }) {
       const token = body.token.trim();
       const id = body.id.trim();

@@ -19,23 +19,18 @@ import {
   NO_STORE,
   OptionalText,
   openSession,
+  PASSWORD_ERRORS,
   PASSWORD_LIMITS,
   PairSchema,
   pairBody,
   readEmail,
   requireGoodPassword,
+  SIGN_IN,
   SignedInSchema,
   sessionOf,
   signedInBody,
 } from '../sign-in.ts';
 
-/** What the routes of the area have in common. */
-const area = {
-  tags: ['Sign-in'],
-  codes: true,
-  invalid: { code: 'INVALID_REQUEST' },
-  failureText: 'server_error',
-} as const;
 const CREDENTIAL_ERRORS = [
   'MISSING_FIELDS',
   'INVALID_EMAIL',
@@ -61,7 +56,7 @@ function readName(text: string, field: string): string | undefined {
 
 export const authRoutes: Route[] = [
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'post',
     path: '/api/v1/auth/login',
     operationId: 'login',
@@ -88,7 +83,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'post',
     path: '/api/v1/auth/validate',
     operationId: 'validateCredentials',
@@ -105,7 +100,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'post',
     path: '/api/v1/auth/register',
     operationId: 'register',
@@ -127,11 +122,7 @@ export const authRoutes: Route[] = [
     errors: [
       'MISSING_FIELDS',
       'INVALID_EMAIL',
-      'PASSWORD_TOO_SHORT',
-      'PASSWORD_TOO_LONG',
-      'PASSWORD_NEEDS_UPPERCASE',
-      'PASSWORD_NEEDS_LOWERCASE',
-      'PASSWORD_NEEDS_DIGIT',
+      ...PASSWORD_ERRORS,
       'PASSWORDS_DONT_MATCH',
       'REGISTRATION_DISABLED',
       'EMAIL_EXISTS',
@@ -172,7 +163,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'post',
     path: '/api/v1/auth/refresh',
     operationId: 'refreshTokens',
@@ -217,7 +208,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'post',
     path: '/api/v1/auth/logout',
     operationId: 'logout',
@@ -246,7 +237,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'get',
     path: '/api/v1/auth/me',
     operationId: 'getMe',
@@ -260,7 +251,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'get',
     path: '/api/v1/auth/check-email',
     operationId: 'checkEmail',
@@ -282,7 +273,7 @@ export const authRoutes: Route[] = [
     },
   }),
   defineRoute({
-    ...area,
+    ...SIGN_IN,
     method: 'get',
     path: '/api/v1/auth/users/:id',
     operationId: 'getAuthUser',

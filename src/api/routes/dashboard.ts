@@ -19,7 +19,7 @@ import { NO_STORE } from '../sign-in.ts';
 const area = { tags: ['Dashboard'], auth: 'user' } as const;
 
 const RECENT_SERVERS = 6;
-const PER_PAGE = { fallback: 12, max: 50 } as const;
+const PER_PAGE = { min: 1, max: 50, fallback: 12, above: 'fallback' } as const;
 
 const online: ServerState = ['online', 'running'];
 /** Words of the status filter; the site's own word for `online` is `running`. */
@@ -99,16 +99,6 @@ const toWireServer = (server: DashboardServer): z.input<typeof ServerSchema> => 
   createdAt: server.createdAt.toISOString(),
 });
 
-/** Rows of a page: outside its bounds the default, not the bound. */
-const PerPage = z
-  .string()
-  .optional()
-  .transform((text) => {
-    const value = text === undefined || !/^\s*[+-]?\d+/.test(text) ? Number.NaN : Number.parseInt(text, 10);
-    return value >= 1 && value <= PER_PAGE.max ? value : PER_PAGE.fallback;
-  })
-  .meta(shownAs({ type: 'integer', minimum: 1, maximum: PER_PAGE.max, default: PER_PAGE.fallback }));
-
 const Search = z
   .string()
   .optional()
@@ -173,7 +163,7 @@ export const dashboardRoutes: Route[] = [
     description: 'Those the user owns and those that are shared with the user.',
     query: z.object({
       page: clampedInteger({ min: 1, max: 2_147_483_647, fallback: 1 }),
-      per_page: PerPage,
+      per_page: clampedInteger(PER_PAGE),
       search: Search,
       status: State,
       view_all: ViewAll,
