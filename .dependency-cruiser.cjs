@@ -56,7 +56,7 @@ module.exports = {
       from('^src/workflows/'),
       {
         path: '^src/domain/',
-        pathNot: '^src/domain/(sync|errors)\\.ts$',
+        pathNot: '^src/domain/(sync/[a-z-]+|errors)\\.ts$',
         dependencyTypesNot: ['type-only'],
       },
     ),
@@ -67,9 +67,9 @@ module.exports = {
     forbid(
       'store-config-by-type',
       'values of the configuration arrive as arguments',
-      from('^src/(store|clients|activities|temporal|workflows)/', {
+      from('^src/(store|clients|services|activities|temporal|workflows)/', {
         // How a key is spelled is checked once, where the environment is read.
-        pathNot: '^src/store/encryption\\.ts$',
+        pathNot: '^src/store/db/encryption\\.ts$',
       }),
       {
         path: '^src/(config|observability)\\.ts$',
@@ -80,11 +80,11 @@ module.exports = {
       path: '^src/',
       pathNot: ['^src/(clients|domain)/', '^src/config\\.ts$'],
     }),
-    forbid('mail-below', 'the templates of mails take domain', from('^src/mail/'), {
+    forbid('mail-below', 'templates take domain', from('^src/messages/'), {
       path: '^src/',
-      pathNot: '^src/(mail|domain)/',
+      pathNot: '^src/(messages|domain)/',
     }),
-    forbid('mail-is-pure', 'the same data gives the same mail: no I/O, no library', from('^src/mail/'), {
+    forbid('mail-is-pure', 'the same data gives the same mail: no I/O, no library', from('^src/messages/'), {
       dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer'],
     }),
     forbid(
@@ -94,8 +94,8 @@ module.exports = {
       {
         path: '^src/',
         pathNot: [
-          '^src/(activities|store|clients|mail|domain|temporal)/',
-          '^src/workflows/(contract|pacer)\\.ts$',
+          '^src/(activities|services|store|clients|messages|domain|temporal)/',
+          '^src/workflows/(contract|panel-sync/pacer)\\.ts$',
           '^src/(config|observability)\\.ts$',
         ],
       },
@@ -103,12 +103,9 @@ module.exports = {
     forbid(
       'temporal-below',
       'temporal takes store, domain, the contract, and workflows by type',
-      from('^src/temporal/', {
-        // The composition of the worker process: it brings activities and SDK together.
-        pathNot: '^src/temporal/workers\\.ts$',
-      }),
+      from('^src/temporal/'),
       {
-        path: '^src/(api|activities|clients|mail|embedded|cli)/',
+        path: '^src/(api|services|activities|clients|messages|embedded|cli)/',
       },
     ),
     forbid('temporal-workflows-by-type', 'workflows are started by type and name', from('^src/temporal/'), {
@@ -116,8 +113,11 @@ module.exports = {
       pathNot: '^src/workflows/contract\\.ts$',
       dependencyTypesNot: ['type-only'],
     }),
+    forbid('services-below', 'services take store, clients, temporal and domain', from('^src/services/'), {
+      path: '^src/(api|cli|activities|embedded|messages)/',
+    }),
     forbid('api-below', 'api takes store, clients, mail, temporal and domain', from('^src/api/'), {
-      path: ['^src/(activities|embedded|cli)/', '^src/temporal/workers\\.ts$'],
+      path: '^src/(activities|embedded|cli)/',
     }),
     forbid('api-without-worker', 'an api process runs no worker', from('^src/api/'), {
       path: 'node_modules/@temporalio/(worker|activity|workflow)/',
@@ -125,7 +125,7 @@ module.exports = {
     forbid(
       'sql-in-store',
       "connections and SQL are the store's",
-      from('^src/(api|workflows|temporal|domain|clients)/'),
+      from('^src/(api|workflows|temporal|domain|clients|services)/'),
       {
         path: 'node_modules/(pg|knex)/',
         dependencyTypesNot: ['type-only'],
@@ -134,7 +134,7 @@ module.exports = {
     forbid(
       'simulators-for-the-demo',
       'the product knows simulators through the demo only',
-      from('^src/', { pathNot: '^src/cli/demo\\.ts$' }),
+      from('^src/', { pathNot: '^src/cli/demo/' }),
       {
         path: '^simulators/',
       },

@@ -1,4 +1,4 @@
-/** For knex's own command line; the product migrates through `src/store/migrations.ts`. */
+/** For knex's own command line; the product migrates through `src/store/db/migrations.ts`. */
 import { fileURLToPath } from 'node:url';
 import type { Knex } from 'knex';
 

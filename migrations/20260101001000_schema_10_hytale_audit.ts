@@ -1,5 +1,5 @@
 import type { Knex } from 'knex';
-import { rows } from '../src/store/db.ts';
+import { rows } from '../src/store/db/db.ts';
 import { dropForeignKey } from './schema/adopt.ts';
 import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';

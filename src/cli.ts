@@ -46,7 +46,7 @@ const GROUPS: readonly Group[] = [
     name: 'mail',
     description: 'look at mails',
     async register(program) {
-      const { registerMailCommands } = await import('./cli/mail.ts');
+      const { registerMailCommands } = await import('./cli/email.ts');
       registerMailCommands(program);
     },
   },
@@ -62,7 +62,7 @@ const GROUPS: readonly Group[] = [
     name: 'demo',
     description: 'show the product: everything it needs, a simulated panel, one full sync',
     async register(program) {
-      const { registerDemoCommand } = await import('./cli/demo.ts');
+      const { registerDemoCommand } = await import('./cli/demo/demo.ts');
       registerDemoCommand(program);
     },
   },
@@ -70,7 +70,7 @@ const GROUPS: readonly Group[] = [
     name: 'doctor',
     description: 'what is configured, from where, and whether it can be reached',
     async register(program) {
-      const { registerDoctorCommand } = await import('./cli/doctor.ts');
+      const { registerDoctorCommand } = await import('./cli/doctor/doctor.ts');
       registerDoctorCommand(program);
     },
   },

@@ -13,8 +13,8 @@ import {
   WORKER_NODE_FLAGS,
 } from './embedded/process-group.ts';
 import { type Services, startServices } from './embedded/services.ts';
-import { createDb } from './store/db.ts';
-import { migrateLatest, pendingMigrations } from './store/migrations.ts';
+import { createDb } from './store/db/db.ts';
+import { migrateLatest, pendingMigrations } from './store/db/migrations.ts';
 
 /** sysexits.h EX_CONFIG. */
 const EXIT_CONFIG = 78;

@@ -1,23 +1,23 @@
 /** Process entry of the worker: configuration, composition, workers, schedules, an orderly end. */
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
-import { createMailProvider } from './clients/mail-provider.ts';
-import { createPanelProvider } from './clients/panel-provider.ts';
+import { createWorkers } from './activities/workers.ts';
+import { createMailProvider } from './clients/email/provider.ts';
+import { createPanelProvider } from './clients/panel/provider.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { captureError, createLogger, flushErrors, initSentry } from './observability.ts';
-import { createDb } from './store/db.ts';
-import { createEncryption } from './store/encryption.ts';
-import { createListener } from './store/listen.ts';
-import { createMailStore } from './store/mail-store.ts';
-import { pendingMigrations } from './store/migrations.ts';
-import { createSettings } from './store/settings-store.ts';
+import { createSyncLauncher } from './services/sync/request-sync.ts';
+import { createDb } from './store/db/db.ts';
+import { createEncryption } from './store/db/encryption.ts';
+import { createListener } from './store/db/listener.ts';
+import { pendingMigrations } from './store/db/migrations.ts';
+import { createMailStore } from './store/email/email-store.ts';
+import { createSettings } from './store/settings/settings-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
 import { connectionOptions, createTemporalGateway } from './temporal/connection.ts';
-import { createSyncLauncher } from './temporal/launch.ts';
 import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
-import { createWorkers } from './temporal/workers.ts';
 
 /** sysexits.h EX_CONFIG: what supervisors take as "do not try again". */
 const EXIT_CONFIG = 78;

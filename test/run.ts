@@ -10,9 +10,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { cacheFolder } from '../src/embedded/folders.ts';
-import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres.ts';
+import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres/postgres.ts';
 import { EmbeddedError, isAlive } from '../src/embedded/process.ts';
-import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal.ts';
+import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal/temporal.ts';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PREFIX = 'nodebyte-test-';
@@ -41,8 +41,8 @@ async function sweep(): Promise<void> {
 }
 
 async function makeTemplate(postgres: EmbeddedPostgres, adminUrl: string): Promise<void> {
-  const { createDb } = await import('../src/store/db.ts');
-  const { migrateLatest } = await import('../src/store/migrations.ts');
+  const { createDb } = await import('../src/store/db/db.ts');
+  const { migrateLatest } = await import('../src/store/db/migrations.ts');
   const client = new pg.Client({ connectionString: adminUrl });
   await client.connect();
   await client.query(`create database ${TEMPLATE}`);

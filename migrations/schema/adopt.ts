@@ -1,6 +1,6 @@
 /** What is done to a table that an older service made. Every step looks first, so a second run changes nothing. */
 import type { Knex } from 'knex';
-import { rows } from '../../src/store/db.ts';
+import { rows } from '../../src/store/db/db.ts';
 import { attempt, type Column, type ForeignKey, ident, type Table } from './table.ts';
 
 interface FoundColumn {

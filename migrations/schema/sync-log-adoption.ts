@@ -1,5 +1,5 @@
 import type { Knex } from 'knex';
-import { rows } from '../../src/store/db.ts';
+import { rows } from '../../src/store/db/db.ts';
 
 /**
  * Closes runs that the service before this one left open, in any of its spellings: nothing runs them any more, and the

@@ -3,7 +3,7 @@
  * service made them. Adoption renames, adds and relaxes; it never deletes a row and never fails because of one.
  */
 import type { Knex } from 'knex';
-import { rows, sqlState } from '../../src/store/db.ts';
+import { rows, sqlState } from '../../src/store/db/db.ts';
 
 export interface ForeignKey {
   table: string;

@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import type { PanelSimulator } from './contract.ts';
-import { ENTITY_NAMES, type EntityName } from './rows.ts';
+import { ENTITY_NAMES, type EntityName } from './world/rows.ts';
 
 const MutationSchema = z.object({
   op: z.enum(['create', 'update', 'delete']),

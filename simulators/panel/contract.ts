@@ -1,8 +1,8 @@
 /** What a running simulator offers to tests, benchmarks and its own admin calls. */
-import type { Api, NewKey, SimulatorKeys } from './access.ts';
-import type { Faults } from './faults.ts';
-import type { EntityName, PanelWorld, Rows, ServerRow } from './rows.ts';
-import type { PanelSizes } from './sizes.ts';
+import type { Api, NewKey, SimulatorKeys } from './http/access.ts';
+import type { Faults } from './http/faults.ts';
+import type { EntityName, PanelWorld, Rows, ServerRow } from './world/rows.ts';
+import type { PanelSizes } from './world/sizes.ts';
 
 /** What may be changed while the simulator runs. */
 export interface SimulatorSettings {

@@ -1,7 +1,7 @@
 /** Runs the panel simulator as its own process: prints the URL and the keys as one line of JSON. `--help` lists the options. */
-import { readOptions, serve } from '../command-line.ts';
+import { readOptions, serve } from '../support/command-line.ts';
 import { startPanelSimulator } from './simulator.ts';
-import { DEFAULT_SIZES } from './sizes.ts';
+import { DEFAULT_SIZES } from './world/sizes.ts';
 
 const simulator = await startPanelSimulator({
   host: '127.0.0.1',

@@ -4,9 +4,8 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createKeyRing, createThrottler } from './access.ts';
 import { handleAdmin } from './admin.ts';
-import { PanelHttpError, panelError, serverError } from './answer.ts';
+import { createSerializer, environment } from './api/serialize.ts';
 import type {
   BeforeHook,
   LoggedRequest,
@@ -14,14 +13,15 @@ import type {
   PanelSimulatorOptions,
   SimulatorSettings,
 } from './contract.ts';
-import { createFaults } from './faults.ts';
-import { generateWorld } from './generate.ts';
-import { pageOf } from './paging.ts';
-import { createResponder, HTML, type Outcome } from './respond.ts';
-import type { EntityName, Rows } from './rows.ts';
-import { createSerializer, environment } from './serialize.ts';
-import { DEFAULT_SIZES, type PanelSizes } from './sizes.ts';
-import { createWorldStore } from './world.ts';
+import { createKeyRing, createThrottler } from './http/access.ts';
+import { PanelHttpError, panelError, serverError } from './http/answer.ts';
+import { createFaults } from './http/faults.ts';
+import { pageOf } from './http/paging.ts';
+import { createResponder, HTML, type Outcome } from './http/respond.ts';
+import { generateWorld } from './world/generate.ts';
+import type { EntityName, Rows } from './world/rows.ts';
+import { DEFAULT_SIZES, type PanelSizes } from './world/sizes.ts';
+import { createWorldStore } from './world/world.ts';
 
 export type { PanelSimulator, PanelSimulatorOptions } from './contract.ts';
 

@@ -1,13 +1,13 @@
 /** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, retention. */
 import type { Knex } from 'knex';
 import { isAppError } from '../domain/errors.ts';
-import { clearDeadMails, failLostMails, purgeMails } from '../store/mail-store.ts';
+import type { SyncLauncher } from '../services/sync/request-sync.ts';
+import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
+import { purgeSessions } from '../store/accounts/session-store.ts';
+import { clearDeadMails, failLostMails, purgeMails } from '../store/email/email-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
-import { purgeSessions } from '../store/session-store.ts';
-import { purgeSyncLogs } from '../store/sync-store.ts';
-import { purgeTokens } from '../store/token-store.ts';
-import type { SyncLauncher } from '../temporal/launch.ts';
+import { purgeSyncLogs } from '../store/sync/log-store.ts';
 import type { ScheduledSyncResult } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 

@@ -4,18 +4,18 @@ import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import helmet from 'koa-helmet';
 import { AppError } from '../domain/errors.ts';
+import { createTokens } from '../services/accounts/access-tokens.ts';
+import { createStatsCache } from '../services/inventory/statistics-cache.ts';
 import type { AppDeps, Services } from './context.ts';
-import { docs } from './docs.ts';
-import { clientAddress, enforceLimits } from './limits.ts';
-import { authenticate } from './middleware/auth.ts';
-import { type BodyResult, hasStorableText, readBody, refuseLargeBody } from './middleware/body.ts';
-import { errorBody } from './middleware/error-body.ts';
-import { requestId } from './middleware/request-id.ts';
-import { createOpenApiDocument } from './openapi.ts';
-import type { Route } from './route.ts';
+import { docs } from './http/docs.ts';
+import { clientAddress, enforceLimits } from './http/limits.ts';
+import { authenticate } from './http/middleware/auth.ts';
+import { type BodyResult, hasStorableText, readBody, refuseLargeBody } from './http/middleware/body.ts';
+import { errorBody } from './http/middleware/error-body.ts';
+import { requestId } from './http/middleware/request-id.ts';
+import { createOpenApiDocument } from './http/openapi.ts';
+import type { Route } from './http/route.ts';
 import { routes as allRoutes } from './routes/index.ts';
-import { createStatsCache } from './stats-cache.ts';
-import { createTokens } from './tokens.ts';
 
 /** Composes the application. Opens nothing; the caller closes what it passed in. */
 export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): Koa {

@@ -2,14 +2,14 @@
 import type { Knex } from 'knex';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
-import type { AuthUser } from '../domain/account.ts';
+import type { AuthUser } from '../domain/accounts/account.ts';
 import { AppError } from '../domain/errors.ts';
-import type { SyncStatus, SyncTarget } from '../domain/sync.ts';
-import type { MailStore } from '../store/mail-store.ts';
-import type { AutoSync, Settings } from '../store/settings-store.ts';
-import type { StatsCache } from './stats-cache.ts';
-import type { SyncStreams } from './sync-stream.ts';
-import type { Tokens } from './tokens.ts';
+import type { SyncStatus, SyncTarget } from '../domain/sync/sync.ts';
+import type { Tokens } from '../services/accounts/access-tokens.ts';
+import type { StatsCache } from '../services/inventory/statistics-cache.ts';
+import type { MailStore } from '../store/email/email-store.ts';
+import type { AutoSync, Settings } from '../store/settings/settings-store.ts';
+import type { SyncStreams } from './streams/sync-stream.ts';
 
 /** The one way to start and to stop a sync. */
 export interface SyncLauncher {

@@ -3,18 +3,18 @@ import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { ConfigError, loadConfig } from '../config.ts';
 import { captureError, createLogger, flushErrors, initSentry } from '../observability.ts';
-import { createDb } from '../store/db.ts';
-import { createEncryption } from '../store/encryption.ts';
-import { createListener } from '../store/listen.ts';
-import { createMailStore } from '../store/mail-store.ts';
-import { pendingMigrations } from '../store/migrations.ts';
-import { createSettings } from '../store/settings-store.ts';
+import { createSyncLauncher } from '../services/sync/request-sync.ts';
+import { createDb } from '../store/db/db.ts';
+import { createEncryption } from '../store/db/encryption.ts';
+import { createListener } from '../store/db/listener.ts';
+import { pendingMigrations } from '../store/db/migrations.ts';
+import { createMailStore } from '../store/email/email-store.ts';
+import { createSettings } from '../store/settings/settings-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
-import { createSyncLauncher } from '../temporal/launch.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
 import { createApp } from './app.ts';
-import { createHttpServer, drainServer } from './http-server.ts';
-import { createSyncStreams } from './sync-stream.ts';
+import { createHttpServer, drainServer } from './http/http-server.ts';
+import { createSyncStreams } from './streams/sync-stream.ts';
 
 /** sysexits.h EX_CONFIG: what supervisors take as "do not try again". */
 const EXIT_CONFIG = 78;

@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import type { Knex } from 'knex';
 import pg from 'pg';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { createDb, sqlState } from '../store/db.ts';
+import { createDb, sqlState } from '../store/db/db.ts';
 import {
   findUnit,
   MIGRATIONS_DIRECTORY,
@@ -20,7 +20,7 @@ import {
   rollbackLast,
   UNITS,
   withRequired,
-} from '../store/migrations.ts';
+} from '../store/db/migrations.ts';
 
 type Output = Writable & { isTTY?: boolean; hasColors?: () => boolean };
 

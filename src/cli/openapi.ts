@@ -1,7 +1,7 @@
 /** `openapi`: the OpenAPI document of the api, without starting it. */
 import { writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { createOpenApiDocument } from '../api/openapi.ts';
+import { createOpenApiDocument } from '../api/http/openapi.ts';
 import { routes } from '../api/routes/index.ts';
 
 /** Adds `openapi [--out <file>]`; prints to standard output without a file. */

@@ -6,13 +6,13 @@ import type { Knex } from 'knex';
 import pino from 'pino';
 import { loadConfig } from '../config.ts';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync.ts';
+import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/sync.ts';
 import { attachServices } from '../embedded/attach.ts';
-import { createDb } from '../store/db.ts';
-import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync-store.ts';
+import { createSyncLauncher, type SyncLauncher } from '../services/sync/request-sync.ts';
+import { createDb } from '../store/db/db.ts';
+import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../temporal/connection.ts';
-import { createSyncLauncher, type SyncLauncher } from '../temporal/launch.ts';
-import { createTerminal, printable, table } from './terminal.ts';
+import { createTerminal, printable, table } from './support/terminal.ts';
 
 interface Services {
   db: Knex;

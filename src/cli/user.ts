@@ -4,10 +4,8 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Knex } from 'knex';
 import pg from 'pg';
 import { loadConfig } from '../config.ts';
-import { isEmail, normalizeEmail, passwordProblem, ROLES, type Role } from '../domain/account.ts';
+import { isEmail, normalizeEmail, passwordProblem, ROLES, type Role } from '../domain/accounts/account.ts';
 import { isAppError } from '../domain/errors.ts';
-import { createUser } from '../store/account-store.ts';
-import { createDb, sqlState } from '../store/db.ts';
 import {
   findUserId,
   type ListedUser,
@@ -16,8 +14,10 @@ import {
   setActive,
   setPassword,
   setRoles,
-} from '../store/user-admin-store.ts';
-import { printable, table } from './terminal.ts';
+} from '../store/accounts/user-list.ts';
+import { createUser } from '../store/accounts/user-store.ts';
+import { createDb, sqlState } from '../store/db/db.ts';
+import { printable, table } from './support/terminal.ts';
 
 interface Flags {
   database?: string;

@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import { Secret } from '../domain/secret.ts';
 import { cacheFolder } from './folders.ts';
 import { lockHolder } from './lock.ts';
-import { startPostgres } from './postgres.ts';
+import { startPostgres } from './postgres/postgres.ts';
 import { type ProgressLog, waitUntil } from './process.ts';
 import { type ServiceSecrets, serviceSecrets } from './secrets.ts';
 import { runningServices, type ServicesNote, serviceFolders, takeDataDir } from './services.ts';

@@ -5,10 +5,10 @@ import type { Config } from '../config.ts';
 import { Secret } from '../domain/secret.ts';
 import { cacheFolder } from './folders.ts';
 import { acquireLock, lockHolder } from './lock.ts';
-import { discardPostgres, type EmbeddedPostgres, startPostgres } from './postgres.ts';
+import { discardPostgres, type EmbeddedPostgres, startPostgres } from './postgres/postgres.ts';
 import { EmbeddedError, type ProgressLog, writePrivateFile } from './process.ts';
 import { type ServiceSecrets, serviceSecrets } from './secrets.ts';
-import { discardTemporal, type EmbeddedTemporal, startTemporal } from './temporal.ts';
+import { discardTemporal, type EmbeddedTemporal, startTemporal } from './temporal/temporal.ts';
 
 export interface Services {
   databaseUrl: Secret;

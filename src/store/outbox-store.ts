@@ -1,5 +1,5 @@
 /** The outbox: effects that were decided in a transaction and are carried out after it. */
-import { type Db, rows } from './db.ts';
+import { type Db, rows } from './db/db.ts';
 
 export interface OutboxRow {
   id: string;

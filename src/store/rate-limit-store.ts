@@ -1,6 +1,6 @@
 /** Token buckets in PostgreSQL: the same for every copy of the api. */
 import { createHash } from 'node:crypto';
-import { type Db, rows } from './db.ts';
+import { type Db, rows } from './db/db.ts';
 
 export interface Bucket {
   /** Limiter, e.g. `login`. */

@@ -6,8 +6,8 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { Knex } from 'knex';
 import type { Logger } from 'pino';
-import type { Listener } from '../store/listen.ts';
-import { MAIL_OUTBOX_KIND } from '../store/mail-store.ts';
+import type { Listener } from '../store/db/listener.ts';
+import { MAIL_OUTBOX_KIND } from '../store/email/email-store.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
 import { QUEUE, sendEmailId } from '../workflows/contract.ts';
 import { grpcCode, type TemporalGateway } from './connection.ts';

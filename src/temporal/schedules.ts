@@ -5,7 +5,7 @@ import {
   ScheduleOverlapPolicy,
   type ScheduleSpec,
 } from '@temporalio/client';
-import type { AutoSync } from '../store/settings-store.ts';
+import type { AutoSync } from '../store/settings/settings-store.ts';
 import { AUTO_SYNC_SCHEDULE_ID, type MaintenanceKind, maintenanceId, QUEUE } from '../workflows/contract.ts';
 import type { TemporalGateway } from './connection.ts';
 

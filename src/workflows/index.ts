@@ -1,4 +1,4 @@
 export { maintenance } from './maintenance.ts';
-export { panelSync } from './panel-sync.ts';
+export { panelSync } from './panel-sync/panel-sync.ts';
 export { scheduledSync } from './scheduled-sync.ts';
 export { sendEmail } from './send-email.ts';

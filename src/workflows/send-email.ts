@@ -6,7 +6,7 @@ import {
   isCancellation,
   proxyActivities,
 } from '@temporalio/workflow';
-import type { MailActivities } from '../activities/mail.ts';
+import type { MailActivities } from '../activities/email.ts';
 import { QUEUE, type SendEmailInput, type SendEmailResult } from './contract.ts';
 
 const mailActs = proxyActivities<Pick<MailActivities, 'deliverMail'>>({

@@ -14,9 +14,9 @@ import { cacheFolder } from '../../src/embedded/folders.ts';
 import { EmbeddedError, isPortFree, runCommand } from '../../src/embedded/process.ts';
 import { startProcessGroup } from '../../src/embedded/process-group.ts';
 import { startServices } from '../../src/embedded/services.ts';
-import { createUser } from '../../src/store/account-store.ts';
-import { createDb } from '../../src/store/db.ts';
-import { migrateLatest } from '../../src/store/migrations.ts';
+import { createUser } from '../../src/store/accounts/user-store.ts';
+import { createDb } from '../../src/store/db/db.ts';
+import { migrateLatest } from '../../src/store/db/migrations.ts';
 
 const SCHEMATHESIS = '4.32.5';
 const EMAIL = 'fuzz@nodebyte.example';

@@ -5,12 +5,12 @@ import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type MailCatcher, startMailCatcher } from '../../simulators/mail/simulator.ts';
-import { createResendTransport, type MailTransport } from '../../src/clients/mail-client.ts';
+import { type MailCatcher, startMailCatcher } from '../../simulators/email/simulator.ts';
+import { createResendTransport, type MailTransport } from '../../src/clients/email/resend.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
+import { account, queueMail } from '../support/email.ts';
 import { resetPoints } from '../support/histories.ts';
-import { account, queueMail } from '../support/mail.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 
 const FOLDER = new URL('histories/', import.meta.url);

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Knex } from 'knex';
 import pg from 'pg';
-import { createDb } from '../../src/store/db.ts';
+import { createDb } from '../../src/store/db/db.ts';
 
 export interface TestDatabase {
   /** Connection string to this database. */

@@ -7,7 +7,7 @@ import {
   type PanelSimulatorOptions,
   startPanelSimulator,
 } from '../../simulators/panel/simulator.ts';
-import { createPanelClient, type PanelClient, type PanelClientOptions } from '../../src/clients/panel-client.ts';
+import { createPanelClient, type PanelClient, type PanelClientOptions } from '../../src/clients/panel/client.ts';
 import { Secret } from '../../src/domain/secret.ts';
 
 const ExampleSchema = z.object({

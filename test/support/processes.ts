@@ -14,14 +14,14 @@ import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/pan
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
 import { loadConfig } from '../../src/config.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
-import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgres.ts';
+import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgres/postgres.ts';
 import { freePort, isAlive, waitUntil } from '../../src/embedded/process.ts';
-import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../src/embedded/temporal.ts';
-import { createDb } from '../../src/store/db.ts';
-import { migrateLatest } from '../../src/store/migrations.ts';
-import { getSyncLog, type SyncLog } from '../../src/store/sync-store.ts';
+import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../src/embedded/temporal/temporal.ts';
+import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/request-sync.ts';
+import { createDb } from '../../src/store/db/db.ts';
+import { migrateLatest } from '../../src/store/db/migrations.ts';
+import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../src/temporal/connection.ts';
-import { createSyncLauncher, type SyncLauncher } from '../../src/temporal/launch.ts';
 import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
 import { quiet } from './stack.ts';
 

@@ -5,9 +5,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Knex } from 'knex';
 import { expect } from 'vitest';
-import type { SyncLog } from '../../src/store/sync-store.ts';
+import type { SyncLog } from '../../src/store/sync/log-store.ts';
 import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
-import { query } from './apply.ts';
+import { query } from './merge.ts';
 import { expectedMirror, readMirror, sorted } from './mirror.ts';
 import { type Installation, startInstallation } from './processes.ts';
 

@@ -1,14 +1,20 @@
 /** Mail: queueing one, for programs; what became of it, for administrators. */
 import { z } from 'zod';
-import { isEmail } from '../../domain/account.ts';
+import { isEmail } from '../../domain/accounts/account.ts';
+import {
+  MAIL_STATUSES,
+  MAIL_TEMPLATE_NAMES,
+  type MailData,
+  type MailStatus,
+  mailTemplate,
+} from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
-import { MAIL_STATUSES, MAIL_TEMPLATE_NAMES, type MailData, type MailStatus, mailTemplate } from '../../domain/mail.ts';
-import { checkMailData } from '../../mail/data.ts';
-import { inTransaction } from '../../store/db.ts';
-import { countMails, findMail, listMails, lockRecentResend, type MailRow } from '../../store/mail-admin-store.ts';
-import { defineRoute, type Route } from '../route.ts';
-import { Count, clampedInteger, envelope, IsoDate, ok, PathId, shownAs } from '../schemas.ts';
-import { BodyText, NO_STORE } from '../sign-in.ts';
+import { checkMailData } from '../../messages/email/data.ts';
+import { inTransaction } from '../../store/db/db.ts';
+import { countMails, findMail, listMails, lockRecentResend, type MailRow } from '../../store/email/email-list.ts';
+import { Count, clampedInteger, envelope, IsoDate, ok, PathId, shownAs } from '../http/envelopes.ts';
+import { defineRoute, type Route } from '../http/route.ts';
+import { BodyText, NO_STORE } from './auth/sign-in.ts';
 
 const tags = ['Mail'];
 /** Characters of a subject at the most. */

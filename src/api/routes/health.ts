@@ -1,10 +1,10 @@
 /** Health: for the site's guard (2xx while the database answers), for orchestrators (live, ready). */
 import type { Knex } from 'knex';
 import { z } from 'zod';
-import { rows } from '../../store/db.ts';
+import { rows } from '../../store/db/db.ts';
 import type { EngineHealth } from '../context.ts';
-import { defineRoute, type Route } from '../route.ts';
-import { IsoDate } from '../schemas.ts';
+import { IsoDate } from '../http/envelopes.ts';
+import { defineRoute, type Route } from '../http/route.ts';
 
 const tags = ['Health'];
 /** The database has this long to answer; the driver itself would wait 15 s for a connection. */

@@ -1,16 +1,16 @@
 /** The route table: what is mounted and what the document describes. */
-import type { Route } from '../route.ts';
-import { accountRoutes } from './account.ts';
-import { adminSyncRoutes } from './admin-sync.ts';
-import { authRoutes } from './auth.ts';
-import { authLinkRoutes } from './auth-links.ts';
-import { dashboardRoutes } from './dashboard.ts';
+import type { Route } from '../http/route.ts';
+import { authRoutes } from './auth/auth.ts';
+import { authLinkRoutes } from './auth/links.ts';
+import { accountRoutes } from './dashboard/account.ts';
+import { dashboardRoutes } from './dashboard/servers.ts';
 import { emailRoutes } from './email.ts';
 import { healthRoutes } from './health.ts';
 import { metricsRoutes } from './metrics.ts';
-import { setupRoutes } from './setup.ts';
-import { statsRoutes } from './stats.ts';
-import { syncRoutes } from './sync.ts';
+import { setupRoutes } from './setup/setup.ts';
+import { statsRoutes } from './statistics.ts';
+import { adminSyncRoutes } from './sync/admin-sync.ts';
+import { syncRoutes } from './sync/sync.ts';
 
 export const routes: readonly Route[] = [
   ...healthRoutes,

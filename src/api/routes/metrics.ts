@@ -1,8 +1,8 @@
 /** `/metrics`: what waits and what failed, for Prometheus. */
-import { MAIL_STATUSES } from '../../domain/mail.ts';
-import { countMails } from '../../store/mail-admin-store.ts';
+import { MAIL_STATUSES } from '../../domain/email.ts';
+import { countMails } from '../../store/email/email-list.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
-import { defineRoute, type Route } from '../route.ts';
+import { defineRoute, type Route } from '../http/route.ts';
 
 interface Sample {
   label: string;

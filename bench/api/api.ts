@@ -1,0 +1,299 @@
+/**
+ * `npm run bench:api`: the requests of the web site against the real api process over a database of size M, beside
+ * their floors in the same run: `node:http` alone, and for sign-ins the comparison of a password alone. Everything is
+ * started here, on this machine, and stopped again. Exit code 1 when an answer was not the expected one.
+ *
+ * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or `-- --timing --logins 200` instead.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import bcrypt from 'bcrypt';
+import type { Knex } from 'knex';
+import { Pool } from 'undici';
+import { cacheFolder } from '../../src/embedded/folders.ts';
+import { startPostgres } from '../../src/embedded/postgres/postgres.ts';
+import type { ReadyMessage } from '../../src/embedded/process-group.ts';
+import { createDb } from '../../src/store/db/db.ts';
+import { migrateLatest } from '../../src/store/db/migrations.ts';
+import { type Case, createCases } from './cases.ts';
+import { type Filled, fillDatabase, PASSWORD } from './data.ts';
+import { drive, expectAnswer, type Figures, httpLane, type Lane } from './load.ts';
+import { countStatements } from './statements.ts';
+import { MOST_LOGINS, measureTiming, type TimingRow } from './timing.ts';
+
+/** Seconds of each case that are not measured: code is compiled, connections are opened. */
+const WARM_UP_SECONDS = 1;
+/** Milliseconds a process has to end when it is asked to; the api itself allows requests 10 s. */
+const END_MS = 15_000;
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '5' },
+    concurrency: { type: 'string', default: '1,16' },
+    only: { type: 'string' },
+    timing: { type: 'boolean', default: false },
+    logins: { type: 'string', default: '200' },
+    json: { type: 'boolean', default: false },
+  },
+});
+
+/** @throws {Error} when it is no number between these. */
+function readNumber(text: string, option: string, max: number): number {
+  const value = Number(text);
+  if (!(value > 0 && value <= max)) throw new Error(`--${option}: a number above 0 and up to ${max}, not ${text}`);
+  return value;
+}
+const seconds = readNumber(values.seconds, 'seconds', 600);
+const logins = Math.ceil(readNumber(values.logins, 'logins', MOST_LOGINS));
+const concurrencies = values.concurrency.split(',').map((text) => Math.ceil(readNumber(text, 'concurrency', 256)));
+
+interface Row extends Figures {
+  name: string;
+  what: string;
+  concurrency: number;
+  /** Absent for a floor. */
+  statements?: number;
+  /** Share of the floor's work a second. Absent for a floor. */
+  ofFloor?: number;
+}
+
+const folder = mkdtempSync(path.join(tmpdir(), 'nodebyte-bench-api-'));
+chmodSync(folder, 0o711);
+const say = (line: string) => process.stderr.write(`${line}\n`);
+const cleanups: (() => Promise<unknown> | unknown)[] = [];
+let cleaning: Promise<void> | undefined;
+function cleanUp(): Promise<void> {
+  cleaning ??= (async () => {
+    for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
+      try {
+        await cleanup();
+      } catch (error) {
+        say(String(error));
+      }
+    }
+    rmSync(folder, { recursive: true, force: true });
+  })();
+  return cleaning;
+}
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void cleanUp().finally(() => process.exit(130)));
+}
+// PostgreSQL is no child of ours that would end with us.
+process.once('uncaughtException', (error) => {
+  say(error.stack ?? String(error));
+  void cleanUp().finally(() => process.exit(1));
+});
+
+/** Starts an entry that says over IPC where it listens. Its environment is what is given here, nothing of ours. */
+async function startEntry(file: string, env: Record<string, string>): Promise<string> {
+  const child = spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url))], {
+    env,
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
+  cleanups.push(() => endChild(child));
+  const url = await new Promise<string>((resolve, reject) => {
+    child.once('message', (message) => resolve((message as ReadyMessage).url ?? ''));
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`${file} ended with ${code} before it was ready`)));
+  });
+  return url;
+}
+
+async function endChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  const late = setTimeout(() => child.kill('SIGKILL'), END_MS);
+  await ended;
+  clearTimeout(late);
+}
+
+/** Lets callers work, first unmeasured. What goes wrong while they warm up is an error too. */
+async function warmAndDrive(lanes: readonly Lane[]): Promise<Figures> {
+  const warm = await drive(lanes, Math.min(WARM_UP_SECONDS, seconds));
+  if (warm.errors.length > 0) return warm;
+  return drive(lanes, seconds);
+}
+
+async function overHttp(url: string, concurrency: number, open: Case['open']): Promise<Figures> {
+  const pool = new Pool(url, { connections: concurrency, pipelining: 1 });
+  try {
+    const exchanges = await Promise.all(Array.from({ length: concurrency }, open));
+    return await warmAndDrive(exchanges.map((exchange) => httpLane(pool, exchange)));
+  } finally {
+    await pool.destroy();
+  }
+}
+
+/** The bare server, asked as the api is. */
+const bareExchange: Case['open'] = async () => ({
+  next: () => ({ method: 'GET', path: '/', headers: {} }),
+  check: (status, body) => expectAnswer(status === 200 && body.success === true, 'the bare server', status, body),
+});
+
+/** The comparison of a password in this process, on the same number of threads as the api has. */
+function overBcrypt(concurrency: number, hash: string): Promise<Figures> {
+  const lane: Lane = async () => {
+    const at = performance.now();
+    if (!(await bcrypt.compare(PASSWORD, hash))) throw new Error('the password does not match its hash');
+    return performance.now() - at;
+  };
+  return warmAndDrive(Array.from({ length: concurrency }, () => lane));
+}
+
+interface Stack {
+  env: Record<string, string>;
+  db: Knex;
+  filled: Filled;
+  cases: Case[];
+}
+
+/** A filled database, and what the api is started with. */
+async function prepare(): Promise<Stack> {
+  const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
+  const postgres = await startPostgres({ dataDir: path.join(folder, 'postgres'), cacheDir, log: say });
+  cleanups.push(() => postgres.stop());
+  const jwtSecret = randomBytes(32).toString('hex');
+  const env = {
+    ENV: 'production',
+    BACKEND_HOST: '127.0.0.1',
+    BACKEND_PORT: '0',
+    DATABASE_URL: postgres.url,
+    // Nothing listens there, and no port that is given out is so low: what is measured does without the workflow engine.
+    TEMPORAL_ADDRESS: '127.0.0.1:1',
+    JWT_SECRET: jwtSecret,
+    BACKEND_API_KEY: randomBytes(32).toString('hex'),
+    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
+    TRUSTED_PROXY_HOPS: '1',
+  };
+  const db = createDb({ connectionString: postgres.url, applicationName: 'bench', max: 4 });
+  cleanups.push(() => db.destroy());
+  await migrateLatest(db, {});
+  const filled = await fillDatabase(db);
+  say('the database is filled');
+  return { env, db, filled, cases: await createCases(db, filled, jwtSecret) };
+}
+
+/** The cases that were asked for. @throws {Error} for a name that is none. */
+function chosen(cases: readonly Case[]): Case[] {
+  if (values.only === undefined) return [...cases];
+  const wanted = values.only.split(',').map((name) => name.trim());
+  const unknown = wanted.find((name) => !cases.some((one) => one.name === name));
+  if (unknown !== undefined) {
+    throw new Error(`--only: no case is named "${unknown}"; there are ${cases.map(({ name }) => name).join(', ')}`);
+  }
+  return cases.filter(({ name }) => wanted.includes(name));
+}
+
+async function measure(stack: Stack): Promise<Row[]> {
+  const cases = chosen(stack.cases);
+  const statements = await countStatements(stack.env, cases);
+  const apiUrl = await startEntry('../../src/api/server.ts', stack.env);
+  const bareUrl = await startEntry('./bare-server.ts', {});
+  const floors = {
+    http: { what: 'node:http alone', run: (concurrency: number) => overHttp(bareUrl, concurrency, bareExchange) },
+    bcrypt: { what: 'bcrypt.compare alone', run: (concurrency: number) => overBcrypt(concurrency, stack.filled.hash) },
+  };
+  const rows: Row[] = [];
+  const add = (row: Row): void => {
+    if (cleaning !== undefined) throw new Error('interrupted');
+    rows.push(row);
+    say(`${row.what}, ${row.concurrency} at once: ${row.perSecond.toFixed(1)}/s`);
+    const [first] = row.errors;
+    if (first !== undefined) say(`  ${row.errors.length} error(s), the first: ${first}`);
+  };
+  for (const concurrency of concurrencies) {
+    for (const kind of ['http', 'bcrypt'] as const) {
+      const mine = cases.filter(({ floor }) => floor === kind);
+      if (mine.length === 0) continue;
+      const floor = await floors[kind].run(concurrency);
+      add({ name: `floor-${kind}`, what: floors[kind].what, concurrency, ...floor });
+      for (const { name, what, open } of mine) {
+        const figures = await overHttp(apiUrl, concurrency, open);
+        const ofFloor = figures.perSecond / floor.perSecond;
+        add({ name, what, concurrency, statements: statements.get(name) ?? Number.NaN, ofFloor, ...figures });
+      }
+    }
+  }
+  return rows;
+}
+
+async function timing(stack: Stack): Promise<TimingRow[]> {
+  const pool = new Pool(await startEntry('../../src/api/server.ts', stack.env), { connections: 1 });
+  try {
+    return await measureTiming(pool, logins);
+  } finally {
+    await pool.destroy();
+  }
+}
+
+/** Prints a table: the first column to the left, numbers to the right. */
+function print(head: readonly string[], lines: readonly (readonly string[])[]): void {
+  const all = [head, ...lines];
+  const widths = head.map((_, i) => Math.max(...all.map((cells) => cells[i]?.length ?? 0)));
+  const pad = (cell: string, i: number) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0));
+  for (const cells of all) process.stdout.write(`${cells.map(pad).join('  ')}\n`);
+}
+
+const ms = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
+
+function printRows(rows: readonly Row[]): void {
+  print(
+    ['name', 'at once', 'n', 'req/s', 'p50 ms', 'p99 ms', 'max ms', 'errors', 'statements', 'of floor'],
+    rows.map((r) => [
+      r.name,
+      String(r.concurrency),
+      String(r.n),
+      r.perSecond.toFixed(1),
+      ms(r.p50),
+      ms(r.p99),
+      ms(r.max),
+      String(r.errors.length),
+      r.statements === undefined ? '-' : String(r.statements),
+      r.ofFloor === undefined ? '-' : `${(r.ofFloor * 100).toFixed(1)} %`,
+    ]),
+  );
+}
+
+function printTiming(rows: readonly TimingRow[]): void {
+  print(
+    ['account', 'n', 'mean ms', 'p50 ms', 'p90 ms', 'p99 ms', 'median above the first'],
+    rows.map((r) => [
+      r.kind,
+      String(r.n),
+      r.mean.toFixed(2),
+      r.p50.toFixed(2),
+      r.p90.toFixed(2),
+      r.p99.toFixed(2),
+      `${r.above >= 0 ? '+' : ''}${r.above.toFixed(2)} ms`,
+    ]),
+  );
+}
+
+try {
+  say(`Node ${process.version}, ${availableParallelism()} processors`);
+  const stack = await prepare();
+  if (values.timing) {
+    const rows = await timing(stack);
+    if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+    else printTiming(rows);
+  } else {
+    const rows = await measure(stack);
+    if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+    else printRows(rows);
+    if (rows.some(({ errors, n }) => errors.length > 0 || n === 0)) process.exitCode = 1;
+  }
+} catch (error) {
+  // Cut short by a signal: what failed then is no news.
+  if (cleaning === undefined) {
+    say(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+} finally {
+  await cleanUp();
+}

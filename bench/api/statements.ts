@@ -1,0 +1,73 @@
+/** Statements of a request, counted where they are sent: the same app, in this process. */
+import type { AddressInfo } from 'node:net';
+import pino from 'pino';
+import { Pool } from 'undici';
+import { createApp } from '../../src/api/app.ts';
+import { createHttpServer } from '../../src/api/http/http-server.ts';
+import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
+import { loadConfig } from '../../src/config.ts';
+import { createSyncLauncher } from '../../src/services/sync/request-sync.ts';
+import { createDb } from '../../src/store/db/db.ts';
+import { createEncryption } from '../../src/store/db/encryption.ts';
+import { createListener } from '../../src/store/db/listener.ts';
+import { createMailStore } from '../../src/store/email/email-store.ts';
+import { createSettings } from '../../src/store/settings/settings-store.ts';
+import { createTemporalGateway } from '../../src/temporal/connection.ts';
+import type { Case } from './cases.ts';
+import { httpLane } from './load.ts';
+
+/**
+ * How many statements each case sends for one request after its first, BEGIN and COMMIT among them.
+ * @param env environment of the measured api: DATABASE_URL and TEMPORAL_ADDRESS included.
+ */
+export async function countStatements(
+  env: Record<string, string>,
+  cases: readonly Case[],
+): Promise<ReadonlyMap<string, number>> {
+  const config = loadConfig(env);
+  const connectionString = config.databaseUrl?.reveal() ?? '';
+  const log = pino({ level: 'silent' });
+  const db = createDb({ connectionString, applicationName: 'bench-statements' });
+  const listener = createListener({ connectionString, log });
+  const temporal = createTemporalGateway({ ...config.temporal, address: config.temporal.address ?? '' });
+  const encryption = createEncryption({ key: config.encryptionKey });
+  const streams = createSyncStreams({ db, listener, log });
+  const app = createApp({
+    config,
+    db,
+    settings: createSettings({ db, config, encryption }),
+    mails: createMailStore(encryption),
+    launcher: createSyncLauncher({ db, temporal, log }),
+    // Not the client: closed while it waits for its next try, it throws out of a timer.
+    temporal: { reachable: async () => false, workersPolling: async () => false },
+    streams,
+    log,
+    version: '0.0.0',
+    reconcileAutoSync: async () => undefined,
+  });
+  const server = createHttpServer(app);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const pool = new Pool(`http://127.0.0.1:${port}`, { connections: 1 });
+  try {
+    let sent = 0;
+    db.on('query', () => {
+      sent += 1;
+    });
+    const counts = new Map<string, number>();
+    for (const { name, open } of cases) {
+      const lane = httpLane(pool, await open());
+      await lane();
+      sent = 0;
+      await lane();
+      counts.set(name, sent);
+    }
+    return counts;
+  } finally {
+    await pool.destroy();
+    streams.close();
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    await Promise.allSettled([listener.close(), temporal.close(), db.destroy()]);
+  }
+}

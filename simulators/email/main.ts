@@ -1,0 +1,12 @@
+/** Runs the mail catcher as its own process: prints the URLs and the key as one line of JSON. `--help` lists the options. */
+import { readOptions, serve } from '../support/command-line.ts';
+import { startMailCatcher } from './simulator.ts';
+
+const catcher = await startMailCatcher(
+  readOptions({
+    texts: { host: 'host', 'api-key': 'apiKey' },
+    numbers: { port: 'port', latency: 'latencyMs', 'smtp-port': 'smtpPort' },
+  }),
+);
+const { url, smtpUrl, apiKey } = catcher;
+serve({ url, smtpUrl, apiKey }, () => catcher.close());

@@ -1,0 +1,220 @@
+/** `/api/application`: listings, single items, external ids, and the few writes a sync may meet. */
+import type { PanelAnswer, PanelCall, PanelRoute } from '../http/answer.ts';
+import { forbidden, invalid, notFound, panelError } from '../http/answer.ts';
+import { applyFilters, applySorts, type Filters, pageAnswer, wholeList } from '../http/paging.ts';
+import type { EntityName } from '../world/rows.ts';
+import { columnOf, WorldRefusal } from '../world/world.ts';
+import { type IncludeTree, type Kind, parseIncludes, type Right } from './serialize.ts';
+
+interface Resource {
+  kind: Kind;
+  entity: EntityName;
+  right: Right;
+  /** Undefined: filters are ignored. */
+  filters?: Filters;
+  /** Undefined: sorts are ignored. */
+  sorts?: readonly string[];
+}
+
+const partial = (...columns: string[]): Filters => Object.fromEntries(columns.map((column) => [column, { column }]));
+
+const RESOURCES = {
+  locations: {
+    kind: 'location',
+    entity: 'locations',
+    right: 'locations',
+    filters: partial('short', 'long'),
+    sorts: ['id'],
+  },
+  nodes: {
+    kind: 'node',
+    entity: 'nodes',
+    right: 'nodes',
+    filters: partial('uuid', 'name', 'fqdn', 'daemon_token_id'),
+    sorts: ['id', 'uuid', 'memory', 'disk'],
+  },
+  allocations: {
+    kind: 'allocation',
+    entity: 'allocations',
+    right: 'allocations',
+    filters: {
+      ip: { column: 'ip' },
+      port: { column: 'port', exact: true },
+      ip_alias: { column: 'alias' },
+      // 0 or text: the unassigned ones
+      server_id: {
+        test: (row, values) => {
+          const wanted = Number.parseInt(values[0] ?? '', 10) || 0;
+          return columnOf(row, 'server_id') === (wanted === 0 ? null : wanted);
+        },
+      },
+    },
+  },
+  nests: { kind: 'nest', entity: 'nests', right: 'nests' },
+  eggs: { kind: 'egg', entity: 'eggs', right: 'eggs' },
+  servers: {
+    kind: 'server',
+    entity: 'servers',
+    right: 'servers',
+    filters: {
+      ...partial('uuid'),
+      uuidShort: { column: 'identifier' },
+      ...partial('name', 'description', 'image', 'external_id'),
+    },
+    sorts: ['id', 'uuid'],
+  },
+  databases: { kind: 'server_database', entity: 'databases', right: 'server_databases' },
+  users: {
+    kind: 'user',
+    entity: 'users',
+    right: 'users',
+    filters: partial('email', 'uuid', 'username', 'external_id'),
+    sorts: ['id', 'uuid'],
+  },
+} as const satisfies Record<string, Resource>;
+
+const includesOf = (call: PanelCall): IncludeTree =>
+  parseIncludes([...call.query.getAll('include'), ...call.query.getAll('include[]')]);
+
+function demand(call: PanelCall, right: Right, write = false): void {
+  const { rights } = call.key;
+  if ((rights !== 'all' && !rights.has(right)) || (write && !call.key.write)) throw forbidden();
+}
+
+/** MariaDB compares the leading digits of a text with a number. */
+const idOf = (text: string | undefined): number => Number(/^\d{1,15}/.exec(text ?? '')?.[0] ?? 0);
+
+const maker = (call: PanelCall, kind: Kind) => {
+  const tree = includesOf(call);
+  const tweaks = call.tweaks.nullResource === undefined ? undefined : { nullResource: call.tweaks.nullResource };
+  return call.serializer.view(kind, tree, call.key.rights, tweaks);
+};
+
+function page(call: PanelCall, resource: Resource, from: readonly number[]): PanelAnswer {
+  demand(call, resource.right);
+  let ids = from;
+  if (resource.filters !== undefined) ids = applyFilters(call, call.store, resource.entity, ids, resource.filters);
+  if (resource.sorts !== undefined) ids = applySorts(call, call.store, resource.entity, ids, resource.sorts);
+  return pageAnswer(call, ids, maker(call, resource.kind));
+}
+
+function single(call: PanelCall, resource: Resource, id: number): PanelAnswer {
+  if (!call.store.world[resource.entity].has(id)) throw notFound();
+  demand(call, resource.right);
+  const body = maker(call, resource.kind)(id);
+  if (body === undefined) throw notFound();
+  return { body };
+}
+
+function external(call: PanelCall, resource: Resource, externalId: string): PanelAnswer {
+  for (const [id, row] of call.store.world[resource.entity]) {
+    if (columnOf(row, 'external_id') === externalId) return single(call, resource, id);
+  }
+  throw notFound();
+}
+
+const get = (pattern: RegExp, handle: PanelRoute['handle']): PanelRoute => ({ method: 'GET', pattern, handle });
+
+const field = (body: unknown, name: string): unknown =>
+  typeof body === 'object' && body !== null && !Array.isArray(body) ? columnOf(body, name) : undefined;
+
+function createUser(call: PanelCall): PanelAnswer {
+  demand(call, 'users', true);
+  const problems: { field: string; rule: string; detail: string }[] = [];
+  const read = (name: string): string => {
+    const value = field(call.body, name);
+    if (typeof value === 'string' && value.trim() !== '') return value.trim();
+    problems.push({ field: name, rule: 'required', detail: `The ${name.replace('_', ' ')} field is required.` });
+    return '';
+  };
+  const email = read('email');
+  if (email !== '' && !/^[^@\s]+@[^@\s]+$/.test(email)) {
+    problems.push({ field: 'email', rule: 'email', detail: 'The email must be a valid email address.' });
+  }
+  const values = {
+    email,
+    username: read('username').toLowerCase(),
+    first_name: read('first_name'),
+    last_name: read('last_name'),
+  };
+  if (problems.length > 0) throw invalid(problems);
+  const user = call.store.create('users', values);
+  const body = call.serializer.item('user', user.id, new Map(), call.key.rights);
+  return body === undefined ? { status: 201 } : { status: 201, body };
+}
+
+function patchStartup(call: PanelCall, id: number): PanelAnswer {
+  const server = call.store.world.servers.get(id);
+  if (server === undefined) throw notFound();
+  demand(call, 'servers', true);
+  const environment = field(call.body, 'environment');
+  const values = { ...server.values };
+  if (typeof environment === 'object' && environment !== null) {
+    for (const [name, value] of Object.entries(environment)) values[name] = value === null ? '' : String(value);
+  }
+  const startup = field(call.body, 'startup');
+  const image = field(call.body, 'image');
+  call.store.update('servers', id, {
+    values,
+    ...(typeof startup === 'string' ? { startup } : {}),
+    ...(typeof image === 'string' ? { image } : {}),
+  });
+  return single(call, RESOURCES.servers, id);
+}
+
+/** Routes below `/api/application`. */
+export const APPLICATION_ROUTES: readonly PanelRoute[] = [
+  get(/^\/locations$/, (call) => page(call, RESOURCES.locations, call.store.ids('locations'))),
+  get(/^\/locations\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.locations, idOf(id))),
+  get(/^\/nodes$/, (call) => page(call, RESOURCES.nodes, call.store.ids('nodes'))),
+  get(/^\/nodes\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.nodes, idOf(id))),
+  get(/^\/nodes\/([^/]+)\/allocations$/, (call, [id]) => {
+    const node = idOf(id);
+    if (!call.store.world.nodes.has(node)) throw notFound();
+    return page(call, RESOURCES.allocations, call.store.children('allocations', 'node_id', node));
+  }),
+  get(/^\/nests$/, (call) => page(call, RESOURCES.nests, call.store.ids('nests'))),
+  get(/^\/nests\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.nests, idOf(id))),
+  get(/^\/nests\/([^/]+)\/eggs$/, (call, [id]) => {
+    const nest = idOf(id);
+    if (!call.store.world.nests.has(nest)) throw notFound();
+    demand(call, 'eggs');
+    return wholeList(call, call.store.children('eggs', 'nest', nest), maker(call, 'egg'));
+  }),
+  get(/^\/nests\/([^/]+)\/eggs\/([^/]+)$/, (call, [nest, egg]) => {
+    if (call.store.world.eggs.get(idOf(egg))?.nest !== idOf(nest)) throw notFound();
+    return single(call, RESOURCES.eggs, idOf(egg));
+  }),
+  get(/^\/servers$/, (call) => page(call, RESOURCES.servers, call.store.ids('servers'))),
+  get(/^\/servers\/external\/([^/]+)$/, (call, [id = '']) => external(call, RESOURCES.servers, decodeURIComponent(id))),
+  get(/^\/servers\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.servers, idOf(id))),
+  { method: 'PATCH', pattern: /^\/servers\/([^/]+)\/startup$/, handle: (call, [id]) => patchStartup(call, idOf(id)) },
+  get(/^\/servers\/([^/]+)\/databases$/, (call, [id]) => {
+    const server = idOf(id);
+    if (!call.store.world.servers.has(server)) throw notFound();
+    demand(call, 'server_databases');
+    return wholeList(call, call.store.children('databases', 'server', server), maker(call, 'server_database'));
+  }),
+  get(/^\/servers\/([^/]+)\/databases\/([^/]+)$/, (call, [server, database]) => {
+    if (call.store.world.databases.get(idOf(database))?.server !== idOf(server)) throw notFound();
+    return single(call, RESOURCES.databases, idOf(database));
+  }),
+  get(/^\/users$/, (call) => page(call, RESOURCES.users, call.store.ids('users'))),
+  { method: 'POST', pattern: /^\/users$/, handle: createUser },
+  get(/^\/users\/external\/([^/]+)$/, (call, [id = '']) => external(call, RESOURCES.users, decodeURIComponent(id))),
+  get(/^\/users\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.users, idOf(id))),
+  {
+    method: 'DELETE',
+    pattern: /^\/users\/([^/]+)$/,
+    handle: (call, [id]) => {
+      demand(call, 'users', true);
+      try {
+        if (!call.store.delete('users', idOf(id))) throw notFound();
+      } catch (error) {
+        if (error instanceof WorldRefusal) throw panelError(400, 'DisplayException', error.message);
+        throw error;
+      }
+      return { status: 204 };
+    },
+  },
+];

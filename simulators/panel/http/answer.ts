@@ -1,0 +1,106 @@
+/** What a handler gets and gives, and the panel's error bodies. */
+
+import type { Serializer } from '../api/serialize.ts';
+import type { WorldStore } from '../world/world.ts';
+import type { ApiKey } from './access.ts';
+
+export interface PanelErrorEntry {
+  code: string;
+  status: string;
+  detail: string;
+  meta?: { source_field: string; rule: string };
+}
+
+/** Thrown by a handler: the answer is this error. */
+export class PanelHttpError extends Error {
+  readonly status: number;
+  readonly errors: PanelErrorEntry[];
+  readonly headers: Record<string, string>;
+  constructor(status: number, errors: PanelErrorEntry[], headers: Record<string, string> = {}) {
+    super(errors[0]?.detail ?? String(status));
+    this.name = 'PanelHttpError';
+    this.status = status;
+    this.errors = errors;
+    this.headers = headers;
+  }
+}
+
+/** One error entry; `code` is the short class name of the panel's exception. */
+export const panelError = (status: number, code: string, detail: string, headers: Record<string, string> = {}) =>
+  new PanelHttpError(status, [{ code, status: String(status), detail }], headers);
+
+export const notFound = () =>
+  panelError(404, 'NotFoundHttpException', 'The requested resource could not be found on the server.');
+export const serverError = (exception: string) =>
+  panelError(500, exception, 'An unexpected error was encountered while processing this request, please try again.');
+export const forbidden = (detail = 'This action is unauthorized.') =>
+  panelError(403, 'AccessDeniedHttpException', detail);
+export const unauthenticated = () => panelError(401, 'AuthenticationException', 'Unauthenticated.');
+export const daemonUnreachable = () =>
+  panelError(
+    504,
+    'DaemonConnectionException',
+    'Could not establish a connection to the machine running this server. Please try again.',
+  );
+export const invalid = (entries: readonly { field: string; rule: string; detail: string }[]) =>
+  new PanelHttpError(
+    422,
+    entries.map(({ field, rule, detail }) => ({
+      code: 'ValidationException',
+      status: '422',
+      detail,
+      meta: { source_field: field, rule },
+    })),
+  );
+
+/** What a fault changes in a list. */
+export interface ListTweaks {
+  empty?: boolean;
+  half?: boolean;
+  /** Added to `total`. */
+  totalDelta?: number;
+  nullResource?: string;
+}
+
+/** One request after authentication. */
+export interface PanelCall {
+  method: string;
+  path: string;
+  query: URLSearchParams;
+  body: unknown;
+  /** `http://host:port`, for links. */
+  origin: string;
+  key: ApiKey;
+  store: WorldStore;
+  serializer: Serializer;
+  perPageMax: number | undefined;
+  tweaks: ListTweaks;
+}
+
+/** Status 200 unless given; no body = 204. */
+export interface PanelAnswer {
+  status?: number;
+  body?: string | Buffer;
+}
+
+export interface PanelRoute {
+  method: string;
+  pattern: RegExp;
+  handle(call: PanelCall, params: readonly string[]): PanelAnswer;
+}
+
+/** The route, or why there is none. */
+export function findRoute(
+  routes: readonly PanelRoute[],
+  method: string,
+  path: string,
+): { route: PanelRoute; params: string[] } | 'not-found' | 'method' {
+  let known = false;
+  for (const route of routes) {
+    const match = route.pattern.exec(path);
+    if (match === null) continue;
+    known = true;
+    if (route.method === method) return { route, params: match.slice(1) };
+  }
+  return known ? 'method' : 'not-found';
+}

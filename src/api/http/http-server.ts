@@ -1,0 +1,72 @@
+/** The HTTP server around the app: limits and time-outs of the socket, and how it ends. */
+import { createServer, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type Koa from 'koa';
+import { ERRORS, type ErrorCode } from '../../domain/errors.ts';
+
+/** Bytes of request headers at the most. */
+const HEADER_LIMIT_BYTES = 16 * 1024;
+/** Milliseconds a caller has to send a request (contract: read time-out). Answers, and so streams, have no limit. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Milliseconds an idle connection is kept (contract: idle time-out). */
+const IDLE_TIMEOUT_MS = 120_000;
+
+/** Makes a server that does not listen yet. */
+export function createHttpServer(app: Koa): Server {
+  const handle = app.callback();
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_LIMIT_BYTES,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: IDLE_TIMEOUT_MS,
+    },
+    (request, response) => {
+      if (isReadableTarget(request.url ?? '')) return handle(request, response);
+      const { status, body } = refusal('BAD_REQUEST');
+      response.writeHead(status, { 'Content-Type': JSON_TYPE, Connection: 'close' }).end(body);
+    },
+  );
+  server.on('clientError', refuse);
+  return server;
+}
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+
+/** Status and body of a refusal that happens before the app. */
+function refusal(code: ErrorCode): { status: number; text: string; body: string } {
+  const { status, text } = ERRORS[code];
+  return { status, text, body: JSON.stringify({ success: false, error: text, code }) };
+}
+
+/** Whether the app can take the request's target apart: a path, or an address in full (RFC 9112, 3.2.2) that is one. */
+const isReadableTarget = (target: string): boolean => target.startsWith('/') || URL.canParse(target, 'http://host');
+
+/** What Node could not parse never reaches the app: it is answered here, in the same form. */
+function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const { status, text, body } = refusal(error.code === 'HPE_HEADER_OVERFLOW' ? 'HEADERS_TOO_LARGE' : 'BAD_REQUEST');
+  socket.end(
+    `HTTP/1.1 ${status} ${text}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
+
+/** Takes no new connection, lets requests under way finish for `graceMs`, then cuts what is left. */
+export async function drainServer(server: Server, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  server.closeIdleConnections();
+  // A connection whose request ends now would otherwise be kept for its idle time.
+  const sweep = setInterval(() => server.closeIdleConnections(), 100);
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+  try {
+    await closed;
+  } finally {
+    clearInterval(sweep);
+    clearTimeout(cut);
+  }
+}

@@ -1,0 +1,93 @@
+/** The only writer of error bodies. */
+import type { Context, Next } from 'koa';
+import type { Logger } from 'pino';
+import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
+import { captureError } from '../../../observability.ts';
+import { isConnectionFailure, sqlState } from '../../../store/db/db.ts';
+
+/** SQLSTATEs that say something about the request rather than about us. */
+const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
+  '22P02': 'BAD_REQUEST', // not the text of a uuid or a number
+  '22003': 'BAD_REQUEST', // number out of range
+  '22021': 'BAD_REQUEST', // a byte that text cannot hold
+  '23505': 'CONFLICT',
+  '23503': 'NOT_FOUND',
+  '40P01': 'SERVICE_UNAVAILABLE', // deadlock
+  '55P03': 'SERVICE_UNAVAILABLE', // lock timeout
+  '57014': 'SERVICE_UNAVAILABLE', // statement timeout
+};
+
+const SIGN_IN_AREA = /^\/api\/v1\/auth\//i;
+
+/** Any thrown value as an error of the table; `failureText` is the route's public sentence for the unexpected. */
+export function toAppError(error: unknown, failureText?: string): AppError {
+  if (error instanceof AppError) return error;
+  const detail = failureText === undefined ? {} : { detail: failureText };
+  const code = SQL_STATES[sqlState(error) ?? ''];
+  if (code !== undefined && code !== 'SERVICE_UNAVAILABLE') return new AppError(code, { cause: error });
+  if (code === 'SERVICE_UNAVAILABLE' || isConnectionFailure(error)) {
+    const away = failureText === undefined ? 'SERVICE_UNAVAILABLE' : 'DATABASE_UNAVAILABLE';
+    return new AppError(away, { cause: error, retryAfterMs: 5000, ...detail });
+  }
+  return new AppError('INTERNAL_ERROR', { cause: error, ...detail });
+}
+
+/** Body of an error in the default form or, when the caller asks for it, in that of RFC 9457. */
+export function writeError(ctx: Context, error: AppError): void {
+  const { spec } = error;
+  const code = wireCodeOf(error.code);
+  const sentence = error.detail ?? spec.text;
+  // In the sign-in area `error` is a code, whoever refused the request.
+  const coded = SIGN_IN_AREA.test(ctx.path) && !/^[a-z_]+$/.test(sentence);
+  const text = coded ? code.toLowerCase() : sentence;
+  // Where `error` is a code, a sentence stands beside it; a sentence needs no second one.
+  const message = error.human ?? (coded ? sentence : error.detail === undefined ? spec.message : undefined);
+  const details = {
+    ...(message === undefined ? {} : { message }),
+    ...(error.details === undefined ? {} : { details: error.details }),
+  };
+  ctx.status = spec.status;
+  if (error.retryAfterMs !== undefined)
+    ctx.set('Retry-After', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))));
+  if (spec.status === 401) ctx.set('WWW-Authenticate', 'Bearer realm="api"');
+  ctx.set('Cache-Control', 'no-store');
+  if (ctx.accepts('application/json', 'application/problem+json') === 'application/problem+json') {
+    ctx.body = JSON.stringify({
+      type: `/errors/${code}`,
+      title: spec.text,
+      status: spec.status,
+      detail: text,
+      instance: ctx.state['requestId'],
+      success: false,
+      error: text,
+      code,
+      ...details,
+    });
+    ctx.type = 'application/problem+json';
+    return;
+  }
+  ctx.body = { success: false, error: text, code, ...details };
+}
+
+/** Catches what the inner layers throw; what a person should see goes to the log and to the error reports. */
+export function errorBody(log: Logger) {
+  return async (ctx: Context, next: Next): Promise<void> => {
+    try {
+      await next();
+    } catch (thrown) {
+      const text: unknown = ctx.state['failureText'];
+      const error = toAppError(thrown, typeof text === 'string' ? text : undefined);
+      const requestId: unknown = ctx.state['requestId'];
+      const fields = { requestId, code: error.code, err: error, meta: error.meta };
+      if (error.spec.report) {
+        log.error(fields, 'request failed');
+        captureError(error.cause ?? error, { requestId: String(requestId), code: error.code });
+      } else if (error.spec.status >= 500) {
+        log.warn(fields, 'request failed');
+      } else {
+        log.debug({ requestId, code: error.code }, 'request refused');
+      }
+      writeError(ctx, error);
+    }
+  };
+}

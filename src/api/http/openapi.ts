@@ -1,0 +1,113 @@
+/** The OpenAPI 3.1 document, made from the route table. */
+import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject } from 'zod-openapi';
+import { ERRORS, type ErrorCode, wireCodeOf } from '../../domain/errors.ts';
+import { ErrorSchema } from './envelopes.ts';
+import { type AuthMode, isRawResponse, type Route } from './route.ts';
+
+export type OpenApiDocument = ReturnType<typeof createDocument>;
+
+const SECURITY: Record<AuthMode, Record<string, string[]>[]> = {
+  public: [],
+  apiKey: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }],
+  admin: [{ BearerAuth: [] }],
+  apiKeyOrAdmin: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
+  apiKeyOrUser: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
+  user: [{ BearerAuth: [] }],
+  adminQueryToken: [{ TokenQuery: [] }, { BearerAuth: [] }],
+  setup: [{}, { BearerAuth: [] }],
+};
+const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
+  public: [],
+  apiKey: ['UNAUTHORIZED'],
+  admin: ['UNAUTHORIZED', 'FORBIDDEN'],
+  apiKeyOrAdmin: ['UNAUTHORIZED', 'FORBIDDEN'],
+  apiKeyOrUser: ['UNAUTHORIZED', 'FORBIDDEN'],
+  user: ['UNAUTHORIZED'],
+  adminQueryToken: ['UNAUTHORIZED', 'FORBIDDEN'],
+  setup: ['UNAUTHORIZED', 'FORBIDDEN'],
+};
+
+/** Every code a route may answer with: its own, those of its authentication and input, and the unexpected. */
+export function errorCodesOf(route: Route): ErrorCode[] {
+  const input = route.params !== undefined || route.query !== undefined || route.body !== undefined;
+  const mode = route.authTexts === 'account' ? [] : MODE_ERRORS[route.auth];
+  // An address or a length that nothing can be done with is refused before the route is known.
+  const codes: ErrorCode[] = [...mode, ...route.errors, 'BAD_REQUEST', 'PAYLOAD_TOO_LARGE'];
+  if (input) codes.push(route.invalid?.code ?? 'VALIDATION_ERROR');
+  if (route.limits !== undefined) codes.push('RATE_LIMITED');
+  codes.push('INTERNAL_ERROR', 'SERVICE_UNAVAILABLE');
+  return [...new Set(codes)];
+}
+
+/** Builds the document; `version` is the package's. */
+export function createOpenApiDocument(routes: readonly Route[], version: string): OpenApiDocument {
+  const paths: ZodOpenApiPathsObject = {};
+  for (const route of routes) {
+    const path = route.path.replace(/:([A-Za-z_]+)/g, '{$1}');
+    paths[path] = { ...paths[path], [route.method]: operationOf(route) };
+  }
+  return createDocument({
+    openapi: '3.1.0',
+    info: {
+      title: 'NodeByte API',
+      version,
+      description:
+        'Backend of the NodeByte site. Unknown keys of a request are ignored. Every failure has the shape of `Error`; with `Accept: application/problem+json` it comes in the form of RFC 9457.',
+      license: { name: 'AGPL-3.0-or-later', identifier: 'AGPL-3.0-or-later' },
+    },
+    servers: [{ url: '/' }],
+    tags: [...new Set(routes.flatMap((route) => route.tags))].map((name) => ({ name })),
+    paths,
+    components: {
+      securitySchemes: {
+        ApiKeyAuth: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+        ApiKeyQuery: { type: 'apiKey', in: 'query', name: 'api_key' },
+        BearerAuth: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+        TokenQuery: { type: 'apiKey', in: 'query', name: 'token', description: 'Access token, for EventSource' },
+      },
+    },
+  });
+}
+
+function operationOf(route: Route): ZodOpenApiOperationObject {
+  const responses: ZodOpenApiOperationObject['responses'] = {};
+  for (const [status, response] of Object.entries(route.responses)) {
+    responses[`${Number(status)}` as '200'] = isRawResponse(response)
+      ? // Any value: the schema of a stream's events has no place in OpenAPI 3.1.
+        { description: response.description, content: { [response.contentType]: { schema: {} } } }
+      : {
+          description: Number(status) < 400 ? 'Success' : 'The same shape, with what is wrong',
+          content: { 'application/json': { schema: response } },
+        };
+  }
+  const byStatus = Map.groupBy(errorCodesOf(route), (code) => ERRORS[code].status);
+  for (const [status, codes] of [...byStatus].sort((a, b) => a[0] - b[0])) {
+    // A route that declares a body of its own for a status (health) keeps it.
+    responses[`${status}` as '400'] ??= {
+      description: [...new Set(codes.map((code) => `\`${wireCodeOf(code)}\``))].join(', '),
+      content: { 'application/json': { schema: ErrorSchema } },
+    };
+  }
+  return {
+    operationId: route.operationId,
+    summary: route.summary,
+    ...(route.description === undefined ? {} : { description: route.description }),
+    tags: [...route.tags],
+    security: SECURITY[route.auth],
+    ...(route.params === undefined && route.query === undefined
+      ? {}
+      : {
+          requestParams: {
+            ...(route.params === undefined ? {} : { path: asParameters(route.params) }),
+            ...(route.query === undefined ? {} : { query: asParameters(route.query) }),
+          },
+        }),
+    ...(route.body === undefined
+      ? {}
+      : { requestBody: { required: false, content: { 'application/json': { schema: route.body } } } }),
+    responses,
+  };
+}
+
+type Parameters = NonNullable<NonNullable<ZodOpenApiOperationObject['requestParams']>['path']>;
+const asParameters = (schema: NonNullable<Route['params']>): Parameters => schema as Parameters;

@@ -1,0 +1,200 @@
+/**
+ * One definition per route: it mounts the route, parses what comes in, checks what goes out, and feeds the OpenAPI
+ * document. No route exists undocumented.
+ */
+import type { Readable } from 'node:stream';
+import type { Context } from 'koa';
+import { z } from 'zod';
+import { AppError, type ErrorCode } from '../../domain/errors.ts';
+import type { Caller, Services } from '../context.ts';
+import type { LimitRule } from './limits.ts';
+
+/**
+ * Who may call a route. `apiKeyOrAdmin` takes a valid key or an administrator's bearer; `adminQueryToken` an
+ * administrator's token in `?token=` (EventSource has no headers) or in the Authorization header; `setup` everybody while
+ * the set-up wizard is open, afterwards an administrator.
+ */
+export type AuthMode =
+  | 'public'
+  | 'apiKey'
+  | 'admin'
+  | 'apiKeyOrAdmin'
+  | 'apiKeyOrUser'
+  | 'user'
+  | 'adminQueryToken'
+  | 'setup';
+export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
+
+/** An answer that is not JSON: its type and what it is. */
+export interface RawResponse {
+  contentType: string;
+  description: string;
+}
+export type Responses = Record<number, z.ZodType | RawResponse>;
+
+export const isRawResponse = (response: z.ZodType | RawResponse): response is RawResponse => 'contentType' in response;
+
+type ReplyOf<R extends Responses> = {
+  [S in keyof R & number]: R[S] extends z.ZodType
+    ? { status: S; body: z.input<R[S]>; headers?: Record<string, string> }
+    : { status: S; raw: string | Buffer | Readable; headers?: Record<string, string> };
+}[keyof R & number];
+
+export interface Call<P, Q, B> {
+  input: { params: P; query: Q; body: B };
+  caller: Caller;
+  deps: Services;
+  /** For routes that answer with a stream or read a header. */
+  koa: Context;
+}
+
+interface RouteFacts {
+  method: Method;
+  /** Koa form, e.g. `/api/admin/sync/logs/:id`. */
+  path: string;
+  operationId: string;
+  summary: string;
+  description?: string;
+  tags: readonly string[];
+  auth: AuthMode;
+  /** Texts of authentication failures: `account` answers with the codes of the sign-in area. */
+  authTexts?: 'account';
+  /** Rate limits; one token of each is taken before the input is looked at. */
+  limits?: readonly LimitRule[];
+  /**
+   * What an unusable body, query or path is answered with; default VALIDATION_ERROR. `named`: `error` names the first
+   * field and its fault, for pages that show nothing else.
+   */
+  invalid?: { code: ErrorCode; detail?: string; named?: boolean };
+  /** A body that cannot be read counts as `{}` (the wire's contract for some triggers). */
+  lenientBody?: boolean;
+  /** Public text of an unexpected failure (500). */
+  failureText?: string;
+  /** Codes the handler may answer with, beyond those of its authentication and input. */
+  errors: readonly ErrorCode[];
+}
+
+export interface RouteSpec<
+  P extends z.ZodType,
+  Q extends z.ZodType,
+  B extends z.ZodType,
+  R extends Responses,
+  Out extends ReplyOf<R>,
+> extends RouteFacts {
+  params?: P;
+  query?: Q;
+  body?: B;
+  responses: R;
+  handler(call: Call<z.output<P>, z.output<Q>, z.output<B>>): Promise<Out>;
+}
+
+/** What the handler's checked answer is turned into. */
+export interface Reply {
+  status: number;
+  headers: Record<string, string>;
+  contentType: string | undefined;
+  body: unknown;
+}
+
+export interface RawInput {
+  params: unknown;
+  query: unknown;
+  body: unknown;
+}
+
+/** A route as the registrar and the document builder see it. */
+export interface Route extends RouteFacts {
+  params: z.ZodType | undefined;
+  query: z.ZodType | undefined;
+  body: z.ZodType | undefined;
+  responses: Responses;
+  run(call: { input: RawInput; caller: Caller; deps: Services; koa: Context }): Promise<Reply>;
+}
+
+/** Declares a route; the types of `input` and of the answer follow from its schemas. */
+export function defineRoute<
+  R extends Responses,
+  P extends z.ZodType = z.ZodUndefined,
+  Q extends z.ZodType = z.ZodUndefined,
+  B extends z.ZodType = z.ZodUndefined,
+  const Out extends ReplyOf<R> = ReplyOf<R>,
+>(spec: RouteSpec<P, Q, B, R, Out>): Route {
+  const { handler, params, query, body, ...rest } = spec;
+  const parse = <S extends z.ZodType>(schema: S | undefined, value: unknown, at: string): z.output<S> => {
+    // Without a schema the handler's type is undefined: nothing is read.
+    let result = (schema ?? z.undefined()).safeParse(schema === undefined ? undefined : value);
+    if (!result.success && at === 'body' && spec.lenientBody === true) result = (schema ?? z.undefined()).safeParse({});
+    if (!result.success) throw invalidInput(spec, result.error, at);
+    return result.data as z.output<S>;
+  };
+  return {
+    ...rest,
+    params,
+    query,
+    body,
+    async run({ input, caller, deps, koa }) {
+      const parsed = {
+        params: parse(params, input.params, 'path'),
+        query: parse(query, input.query, 'query'),
+        body: parse(body, input.body, 'body'),
+      };
+      const reply = await handler({ input: parsed, caller, deps, koa });
+      return checkReply(rest, reply, deps);
+    },
+  };
+}
+
+function invalidInput(spec: RouteFacts, error: z.ZodError, at: string): AppError {
+  const [issue] = error.issues;
+  return new AppError(spec.invalid?.code ?? 'VALIDATION_ERROR', {
+    ...(spec.invalid?.detail === undefined ? {} : { detail: spec.invalid.detail }),
+    ...(spec.invalid?.named === true && issue !== undefined ? { detail: describeIssue(issue) } : {}),
+    details: error.issues
+      .slice(0, 20)
+      .map((issue) => ({ path: [at, ...issue.path].join('.'), message: issue.message })),
+  });
+}
+
+/** Holds the handler to its declared responses; keys that are not declared do not leave. */
+function checkReply(
+  route: RouteFacts & { responses: Responses },
+  reply: { status: number; body?: unknown; raw?: unknown; headers?: Record<string, string> },
+  deps: Services,
+): Reply {
+  const declared = route.responses[reply.status];
+  const headers = reply.headers ?? {};
+  if (declared === undefined) {
+    throw new AppError('INTERNAL_ERROR', { meta: { reason: 'undeclared status', status: reply.status } });
+  }
+  if (isRawResponse(declared)) {
+    return { status: reply.status, headers, contentType: declared.contentType, body: reply.raw };
+  }
+  const result = declared.safeParse(reply.body);
+  if (result.success) return { status: reply.status, headers, contentType: undefined, body: result.data };
+  const meta = { operationId: route.operationId, issues: result.error.issues.slice(0, 5).map(describeIssue) };
+  if (!deps.config.production) throw new AppError('INTERNAL_ERROR', { meta, cause: result.error });
+  // In production an odd value is better than a broken page; what is not declared still must not leave.
+  deps.log.error(meta, 'answer does not match its declaration');
+  return { status: reply.status, headers, contentType: undefined, body: pickDeclared(declared, reply.body) };
+}
+
+const describeIssue = (issue: z.core.$ZodIssue): string => `${issue.path.join('.')}: ${issue.message}`;
+
+/** The declared keys of an object, whatever their values, as deep as the schema is made of objects and arrays. */
+function pickDeclared(schema: z.ZodType, value: unknown): unknown {
+  if (schema instanceof z.ZodNullable || schema instanceof z.ZodOptional) {
+    return value === null || value === undefined ? value : pickDeclared(schema.unwrap() as z.ZodType, value);
+  }
+  if (schema instanceof z.ZodArray) {
+    return Array.isArray(value) ? value.map((item) => pickDeclared(schema.element as z.ZodType, item)) : [];
+  }
+  if (schema instanceof z.ZodObject && typeof value === 'object' && value !== null) {
+    const source = value as Record<string, unknown>;
+    return Object.fromEntries(
+      Object.entries(schema.shape).map(([key, inner]) => [key, pickDeclared(inner as z.ZodType, source[key])]),
+    );
+  }
+  return typeof value === 'object' && !(schema instanceof z.ZodRecord) && !(schema instanceof z.ZodUnknown)
+    ? null
+    : value;
+}

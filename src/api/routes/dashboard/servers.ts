@@ -1,0 +1,201 @@
+/** `/api/v1/dashboard/*`: a customer's servers and the totals of his first page. */
+import { z } from 'zod';
+import { isAdministrator } from '../../../domain/accounts/account.ts';
+import { AppError } from '../../../domain/errors.ts';
+import {
+  countServers,
+  type DashboardServer,
+  dashboardSummary,
+  listServers,
+  type ServerQuery,
+  type ServerState,
+} from '../../../store/accounts/dashboard-store.ts';
+import { userOf } from '../../context.ts';
+import { Count, clampedInteger, envelope, IsoDate, ok, shownAs } from '../../http/envelopes.ts';
+import { defineRoute, type Route } from '../../http/route.ts';
+import { NO_STORE } from '../auth/sign-in.ts';
+
+/** What the routes of the area have in common. */
+const area = { tags: ['Dashboard'], auth: 'user' } as const;
+
+const RECENT_SERVERS = 6;
+const PER_PAGE = { min: 1, max: 50, fallback: 12, above: 'fallback' } as const;
+
+const online: ServerState = ['online', 'running'];
+/** Words of the status filter; the site's own word for `online` is `running`. */
+const STATES: Readonly<Record<string, ServerState>> = {
+  running: online,
+  online,
+  offline: ['offline'],
+  starting: ['starting'],
+  stopping: ['stopping'],
+  installing: ['installing'],
+  suspended: 'suspended',
+};
+
+/** `used` is not measured: 0. A limit of 0 means none. */
+const usage = (unit: string) =>
+  z.object({ used: z.number(), limit: z.number() }).meta({ description: `${unit}; a limit of 0 means none` });
+const Resources = z.object({ memory: usage('MB'), cpu: usage('Per cent of a core'), disk: usage('MB') });
+
+const StatsSchema = z.object({
+  servers: z.object({ total: Count, online: Count, offline: Count, suspended: Count }).meta({
+    description: 'A suspended server counts as suspended only',
+  }),
+  recentServers: z.array(
+    z.object({
+      id: z.string().meta({ description: 'UUID of the panel; the id of the server where it has none' }),
+      name: z.string(),
+      status: z.string(),
+      game: z.string(),
+      node: z.string(),
+      resources: Resources,
+    }),
+  ),
+  accountBalance: z.number(),
+  openTickets: Count,
+});
+
+const ServerSchema = z
+  .object({
+    id: z.string(),
+    uuid: z.string(),
+    name: z.string(),
+    description: z.string(),
+    status: z.string().meta({ description: 'Lower case; empty when it is not known' }),
+    isSuspended: z.boolean(),
+    game: z.string(),
+    node: z.string(),
+    ip: z.string().meta({ description: '`0.0.0.0` when there is no allocation' }),
+    port: Count,
+    owner: z.object({ id: z.string(), username: z.string(), email: z.string() }).nullable(),
+    resources: Resources,
+    createdAt: IsoDate,
+  })
+  .meta({ id: 'DashboardServer', description: 'A server as its owner and those he shares it with see it' });
+
+const resourcesOf = (server: DashboardServer): z.input<typeof Resources> => ({
+  memory: { used: 0, limit: server.memory },
+  cpu: { used: 0, limit: server.cpu },
+  disk: { used: 0, limit: server.disk },
+});
+
+const toWireServer = (server: DashboardServer): z.input<typeof ServerSchema> => ({
+  id: server.id,
+  uuid: server.uuid ?? '',
+  name: server.name,
+  description: server.description ?? '',
+  status: server.status ?? '',
+  isSuspended: server.isSuspended,
+  game: server.game ?? '',
+  node: server.node ?? '',
+  ip: server.ip ?? '0.0.0.0',
+  port: server.port ?? 0,
+  owner:
+    server.ownerId === null
+      ? null
+      : { id: server.ownerId, username: server.ownerName ?? '', email: server.ownerEmail ?? '' },
+  resources: resourcesOf(server),
+  createdAt: server.createdAt.toISOString(),
+});
+
+const Search = z
+  .string()
+  .optional()
+  .transform((text) => text?.trim() || undefined)
+  .meta({ description: 'Part of the name or the description, in any case', ...shownAs({ type: 'string' }) });
+
+const State = z
+  .string()
+  .optional()
+  .transform((text) => {
+    const word = text?.trim().toLowerCase() ?? '';
+    return Object.hasOwn(STATES, word) ? STATES[word] : undefined;
+  })
+  .meta({
+    description: 'In any case; other words do not filter',
+    ...shownAs({ type: 'string', enum: ['all', ...Object.keys(STATES)] }),
+  });
+
+const ViewAll = z
+  .string()
+  .optional()
+  .transform((text) => ['true', '1'].includes(text?.trim().toLowerCase() ?? ''))
+  .meta({
+    description: 'All servers, for administrators; others see theirs',
+    ...shownAs({ type: 'boolean', default: false }),
+  });
+
+export const dashboardRoutes: Route[] = [
+  defineRoute({
+    ...area,
+    method: 'get',
+    path: '/api/v1/dashboard/stats',
+    operationId: 'getDashboardStats',
+    summary: 'Totals of the signed-in user: servers, balance, tickets',
+    description: 'Counts the servers the user owns and those that are shared with the user.',
+    responses: { 200: envelope(StatsSchema) },
+    errors: [],
+    failureText: 'Failed to fetch recent servers',
+    async handler({ caller, deps }) {
+      const userId = userOf(caller).id;
+      const summary = await dashboardSummary(deps.db, userId);
+      if (summary === undefined) throw new AppError('UNAUTHORIZED', { detail: 'User not found' });
+      const { accountBalance, openTickets, ...servers } = summary;
+      const recent = await listServers(deps.db, { userId, limit: RECENT_SERVERS, offset: 0 });
+      const recentServers = recent.map((server) => ({
+        id: server.uuid || server.id,
+        name: server.name,
+        status: server.status ?? '',
+        game: server.game ?? '',
+        node: server.node ?? '',
+        resources: resourcesOf(server),
+      }));
+      return { status: 200, body: ok({ servers, recentServers, accountBalance, openTickets }), headers: NO_STORE };
+    },
+  }),
+  defineRoute({
+    ...area,
+    method: 'get',
+    path: '/api/v1/dashboard/servers',
+    operationId: 'listDashboardServers',
+    summary: 'Servers of the signed-in user, last changed first',
+    description: 'Those the user owns and those that are shared with the user.',
+    query: z.object({
+      page: clampedInteger({ min: 1, max: 2_147_483_647, fallback: 1 }),
+      per_page: clampedInteger(PER_PAGE),
+      search: Search,
+      status: State,
+      view_all: ViewAll,
+    }),
+    responses: {
+      200: z.object({
+        success: z.literal(true),
+        data: z.array(ServerSchema),
+        meta: z.object({ total: Count, page: z.int(), perPage: z.int(), totalPages: Count }),
+      }),
+    },
+    errors: [],
+    failureText: 'Failed to fetch servers',
+    async handler({ input: { query }, caller, deps }) {
+      const user = userOf(caller);
+      const { page, per_page: perPage, search, status: state } = query;
+      const wanted: ServerQuery = {
+        ...(query.view_all && isAdministrator(user) ? {} : { userId: user.id }),
+        ...(search === undefined ? {} : { search }),
+        ...(state === undefined ? {} : { state }),
+      };
+      const total = await countServers(deps.db, wanted);
+      const servers = await listServers(deps.db, { ...wanted, limit: perPage, offset: (page - 1) * perPage });
+      return {
+        status: 200,
+        body: {
+          success: true,
+          data: servers.map(toWireServer),
+          meta: { total, page, perPage, totalPages: Math.ceil(total / perPage) },
+        },
+        headers: NO_STORE,
+      };
+    },
+  }),
+];

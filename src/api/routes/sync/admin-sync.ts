@@ -1,0 +1,321 @@
+/** `/api/admin/sync*`: the sync for administrators: state, start, cancel, logs, schedule, live progress. */
+import { z } from 'zod';
+import { AppError } from '../../../domain/errors.ts';
+import { MIN_SYNC_INTERVAL_SECONDS } from '../../../domain/settings.ts';
+import { type SyncTarget, WIRE_TARGETS } from '../../../domain/sync/sync.ts';
+import { inventoryCounts } from '../../../store/inventory/statistics.ts';
+import {
+  activeSyncLog,
+  getSyncLog,
+  lastCompletedFullSync,
+  listSyncLogs,
+  syncFailures,
+} from '../../../store/sync/log-store.ts';
+import { userOf } from '../../context.ts';
+import { Count, clampedInteger, IsoDate, ok, PathId, shownAs } from '../../http/envelopes.ts';
+import { defineRoute, type Route } from '../../http/route.ts';
+import { BodyFlag, StartedSchema, SyncLogSchema, TypeFilter, toWireLog } from './shapes.ts';
+
+const tags = ['Admin: sync'];
+/** Set-aside records in one answer at the most. */
+const MAX_FAILURES = 1000;
+
+const CountsSchema = z.object({
+  users: Count,
+  migratedUsers: Count,
+  servers: Count,
+  nodes: Count,
+  locations: Count,
+  allocations: Count,
+  nests: Count,
+  eggs: Count,
+  eggVariables: Count,
+  serverDatabases: Count,
+});
+
+/** A target of the wire; `all` is the dashboard's word for `full`. Absent and empty mean `full`. */
+function readTarget(text: string | null | undefined): SyncTarget {
+  const wanted = text === undefined || text === null || text === '' ? 'full' : text;
+  const target = WIRE_TARGETS.find((t) => t === (wanted === 'all' ? 'full' : wanted));
+  if (target === undefined) {
+    throw new AppError('VALIDATION_ERROR', { detail: `Invalid sync type. Valid types: ${WIRE_TARGETS.join(', ')}` });
+  }
+  return target;
+}
+
+const TargetText = z
+  .string()
+  .nullish()
+  .meta(shownAs({ type: 'string', enum: [...WIRE_TARGETS, 'all'] }));
+
+/** A flag of the schedule form, in either spelling. Absent and null leave it alone. */
+const OptionalFlag = z
+  .union([z.boolean(), z.enum(['true', 'false', '1', '0']), z.null()])
+  .optional()
+  .transform((value) => (value === undefined || value === null ? undefined : [true, 'true', '1'].includes(value)))
+  .meta(shownAs({ type: 'boolean' }));
+
+const OptionalSeconds = z
+  .union([z.number(), z.string().regex(/^\s*\d{1,9}\s*$/), z.null()])
+  .optional()
+  .transform((value) => (value === undefined || value === null ? undefined : Number(value)))
+  .pipe(z.int().max(2_147_483_647).optional())
+  .meta(shownAs({ type: 'integer', minimum: MIN_SYNC_INTERVAL_SECONDS }));
+
+const AutoSyncShape = z.object({ autoSyncEnabled: z.boolean(), autoSyncInterval: z.int() });
+
+export const adminSyncRoutes: Route[] = [
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/sync',
+    operationId: 'getSyncState',
+    summary: 'State of the sync and what the mirror holds',
+    tags,
+    auth: 'admin',
+    responses: {
+      200: z.object({
+        success: z.literal(true),
+        status: z.object({
+          lastSync: IsoDate.nullable().meta({ description: 'When the last full sync completed' }),
+          isSyncing: z.boolean(),
+          lastRunning: IsoDate.nullable().meta({ description: 'Start of the sync that runs now' }),
+          latest: SyncLogSchema.nullable(),
+        }),
+        counts: CountsSchema,
+        availableTargets: z.array(z.enum(WIRE_TARGETS)),
+      }),
+    },
+    errors: [],
+    failureText: 'Failed to fetch sync status',
+    async handler({ deps }) {
+      const [active, lastSync, newest, counts] = await Promise.all([
+        activeSyncLog(deps.db),
+        lastCompletedFullSync(deps.db),
+        listSyncLogs(deps.db, { limit: 1, offset: 0 }),
+        inventoryCounts(deps.db),
+      ]);
+      const [latest] = newest;
+      return {
+        status: 200,
+        body: {
+          success: true,
+          status: {
+            lastSync: lastSync?.toISOString() ?? null,
+            isSyncing: active !== undefined,
+            lastRunning: active?.startedAt.toISOString() ?? null,
+            latest: latest === undefined ? null : toWireLog(latest),
+          },
+          counts,
+          availableTargets: WIRE_TARGETS.slice(),
+        },
+      };
+    },
+  }),
+  defineRoute({
+    method: 'post',
+    path: '/api/admin/sync',
+    operationId: 'startSync',
+    summary: 'Start a sync',
+    description:
+      'One sync at a time: the same request while it runs is answered with the running one, another is refused (409).',
+    tags,
+    auth: 'admin',
+    body: z.object({
+      type: TargetText.meta({ description: 'What to sync; default full' }),
+      target: TargetText.meta({ description: 'Other name of `type`; `all` is `full`' }),
+      dry_run: BodyFlag,
+      skip_users: BodyFlag,
+    }),
+    responses: {
+      202: z.object({ success: z.literal(true), ...StartedSchema.shape, message: z.string() }),
+    },
+    errors: ['SYNC_RUNNING', 'SERVICE_UNAVAILABLE'],
+    failureText: 'Failed to create sync log',
+    async handler({ input: { body }, caller, deps }) {
+      const run = await deps.launcher.requestSync({
+        target: readTarget(body.type || body.target),
+        dryRun: body.dry_run,
+        skipUsers: body.skip_users,
+        requestedBy: userOf(caller).id,
+      });
+      return {
+        status: 202,
+        body: {
+          success: true,
+          sync_log_id: run.syncLogId,
+          task_id: run.taskId,
+          status: run.status,
+          message: 'Sync has been queued',
+        },
+      };
+    },
+  }),
+  defineRoute({
+    method: 'post',
+    path: '/api/admin/sync/cancel',
+    operationId: 'cancelSync',
+    summary: 'Cancel the sync that runs, or the one whose id is given',
+    tags,
+    auth: 'admin',
+    body: z.object({
+      id: z.string().max(200).nullish(),
+      sync_log_id: z.string().max(200).nullish(),
+    }),
+    responses: {
+      200: z.object({ success: z.literal(true), sync_log_id: z.string(), message: z.string() }),
+    },
+    errors: ['NOT_FOUND', 'BAD_REQUEST'],
+    failureText: 'Failed to cancel sync',
+    async handler({ input: { body }, deps }) {
+      const { syncLogId } = await deps.launcher.cancelSync(body.sync_log_id || body.id || undefined);
+      return { status: 200, body: { success: true, sync_log_id: syncLogId, message: 'Sync cancellation requested' } };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/sync/logs',
+    operationId: 'listAdminSyncLogs',
+    summary: 'Sync logs, newest first',
+    tags,
+    auth: 'admin',
+    query: z.object({
+      limit: clampedInteger({ min: 1, max: 500, fallback: 20 }),
+      offset: clampedInteger({ min: 0, max: 2_147_483_647, fallback: 0 }),
+      type: TypeFilter,
+    }),
+    responses: {
+      200: z.object({ success: z.literal(true), logs: z.array(SyncLogSchema), limit: z.int(), offset: z.int() }),
+    },
+    errors: [],
+    failureText: 'Failed to fetch sync logs',
+    async handler({ input: { query }, deps }) {
+      const { limit, offset, type } = query;
+      const logs = await listSyncLogs(deps.db, { limit, offset, ...(type === undefined ? {} : { type }) });
+      return { status: 200, body: { success: true, logs: logs.map(toWireLog), limit, offset } };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/sync/logs/:id',
+    operationId: 'getSyncLog',
+    summary: 'One sync log with the records that were set aside',
+    tags,
+    auth: 'admin',
+    params: PathId,
+    responses: {
+      200: z.object({
+        success: z.literal(true),
+        log: SyncLogSchema,
+        counts: z.record(z.string(), z.unknown()).meta({ description: 'Per entity: created, updated, unchanged, …' }),
+        failures: z.array(z.object({ entity: z.string(), panelId: z.string(), code: z.string(), detail: z.string() })),
+      }),
+    },
+    errors: ['NOT_FOUND'],
+    failureText: 'Failed to fetch sync log',
+    async handler({ input, deps }) {
+      const log = await getSyncLog(deps.db, input.params.id);
+      if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'Sync log not found' });
+      const failures = await syncFailures(deps.db, log.id, MAX_FAILURES);
+      const { counts } = log.metadata;
+      return {
+        status: 200,
+        body: {
+          success: true,
+          log: toWireLog(log),
+          counts: typeof counts === 'object' && counts !== null && !Array.isArray(counts) ? { ...counts } : {},
+          failures,
+        },
+      };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/sync/settings',
+    operationId: 'getSyncSettings',
+    summary: 'The schedule',
+    tags,
+    auth: 'admin',
+    responses: {
+      200: z.object({
+        success: z.literal(true),
+        data: AutoSyncShape,
+        message: z.string(),
+        settings: z
+          .object({ auto_sync_enabled: z.enum(['true', 'false']), sync_interval: z.int() })
+          .meta({ description: 'The same in the names of the settings table; the flag is a text' }),
+      }),
+    },
+    errors: [],
+    failureText: 'Failed to fetch settings',
+    async handler({ deps }) {
+      const { enabled, intervalSeconds } = await deps.settings.autoSync();
+      return {
+        status: 200,
+        body: {
+          ...ok({ autoSyncEnabled: enabled, autoSyncInterval: intervalSeconds }),
+          settings: { auto_sync_enabled: enabled ? 'true' : 'false', sync_interval: intervalSeconds },
+        },
+      };
+    },
+  }),
+  defineRoute({
+    method: 'post',
+    path: '/api/admin/sync/settings',
+    operationId: 'saveSyncSettings',
+    summary: 'Change the schedule',
+    description: `Absent fields stay as they are. The interval is in seconds, ${MIN_SYNC_INTERVAL_SECONDS} at the least.`,
+    tags,
+    auth: 'admin',
+    invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
+    body: z.object({
+      autoSyncEnabled: OptionalFlag,
+      autoSyncInterval: OptionalSeconds,
+      auto_sync_enabled: OptionalFlag,
+      sync_interval: OptionalSeconds,
+    }),
+    responses: { 200: z.object({ success: z.literal(true), data: z.null(), message: z.string() }) },
+    errors: [],
+    failureText: 'Failed to update settings',
+    async handler({ input: { body }, deps }) {
+      const enabled = body.autoSyncEnabled ?? body.auto_sync_enabled;
+      const intervalSeconds = body.autoSyncInterval ?? body.sync_interval;
+      if (intervalSeconds !== undefined && intervalSeconds < MIN_SYNC_INTERVAL_SECONDS) {
+        throw new AppError('VALIDATION_ERROR', {
+          detail: `The sync interval must be ${MIN_SYNC_INTERVAL_SECONDS} seconds or more`,
+        });
+      }
+      await deps.settings.saveSyncSettings({
+        ...(enabled === undefined ? {} : { enabled }),
+        ...(intervalSeconds === undefined ? {} : { intervalSeconds }),
+      });
+      try {
+        await deps.reconcileAutoSync(await deps.settings.autoSync());
+      } catch (error) {
+        // Stored and announced: the worker brings the schedule in line as well.
+        deps.log.warn({ err: error }, 'the schedule could not be changed at once');
+      }
+      return { status: 200, body: ok(null, 'Settings updated successfully') };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/admin/sync/stream/:id',
+    operationId: 'streamSync',
+    summary: 'Live progress of a sync as server-sent events',
+    description:
+      'Events: `connected`, `update` at each change, `done` once at the end. The access token comes in `token` (EventSource sends no headers) or in the Authorization header. `Last-Event-ID` resumes without a repeat.',
+    tags,
+    auth: 'adminQueryToken',
+    params: PathId,
+    query: z.object({ token: z.string().optional() }),
+    responses: { 200: { contentType: 'text/event-stream', description: 'The event stream' } },
+    errors: ['NOT_FOUND', 'SERVICE_UNAVAILABLE'],
+    async handler({ input, deps, koa }) {
+      const headers = { 'Cache-Control': 'no-cache', 'X-Accel-Buffering': 'no' };
+      if (koa.method === 'HEAD') return { status: 200, raw: '', headers };
+      const lastEventId = koa.get('Last-Event-ID');
+      const raw = await deps.streams.open(input.params.id, lastEventId === '' ? undefined : lastEventId);
+      return { status: 200, raw, headers };
+    },
+  }),
+];

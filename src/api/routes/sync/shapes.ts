@@ -1,0 +1,73 @@
+/** How a sync log looks on the wire, in both of its areas. */
+import { z } from 'zod';
+import { SYNC_STATUSES } from '../../../domain/sync/sync.ts';
+import type { SyncLog } from '../../../store/sync/log-store.ts';
+import { Count, IsoDate, shownAs } from '../../http/envelopes.ts';
+
+const base = {
+  id: z.string(),
+  type: z.string().meta({ example: 'full' }),
+  status: z.enum(SYNC_STATUSES),
+  itemsTotal: Count,
+  itemsSynced: Count,
+  itemsFailed: Count,
+  error: z.string().nullable(),
+  startedAt: IsoDate,
+  completedAt: IsoDate.nullable(),
+  durationSeconds: z.int().nullable(),
+};
+
+export const SyncLogSchema = z
+  .object({
+    ...base,
+    metadata: z.record(z.string(), z.unknown()).meta({
+      description:
+        'Progress (`step`, `progress`, `lastMessage`, `version`), options (`dry_run`), result (`counts`, `warnings`)',
+    }),
+  })
+  .meta({ id: 'SyncLog', description: 'One sync: what was asked for, how far it is, how it ended' });
+
+export const SyncLogTextSchema = z
+  .object({ ...base, metadata: z.string().meta({ description: 'The same object as JSON text' }) })
+  .meta({ id: 'SyncLogText', description: 'A sync log with its metadata as JSON text' });
+
+const shared = (log: SyncLog) => ({
+  id: log.id,
+  type: log.type,
+  status: log.status,
+  itemsTotal: log.itemsTotal,
+  itemsSynced: log.itemsSynced,
+  itemsFailed: log.itemsFailed,
+  error: log.error,
+  startedAt: log.startedAt.toISOString(),
+  completedAt: log.completedAt?.toISOString() ?? null,
+  durationSeconds: log.durationSeconds,
+});
+
+export const toWireLog = (log: SyncLog): z.input<typeof SyncLogSchema> => ({ ...shared(log), metadata: log.metadata });
+
+export const toTextLog = (log: SyncLog): z.input<typeof SyncLogTextSchema> => ({
+  ...shared(log),
+  metadata: JSON.stringify(log.metadata),
+});
+
+export const StartedSchema = z.object({
+  sync_log_id: z.string(),
+  task_id: z.string().meta({ description: 'Opaque' }),
+  status: z.enum(SYNC_STATUSES),
+});
+
+/** A flag in a body: absent and null are false; the texts `true` and `1` count, as forms send them. */
+export const BodyFlag = z
+  .union([z.boolean(), z.string(), z.number(), z.null()])
+  .optional()
+  .transform((value) => value === true || value === 1 || value === 'true' || value === '1')
+  .meta(shownAs({ type: 'boolean', default: false }));
+
+/** Text of the query; absent and empty mean "all". */
+export const TypeFilter = z
+  .string()
+  .max(50)
+  .optional()
+  .transform((text) => (text === undefined || text === '' ? undefined : text))
+  .meta({ description: 'Only logs of this type', ...shownAs({ type: 'string' }) });

@@ -1,0 +1,135 @@
+/** `/api/v1/sync/*`: the sync for programs with an API key. Logs carry their metadata as JSON text here. */
+import { z } from 'zod';
+import { AppError } from '../../../domain/errors.ts';
+import { WIRE_TARGETS } from '../../../domain/sync/sync.ts';
+import { getSyncLog, latestSyncLogs, listSyncLogs } from '../../../store/sync/log-store.ts';
+import type { Caller } from '../../context.ts';
+import { clampedInteger, envelope, ok, PathId, shownAs } from '../../http/envelopes.ts';
+import { defineRoute, type Route } from '../../http/route.ts';
+import { BodyFlag, StartedSchema, SyncLogTextSchema, TypeFilter, toTextLog } from './shapes.ts';
+
+const tags = ['Sync'];
+const started = { 202: envelope(StartedSchema) };
+const TriggerBody = z.object({
+  skip_users: BodyFlag,
+  dry_run: BodyFlag,
+  requested_by: z
+    .unknown()
+    .optional()
+    .meta({ description: 'Who asks, for the log', ...shownAs({ type: 'string' }) }),
+});
+
+/** Who is noted as the one who asked: the signed-in user, else what an API client says of itself. */
+function requester(caller: Caller, said: unknown): string {
+  if (caller.kind === 'user') return caller.user.id;
+  return typeof said === 'string' && said.trim() !== '' ? said.trim().slice(0, 200) : 'api';
+}
+
+const triggers: Route[] = WIRE_TARGETS.map((target) =>
+  defineRoute({
+    method: 'post',
+    path: `/api/v1/sync/${target}`,
+    operationId: `start${target[0]?.toUpperCase()}${target.slice(1)}Sync`,
+    summary: target === 'full' ? 'Start a full sync' : `Sync ${target} only`,
+    description:
+      'One sync at a time: the same request while it runs is answered with the running one, another is refused (409).',
+    tags,
+    auth: 'apiKeyOrAdmin',
+    lenientBody: true,
+    body: TriggerBody,
+    responses: started,
+    errors: ['SYNC_RUNNING', 'SERVICE_UNAVAILABLE'],
+    failureText: 'Failed to create sync log',
+    async handler({ input, caller, deps }) {
+      const run = await deps.launcher.requestSync({
+        target,
+        dryRun: input.body.dry_run,
+        skipUsers: input.body.skip_users,
+        requestedBy: requester(caller, input.body.requested_by),
+      });
+      const what = target === 'full' ? 'Full' : target;
+      return {
+        status: 202,
+        body: ok(
+          { sync_log_id: run.syncLogId, task_id: run.taskId, status: run.status },
+          `${what} sync has been queued`,
+        ),
+      };
+    },
+  }),
+);
+
+export const syncRoutes: Route[] = [
+  ...triggers,
+  defineRoute({
+    method: 'post',
+    path: '/api/v1/sync/cancel/:id',
+    operationId: 'cancelSyncById',
+    summary: 'Cancel a sync',
+    tags,
+    auth: 'apiKeyOrAdmin',
+    params: PathId,
+    responses: { 200: envelope(z.null()) },
+    errors: ['BAD_REQUEST', 'NOT_FOUND'],
+    failureText: 'Failed to request cancellation',
+    async handler({ input, deps }) {
+      await deps.launcher.cancelSync(input.params.id);
+      return { status: 200, body: ok(null, 'Cancellation requested') };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/sync/status/:id',
+    operationId: 'getSyncStatus',
+    summary: 'One sync log',
+    tags,
+    auth: 'apiKeyOrAdmin',
+    params: PathId,
+    responses: { 200: envelope(SyncLogTextSchema) },
+    errors: ['NOT_FOUND'],
+    failureText: 'Failed to fetch sync log',
+    async handler({ input, deps }) {
+      const log = await getSyncLog(deps.db, input.params.id);
+      if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'Sync log not found' });
+      return { status: 200, body: ok(toTextLog(log)) };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/sync/logs',
+    operationId: 'listSyncLogs',
+    summary: 'Sync logs, newest first',
+    tags,
+    auth: 'apiKeyOrAdmin',
+    query: z.object({
+      limit: clampedInteger({ min: 1, max: 100, fallback: 20 }),
+      offset: clampedInteger({ min: 0, max: 2_147_483_647, fallback: 0 }),
+      type: TypeFilter,
+    }),
+    responses: {
+      200: envelope(z.object({ logs: z.array(SyncLogTextSchema), limit: z.int(), offset: z.int() })),
+    },
+    errors: [],
+    failureText: 'Failed to fetch sync logs',
+    async handler({ input: { query }, deps }) {
+      const { limit, offset, type } = query;
+      const logs = await listSyncLogs(deps.db, { limit, offset, ...(type === undefined ? {} : { type }) });
+      return { status: 200, body: ok({ logs: logs.map(toTextLog), limit, offset }) };
+    },
+  }),
+  defineRoute({
+    method: 'get',
+    path: '/api/v1/sync/latest',
+    operationId: 'getLatestSyncs',
+    summary: 'The newest log of each type',
+    tags,
+    auth: 'apiKeyOrAdmin',
+    responses: { 200: envelope(z.record(z.string(), SyncLogTextSchema)) },
+    errors: [],
+    failureText: 'Failed to fetch latest syncs',
+    async handler({ deps }) {
+      const logs = await latestSyncLogs(deps.db);
+      return { status: 200, body: ok(Object.fromEntries(logs.map((log) => [log.type, toTextLog(log)]))) };
+    },
+  }),
+];

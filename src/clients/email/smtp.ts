@@ -1,0 +1,152 @@
+/**
+ * Mail by SMTP, one attempt and one connection a call. SMTP knows no idempotency: when the connection ends between the
+ * last byte and the server's answer, a further attempt may deliver twice, with the same Message-ID.
+ * Every failure is an `AppError` whose `meta` holds the reply code and the library's word, never what the server wrote:
+ * replies quote addresses.
+ */
+import { createTransport, type SMTPTransportOptions } from 'nodemailer';
+import type { OutgoingMail } from '../../domain/email.ts';
+import { AppError } from '../../domain/errors.ts';
+import type { Secret } from '../../domain/secret.ts';
+import { type MailTransport, REFUSED_MS } from './resend.ts';
+
+export interface SmtpTransportOptions {
+  /** `smtp(s)://user:password@host:port`, user and password URL-encoded; ports default to 587 and 465. */
+  url: Secret;
+  /** Milliseconds for one whole exchange, from the look-up of the host on; default 30,000. */
+  timeoutMs?: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+const TIMED_OUT = Symbol('timed out');
+/** Replies that ask for a login, for another one, or for encryption before it (RFC 4954, RFC 3207). */
+const LOGIN_REPLIES: readonly number[] = [530, 534, 535, 538];
+/** The library's words for a server that answered about the mail, and not about the connection. */
+const ABOUT_THE_MAIL: readonly string[] = ['EENVELOPE', 'EMESSAGE'];
+
+const unusable = () =>
+  new AppError('MAIL_NOT_CONFIGURED', {
+    detail: 'The SMTP URL is not understood: it is smtp(s)://user:password@host:port',
+    retryAfterMs: REFUSED_MS,
+  });
+
+/** Only what the URL's parts say: no parameter of it can switch off certificate checks or switch on a log. */
+function readUrl(secret: Secret): SMTPTransportOptions {
+  const text = secret.reveal().trim();
+  if (!URL.canParse(text)) throw unusable();
+  const url = new URL(text);
+  if (!['smtp:', 'smtps:'].includes(url.protocol) || url.hostname === '') throw unusable();
+  const secure = url.protocol === 'smtps:';
+  let login: { user: string; pass: string } | undefined;
+  try {
+    if (url.username !== '') {
+      login = { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) };
+    }
+  } catch {
+    throw unusable();
+  }
+  return {
+    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: url.port === '' ? (secure ? 465 : 587) : Number(url.port),
+    secure,
+    ...(login === undefined ? {} : { auth: login }),
+  };
+}
+
+function property(error: unknown, name: string): unknown {
+  return typeof error === 'object' && error !== null ? Reflect.get(error, name) : undefined;
+}
+
+function sendError(error: unknown): AppError {
+  const code = property(error, 'code');
+  const reply = property(error, 'responseCode');
+  const name = typeof code === 'string' && /^[A-Z][A-Z_]{0,63}$/.test(code) ? code : undefined;
+  const status = typeof reply === 'number' ? reply : undefined;
+  const meta = { ...(name === undefined ? {} : { name }), ...(status === undefined ? {} : { status }) };
+  // the library's error is not kept as a cause: its message is the server's reply
+  if (status !== undefined && status < 500) return new AppError('MAIL_UNAVAILABLE', { meta });
+  if (name === 'EAUTH' || (status !== undefined && LOGIN_REPLIES.includes(status))) {
+    return new AppError('MAIL_NOT_CONFIGURED', {
+      detail: 'The mail server refuses the login',
+      meta,
+      retryAfterMs: REFUSED_MS,
+    });
+  }
+  if (name !== undefined && ABOUT_THE_MAIL.includes(name)) {
+    return new AppError('MAIL_REJECTED', {
+      detail: `The mail server refused the mail (${status ?? 'invalid address or size'})`,
+      meta,
+    });
+  }
+  return new AppError('MAIL_UNAVAILABLE', { meta });
+}
+
+/** Right part of the sender's address, which makes the Message-ID unique in the world. */
+const domainOf = (from: string): string => /@([^\s@<>]+)>?\s*$/.exec(from)?.[1] ?? 'localhost';
+
+/**
+ * A transport to one server. `smtps:` is encrypted from the start, `smtp:` as soon as the server offers it; a
+ * certificate that does not fit ends the attempt. `providerId` is the Message-ID the mail arrived with.
+ * @throws {AppError} MAIL_NOT_CONFIGURED when the URL is not understood.
+ */
+export function createSmtpTransport(options: SmtpTransportOptions): MailTransport {
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  readUrl(options.url);
+  const inFlight = new Set<Promise<unknown>>();
+
+  async function attempt(mail: OutgoingMail, signal: AbortSignal | undefined): Promise<{ providerId: string | null }> {
+    signal?.throwIfAborted();
+    const deadline = new AbortController();
+    const timer = setTimeout(() => deadline.abort(TIMED_OUT), timeoutMs);
+    const abort = () => deadline.abort(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    // read for each call: the clear password lives no longer than the attempt
+    const transport = createTransport({
+      ...readUrl(options.url),
+      connectionTimeout: timeoutMs,
+      greetingTimeout: timeoutMs,
+      socketTimeout: timeoutMs,
+      dnsTimeout: timeoutMs,
+    });
+    try {
+      const { messageId, serverMessageId } = await transport.sendMail({
+        messageId: `<${mail.id}@${domainOf(mail.from)}>`,
+        from: mail.from,
+        // an object is one address, a text would be split at its commas
+        to: { name: '', address: mail.to },
+        subject: mail.subject,
+        text: mail.text,
+        html: mail.html,
+        xMailer: false,
+        disableFileAccess: true,
+        disableUrlAccess: true,
+        signal: deadline.signal,
+      });
+      return { providerId: serverMessageId ?? messageId };
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (deadline.signal.aborted) throw new AppError('MAIL_UNAVAILABLE', { meta: { name: 'timeout' } });
+      throw sendError(error);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+      transport.close();
+    }
+  }
+
+  return {
+    name: 'smtp',
+    async send(mail, { signal } = {}) {
+      const sending = attempt(mail, signal);
+      inFlight.add(sending);
+      try {
+        return await sending;
+      } finally {
+        inFlight.delete(sending);
+      }
+    },
+    async close() {
+      await Promise.allSettled(inFlight);
+    },
+  };
+}

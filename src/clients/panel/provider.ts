@@ -1,0 +1,53 @@
+/** The panel client for the settings as they are now; a change of settings makes a new one. */
+import { AppError } from '../../domain/errors.ts';
+import type { Secret } from '../../domain/secret.ts';
+import { createPanelClient, type PanelClient } from './client.ts';
+
+export interface PanelAccess {
+  panelUrl?: string;
+  panelApiKey?: Secret;
+  panelClientApiKey?: Secret;
+  cfAccessClientId?: string;
+  cfAccessClientSecret?: Secret;
+}
+
+/**
+ * @param options `timeoutMs`: milliseconds for one exchange; default the client's.
+ * @returns a function that gives the client, and `close` for the end of the process.
+ * The function throws {AppError} PANEL_NOT_CONFIGURED without URL or application key.
+ */
+export function createPanelProvider(
+  settings: () => Promise<PanelAccess>,
+  options: { timeoutMs?: number } = {},
+): {
+  client: () => Promise<PanelClient>;
+  close: () => Promise<void>;
+} {
+  let current: { key: string; client: PanelClient } | undefined;
+  return {
+    async client() {
+      const s = await settings();
+      if (s.panelUrl === undefined || s.panelApiKey === undefined) throw new AppError('PANEL_NOT_CONFIGURED');
+      const key = [s.panelUrl, s.panelApiKey, s.panelClientApiKey, s.cfAccessClientId, s.cfAccessClientSecret]
+        .map((v) => (v === undefined ? '' : typeof v === 'string' ? v : v.reveal()))
+        .join('\n');
+      if (current?.key === key) return current.client;
+      const old = current?.client;
+      const client = createPanelClient({
+        ...options,
+        url: s.panelUrl,
+        apiKey: s.panelApiKey,
+        ...(s.panelClientApiKey === undefined ? {} : { clientApiKey: s.panelClientApiKey }),
+        ...(s.cfAccessClientId === undefined ? {} : { cfAccessClientId: s.cfAccessClientId }),
+        ...(s.cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret: s.cfAccessClientSecret }),
+      });
+      current = { key, client };
+      // Requests in flight on the old one are waited for.
+      old?.close().catch(() => undefined);
+      return client;
+    },
+    async close() {
+      await current?.client.close();
+    },
+  };
+}

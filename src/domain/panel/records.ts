@@ -1,0 +1,410 @@
+/**
+ * What the panel sends, turned into rows of our tables. Loose on input (unknown keys are dropped, all but ids, uuids
+ * and names may be missing), strict on what reaches the stage: a record that PostgreSQL or `json_to_recordset` would
+ * choke on is set aside here, with its id, so that it neither costs its page nor counts as gone.
+ */
+import { z } from 'zod';
+import type { Entity } from '../sync/sync.ts';
+import { type PanelItem, relationship } from './envelope.ts';
+
+/** Entities as staged: the mirror's tables, and `links` (which allocation belongs to which server). */
+export type StagedEntity = Entity | 'links';
+
+/** All rows of one entity from one page; `part` = node id for allocations, nest id for eggs and variables, else 0. */
+export interface StagedPart {
+  entity: StagedEntity;
+  part: number;
+  rows: Record<string, unknown>[];
+}
+
+export interface Reject {
+  entity: Entity;
+  id: number;
+  code: 'INVALID_RECORD';
+  /** Column and rule, never the value. */
+  detail: string;
+}
+
+export interface MappedPage {
+  parts: StagedPart[];
+  rejects: Reject[];
+  /** Entities with a record whose id could not be read: they are not pruned in this run. */
+  unreadable: Entity[];
+  /** Includes that were asked for and did not come back as a list: the key lacks the right. */
+  missing: string[];
+}
+
+/** json_to_recordset dies on `\u0000` and lone surrogates and would take the whole run with it. */
+const storable = (value: string) => !value.includes('\0') && value.isWellFormed();
+const text = z.string().refine(storable, 'holds a character that cannot be stored');
+const name = text.min(1, 'is empty');
+const optional = text.nullish();
+const INT4_MAX = 2_147_483_647;
+const int4 = z
+  .number()
+  .int()
+  .min(-INT4_MAX - 1)
+  .max(INT4_MAX);
+const id = int4.positive();
+/** int8 columns: numbers above 2^53 lost digits in JSON.parse already, so they are refused. */
+const int8 = z.number().int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER);
+/** Old panels send 0 and 1. */
+const flag = z.union([z.boolean(), z.number()]).nullish();
+const isSet = (value: boolean | number | null | undefined, fallback: boolean) =>
+  value === null || value === undefined ? fallback : Boolean(value);
+
+// Defaults are filled in one transform per record, and what a record takes from its parent is added after it: a listing
+// of 100,000 allocations passes here, and both a transform per field and a schema per parent would dominate its cost.
+
+const LocationSchema = z
+  .object({ id, short: name, long: optional })
+  .transform((a) => ({ id: a.id, shortCode: a.short, description: a.long ?? null }));
+
+const NodeSchema = z
+  .object({
+    id,
+    uuid: name,
+    name,
+    description: optional,
+    location_id: id,
+    fqdn: optional,
+    scheme: optional,
+    behind_proxy: flag,
+    public: flag,
+    maintenance_mode: flag,
+    memory: int8.nullish(),
+    memory_overallocate: int4.nullish(),
+    disk: int8.nullish(),
+    disk_overallocate: int4.nullish(),
+    daemon_listen: int4.nullish(),
+    daemon_sftp: int4.nullish(),
+    daemon_base: optional,
+  })
+  .transform((a) => ({
+    id: a.id,
+    uuid: a.uuid,
+    name: a.name,
+    description: a.description ?? null,
+    fqdn: a.fqdn ?? '',
+    scheme: a.scheme ?? 'https',
+    behindProxy: isSet(a.behind_proxy, false),
+    memory: a.memory ?? 0,
+    memoryOverallocate: a.memory_overallocate ?? 0,
+    disk: a.disk ?? 0,
+    diskOverallocate: a.disk_overallocate ?? 0,
+    isPublic: isSet(a.public, true),
+    isMaintenanceMode: isSet(a.maintenance_mode, false),
+    daemonListenPort: a.daemon_listen ?? 8080,
+    daemonSftpPort: a.daemon_sftp ?? 2022,
+    daemonBase: a.daemon_base ?? '/var/lib/pterodactyl/volumes',
+    locationId: a.location_id,
+  }));
+
+const AllocationSchema = z
+  .object({ id, ip: name, port: int4.nonnegative(), alias: optional, notes: optional, assigned: flag })
+  .transform((a) => ({
+    id: a.id,
+    ip: a.ip,
+    port: a.port,
+    alias: a.alias ?? null,
+    notes: a.notes ?? null,
+    isAssigned: isSet(a.assigned, false),
+  }));
+
+/** Nests and eggs alike; an egg's nest is the one it was listed under. */
+const NestSchema = z.object({ id, uuid: name, name, description: optional, author: optional }).transform((a) => ({
+  id: a.id,
+  uuid: a.uuid,
+  name: a.name,
+  description: a.description ?? null,
+  author: a.author ?? null,
+}));
+
+const VariableSchema = z
+  .object({
+    id,
+    name,
+    description: optional,
+    env_variable: name,
+    default_value: optional,
+    user_viewable: flag,
+    user_editable: flag,
+    rules: optional,
+  })
+  .transform((a) => ({
+    id: a.id,
+    name: a.name,
+    description: a.description ?? null,
+    env_variable: a.env_variable,
+    default_value: a.default_value ?? null,
+    user_viewable: isSet(a.user_viewable, true),
+    user_editable: isSet(a.user_editable, true),
+    rules: a.rules ?? null,
+  }));
+
+const UserSchema = z
+  .object({ id, email: name, username: optional, first_name: optional, last_name: optional, root_admin: flag })
+  .transform((a) => ({
+    pid: a.id,
+    email: a.email,
+    username: a.username ?? null,
+    firstName: a.first_name ?? null,
+    lastName: a.last_name ?? null,
+    admin: isSet(a.root_admin, false),
+  }));
+
+const ServerSchema = z
+  .object({
+    id,
+    uuid: name,
+    identifier: optional,
+    external_id: optional,
+    name,
+    description: optional,
+    status: optional,
+    suspended: flag,
+    limits: z.object({ memory: int4.nullish(), disk: int4.nullish(), cpu: int4.nullish() }).nullish(),
+    user: int4.nullish(),
+    node: int4.nullish(),
+    egg: int4.nullish(),
+    nest: int4.nullish(),
+  })
+  .transform((a) => ({
+    pid: a.id,
+    uuid: a.uuid,
+    uuidShort: a.identifier ?? null,
+    externalId: a.external_id ?? null,
+    name: a.name,
+    description: a.description ?? null,
+    status: serverStatus(a.status ?? null, isSet(a.suspended, false)),
+    isSuspended: isSet(a.suspended, false),
+    memory: a.limits?.memory ?? 0,
+    disk: a.limits?.disk ?? 0,
+    cpu: a.limits?.cpu ?? 0,
+    user: a.user ?? null,
+    node: a.node ?? null,
+    egg: a.egg ?? null,
+    nest: a.nest ?? null,
+  }));
+
+/** The stored status of a panel server: suspended wins, no status means online. */
+export function serverStatus(status: string | null, suspended: boolean): string {
+  if (suspended) return 'suspended';
+  return status === null || status === '' ? 'online' : status;
+}
+
+const DatabaseSchema = z
+  .object({ id, host: int4.nullish(), database: name, username: optional, max_connections: int4.nullish() })
+  .transform((a) => ({
+    pid: a.id,
+    databaseName: a.database,
+    username: a.username ?? '',
+    hostId: a.host ?? null,
+    maxConnections: a.max_connections ?? 0,
+  }));
+const HostSchema = z.object({ host: text, port: int4.nullish() });
+/** Where the key may not read hosts, what is stored is kept. */
+function hostOf(database: PanelItem): { host: string | null; port: number | null } {
+  const found = relationship(database, 'host');
+  const host = found.kind === 'item' ? HostSchema.safeParse(found.item.attributes) : undefined;
+  return host?.success === true ? { host: host.data.host, port: host.data.port ?? 3306 } : { host: null, port: null };
+}
+
+const permissions = z.array(text).nullish();
+const SubuserSchema = z
+  .object({ id, user_id: id, permissions })
+  .transform((a) => ({ pid: a.id, user: a.user_id, email: null, permissions: a.permissions ?? [] }));
+/** The client API names subusers by address only. */
+const ClientSubuserSchema = z
+  .object({ email: name, permissions })
+  .transform((a) => ({ pid: 0, user: null, email: a.email, permissions: a.permissions ?? [] }));
+
+/** Collects what one page becomes. */
+class Collector {
+  readonly parts = new Map<string, StagedPart>();
+  readonly rejects: Reject[] = [];
+  readonly unreadable = new Set<Entity>();
+  readonly missing = new Set<string>();
+
+  part(entity: StagedEntity, part = 0): StagedPart {
+    const key = `${entity}/${part}`;
+    let found = this.parts.get(key);
+    if (found === undefined) {
+      found = { entity, part, rows: [] };
+      this.parts.set(key, found);
+    }
+    return found;
+  }
+
+  /** Maps one record into its part; false when it was set aside. */
+  add(
+    entity: Entity,
+    part: number,
+    schema: z.ZodType<Record<string, unknown>>,
+    item: PanelItem,
+    parent?: Record<string, unknown>,
+  ): boolean {
+    const target = this.part(entity, part);
+    const parsed = schema.safeParse(item.attributes);
+    if (parsed.success) {
+      target.rows.push(parent === undefined ? parsed.data : Object.assign(parsed.data, parent));
+      return true;
+    }
+    const readableId = id.safeParse(item.attributes['id']);
+    if (!readableId.success) {
+      this.unreadable.add(entity);
+      return false;
+    }
+    const issue = parsed.error.issues[0];
+    const detail = `${issue?.path.join('.') || 'record'}: ${issue?.message ?? 'invalid'}`;
+    this.rejects.push({ entity, id: readableId.data, code: 'INVALID_RECORD', detail });
+    return false;
+  }
+
+  /** Items of an include; undefined (and noted as missing) when it did not come back as a list. */
+  children(item: PanelItem, include: string): PanelItem[] | undefined {
+    const found = relationship(item, include);
+    if (found.kind === 'list') return found.items;
+    this.missing.add(include);
+    return undefined;
+  }
+
+  done(): MappedPage {
+    return {
+      parts: [...this.parts.values()],
+      rejects: this.rejects,
+      unreadable: [...this.unreadable],
+      missing: [...this.missing],
+    };
+  }
+}
+
+const numericId = (item: PanelItem): number | undefined => {
+  const parsed = id.safeParse(item.attributes['id']);
+  return parsed.success ? parsed.data : undefined;
+};
+
+function addNode(out: Collector, item: PanelItem, withAllocations: boolean): void {
+  out.add('nodes', 0, NodeSchema, item);
+  if (!withAllocations) return;
+  const nodeId = numericId(item);
+  const allocations = out.children(item, 'allocations');
+  if (nodeId === undefined || allocations === undefined) return;
+  // The part exists even when the list is empty: it says that this node's list is whole.
+  out.part('allocations', nodeId);
+  const parent = { nodeId };
+  for (const allocation of allocations) out.add('allocations', nodeId, AllocationSchema, allocation, parent);
+}
+
+function addEgg(out: Collector, item: PanelItem, nestId: number): void {
+  out.add('eggs', nestId, NestSchema, item, { nestId });
+  const eggId = numericId(item);
+  const variables = out.children(item, 'variables');
+  if (eggId === undefined || variables === undefined) return;
+  out.part('egg_variables', nestId);
+  const parent = { egg_id: eggId };
+  for (const variable of variables) out.add('egg_variables', nestId, VariableSchema, variable, parent);
+}
+
+/** Locations, with `nodes.allocations` where asked for. */
+export function mapLocations(items: PanelItem[], withNodes: boolean): MappedPage {
+  const out = new Collector();
+  out.part('locations');
+  for (const item of items) {
+    out.add('locations', 0, LocationSchema, item);
+    if (!withNodes) continue;
+    out.part('nodes');
+    for (const node of out.children(item, 'nodes') ?? []) addNode(out, node, true);
+  }
+  return out.done();
+}
+
+/** Nodes, with `allocations` where asked for. */
+export function mapNodes(items: PanelItem[], withAllocations: boolean): MappedPage {
+  const out = new Collector();
+  out.part('nodes');
+  for (const item of items) addNode(out, item, withAllocations);
+  return out.done();
+}
+
+/** One page of `/nodes/{id}/allocations`. */
+export function mapNodeAllocations(items: PanelItem[], nodeId: number): MappedPage {
+  const out = new Collector();
+  out.part('allocations', nodeId);
+  const parent = { nodeId };
+  for (const item of items) out.add('allocations', nodeId, AllocationSchema, item, parent);
+  return out.done();
+}
+
+/** Nests, with `eggs.variables` where asked for. */
+export function mapNests(items: PanelItem[], withEggs: boolean): MappedPage {
+  const out = new Collector();
+  out.part('nests');
+  for (const item of items) {
+    out.add('nests', 0, NestSchema, item);
+    if (!withEggs) continue;
+    const nestId = numericId(item);
+    const eggs = out.children(item, 'eggs');
+    if (nestId === undefined || eggs === undefined) continue;
+    out.part('eggs', nestId);
+    out.part('egg_variables', nestId);
+    for (const egg of eggs) addEgg(out, egg, nestId);
+  }
+  return out.done();
+}
+
+/** `/nests/{id}/eggs?include=variables`, or single eggs of a nest. */
+export function mapEggs(items: PanelItem[], nestId: number): MappedPage {
+  const out = new Collector();
+  out.part('eggs', nestId);
+  out.part('egg_variables', nestId);
+  for (const item of items) addEgg(out, item, nestId);
+  return out.done();
+}
+
+export function mapUsers(items: PanelItem[]): MappedPage {
+  const out = new Collector();
+  out.part('users');
+  for (const item of items) out.add('users', 0, UserSchema, item);
+  return out.done();
+}
+
+/** Servers with any of `allocations`, `databases` (with `host`) and `subusers`, as asked for. */
+export function mapServers(items: PanelItem[], includes: readonly string[]): MappedPage {
+  const out = new Collector();
+  out.part('servers');
+  if (includes.includes('allocations')) out.part('links');
+  if (includes.includes('databases')) out.part('databases');
+  if (includes.includes('subusers')) out.part('subusers');
+  for (const item of items) {
+    out.add('servers', 0, ServerSchema, item);
+    const server = numericId(item);
+    if (server === undefined) continue;
+    if (includes.includes('allocations')) {
+      for (const allocation of out.children(item, 'allocations') ?? []) {
+        const allocationId = numericId(allocation);
+        if (allocationId !== undefined) out.part('links').rows.push({ id: allocationId, server });
+      }
+    }
+    if (includes.includes('databases')) {
+      for (const database of out.children(item, 'databases') ?? []) {
+        out.add('databases', 0, DatabaseSchema, database, { server, ...hostOf(database) });
+      }
+    }
+    if (includes.includes('subusers')) {
+      const parent = { server };
+      for (const subuser of out.children(item, 'subusers') ?? [])
+        out.add('subusers', 0, SubuserSchema, subuser, parent);
+    }
+  }
+  return out.done();
+}
+
+/** Subusers of one server as the client API lists them. */
+export function mapClientSubusers(items: PanelItem[], server: number): MappedPage {
+  const out = new Collector();
+  out.part('subusers', server);
+  const parent = { server };
+  for (const item of items) out.add('subusers', server, ClientSubuserSchema, item, parent);
+  return out.done();
+}

@@ -1,0 +1,185 @@
+/** The mails: what each says. Pure: equal arguments give equal mails, so that an attempt can be repeated. */
+import { type MailData, type MailTemplate, ONE_TIME_TOKENS, type OneTimeTokenType } from '../../domain/email.ts';
+import { httpUrl, type MailLink, type MailSite, mailLink, textOf } from './data.ts';
+import { layoutHtml, layoutText, type MailBlock, type MailContent } from './layout.ts';
+
+export interface MailContext extends MailSite {
+  /** Of the copyright notice: the year in which the mail is made. */
+  readonly year: number;
+  /** Instead of the template's own; empty = the template's own. */
+  readonly subject?: string;
+}
+
+export interface RenderedMail {
+  /** One line, never empty. */
+  subject: string;
+  html: string;
+  text: string;
+}
+
+/** What a template gives: the content without what all mails share. */
+type Draft = Omit<MailContent, 'year'>;
+
+/**
+ * A mail from a template. Data that the template does not know is ignored, absent data is empty. A link is made only of
+ * an http(s) URL; a mail that should hold a link and has no such URL says so.
+ */
+export function renderMail(template: MailTemplate, data: MailData, context: MailContext): RenderedMail {
+  const draft = DRAFTS[template](data, context);
+  const subject = oneLine(context.subject ?? '') || oneLine(draft.subject);
+  const content = { ...draft, subject, year: context.year };
+  return { subject, html: layoutHtml(content), text: layoutText(content) };
+}
+
+const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => Draft>> = {
+  'email-verification': (data, site) => ({
+    subject: 'Verify your email',
+    heading: 'Verify your email',
+    preheader: 'Confirm that this address is yours.',
+    blocks: [
+      greeting(data),
+      text('Please confirm that this address belongs to your NodeByte account.'),
+      ...linkBlocks(mailLink('email-verification', data, site), 'Verify email', 'email_verification'),
+      note('If you did not ask for this, you can ignore this mail: nothing will happen.'),
+    ],
+  }),
+  'password-reset': (data, site) => ({
+    subject: 'Reset your password',
+    heading: 'Reset your password',
+    preheader: 'Choose a new password for your account.',
+    blocks: [
+      greeting(data),
+      text('We were asked to reset the password of your NodeByte account.'),
+      ...linkBlocks(mailLink('password-reset', data, site), 'Choose a new password', 'password_reset'),
+      note('If you did not ask for this, you can ignore this mail: your password stays as it is.'),
+    ],
+  }),
+  'magic-link': (data, site) => ({
+    subject: 'Your magic link',
+    heading: 'Your magic link',
+    preheader: 'Sign in without a password.',
+    blocks: [
+      greeting(data),
+      text('With this link you can sign in to NodeByte without a password.'),
+      ...linkBlocks(mailLink('magic-link', data, site), 'Sign in', 'magic_link'),
+      note(
+        'If you did not ask for this, you can ignore this mail. Never pass the link on: it signs in whoever opens it.',
+      ),
+    ],
+  }),
+  welcome: (data, site) => {
+    const link = mailLink('welcome', data, site);
+    return {
+      subject: 'Welcome to NodeByte',
+      heading: 'Welcome to NodeByte',
+      preheader: 'Your account is ready.',
+      blocks: [
+        greeting(data),
+        text('Thank you for joining NodeByte. Your account is ready.'),
+        // An account whose address is verified is welcomed without a link.
+        ...(link === 'none'
+          ? []
+          : [
+              text('One step is left: please confirm that this address is yours.'),
+              ...linkBlocks(link, 'Verify email', 'email_verification'),
+            ]),
+      ],
+    };
+  },
+  'email-changed': (data, { siteUrl }) => {
+    const newEmail = oneLine(textOf(data, 'newEmail'));
+    const url = httpUrl(siteUrl);
+    return {
+      subject: 'Your email address was changed',
+      heading: 'Your email address was changed',
+      preheader: 'If this was not you, act now.',
+      blocks: [
+        greeting(data),
+        text(
+          'The email address of your NodeByte account was changed. You can no longer sign in with this address, and later mails go to the new one.',
+        ),
+        ...facts([['New address', newEmail]]),
+        text('If this was you, there is nothing to do.'),
+        text(
+          'If this was not you, somebody else has access to your account. Contact our support at once, and change your password wherever else you use it.',
+        ),
+        ...(url === undefined ? [] : [{ kind: 'link', label: 'Go to NodeByte', url } as const]),
+      ],
+    };
+  },
+  'sync-complete': (data) => {
+    const status = oneLine(textOf(data, 'status'));
+    return {
+      subject: `Sync ${status || 'finished'}`,
+      heading: 'A sync has ended',
+      preheader: '',
+      blocks: [
+        text('A synchronisation with the panel has ended.'),
+        ...facts([
+          ['Type', oneLine(textOf(data, 'syncType'))],
+          ['Status', status],
+          ['Duration', oneLine(textOf(data, 'duration'))],
+        ]),
+      ],
+    };
+  },
+  message: (data) => ({
+    subject: 'Message from NodeByte',
+    heading: 'Message from NodeByte',
+    preheader: '',
+    blocks: [text(manyLines(textOf(data, 'message')))],
+  }),
+};
+
+const text = (content: string): MailBlock => ({ kind: 'text', text: content });
+const note = (content: string): MailBlock => ({ kind: 'note', text: content });
+
+/** Known values only. */
+function facts(rows: readonly (readonly [string, string])[]): readonly MailBlock[] {
+  const known = rows.filter(([, content]) => content !== '');
+  return known.length === 0 ? [] : [{ kind: 'facts', rows: known }];
+}
+
+function linkBlocks(link: MailLink, label: string, token: OneTimeTokenType): readonly MailBlock[] {
+  if (typeof link === 'string') {
+    return [text('This mail should hold a link, but it was made without a valid one. Please ask for a new mail.')];
+  }
+  const lifetime = spelledDuration(ONE_TIME_TOKENS[token].lifetimeSeconds);
+  return [{ kind: 'link', label, url: link.url }, note(`This link can be used once and expires in ${lifetime}.`)];
+}
+
+/** Seconds in words, in the largest unit that divides them: hours, minutes or seconds. */
+export function spelledDuration(seconds: number): string {
+  const [size, unit] = seconds % 3600 === 0 ? [3600, 'hour'] : seconds % 60 === 0 ? [60, 'minute'] : [1, 'second'];
+  const count = seconds / size;
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+/** Characters of a name at the most: the longest that a greeting reads well with. */
+const NAME_MAX = 64;
+
+/**
+ * Anybody can register somebody else's address. A name that is an advertisement, a web address or longer than a name, is
+ * not passed on: mail programs would turn it into a link.
+ */
+function greeting(data: MailData): MailBlock {
+  const name = oneLine(textOf(data, 'name'));
+  const isName = name !== '' && [...name].length <= NAME_MAX && !/:\/\/|www\.|[\p{L}\p{N}-]\.\p{L}{2,}/iu.test(name);
+  return text(isName ? `Hello ${name},` : 'Hello,');
+}
+
+/** Control characters, and those that turn the direction of what follows them. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it finds
+const UNWANTED = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g;
+
+/** Without line breaks and other control characters: fit for a header. */
+const oneLine = (content: string): string =>
+  content.toWellFormed().replaceAll(UNWANTED, ' ').replaceAll(/ {2,}/g, ' ').trim();
+
+/** The same for each line; line breaks of any kind become `\n`. */
+const manyLines = (content: string): string =>
+  content
+    .split(/\r\n|[\r\n\u2028\u2029]/)
+    .map((line) => line.replaceAll(UNWANTED, ' ').trimEnd())
+    .join('\n')
+    .trim();

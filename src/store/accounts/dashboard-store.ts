@@ -1,0 +1,199 @@
+/** What a customer sees of his own: servers, balance, tickets, profile. */
+import { AppError } from '../../domain/errors.ts';
+import { contains, type Db, rows } from '../db/db.ts';
+
+/** Ids of the servers a user owns or that are shared with him. Two index scans; takes the user's id twice. */
+const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
+  union select su."serverId" from server_subusers su where su."userId" = ?)`;
+
+export interface DashboardSummary {
+  total: number;
+  /** Neither of these two counts a suspended server. */
+  online: number;
+  offline: number;
+  suspended: number;
+  accountBalance: number;
+  openTickets: number;
+}
+
+/** Counts of a user's servers and open tickets, and his balance, in one statement. Undefined when there is no such user. */
+export async function dashboardSummary(db: Db, userId: string): Promise<DashboardSummary | undefined> {
+  const [summary] = await rows<DashboardSummary>(
+    db,
+    `select c.total, c.online, c.offline, c.suspended, coalesce(u."accountBalance", 0)::float8 as "accountBalance",
+       (select count(*)::int from support_tickets t
+         where t."userId" = u.id and t.status in ('open', 'pending', 'in_progress')) as "openTickets"
+     from users u cross join (
+       select count(*)::int as total,
+         (count(*) filter (where s."isSuspended" is not true and lower(s.status) in ('online', 'running')))::int as online,
+         (count(*) filter (where s."isSuspended" is not true and lower(s.status) = 'offline'))::int as offline,
+         (count(*) filter (where s."isSuspended"))::int as suspended
+       from ${REACHABLE} mine join servers s on s.id = mine.id) c
+     where u.id = ?`,
+    [userId, userId, userId],
+  );
+  return summary;
+}
+
+/** Only suspended servers, or only those in one of these states (lower case) that are not suspended. */
+export type ServerState = 'suspended' | readonly string[];
+
+export interface ServerQuery {
+  /** Servers this user owns or shares; absent: all. */
+  userId?: string;
+  /** Looked for in name and description, as it stands. */
+  search?: string;
+  state?: ServerState;
+}
+
+export interface DashboardServer {
+  id: string;
+  uuid: string | null;
+  name: string;
+  description: string | null;
+  status: string | null;
+  isSuspended: boolean;
+  game: string | null;
+  node: string | null;
+  ip: string | null;
+  port: number | null;
+  /** MB. 0 = no limit, here and in the next two. */
+  memory: number;
+  /** MB */
+  disk: number;
+  /** Per cent of a core. */
+  cpu: number;
+  ownerId: string | null;
+  ownerName: string | null;
+  ownerEmail: string | null;
+  createdAt: Date;
+}
+
+/** FROM and WHERE of a query, over `servers s`. */
+function selection(query: ServerQuery): { sql: string; bindings: unknown[] } {
+  const conditions: string[] = [];
+  const bindings: unknown[] = [];
+  let from = 'servers s';
+  if (query.userId !== undefined) {
+    from = `${REACHABLE} mine join servers s on s.id = mine.id`;
+    bindings.push(query.userId, query.userId);
+  }
+  if (query.search !== undefined) {
+    const pattern = contains(query.search);
+    conditions.push('(s.name ilike ? or s.description ilike ?)');
+    bindings.push(pattern, pattern);
+  }
+  if (query.state === 'suspended') conditions.push('s."isSuspended"');
+  else if (query.state !== undefined) {
+    conditions.push('s."isSuspended" is not true and lower(s.status) = any(?::text[])');
+    bindings.push([...query.state]);
+  }
+  return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
+}
+
+/** How many servers a query finds. */
+export async function countServers(db: Db, query: ServerQuery): Promise<number> {
+  const { sql, bindings } = selection(query);
+  const [count] = await rows<{ n: number }>(db, `select count(*)::int as n from ${sql}`, bindings);
+  return count?.n ?? 0;
+}
+
+/** A page of servers, last changed first. The mirror knows no primary allocation: the oldest assigned one is shown. */
+export async function listServers(
+  db: Db,
+  query: ServerQuery & { limit: number; offset: number },
+): Promise<DashboardServer[]> {
+  const { sql, bindings } = selection(query);
+  // The page is cut first, so that names and allocations are looked up for its rows alone.
+  return rows(
+    db,
+    `select s.id, s.uuid, s.name, s.description, lower(s.status) as status, coalesce(s."isSuspended", false) as "isSuspended",
+       e.name as game, n.name as node, a.ip, a.port,
+       coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
+       o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail", s."createdAt"
+     from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."eggId", s."nodeId", s."ownerId",
+             s.memory, s.disk, s.cpu, s."createdAt", s."updatedAt"
+           from ${sql} order by s."updatedAt" desc, s.id desc limit ? offset ?) s
+       left join eggs e on e.id = s."eggId"
+       left join nodes n on n.id = s."nodeId"
+       left join users o on o.id = s."ownerId"
+       left join lateral (select al.ip, al.port from allocations al
+         where al."serverId" = s.id and al."isAssigned" is not false order by al.id limit 1) a on true
+     order by s."updatedAt" desc, s.id desc`,
+    [...bindings, query.limit, query.offset],
+  );
+}
+
+export interface Profile {
+  id: string;
+  username: string | null;
+  email: string;
+  firstName: string | null;
+  lastName: string | null;
+  phoneNumber: string | null;
+  companyName: string | null;
+  billingEmail: string | null;
+  avatarUrl: string | null;
+  accountBalance: number;
+  createdAt: Date;
+  emailVerified: boolean;
+  lastLoginAt: Date | null;
+  roles: string[];
+}
+
+/** A user's own profile; empty texts of old rows are null. */
+export async function findProfile(db: Db, userId: string): Promise<Profile | undefined> {
+  const [profile] = await rows<Profile>(
+    db,
+    `select u.id, nullif(u.username, '') as username, u.email, nullif(u."firstName", '') as "firstName",
+       nullif(u."lastName", '') as "lastName", nullif(u."phoneNumber", '') as "phoneNumber",
+       nullif(u."companyName", '') as "companyName", nullif(u."billingEmail", '') as "billingEmail",
+       nullif(u."avatarUrl", '') as "avatarUrl", coalesce(u."accountBalance", 0)::float8 as "accountBalance",
+       u."createdAt", u."emailVerified" is not null as "emailVerified", u."lastLoginAt", coalesce(u.roles, '{}') as roles
+     from users u where u.id = ?`,
+    [userId],
+  );
+  return profile;
+}
+
+/** Fields a user may change himself. */
+export const PROFILE_FIELDS = [
+  'username',
+  'firstName',
+  'lastName',
+  'phoneNumber',
+  'companyName',
+  'billingEmail',
+] as const;
+export type ProfileField = (typeof PROFILE_FIELDS)[number];
+/** What is absent stays. */
+export type ProfileChanges = Partial<Record<ProfileField, string | null>>;
+
+/**
+ * Changes a profile.
+ * @throws {AppError} CONFLICT when the username, in any case, is another user's.
+ */
+export async function updateProfile(trx: Db, userId: string, changes: ProfileChanges): Promise<void> {
+  const fields = PROFILE_FIELDS.filter((field) => changes[field] !== undefined);
+  if (fields.length === 0) return;
+  if (typeof changes.username === 'string') await claimUsername(trx, userId, changes.username);
+  await trx.raw(
+    `update users set ${fields.map((field) => `"${field}" = ?`).join(', ')}, "updatedAt" = now() at time zone 'utc' where id = ?`,
+    [...fields.map((field) => changes[field] ?? null), userId],
+  );
+}
+
+/**
+ * Nothing in the schema makes a username unique: whoever wants one waits for those who want the same. Names that are
+ * shared already (registration and the panel give them) may be kept.
+ */
+async function claimUsername(trx: Db, userId: string, username: string): Promise<void> {
+  await trx.raw(`select pg_advisory_xact_lock(hashtextextended('username:' || lower(?), 0))`, [username]);
+  const [row] = await rows<{ taken: boolean }>(
+    trx,
+    `select exists (select 1 from users o where lower(o.username) = lower(?) and o.id <> ?)
+        and not exists (select 1 from users u where u.id = ? and lower(u.username) = lower(?)) as taken`,
+    [username, userId, userId, username],
+  );
+  if (row?.taken === true) throw new AppError('CONFLICT', { detail: 'Username already in use' });
+}

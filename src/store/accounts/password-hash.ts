@@ -1,0 +1,73 @@
+/** Password hashes. The column is shared with the web site, so it stays bcrypt. */
+import bcrypt from 'bcrypt';
+import { PASSWORD_MAX_BYTES } from '../../domain/accounts/account.ts';
+import { AppError } from '../../domain/errors.ts';
+
+/** Cost of new hashes; weaker ones are rewritten at sign-in. */
+export const PASSWORD_COST = 12;
+
+/**
+ * Hashes that run at once. bcrypt shares the four threads of Node's pool with the signing of tokens and the resolving of
+ * names: a flood of sign-ins must leave some of them to everybody else.
+ */
+const AT_ONCE = 2;
+/** Requests that may wait for their turn, about 12 s at a quarter of a second each. */
+const MAX_WAITING = 100;
+let running = 0;
+const waiting: (() => void)[] = [];
+
+/** @throws {AppError} SERVICE_UNAVAILABLE when too many wait already. */
+async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  if (running >= AT_ONCE) {
+    if (waiting.length >= MAX_WAITING) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
+    await new Promise<void>((resolve) => waiting.push(resolve));
+  } else running += 1;
+  try {
+    return await work();
+  } finally {
+    // Whoever is next takes over this turn; nobody can come in between.
+    const next = waiting.shift();
+    if (next === undefined) running -= 1;
+    else next();
+  }
+}
+
+/** A hash of nobody's password, so that an unknown address takes as long to refuse as a known one. */
+let decoy: Promise<string> | undefined;
+
+/** @throws {RangeError} above {@link PASSWORD_MAX_BYTES} bytes. */
+export async function hashPassword(password: string): Promise<string> {
+  if (Buffer.byteLength(password) > PASSWORD_MAX_BYTES) throw new RangeError('password is longer than 72 bytes');
+  return inTurn(() => bcrypt.hash(password, PASSWORD_COST));
+}
+
+/** Compares in the same time whether there is a hash or not. Takes `$2a$`, `$2b$` and `$2y$`. */
+export function verifyPassword(password: string, hash: string | null | undefined): Promise<boolean> {
+  return inTurn(async () => {
+    if (hash === null || hash === undefined || !/^\$2[aby]\$\d\d\$/.test(hash)) {
+      decoy ??= bcrypt.hash('decoy', PASSWORD_COST);
+      await bcrypt.compare(password, await decoy);
+      return false;
+    }
+    // The driver answers false to `$2y$`, which names the same algorithm.
+    const right = await bcrypt.compare(password, hash.replace(/^\$2y\$/, '$2b$'));
+    if (!right) await makeUpFor(costOf(hash));
+    return right;
+  });
+}
+
+/** Whether the hash is weaker than those written today. */
+export function isWeakHash(hash: string): boolean {
+  return costOf(hash) < PASSWORD_COST;
+}
+
+const costOf = (hash: string): number => Number(/^\$2[aby]\$(\d\d)\$/.exec(hash)?.[1] ?? 0);
+
+/**
+ * A weaker hash is compared faster, which would tell an old account from an unknown address: 2^c work is made up to 2^12
+ * by 2^c + 2^(c+1) + … + 2^11.
+ */
+async function makeUpFor(cost: number): Promise<void> {
+  // bcrypt knows no cost below 4.
+  for (let c = Math.max(4, cost); c < PASSWORD_COST; c += 1) await bcrypt.hash('decoy', c);
+}

@@ -1,0 +1,119 @@
+/** Sessions: one row a refresh token, kept as a digest. Tokens that follow from one sign-in are a family. */
+import { createHash, randomUUID } from 'node:crypto';
+import { type Db, rows } from '../db/db.ts';
+
+/** Seconds in which a token that was just rotated is still taken: the slower one of two tabs (frontend). */
+const GRACE_SECONDS = 30;
+/** The form of a refresh token. Nothing else is looked up: a stored digest must not pass for a token. */
+const TOKEN = /^[0-9a-f]{64}$/;
+
+/** How a refresh token is stored: it is never kept in clear. */
+export const sessionTokenHash = (refreshToken: string): string =>
+  `sha256:${createHash('sha256').update(refreshToken).digest('hex')}`;
+
+export interface NewSession {
+  userId: string;
+  /** 64 hex digits. */
+  refreshToken: string;
+  lifetimeSeconds: number;
+  /** Unix seconds; the `iat` of the access token that was issued with it, which tells the session later. */
+  issuedAt: number;
+  /** Absent: a family of its own. */
+  familyId?: string;
+}
+
+/** Opens a session. */
+export async function insertSession(db: Db, session: NewSession): Promise<void> {
+  const id = randomUUID();
+  await db.raw(
+    `insert into sessions (id, "sessionToken", "userId", expires, "createdAt", "familyId")
+     values (?, ?, ?, to_timestamp(?) at time zone 'utc' + make_interval(secs => ?), to_timestamp(?) at time zone 'utc', ?)`,
+    [
+      id,
+      sessionTokenHash(session.refreshToken),
+      session.userId,
+      session.issuedAt,
+      session.lifetimeSeconds,
+      session.issuedAt,
+      session.familyId ?? id,
+    ],
+  );
+}
+
+export interface FoundSession {
+  id: string;
+  userId: string;
+  familyId: string;
+  /** `fresh` may be rotated; `grace` was rotated a moment ago; `spent` was rotated before: somebody uses an old token. */
+  state: 'fresh' | 'grace' | 'spent';
+}
+
+/** Whose refresh token this is, unlocked: the user is locked before the session. */
+export async function ownerOfSession(db: Db, refreshToken: string): Promise<string | undefined> {
+  if (!TOKEN.test(refreshToken)) return undefined;
+  const [found] = await rows<{ userId: string }>(
+    db,
+    `select s."userId" from sessions s where s."sessionToken" in (?, ?)`,
+    [sessionTokenHash(refreshToken), refreshToken],
+  );
+  return found?.userId;
+}
+
+/** The unexpired session of a refresh token, locked. Rows of the existing service hold the token in clear. */
+export async function lockSession(trx: Db, refreshToken: string): Promise<FoundSession | undefined> {
+  if (!TOKEN.test(refreshToken)) return undefined;
+  const [found] = await rows<FoundSession>(
+    trx,
+    `select s.id, s."userId", coalesce(s."familyId", s.id) as "familyId",
+       case when s."rotatedAt" is null then 'fresh'
+         when s."rotatedAt" > (clock_timestamp() at time zone 'utc') - make_interval(secs => ${GRACE_SECONDS}) then 'grace'
+         else 'spent' end as state
+     from sessions s where s."sessionToken" in (?, ?) and s.expires > now() at time zone 'utc' for update`,
+    [sessionTokenHash(refreshToken), refreshToken],
+  );
+  return found;
+}
+
+/** Puts a successor in the place of a session. The row stays, so that a late tab and a stolen token can be told apart. */
+export async function rotateSession(
+  trx: Db,
+  session: FoundSession,
+  refreshToken: string,
+  next: Omit<NewSession, 'userId' | 'familyId'>,
+): Promise<void> {
+  if (session.state === 'fresh') {
+    await trx.raw(
+      `update sessions set "rotatedAt" = clock_timestamp() at time zone 'utc', "familyId" = ?, "sessionToken" = ? where id = ?`,
+      [session.familyId, sessionTokenHash(refreshToken), session.id],
+    );
+  }
+  await insertSession(trx, { ...next, userId: session.userId, familyId: session.familyId });
+}
+
+/** Ends all sessions that follow from one sign-in. */
+export async function endFamily(
+  db: Db,
+  { userId, familyId }: Pick<FoundSession, 'userId' | 'familyId'>,
+): Promise<void> {
+  await db.raw(`delete from sessions where "userId" = ? and (id = ? or "familyId" = ?)`, [userId, familyId, familyId]);
+}
+
+/** Ends the sessions of a user; with `except`, all but the family that was opened or refreshed at this time (unix seconds). */
+export async function endSessions(db: Db, userId: string, except?: { issuedAt: number | undefined }): Promise<void> {
+  await db.raw(
+    `delete from sessions where "userId" = ? and coalesce("familyId", id) not in (
+       select coalesce(s."familyId", s.id) from sessions s where s."userId" = ? and s."createdAt" = to_timestamp(?::float8) at time zone 'utc')`,
+    [userId, userId, except?.issuedAt ?? null],
+  );
+}
+
+/** Deletes expired sessions. @returns how many. */
+export async function purgeSessions(db: Db, batch: number): Promise<number> {
+  const deleted = await rows<{ id: string }>(
+    db,
+    `delete from sessions where id in (
+       select s.id from sessions s where s.expires < now() at time zone 'utc' order by s.expires limit ? for update skip locked) returning id`,
+    [batch],
+  );
+  return deleted.length;
+}

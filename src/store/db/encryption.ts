@@ -1,0 +1,67 @@
+/** Secrets at rest, in the format the existing database holds: base64( nonce[12] ‖ AES-256-GCM ciphertext ‖ tag[16] ). */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { parseEncryptionKey } from '../../config.ts';
+import type { Secret } from '../../domain/secret.ts';
+
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** Prefixes of tokens that were stored before a key was configured. */
+const CLEAR_PREFIXES = ['ptla_', 'ptlc_', 're_', 'ghp_', 'github_pat_'];
+/** Digits and a-f only: base64 of random bytes of this length never looks so (chance below 10^-17), a hex token always. */
+const HEX = /^[0-9a-fA-F]+$/;
+
+export type Decrypted = { value: string } | { unreadable: true };
+
+export interface Encryption {
+  /** False when no key is configured: then `encrypt` stores clear text. */
+  readonly enabled: boolean;
+  /** Text to store; "" stays "". Without a key the text itself. */
+  encrypt(text: string): string;
+  /** Clear text of a stored value, of either key or never encrypted; `unreadable` when it was made with an unknown key. */
+  decrypt(stored: string): Decrypted;
+}
+
+/** Makes the codec. Keys are base64 of 32 bytes or 64 hex digits (`loadConfig` checked them). */
+export function createEncryption(keys: { key?: Secret | undefined; previousKey?: Secret | undefined }): Encryption {
+  const current = readKey(keys.key);
+  const previous = readKey(keys.previousKey);
+  const readers = [current, previous].filter((key) => key !== undefined);
+  return {
+    enabled: current !== undefined,
+    encrypt(text) {
+      if (text === '' || current === undefined) return text;
+      const nonce = randomBytes(NONCE_BYTES);
+      const cipher = createCipheriv('aes-256-gcm', current, nonce);
+      return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString(
+        'base64',
+      );
+    },
+    decrypt(stored) {
+      if (stored === '' || readers.length === 0 || !BASE64.test(stored)) return { value: stored };
+      const bytes = Buffer.from(stored, 'base64');
+      if (bytes.length < NONCE_BYTES + TAG_BYTES) return { value: stored };
+      for (const key of readers) {
+        const value = open(key, bytes);
+        if (value !== undefined) return { value };
+      }
+      if (HEX.test(stored) || CLEAR_PREFIXES.some((prefix) => stored.startsWith(prefix))) return { value: stored };
+      return { unreadable: true };
+    },
+  };
+}
+
+function readKey(secret: Secret | undefined): Buffer | undefined {
+  return secret === undefined ? undefined : parseEncryptionKey(secret.reveal());
+}
+
+function open(key: Buffer, bytes: Buffer): string | undefined {
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
+  decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES));
+  try {
+    return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES, -TAG_BYTES)), decipher.final()]).toString('utf8');
+  } catch {
+    // Node reports a wrong tag only by throwing: another key, or clear text that happens to be base64.
+    return undefined;
+  }
+}

@@ -1,0 +1,68 @@
+/** Mails as administrators see them: lists, counts, sending one anew. */
+import type { MailStatus } from '../../domain/email.ts';
+import { contains, type Db, rows } from '../db/db.ts';
+
+/** Seconds in which asking again means the same mail. */
+const DOUBLE_CLICK_SECONDS = 10;
+
+export interface MailRow {
+  id: string;
+  template: string;
+  to: string;
+  userId: string | null;
+  subject: string | null;
+  status: MailStatus;
+  attempts: number;
+  error: string | null;
+  transport: string | null;
+  resentFrom: string | null;
+  createdAt: Date;
+  sentAt: Date | null;
+}
+
+const ROW = `e.id, e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.status, e.attempts, e.last_error as error,
+  e.transport, e.resent_from as "resentFrom", e.created_at as "createdAt", e.sent_at as "sentAt"`;
+
+/** One mail as administrators see it. */
+export async function findMail(db: Db, id: string): Promise<MailRow | undefined> {
+  const [mail] = await rows<MailRow>(db, `select ${ROW} from emails e where e.id = ?::uuid`, [id]);
+  return mail;
+}
+
+/** A page of mails, newest first; `search` looks in the address and the subject. */
+export async function listMails(
+  db: Db,
+  query: { status?: MailStatus; search?: string; limit: number; offset: number },
+): Promise<{ mails: MailRow[]; total: number }> {
+  const pattern = query.search === undefined ? null : contains(query.search);
+  const where = `(?::text is null or e.status = ?) and (?::text is null or e.recipient ilike ? or e.subject ilike ?)`;
+  const bindings = [query.status ?? null, query.status ?? null, pattern, pattern, pattern];
+  const [count] = await rows<{ n: number }>(db, `select count(*)::int as n from emails e where ${where}`, bindings);
+  const mails = await rows<MailRow>(
+    db,
+    `select ${ROW} from emails e where ${where} order by e.created_at desc, e.id desc limit ? offset ?`,
+    [...bindings, query.limit, query.offset],
+  );
+  return { mails, total: count?.n ?? 0 };
+}
+
+/** Mails by status. */
+export async function countMails(db: Db): Promise<{ status: MailStatus; count: number }[]> {
+  return rows(db, `select e.status, count(*)::int as count from emails e group by e.status order by e.status`);
+}
+
+/**
+ * Locks a mail until the transaction ends and looks for what was made of it a moment ago.
+ * @returns id of the recent copy; undefined when there is none, or no such mail.
+ */
+export async function lockRecentResend(trx: Db, id: string): Promise<string | undefined> {
+  const [original] = await rows<{ id: string }>(trx, `select e.id from emails e where e.id = ?::uuid for update`, [id]);
+  if (original === undefined) return undefined;
+  const [recent] = await rows<{ id: string }>(
+    trx,
+    `select e.id from emails e where e.resent_from = ? and e.created_at > now() - make_interval(secs => ${DOUBLE_CLICK_SECONDS})
+     order by e.created_at desc, e.id desc limit 1`,
+    [original.id],
+  );
+  return recent?.id;
+}

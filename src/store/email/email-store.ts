@@ -1,0 +1,302 @@
+/**
+ * Mail that was asked for: what it is made of (encrypted), and what became of it. A token for a link is issued when the
+ * mail is made, not when it is asked for: so asking costs the same whether an account exists or not, nothing secret waits
+ * in a queue, and a link lives as long as the mail says.
+ */
+import { normalizeEmail } from '../../domain/accounts/account.ts';
+import {
+  MAIL_TEMPLATES,
+  type MailData,
+  type MailStatus,
+  type MailTemplate,
+  TOKEN_OF_TEMPLATE,
+} from '../../domain/email.ts';
+import { AppError } from '../../domain/errors.ts';
+import { issueToken, ownerOfToken } from '../accounts/one-time-token-store.ts';
+import { type Db, inTransaction, rows } from '../db/db.ts';
+import type { Encryption } from '../db/encryption.ts';
+import { enqueue } from '../outbox-store.ts';
+
+export const MAIL_OUTBOX_KIND = 'mail.send';
+/** How long a mail that cannot be read here is left alone, milliseconds. */
+const OTHER_KEY_MS = 60_000;
+
+export interface MailRequest {
+  template: MailTemplate;
+  to: string;
+  /** Absent: whoever has the address `to`, if anybody, when the mail is made. */
+  userId?: string;
+  /** Absent: the template's own. */
+  subject?: string;
+  data?: MailData;
+  /** The mail that is sent anew. */
+  resentFrom?: string;
+}
+
+/** A mail that is to be sent now, or why it is not. */
+export type PreparedMail =
+  | {
+      state: 'ready';
+      template: MailTemplate;
+      to: string;
+      subject: string | undefined;
+      data: MailData;
+      /** When it was asked for: equal content at each attempt. */
+      createdAt: Date;
+    }
+  | { state: 'done'; status: Exclude<MailStatus, 'queued'> };
+
+export interface MailStore {
+  /** Writes the mail and its outbox row into the caller's transaction. @returns the mail's id. */
+  queue(trx: Db, request: MailRequest): Promise<string>;
+  /**
+   * Makes the mail: finds its account, issues the token its link needs. The same again gives the same.
+   * @throws {AppError} MAIL_NOT_CONFIGURED when its content was encrypted with an unknown key; nothing has changed then.
+   */
+  prepare(db: Db, id: string): Promise<PreparedMail>;
+  /** What a resend is made of. @throws {AppError} NOT_FOUND, CONFLICT when nothing is left of it. */
+  requestOf(db: Db, id: string): Promise<MailRequest>;
+}
+
+interface Stored {
+  template: string;
+  to: string;
+  userId: string | null;
+  subject: string | null;
+  data: string | null;
+  status: MailStatus;
+  dead: boolean;
+  tokenExpiresAt: Date | null;
+  createdAt: Date;
+}
+
+const STORED = `e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status,
+  coalesce(e.token_expires_at <= now(), false) as dead, e.token_expires_at as "tokenExpiresAt", e.created_at as "createdAt"`;
+
+interface Addressee {
+  id: string;
+  email: string;
+  name: string;
+  verified: boolean;
+}
+
+/** Makes the store; contents are encrypted with the process's key. */
+export function createMailStore(encryption: Encryption): MailStore {
+  const seal = (data: MailData): string => encryption.encrypt(JSON.stringify(data));
+  const unseal = (stored: string | null): MailData | 'unreadable' | undefined => {
+    if (stored === null) return undefined;
+    const clear = encryption.decrypt(stored);
+    if ('unreadable' in clear) return 'unreadable';
+    try {
+      return JSON.parse(clear.value) as MailData;
+    } catch {
+      // Without a key what is encrypted passes for clear text.
+      return 'unreadable';
+    }
+  };
+
+  return {
+    async queue(trx, request) {
+      const [row] = await rows<{ id: string }>(
+        trx,
+        `insert into emails (template, recipient, user_id, subject, data, resent_from)
+         values (?, ?, ?, ?, ?, ?::uuid) returning emails.id`,
+        [
+          request.template,
+          request.to,
+          request.userId ?? null,
+          request.subject ?? null,
+          seal(request.data ?? {}),
+          request.resentFrom ?? null,
+        ],
+      );
+      if (row === undefined) throw new AppError('INTERNAL_ERROR', { meta: { reason: 'insert without a row' } });
+      await enqueue(trx, {
+        kind: MAIL_OUTBOX_KIND,
+        dedupeKey: `${MAIL_OUTBOX_KIND}:${row.id}`,
+        payload: { mailId: row.id },
+      });
+      return row.id;
+    },
+
+    prepare: (db, id) =>
+      inTransaction(db, async (trx) => {
+        const [mail] = await rows<Stored>(trx, `select ${STORED} from emails e where e.id = ? for update`, [id]);
+        if (mail === undefined) return { state: 'done', status: 'skipped' };
+        if (mail.status === 'sent' || mail.status === 'skipped') return { state: 'done', status: mail.status };
+        const template = MAIL_TEMPLATES.find((t) => t === mail.template);
+        let data = unseal(mail.data);
+        // A process with a wrong key must not cost a mail that another one can read.
+        if (data === 'unreadable') {
+          throw new AppError('MAIL_NOT_CONFIGURED', {
+            detail: 'What the mail is made of was encrypted with another key: check ENCRYPTION_KEY',
+            retryAfterMs: OTHER_KEY_MS,
+          });
+        }
+        if (template === undefined || data === undefined || mail.dead) {
+          const why = mail.dead ? 'its link expired before it could be sent' : 'what it was made of is gone';
+          await endMail(trx, id, 'failed', why);
+          return { state: 'done', status: 'failed' };
+        }
+        const link = await linkFor(trx, mail, template, data);
+        if ('skip' in link) {
+          await skipMail(trx, id, link.skip);
+          return { state: 'done', status: 'skipped' };
+        }
+        if (link.data !== data) {
+          data = link.data;
+          await trx.raw(
+            `update emails set user_id = coalesce(?, user_id), data = ?, token_expires_at = ?, updated_at = now() where id = ?`,
+            [link.userId ?? null, seal(data), link.expiresAt?.toISOString() ?? null, id],
+          );
+        }
+        await trx.raw(`update emails set status = 'queued', attempts = attempts + 1, updated_at = now() where id = ?`, [
+          id,
+        ]);
+        return {
+          state: 'ready',
+          template,
+          to: mail.to,
+          subject: mail.subject ?? undefined,
+          data,
+          createdAt: mail.createdAt,
+        };
+      }),
+
+    async requestOf(db, id) {
+      const [mail] = await rows<Stored>(db, `select ${STORED} from emails e where e.id = ?::uuid`, [id]);
+      const template = MAIL_TEMPLATES.find((t) => t === mail?.template);
+      if (mail === undefined || template === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
+      const clear = unseal(mail.data);
+      const data = clear === 'unreadable' ? undefined : clear;
+      const ours =
+        TOKEN_OF_TEMPLATE[template] !== undefined && (mail.userId !== null || (data !== undefined && !hasLink(data)));
+      if (data === undefined && !ours) {
+        throw new AppError('CONFLICT', { detail: 'What this e-mail was made of is gone: send a new one' });
+      }
+      // A link is made anew: an old token is never sent twice.
+      const { token: _token, id: _id, ...rest } = ours ? (data ?? {}) : {};
+      return {
+        template,
+        to: mail.to,
+        ...(mail.userId === null ? {} : { userId: mail.userId }),
+        ...(mail.subject === null ? {} : { subject: mail.subject }),
+        data: ours ? rest : (data ?? {}),
+        resentFrom: id,
+      };
+    },
+  };
+}
+
+/** A link that the caller of the queue route made himself. */
+const hasLink = (data: MailData): boolean =>
+  ['verifyUrl', 'resetUrl', 'magicLinkUrl'].some((key) => data[key] !== undefined);
+
+type Link = { skip: string } | { data: MailData; userId?: string; expiresAt?: Date };
+
+/** What the mail is made of, with what its link needs: the account's id, and a token if none was given. */
+async function linkFor(trx: Db, mail: Stored, template: MailTemplate, data: MailData): Promise<Link> {
+  const needs = TOKEN_OF_TEMPLATE[template];
+  if (needs === undefined || hasLink(data)) return { data };
+  const given = data['token'] !== undefined;
+  // Made by an earlier attempt; a newer mail's token, or its use, has ended it since.
+  if (given && mail.tokenExpiresAt !== null) {
+    const alive = (await ownerOfToken(trx, data['token'] ?? '', needs)) !== undefined;
+    return alive ? { data } : { skip: 'its link was used or replaced meanwhile' };
+  }
+  // The page that verifies wants the account's id beside the token.
+  if (given && (needs !== 'email_verification' || data['id'] !== undefined)) return { data };
+  const user = await addressee(trx, mail);
+  if (given) return user === undefined ? { data } : { data: { ...data, id: user.id }, userId: user.id };
+  const settled = needs === 'email_verification' && user?.verified === true;
+  // A welcome needs no link where there is nothing to verify.
+  if (template === 'welcome' && (user === undefined || settled)) return { data };
+  if (user === undefined) return { skip: 'no active account has this address' };
+  if (settled) return { skip: 'the address is verified already' };
+  const { token, expiresAt } = await issueToken(trx, user.id, needs);
+  return { data: { name: user.name, ...data, id: user.id, token }, userId: user.id, expiresAt };
+}
+
+/** The account a link is for: the one that has the mail's address now. Its row stays as it is until the token is stored. */
+async function addressee(trx: Db, mail: Stored): Promise<Addressee | undefined> {
+  const [user] = await rows<Addressee>(
+    trx,
+    `select u.id, u.email, coalesce(u."firstName", '') as name, u."emailVerified" is not null as verified
+     from users u where lower(u.email) = ? and coalesce(u."isActive", true) and (?::text is null or u.id = ?)
+     order by (u.email = ?) desc, u."createdAt", u.id limit 1 for update`,
+    [normalizeEmail(mail.to), mail.userId, mail.userId, mail.to.trim()],
+  );
+  return user;
+}
+
+/** The mail is not to be sent, for this reason. */
+export const skipMail = (db: Db, id: string, why: string): Promise<void> => endMail(db, id, 'skipped', why);
+
+/** The mail needs no sending any more. What it was made of goes. */
+async function endMail(trx: Db, id: string, status: MailStatus, why: string): Promise<void> {
+  await trx.raw(`update emails set status = ?, last_error = ?, data = null, updated_at = now() where id = ?`, [
+    status,
+    why,
+    id,
+  ]);
+}
+
+/** The provider took it; what it was made of goes. */
+export async function markMailSent(
+  db: Db,
+  id: string,
+  sent: { transport: string; providerId: string | null },
+): Promise<void> {
+  await db.raw(
+    `update emails set status = 'sent', last_error = null, data = null, transport = ?, provider_id = ?, sent_at = coalesce(sent_at, now()), updated_at = now()
+     where id = ? and status <> 'sent'`,
+    [sent.transport, sent.providerId, id],
+  );
+}
+
+/** Notes why an attempt failed; the mail stays queued. */
+export async function noteMailFailure(db: Db, id: string, why: string): Promise<void> {
+  await db.raw(`update emails set last_error = ?, updated_at = now() where id = ? and status = 'queued'`, [why, id]);
+}
+
+/** Nobody tries any more. What it was made of stays while its link lives, so that its workflow can be replayed. */
+export async function markMailFailed(db: Db, id: string, why: string | undefined): Promise<void> {
+  await db.raw(
+    `update emails set status = 'failed', last_error = coalesce(?, last_error, 'failed'), updated_at = now() where id = ? and status = 'queued'`,
+    [why ?? null, id],
+  );
+}
+
+/** Mails whose workflow can only be gone (it gives up after 23 hours) count as failed. @returns how many. */
+export async function failLostMails(db: Db, batch: number): Promise<number> {
+  const failed = await rows<{ id: string }>(
+    db,
+    `update emails set status = 'failed', last_error = coalesce(last_error, 'it was never finished'), updated_at = now() where id in (
+       select e.id from emails e where e.status = 'queued' and e.updated_at < now() - interval '25 hours' limit ? for update skip locked) returning id`,
+    [batch],
+  );
+  return failed.length;
+}
+
+/** Clears what dead mails are made of: their link expired, or nobody tries any more since a day. @returns how many. */
+export async function clearDeadMails(db: Db, batch: number): Promise<number> {
+  const cleared = await rows<{ id: string }>(
+    db,
+    `update emails set data = null, updated_at = now() where id in (
+       select e.id from emails e where e.data is not null and e.status <> 'queued'
+         and (e.token_expires_at <= now() or e.updated_at < now() - interval '1 day') limit ? for update skip locked) returning id`,
+    [batch],
+  );
+  return cleared.length;
+}
+
+/** Deletes mails older than `days` that nobody tries any more. @returns how many. */
+export async function purgeMails(db: Db, days: number, batch: number): Promise<number> {
+  const deleted = await rows<{ id: string }>(
+    db,
+    `delete from emails where id in (
+       select e.id from emails e where e.created_at < now() - make_interval(days => ?) and e.status <> 'queued' order by e.created_at limit ?) returning id`,
+    [days, batch],
+  );
+  return deleted.length;
+}

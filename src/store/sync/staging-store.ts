@@ -1,0 +1,304 @@
+/**
+ * The stage of a running sync: pages as they were read, and whether they are whole. Everything written here passes the
+ * fence: the log row must still be RUNNING, so a run that was closed, cancelled or replaced writes nothing any more.
+ */
+import type { Knex } from 'knex';
+import { AppError } from '../../domain/errors.ts';
+import type { MappedPage } from '../../domain/panel/records.ts';
+import type { Entity, Listing, StageSummary } from '../../domain/sync/sync.ts';
+import { type Db, rows } from '../db/db.ts';
+
+export interface StagePage {
+  logId: string;
+  /** A listing, or one of its fallbacks: `node:<id>`, `nest:<id>`; `gone` and `client:<batch>` likewise. */
+  source: string;
+  pass: number;
+  page: number;
+  total: number;
+  perPage: number;
+  mapped: MappedPage;
+}
+
+/** Rows an insert statement carries at the most, so that a listing of 100,000 allocations is never one string. */
+const ROWS_PER_STATEMENT = 4_000;
+
+/**
+ * Stores one page, all its parts or none. A page staged again replaces its earlier parts; one of an earlier pass, come
+ * late, replaces nothing.
+ * @returns `cancelled` when a cancel was asked for: nothing was stored.
+ * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more.
+ */
+export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | 'cancelled'> {
+  const { mapped } = page;
+  const chunks: MappedPage['parts'][] = [];
+  let size = Number.POSITIVE_INFINITY;
+  for (const part of mapped.parts) {
+    if (size + part.rows.length > ROWS_PER_STATEMENT || (chunks.at(-1)?.length ?? 0) >= 200) {
+      chunks.push([]);
+      size = 0;
+    }
+    chunks.at(-1)?.push(part);
+    size += part.rows.length;
+  }
+  const write = async (target: Db) => {
+    for (const chunk of chunks) {
+      const outcome = await insertParts(target, page, chunk);
+      if (outcome !== 'staged') return outcome;
+    }
+    return 'staged' as const;
+  };
+  return chunks.length === 1 ? write(db) : db.transaction(write);
+}
+
+async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
+  const { mapped } = page;
+  const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int, ?::int[])').join(', ');
+  const [result] = await rows<{ open: boolean | null }>(
+    db,
+    `with fence as (
+       select "cancelledAt" is null as open from sync_logs where id = ? and status = 'RUNNING' for key share
+     ), stored as (
+       insert into sync_pages (log_id, source, page, entity, part, pass, rows, total, per_page, body, rejects, unreadable, ids, missing, fetched_at)
+       select ?, ?, ?, v.entity, v.part, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, v.ids, ?::json, clock_timestamp()
+       from (values ${values}) as v (entity, part, rows, body, rejects, unreadable, ids), fence
+       where fence.open
+       on conflict (log_id, source, page, entity, part) do update set pass = excluded.pass, rows = excluded.rows, total = excluded.total,
+         per_page = excluded.per_page, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
+         ids = excluded.ids, missing = excluded.missing, fetched_at = excluded.fetched_at
+         where sync_pages.pass <= excluded.pass
+     ) select (select open from fence) as open`,
+    [
+      page.logId,
+      page.logId,
+      page.source,
+      page.page,
+      page.pass,
+      page.total,
+      page.perPage,
+      JSON.stringify(mapped.missing),
+      ...parts.flatMap((p) => [
+        p.entity,
+        p.part,
+        p.rows.length,
+        JSON.stringify(p.rows),
+        // Rejects, unreadable counts and missing includes ride on the first part of the page.
+        p === mapped.parts[0] ? JSON.stringify(mapped.rejects) : '[]',
+        mapped.unreadable.includes(p.entity as Entity) ? 1 : 0,
+        idsOf(page, p),
+      ]),
+    ],
+  );
+  if (result?.open === null || result === undefined) throw new AppError('RUN_CLOSED');
+  return result.open ? 'staged' : 'cancelled';
+}
+
+/** Listings that are checked for being whole, and asked about what they lack. */
+const LISTED = new Set(['locations', 'nodes', 'nests', 'users', 'servers']);
+
+/** Panel ids of a part's records, those that were set aside included; only of parts that a check will ask about. */
+function idsOf(page: StagePage, part: MappedPage['parts'][number]): number[] {
+  const checked = LISTED.has(part.entity) || page.source.startsWith('node:');
+  if (!checked || page.source === 'gone') return [];
+  const own = part.rows.map((row) => Number(row[ID_COLUMN[part.entity] ?? 'id']));
+  const aside = page.mapped.rejects.filter((r) => r.entity === part.entity).map((r) => r.id);
+  return [...own, ...aside];
+}
+
+export interface StagedPageInfo {
+  page: number;
+  rows: number;
+  total: number;
+  totalPages: number;
+  perPage: number;
+  rejected: number;
+  missing: string[];
+  ids?: number[];
+}
+
+/** Pages of a source that are staged in this pass already, out of those named. */
+export async function stagedPages(
+  db: Db,
+  key: { logId: string; source: string; pass: number; pages: readonly number[]; include: string },
+): Promise<StagedPageInfo[]> {
+  const own = primaryEntity(key.source);
+  const found = await rows<Omit<StagedPageInfo, 'totalPages'>>(
+    db,
+    `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
+       max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
+       (array_agg(p.missing))[1] as missing
+     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.page = any(?::int[]) group by p.page order by p.page`,
+    [own, key.logId, key.source, key.pass, [...key.pages]],
+  );
+  const bare = key.include === '' && (key.source === 'nodes' || key.source === 'nests');
+  const ids = bare && found.length > 0 ? await stagedIds(db, key) : undefined;
+  return found.map((f) => ({
+    ...f,
+    totalPages: Math.max(1, f.perPage === 0 ? 1 : Math.ceil(f.total / f.perPage)),
+    ...(ids === undefined ? {} : { ids: ids.filter((i) => i.page === f.page).map((i) => i.id) }),
+  }));
+}
+
+const stagedIds = (db: Db, key: { logId: string; source: string; pass: number }) =>
+  rows<{ page: number; id: number }>(
+    db,
+    `select p.page, i.id from sync_pages p, unnest(p.ids[1:p.rows]) as i (id)
+     where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?`,
+    [key.logId, key.source, key.pass, key.source],
+  );
+
+/** Staged servers by panel id, for the reads that go server by server. */
+export async function stagedServers(
+  db: Db,
+  query: { logId: string; pass: number; after: number; limit: number },
+): Promise<{ pid: number; uuid: string }[]> {
+  return rows(
+    db,
+    `select distinct x.pid, x.uuid from sync_pages p, json_to_recordset(p.body) as x (pid int, uuid text)
+     where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and x.pid > ? order by x.pid limit ?`,
+    [query.logId, query.pass, query.after, query.limit],
+  );
+}
+
+/** Eggs of a nest that are known: mirrored, or used by a staged server. */
+export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<number[]> {
+  const found = await rows<{ id: number }>(
+    db,
+    `select e.id from eggs e where e."nestId" = ?
+     union select x.egg from sync_pages p, json_to_recordset(p.body) as x (egg int, nest int)
+       where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and x.nest = ? and x.egg is not null
+     order by 1`,
+    [nestId, logId, nestId],
+  );
+  return found.map((f) => f.id);
+}
+
+/** Sums of the stage per listing, for progress: what is staged once counts once, however often it was read. */
+export async function stageSummary(db: Db, logId: string): Promise<StageSummary[]> {
+  const found = await rows<{
+    source: string;
+    entity: string;
+    pages: number;
+    rows: number;
+    total: number;
+    perPage: number;
+  }>(
+    db,
+    `select split_part(p.source, ':', 1) as source, p.entity, count(distinct p.page)::int as pages, sum(p.rows)::int as rows,
+       (array_agg(p.total order by p.fetched_at desc))[1]::int as total, max(p.per_page)::int as "perPage"
+     from sync_pages p where p.log_id = ? group by 1, 2`,
+    [logId],
+  );
+  const bySource = new Map<string, StageSummary>();
+  const listings: Record<string, Listing> = {
+    locations: 'locations',
+    nodes: 'nodes',
+    node: 'locations',
+    nests: 'nests',
+    nest: 'nests',
+    users: 'users',
+    servers: 'servers',
+  };
+  for (const row of found) {
+    const source = listings[row.source];
+    if (source === undefined) continue;
+    const summary = bySource.get(source) ?? { source, pages: 0, totalPages: 0, total: 0, rows: {} };
+    if (row.source === source) {
+      summary.pages = Math.max(summary.pages, row.pages);
+      summary.total = Math.max(summary.total, row.total);
+      summary.totalPages = Math.max(
+        summary.totalPages,
+        row.perPage === 0 ? 1 : Math.ceil(row.total / row.perPage) || 1,
+      );
+    }
+    if (row.entity !== 'links') {
+      const entity = row.entity as Entity;
+      summary.rows[entity] = (summary.rows[entity] ?? 0) + row.rows;
+    }
+    bySource.set(source, summary);
+  }
+  return [...bySource.values()];
+}
+
+export interface SourceVerdict {
+  complete: boolean;
+  /** `moved`: the listing changed while it was read, read it again; `ignored`: the panel does not page; `missing`: pages are not staged. */
+  reason: 'complete' | 'moved' | 'ignored' | 'missing';
+  missingPages: number[];
+  pages: number;
+  total: number;
+  distinct: number;
+  /** Includes that did not come back as lists. */
+  missing: string[];
+}
+
+const ID_COLUMN: Record<string, string> = { users: 'pid', servers: 'pid' };
+const primaryEntity = (source: string) =>
+  source.startsWith('node:') ? 'allocations' : source.startsWith('nest:') ? 'eggs' : source;
+
+/**
+ * Is a source whole? Pages 1…P are there in one pass, the total never fell, and the distinct ids are as many as the
+ * newest total says.
+ */
+export async function verifySource(
+  db: Db,
+  key: { logId: string; source: string; pass: number },
+): Promise<SourceVerdict> {
+  const entity = primaryEntity(key.source);
+  const pages = await rows<{
+    page: number;
+    total: number;
+    perPage: number;
+    count: number;
+    firstId: number | null;
+    missing: string[];
+  }>(
+    db,
+    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.ids[1] as "firstId", p.missing
+     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
+     order by p.page`,
+    [key.logId, key.source, key.pass, entity, entity],
+  );
+  const missing = [...new Set(pages.flatMap((p) => p.missing))];
+  const verdict = (reason: SourceVerdict['reason'], extra: Partial<SourceVerdict> = {}): SourceVerdict => ({
+    complete: reason === 'complete',
+    reason,
+    missingPages: [],
+    pages: pages.length,
+    total: 0,
+    distinct: 0,
+    missing,
+    ...extra,
+  });
+  if (key.source.startsWith('nest:'))
+    return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
+  const [read] = await rows<{ total: number; fell: boolean; distinct: number; staged: number }>(
+    db,
+    `with page_totals as (
+       select p.page, p.total, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before
+       from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+     ), ids as (
+       select i.id from sync_pages p, unnest(p.ids) as i (id) where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+     )
+     select coalesce((select t.total from page_totals t order by t.fetched_at desc, t.page desc limit 1), 0) as total,
+       coalesce((select bool_or(t.total < t.before) from page_totals t), false) as fell,
+       (select count(distinct i.id) from ids i)::int as distinct, (select count(*) from ids i)::int as staged`,
+    [key, key].flatMap((k) => [k.logId, k.source, k.pass, entity]),
+  );
+  const total = read?.total ?? 0;
+  const distinct = read?.distinct ?? 0;
+  const perPage = pages.at(-1)?.perPage ?? 0;
+  const wanted = Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage));
+  const have = new Set(pages.map((p) => p.page));
+  const missingPages = Array.from({ length: wanted }, (_, i) => i + 1).filter((page) => !have.has(page));
+  const facts = { total, distinct };
+  for (let i = 1; i < pages.length; i += 1) {
+    const [before, here] = [pages[i - 1], pages[i]];
+    if (before?.firstId != null && before.firstId === here?.firstId) return verdict('ignored', facts);
+  }
+  if (missingPages.length > 0) return verdict('missing', { ...facts, missingPages });
+  const onePerPage = pages.every((p) => p.perPage === perPage);
+  if (read?.fell === true || !onePerPage || distinct !== total || (read?.staged ?? 0) !== distinct) {
+    return verdict('moved', facts);
+  }
+  return verdict('complete', facts);
+}

@@ -1,0 +1,290 @@
+/** Rate limits of the sign-in area: what they count, what they answer, and that they hold. */
+import { createServer } from 'node:net';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createDb, rows } from '../../../src/store/db/db.ts';
+import { type Harness, json, makeUser, ORIGIN, PASSWORD, startHarness } from '../../support/api/harness.ts';
+import { type Answer, call, fillBuckets, login, outcome, post, tally } from '../../support/api/sign-in.ts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await startHarness();
+});
+afterAll(() => harness.close());
+beforeEach(async () => {
+  await fillBuckets(harness);
+});
+
+/** A harness on the same database that believes so many proxies. */
+async function behindProxies(hops: number, work: (copy: Harness) => Promise<void>): Promise<void> {
+  const copy = await startHarness({ database: harness.database, config: { trustedProxyHops: hops } });
+  try {
+    await work(copy);
+  } finally {
+    await copy.close();
+  }
+}
+const limitOf = ({ headers }: Answer) => Number(headers.get('x-ratelimit-limit'));
+const remainingOf = ({ headers }: Answer) => Number(headers.get('x-ratelimit-remaining'));
+/** Lets so many seconds pass for all buckets. */
+const pass = (seconds: number) =>
+  harness.database.db.raw('update rate_limits set updated_at = updated_at - make_interval(secs => ?)', [seconds]);
+
+interface Limited {
+  route: string;
+  max: number;
+  /** As the refusal spells it. */
+  window: string;
+  /** A request that costs next to nothing once it is let through. */
+  send: () => Promise<Answer>;
+}
+const email = 'somebody@example.com';
+const LIMITED: Limited[] = [
+  { route: 'login', max: 10, window: '15m0s', send: () => post(harness, 'login', { email }) },
+  { route: 'validate', max: 10, window: '15m0s', send: () => post(harness, 'validate', { email }) },
+  { route: 'register', max: 20, window: '1h0m0s', send: () => post(harness, 'register', {}) },
+  { route: 'refresh', max: 600, window: '15m0s', send: () => post(harness, 'refresh', {}) },
+  { route: 'verify-email', max: 30, window: '15m0s', send: () => post(harness, 'verify-email', {}) },
+  { route: 'reset-password', max: 30, window: '15m0s', send: () => post(harness, 'reset-password', {}) },
+  { route: 'magic-link/verify', max: 30, window: '15m0s', send: () => post(harness, 'magic-link/verify', {}) },
+  { route: 'forgot-password', max: 5, window: '1h0m0s', send: () => post(harness, 'forgot-password', { email }) },
+  { route: 'magic-link', max: 5, window: '1h0m0s', send: () => post(harness, 'magic-link', { email }) },
+  { route: 'check-email', max: 20, window: '15m0s', send: () => call(harness, 'check-email') },
+];
+
+describe.each(LIMITED)('$route', ({ max, window, send }) => {
+  test('says what is left, refuses beyond it, and passes again when it said so', async () => {
+    const before = Math.floor(Date.now() / 1000);
+    const first = await send();
+    expect(first.status).not.toBe(429);
+    expect([limitOf(first), remainingOf(first)]).toEqual([max, max - 1]);
+    expect(Number(first.headers.get('x-ratelimit-reset'))).toBeGreaterThanOrEqual(before);
+    expect(first.headers.get('retry-after')).toBeNull();
+
+    const left = Math.min(max - 1, 40);
+    await harness.database.db.raw('update rate_limits set tokens = ? where capacity = ?', [left, max]);
+    const more = await Promise.all(Array.from({ length: left }, send));
+    expect(more.filter((answer) => answer.status === 429)).toEqual([]);
+    if (max > 60) await harness.database.db.raw('update rate_limits set tokens = 0');
+    const refused = await send();
+    const wait = Number(refused.headers.get('retry-after'));
+    const perToken = (window === '15m0s' ? 900 : 3600) / max;
+    expect(wait).toBeGreaterThan(0);
+    expect(wait).toBeLessThanOrEqual(Math.ceil(perToken));
+    expect(refused.body).toEqual({
+      success: false,
+      error: 'rate_limited',
+      code: 'RATE_LIMITED',
+      message: `Rate limit exceeded. Maximum ${max} requests per ${window}. Retry after ${wait} seconds.`,
+    });
+    expect([refused.status, limitOf(refused), remainingOf(refused)]).toEqual([429, max, 0]);
+    const reset = Number(refused.headers.get('x-ratelimit-reset'));
+    expect(Math.abs(reset - (Math.floor(Date.now() / 1000) + wait))).toBeLessThanOrEqual(2);
+    expect(refused.headers.get('cache-control')).toBe('no-store');
+
+    // A token that takes long to come is not there ten seconds early.
+    if (wait > 20) {
+      await pass(wait - 10);
+      expect((await send()).status).toBe(429);
+      await pass(10);
+    } else {
+      await pass(wait);
+    }
+    expect((await send()).status).not.toBe(429);
+  });
+});
+
+test('the site reads the headers of a refusal across origins', async () => {
+  await Promise.all(Array.from({ length: 20 }, () => call(harness, 'check-email')));
+  const { status, headers } = await call(harness, 'check-email', { headers: { Origin: ORIGIN } });
+  expect([status, headers.get('access-control-allow-origin')]).toEqual([429, ORIGIN]);
+  expect(headers.get('access-control-expose-headers')).toContain('Retry-After');
+  expect(headers.get('access-control-expose-headers')).toContain('X-RateLimit-Remaining');
+});
+
+test('asking who one is and signing out are not limited', async () => {
+  const user = await makeUser(harness);
+  const me = await call(harness, 'me', { headers: { Authorization: `Bearer ${user.token}` } });
+  const out = await post(harness, 'logout', {});
+  for (const answer of [me, out]) expect([answer.status, answer.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
+});
+
+test('login and validate count together', async () => {
+  for (let i = 0; i < 5; i += 1) {
+    await post(harness, 'login', { email });
+    await post(harness, 'validate', { email });
+  }
+  expect((await post(harness, 'login', { email })).status).toBe(429);
+  expect((await post(harness, 'validate', { email })).status).toBe(429);
+});
+
+test('an address counts as one however it is spelt, another one for itself', async () => {
+  expect(remainingOf(await post(harness, 'login', { email }))).toBe(9);
+  expect(remainingOf(await post(harness, 'login', { email: ` ${email.toUpperCase()}\t` }))).toBe(8);
+  expect(remainingOf(await post(harness, 'login', { email: 'other@example.com' }))).toBe(9);
+});
+
+test('a right password is refused, too, once the tries are used up', async () => {
+  const user = await makeUser(harness);
+  await Promise.all(Array.from({ length: 10 }, () => post(harness, 'login', { email: user.email })));
+  expect((await login(harness, user.email, PASSWORD)).status).toBe(429);
+  await pass(91);
+  expect((await login(harness, user.email, PASSWORD)).status).toBe(200);
+});
+
+test('a body that names nobody counts by where it comes from', async () => {
+  for (const body of [{}, { email: 5 }, { email: ['a@b.co'] }, [], 'text']) {
+    const answer = await post(harness, 'login', body);
+    expect([answer.status, limitOf(answer)]).toEqual([400, 100]);
+  }
+  const unreadable = await call(harness, 'login', { ...json({}), body: '{' });
+  expect([unreadable.status, limitOf(unreadable), remainingOf(unreadable)]).toEqual([400, 100, 94]);
+});
+
+test('monstrous addresses are counted in small and not kept', async () => {
+  const monster = `${'a'.repeat(8192)}@example.com`;
+  const answer = await post(harness, 'login', { email: monster, password: 'x' });
+  expect([...outcome(answer), remainingOf(answer)]).toEqual([400, 'invalid_email', 'INVALID_EMAIL', 9]);
+  await post(harness, 'login', { email: 'secret-person@example.com', password: '' });
+  const kept = await rows<{ key: string }>(harness.database.db, 'select r.key from rate_limits r');
+  expect(kept).not.toHaveLength(0);
+  for (const { key } of kept) expect(key).toMatch(/^[a-z-]{1,30}:[\w-]{22}$/);
+});
+
+test('two copies of the api count together', async () => {
+  await behindProxies(0, async (copy) => {
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => post(i % 2 === 0 ? harness : copy, 'login', { email })),
+    );
+    expect(tally(answers)).toEqual({ 400: 10, 429: 20 });
+  });
+});
+
+describe('whose place counts', () => {
+  const from = (copy: Harness, forwarded?: string) =>
+    call(copy, 'check-email', forwarded === undefined ? {} : { headers: { 'X-Forwarded-For': forwarded } });
+  /** What is left for each of these senders, in order. */
+  const left = async (copy: Harness, ...forwarded: (string | undefined)[]) => {
+    const counts: number[] = [];
+    for (const header of forwarded) counts.push(remainingOf(await from(copy, header)));
+    return counts;
+  };
+
+  test('without proxies of ours, nobody is believed', async () => {
+    expect(await left(harness, undefined, '1.2.3.4', '5.6.7.8, 9.9.9.9')).toEqual([19, 18, 17]);
+  });
+  test('one proxy vouches for the last entry alone', async () => {
+    await behindProxies(1, async (copy) => {
+      expect(await left(copy, '1.2.3.4', '6.6.6.6, 1.2.3.4', '7.7.7.7,8.8.8.8,1.2.3.4', '1.2.3.4, 6.6.6.6')).toEqual([
+        19, 18, 17, 19,
+      ]);
+    });
+  });
+  test('a list as long as a header may be is no trouble', async () => {
+    await behindProxies(1, async (copy) => {
+      expect(await left(copy, '1.2.3.4', `${'6.6.6.6, '.repeat(1500)}1.2.3.4`)).toEqual([19, 18]);
+    });
+  });
+  test('two proxies vouch for the last but one', async () => {
+    await behindProxies(2, async (copy) => {
+      expect(await left(copy, '1.2.3.4, 10.0.0.1', '6.6.6.6, 1.2.3.4, 10.0.0.2', '1.2.3.5, 10.0.0.1')).toEqual([
+        19, 18, 19,
+      ]);
+    });
+  });
+  test('what is no address counts as the proxy, and so as one', async () => {
+    await behindProxies(1, async (copy) => {
+      expect(
+        await left(copy, undefined, 'unknown', '1.2.3.4, garbage', '1.2.3.4,', '999.1.1.1', "' or 1=1 --"),
+      ).toEqual([19, 18, 17, 16, 15, 14]);
+    });
+  });
+  test('a household of IPv6 counts as one', async () => {
+    await behindProxies(1, async (copy) => {
+      expect(
+        await left(
+          copy,
+          '2001:db8:1:2::1',
+          '2001:DB8:1:2:ffff:ffff:ffff:ffff',
+          '2001:0db8:0001:0002:0:0:0:9',
+          '2001:db8:1:3::1',
+          '2001:db8::1',
+          '2001:db8:0:0:1::',
+        ),
+      ).toEqual([19, 18, 17, 19, 19, 18]);
+    });
+  });
+  test('a port and the IPv6 form of an IPv4 address are no other place', async () => {
+    await behindProxies(1, async (copy) => {
+      expect(await left(copy, '1.2.3.4', '1.2.3.4:5678', '::ffff:1.2.3.4', '1.2.3.4:9')).toEqual([19, 18, 17, 16]);
+      expect(await left(copy, '2001:db8::7', '[2001:db8::7]:443', '[2001:db8::8]')).toEqual([19, 18, 17]);
+    });
+  });
+});
+
+describe('guessing', () => {
+  test('from many places meets the lid of the account', async () => {
+    await behindProxies(1, async (copy) => {
+      const answers: Answer[] = [];
+      for (let i = 0; i < 120; i += 1) {
+        answers.push(await post(copy, 'login', { email }, { 'X-Forwarded-For': `10.1.${i}.1` }));
+      }
+      expect(tally(answers.slice(0, 100))).toEqual({ 400: 100 });
+      expect(tally(answers.slice(105))).toEqual({ 429: 15 });
+      expect(limitOf(answers[119] ?? (answers[0] as Answer))).toBe(100);
+    });
+  });
+  test('at many accounts meets the lid of the place', async () => {
+    const answers: Answer[] = [];
+    for (let i = 0; i < 110; i += 1) answers.push(await post(harness, 'login', { email: `u${i}@example.com` }));
+    expect(tally(answers.slice(0, 100))).toEqual({ 400: 100 });
+    expect(answers.at(-1)?.status).toBe(429);
+  });
+  test.each([
+    ['login', 150],
+    ['forgot-password', 30],
+    ['magic-link', 30],
+  ])('at one account from one place does not lock its owner out elsewhere: %s', async (route, times) => {
+    await behindProxies(1, async (copy) => {
+      await Promise.all(
+        Array.from({ length: times }, () => post(copy, route, { email }, { 'X-Forwarded-For': '6.6.6.6' })),
+      );
+      const owner = await post(copy, route, { email }, { 'X-Forwarded-For': '1.2.3.4' });
+      expect(owner.status).not.toBe(429);
+    });
+  });
+});
+
+test('without the database nobody passes', async () => {
+  const closed = createServer();
+  const port = await new Promise<number>((resolve) => {
+    closed.listen(0, '127.0.0.1', () => {
+      const address = closed.address();
+      resolve(typeof address === 'object' && address !== null ? address.port : 0);
+    });
+  });
+  await new Promise((resolve) => closed.close(resolve));
+  const url = new URL(harness.database.url);
+  url.port = String(port);
+  const db = createDb({ connectionString: url.toString(), applicationName: 'test' });
+  const cut = await startHarness({ database: harness.database, deps: { db } });
+  try {
+    for (const { route } of LIMITED) {
+      const answer =
+        route === 'check-email' ? await call(cut, `${route}?email=${email}`) : await post(cut, route, { email });
+      expect([route, answer.status, answer.headers.get('retry-after'), answer.body]).toEqual([
+        route,
+        503,
+        '5',
+        {
+          success: false,
+          error: 'service_unavailable',
+          code: 'SERVICE_UNAVAILABLE',
+          message: 'Service temporarily unavailable',
+        },
+      ]);
+    }
+  } finally {
+    await cut.close();
+    await db.destroy();
+  }
+});

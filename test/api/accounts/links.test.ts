@@ -1,0 +1,334 @@
+/** Links from mails: each works once, for its account, for its purpose, in its time; asking for one tells nothing. */
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { MailTemplate } from '../../../src/domain/email.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
+import {
+  fillBuckets,
+  login,
+  mailsTo,
+  makeMail,
+  outcome,
+  post,
+  refresh,
+  sessionsOf,
+  tally,
+  tokenFor,
+} from '../../support/api/sign-in.ts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await startHarness();
+});
+afterAll(() => harness.close());
+beforeEach(async () => {
+  await fillBuckets(harness);
+});
+
+const NEW_PASSWORD = 'Newer-horse-8';
+const SPENT = [400, 'invalid_token', 'INVALID_TOKEN'];
+const EXPIRED = [400, 'token_expired', 'TOKEN_EXPIRED'];
+const VERIFIED = [400, 'already_verified', 'ALREADY_VERIFIED'];
+const MISSING = [400, 'missing_fields', 'MISSING_FIELDS'];
+const NO_LINK = [401, 'invalid_token', 'INVALID_TOKEN'];
+const unknownToken = 'f'.repeat(64);
+const unverified = () => makeUser(harness, { emailVerified: false });
+const digest = (token: string) => createHash('sha256').update(token).digest('hex');
+const expire = (token: string) =>
+  harness.database.db.raw(
+    `update verification_tokens set expires = (now() at time zone 'utc') - interval '1 s' where token = ?`,
+    [digest(token)],
+  );
+const tokensOf = (id: string) =>
+  rows<{ token: string; type: string }>(
+    harness.database.db,
+    'select v.token, v.type from verification_tokens v where v.identifier = ?',
+    [id],
+  );
+const userRow = async (id: string) =>
+  (
+    await rows<{ emailVerified: Date | null; lastLoginAt: Date | null; password: string }>(
+      harness.database.db,
+      'select u."emailVerified", u."lastLoginAt", u.password from users u where u.id = ?',
+      [id],
+    )
+  )[0];
+
+test('a token rests as a digest, and its mail encrypted', async () => {
+  const user = await makeUser(harness);
+  const token = await tokenFor(harness, 'password-reset', user);
+  expect(token).toMatch(/^[0-9a-f]{64}$/);
+  expect(await tokensOf(user.id)).toEqual([{ token: digest(token), type: 'password_reset' }]);
+  const [mail] = await rows<{ text: string }>(
+    harness.database.db,
+    'select e::text as text from emails e where e.recipient = ?',
+    [user.email],
+  );
+  expect(mail?.text).not.toContain(token);
+  for (const guess of [digest(token), token.toUpperCase()]) {
+    expect(outcome(await post(harness, 'reset-password', { token: guess, password: NEW_PASSWORD }))).toEqual(SPENT);
+  }
+});
+
+describe('verify-email', () => {
+  const verify = (body: unknown) => post(harness, 'verify-email', body);
+
+  test.each(['id', 'userId'])('with the id as %s', async (key) => {
+    const user = await unverified();
+    const token = await tokenFor(harness, 'email-verification', user);
+    const answer = await verify({ token: ` ${token} `, [key]: user.id, other: 1 });
+    expect([answer.status, answer.body]).toEqual([200, { success: true, message: 'Email verified successfully' }]);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect((await userRow(user.id))?.emailVerified).toBeInstanceOf(Date);
+    expect(await tokensOf(user.id)).toEqual([]);
+    expect((await login(harness, user.email)).status).toBe(200);
+    const again = await verify({ token, [key]: user.id });
+    expect(outcome(again)).toEqual(VERIFIED);
+    expect(again.body.message).toBe('This address is verified already: sign in.');
+  });
+  test('ten times at once succeeds once', async () => {
+    const user = await unverified();
+    const token = await tokenFor(harness, 'email-verification', user);
+    const answers = await Promise.all(Array.from({ length: 10 }, () => verify({ token, id: user.id })));
+    expect(tally(answers)).toEqual({ 200: 1, 400: 9 });
+    expect(new Set(answers.map((a) => a.body.error))).toEqual(new Set([undefined, 'already_verified']));
+  });
+  test('refusals', async () => {
+    const user = await unverified();
+    const other = await unverified();
+    const token = await tokenFor(harness, 'email-verification', user);
+    for (const body of [{}, { token }, { id: user.id }, { token: ' ', id: user.id }, { token, id: null, userId: '' }]) {
+      expect(outcome(await verify(body))).toEqual(MISSING);
+    }
+    expect(outcome(await verify({ token: unknownToken, id: user.id }))).toEqual(SPENT);
+    expect(outcome(await verify({ token, id: other.id }))).toEqual(SPENT);
+    expect(outcome(await verify({ token, id: 'nobody' }))).toEqual(SPENT);
+    expect(outcome(await verify({ token, id: other.id, userId: user.id }))).toEqual(SPENT);
+    expect((await userRow(other.id))?.emailVerified).toBeNull();
+    expect((await verify({ token, id: user.id })).status).toBe(200);
+  });
+  test('expired', async () => {
+    const user = await unverified();
+    const token = await tokenFor(harness, 'email-verification', user);
+    await expire(token);
+    const answer = await verify({ token, id: user.id });
+    expect(outcome(answer)).toEqual(EXPIRED);
+    expect(answer.body.message).toBe('This link has expired: ask for a new one.');
+    expect(outcome(await verify({ token, id: user.id }))).toEqual(EXPIRED);
+    const newer = await tokenFor(harness, 'email-verification', user);
+    expect((await verify({ token: newer, id: user.id })).status).toBe(200);
+    expect(outcome(await verify({ token, id: user.id }))).toEqual(VERIFIED);
+  });
+  test.each<MailTemplate>(['password-reset', 'magic-link'])('not by the token of %s', async (template) => {
+    const user = await unverified();
+    const token = await tokenFor(harness, template, user);
+    expect(outcome(await verify({ token, id: user.id }))).toEqual(SPENT);
+    expect((await userRow(user.id))?.emailVerified).toBeNull();
+  });
+  test('a newer mail takes the place of an older one, of one kind', async () => {
+    const user = await unverified();
+    const older = await tokenFor(harness, 'email-verification', user);
+    const reset = await tokenFor(harness, 'password-reset', user);
+    const newer = await tokenFor(harness, 'email-verification', user);
+    expect(outcome(await verify({ token: older, id: user.id }))).toEqual(SPENT);
+    expect((await verify({ token: newer, id: user.id })).status).toBe(200);
+    expect((await post(harness, 'reset-password', { token: reset, password: NEW_PASSWORD })).status).toBe(200);
+  });
+});
+
+describe('after a change of address', () => {
+  const change = (user: { token: string }, newEmail: string) =>
+    harness.get(
+      '/api/v1/dashboard/account/change-email',
+      json({ newEmail, currentPassword: PASSWORD }, bearer(user.token)),
+    );
+
+  test('what was mailed to the old address is worth nothing', async () => {
+    const user = await unverified();
+    const newEmail = `moved-${user.email}`;
+    const verification = await tokenFor(harness, 'email-verification', user);
+    const reset = await tokenFor(harness, 'password-reset', user);
+    const magic = await tokenFor(harness, 'magic-link', user);
+    expect((await change(user, newEmail)).status).toBe(200);
+    expect(outcome(await post(harness, 'verify-email', { token: verification, id: user.id }))).toEqual(SPENT);
+    expect(outcome(await post(harness, 'reset-password', { token: reset, password: NEW_PASSWORD }))).toEqual(SPENT);
+    expect(outcome(await post(harness, 'magic-link/verify', { token: magic }))).toEqual(NO_LINK);
+    expect((await userRow(user.id))?.emailVerified).toBeNull();
+    const [mail] = await mailsTo(harness, newEmail);
+    const token = await makeMail(harness, mail?.id ?? '');
+    expect((await post(harness, 'verify-email', { token, id: user.id })).status).toBe(200);
+  });
+  test('a mail that was asked for before is not sent to the old address', async () => {
+    const user = await unverified();
+    const { mails, db } = harness.deps;
+    const waiting = await db.transaction((trx) =>
+      mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
+    );
+    expect((await change(user, `gone-${user.email}`)).status).toBe(200);
+    expect(await makeMail(harness, waiting)).toBeUndefined();
+    expect(await tokensOf(user.id)).toEqual([]);
+  });
+});
+
+describe('reset-password', () => {
+  const reset = (body: unknown) => post(harness, 'reset-password', body);
+
+  test('sets the password and ends sessions and open links', async () => {
+    const user = await makeUser(harness);
+    const session = (await login(harness, user.email)).body.refreshToken;
+    const magic = await tokenFor(harness, 'magic-link', user);
+    const token = await tokenFor(harness, 'password-reset', user);
+    const answer = await reset({ token, password: NEW_PASSWORD });
+    expect([answer.status, answer.body]).toEqual([200, { success: true, message: 'Password reset successfully' }]);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    expect(await sessionsOf(harness, user.id)).toEqual([]);
+    expect((await refresh(harness, session)).status).toBe(401);
+    expect(outcome(await post(harness, 'magic-link/verify', { token: magic }))).toEqual(NO_LINK);
+    expect((await login(harness, user.email, PASSWORD)).status).toBe(401);
+    expect((await login(harness, user.email, NEW_PASSWORD)).status).toBe(200);
+    expect(outcome(await reset({ token, password: 'Third-horse-9' }))).toEqual(SPENT);
+    expect(harness.logged()).not.toContain(NEW_PASSWORD);
+  });
+  test('takes id and confirmation, too, and holds them against the rest', async () => {
+    const user = await makeUser(harness);
+    const token = await tokenFor(harness, 'password-reset', user);
+    const body = { token, id: user.id, password: NEW_PASSWORD, confirmPassword: NEW_PASSWORD };
+    expect(outcome(await reset({ ...body, confirmPassword: 'Other-horse-1' }))).toEqual([
+      400,
+      'passwords_dont_match',
+      'PASSWORDS_DONT_MATCH',
+    ]);
+    expect(outcome(await reset({ ...body, id: (await makeUser(harness)).id }))).toEqual(SPENT);
+    expect((await reset(body)).status).toBe(200);
+  });
+  test('refusals, in order, none of which spends the token', async () => {
+    const user = await makeUser(harness);
+    const token = await tokenFor(harness, 'password-reset', user);
+    for (const body of [{}, { token }, { password: 'x' }, { token: ' ', password: 'x', confirmPassword: 'y' }]) {
+      expect(outcome(await reset(body))).toEqual(MISSING);
+    }
+    const codes = {
+      'Short-1': 'password_too_short',
+      'no-capital-1': 'password_needs_uppercase',
+      'NO-SMALL-1': 'password_needs_lowercase',
+      'No-digit-here': 'password_needs_digit',
+      [`Long-1${'x'.repeat(67)}`]: 'password_too_long',
+    };
+    for (const [password, code] of Object.entries(codes)) {
+      const answer = await reset({ token: unknownToken, password });
+      expect(outcome(answer)).toEqual([400, code, code.toUpperCase()]);
+      expect(answer.body.message).toEqual(expect.any(String));
+      expect((await reset({ token, password, confirmPassword: 'y' })).body.error).toBe('passwords_dont_match');
+    }
+    expect(outcome(await reset({ token: unknownToken, password: NEW_PASSWORD }))).toEqual(SPENT);
+    await fillBuckets(harness);
+    expect((await reset({ token, password: NEW_PASSWORD })).status).toBe(200);
+  });
+  test('expired', async () => {
+    const user = await makeUser(harness);
+    const token = await tokenFor(harness, 'password-reset', user);
+    await expire(token);
+    expect(outcome(await reset({ token, password: NEW_PASSWORD }))).toEqual(EXPIRED);
+    expect((await login(harness, user.email)).status).toBe(200);
+  });
+  test('ten times at once succeeds once, and the password is that one', async () => {
+    const user = await makeUser(harness);
+    const token = await tokenFor(harness, 'password-reset', user);
+    const passwords = Array.from({ length: 10 }, (_, i) => `Racing-horse-${i}`);
+    const answers = await Promise.all(passwords.map((password) => reset({ token, password })));
+    expect(tally(answers)).toEqual({ 200: 1, 400: 9 });
+    expect(new Set(answers.map((a) => a.body.error))).toEqual(new Set([undefined, 'invalid_token']));
+    const winner = passwords[answers.findIndex((a) => a.status === 200)] ?? '';
+    expect((await login(harness, user.email, winner)).status).toBe(200);
+  });
+  test.each<MailTemplate>(['email-verification', 'magic-link'])('not by the token of %s', async (template) => {
+    const user = await unverified();
+    const token = await tokenFor(harness, template, user);
+    expect(outcome(await reset({ token, password: NEW_PASSWORD }))).toEqual(SPENT);
+  });
+  test('does not enable an account', async () => {
+    const user = await makeUser(harness);
+    const token = await tokenFor(harness, 'password-reset', user);
+    await harness.database.db.raw('update users set "isActive" = false where id = ?', [user.id]);
+    await reset({ token, password: NEW_PASSWORD });
+    expect((await login(harness, user.email, NEW_PASSWORD)).body.error).toBe('account_disabled');
+  });
+});
+
+describe('magic-link/verify', () => {
+  const redeem = (token: unknown) => post(harness, 'magic-link/verify', { token });
+
+  test('signs in as login does, and verifies the address', async () => {
+    const user = await unverified();
+    const answer = await redeem(` ${await tokenFor(harness, 'magic-link', user)}\n`);
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    const { accessToken, refreshToken, user: shown } = answer.body;
+    expect(answer.body).toEqual({
+      success: true,
+      message: 'Magic link verified',
+      user: {
+        id: user.id,
+        email: user.email,
+        username: user.email.split('@')[0],
+        firstName: null,
+        lastName: null,
+        roles: ['MEMBER'],
+        isPterodactylAdmin: false,
+        isVirtfusionAdmin: false,
+        isSystemAdmin: false,
+        pterodactylId: null,
+        emailVerified: expect.stringMatching(/^\d{4}-.*Z$/),
+      },
+      tokens: { accessToken, refreshToken, expiresIn: 2_592_000, tokenType: 'Bearer' },
+      accessToken,
+      refreshToken,
+      expiresIn: 2_592_000,
+    });
+    const claims = JSON.parse(Buffer.from(accessToken.split('.')[1] ?? '', 'base64url').toString());
+    expect(claims.emailVerified).toBe(shown['emailVerified']);
+    const row = await userRow(user.id);
+    expect([row?.emailVerified, row?.lastLoginAt]).toEqual([expect.any(Date), expect.any(Date)]);
+    expect(await sessionsOf(harness, user.id)).toHaveLength(1);
+    expect((await refresh(harness, refreshToken)).status).toBe(200);
+  });
+  test('keeps the date of an address that was verified before', async () => {
+    const user = await makeUser(harness);
+    await harness.database.db.raw(`update users set "emailVerified" = '2026-01-01 10:00:00' where id = ?`, [user.id]);
+    const { body } = await redeem(await tokenFor(harness, 'magic-link', user));
+    expect(body.user['emailVerified']).toBe('2026-01-01T10:00:00.000Z');
+  });
+  test('ten times at once signs in once', async () => {
+    const user = await makeUser(harness);
+    const token = await tokenFor(harness, 'magic-link', user);
+    const answers = await Promise.all(Array.from({ length: 10 }, () => redeem(token)));
+    expect(tally(answers)).toEqual({ 200: 1, 401: 9 });
+    expect(await sessionsOf(harness, user.id)).toHaveLength(1);
+    expect(outcome(await redeem(token))).toEqual(NO_LINK);
+  });
+  test('refusals', async () => {
+    const user = await makeUser(harness);
+    for (const token of ['', '  ', null, undefined]) {
+      expect(outcome(await redeem(token))).toEqual([400, 'missing_token', 'MISSING_TOKEN']);
+    }
+    const refused = await redeem(unknownToken);
+    expect(outcome(refused)).toEqual(NO_LINK);
+    expect(refused.body.message).toEqual(expect.any(String));
+    expect(refused.headers.get('www-authenticate')).toContain('Bearer');
+    for (const template of ['email-verification', 'password-reset'] as const) {
+      const other = await unverified();
+      expect(outcome(await redeem(await tokenFor(harness, template, other)))).toEqual(NO_LINK);
+    }
+    const late = await tokenFor(harness, 'magic-link', user);
+    await expire(late);
+    expect(outcome(await redeem(late))).toEqual(NO_LINK);
+    const older = await tokenFor(harness, 'magic-link', user);
+    const newer = await tokenFor(harness, 'magic-link', user);
+    expect(outcome(await redeem(older))).toEqual(NO_LINK);
+    await harness.database.db.raw('update users set "isActive" = false where id = ?', [user.id]);
+    expect(outcome(await redeem(newer))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
+    expect(await sessionsOf(harness, user.id)).toEqual([]);
+    expect((await userRow(user.id))?.lastLoginAt).toBeNull();
+  });
+});

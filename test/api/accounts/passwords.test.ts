@@ -1,0 +1,195 @@
+/** Signing in with a password: which hashes hold, who is refused in spite of it, what a refusal gives away. */
+import bcrypt from 'bcrypt';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { setActive } from '../../../src/store/accounts/user-list.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { type Harness, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
+import { fillBuckets, login, mailsTo, outcome, post, sessionsOf, tally } from '../../support/api/sign-in.ts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await startHarness();
+});
+afterAll(() => harness.close());
+beforeEach(async () => {
+  await fillBuckets(harness);
+});
+
+const WRONG = [401, 'invalid_credentials', 'INVALID_CREDENTIALS'];
+const validate = (email: string, password = PASSWORD) => post(harness, 'validate', { email, password });
+const stored = async (id: string) =>
+  (
+    await rows<{ password: string | null }>(harness.database.db, 'select u.password from users u where u.id = ?', [id])
+  )[0]?.password;
+const withHash = async (hash: string | null) => {
+  const user = await makeUser(harness);
+  await harness.database.db.raw('update users set password = ? where id = ?', [hash, user.id]);
+  return user;
+};
+
+describe.each(['$2a$', '$2b$', '$2y$'])('a hash of the form %s and cost 10', (prefix) => {
+  test('signs in, and is made stronger by it', async () => {
+    const hash = (await bcrypt.hash('Old-password-1', 10)).replace('$2b$', prefix);
+    const user = await withHash(hash);
+    expect(outcome(await login(harness, user.email, 'Old-password-2'))).toEqual(WRONG);
+    expect(await stored(user.id)).toBe(hash);
+    expect((await validate(user.email, 'Old-password-1')).status).toBe(200);
+    const stronger = await stored(user.id);
+    expect(stronger).toMatch(/^\$2b\$12\$/);
+    expect((await login(harness, user.email, 'Old-password-1')).status).toBe(200);
+    expect(await stored(user.id)).toBe(stronger);
+  });
+});
+
+test('five sign-ins at once on a weak hash all succeed', async () => {
+  const user = await withHash(await bcrypt.hash('Old-password-1', 6));
+  const answers = await Promise.all(Array.from({ length: 5 }, () => login(harness, user.email, 'Old-password-1')));
+  expect(tally(answers)).toEqual({ 200: 5 });
+  expect(await stored(user.id)).toMatch(/^\$2b\$12\$/);
+  expect((await login(harness, user.email, 'Old-password-1')).status).toBe(200);
+});
+
+test('a longer password than bcrypt reads signs in as it did, and its hash stays', async () => {
+  const long = `Long-1${'x'.repeat(80)}`;
+  const hash = await bcrypt.hash(long, 4);
+  const user = await withHash(hash);
+  expect((await login(harness, user.email, long)).status).toBe(200);
+  expect(await stored(user.id)).toBe(hash);
+});
+
+test.each([
+  ['no hash', null],
+  ['an empty one', ''],
+  ['clear text', PASSWORD],
+  ['half of one', '$2b$12$abcdefghijklmnopqrstuv'],
+  ['one of another kind', '$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$aGFzaA'],
+])('%s lets nobody in', async (_name, hash) => {
+  const user = await withHash(hash);
+  for (const password of [PASSWORD, hash || 'null']) {
+    expect(outcome(await login(harness, user.email, password))).toEqual(WRONG);
+  }
+});
+
+test('a password is taken as it is: its blanks, its case and its form count', async () => {
+  const user = await withHash(await bcrypt.hash('Zo\u00EB horse 1', 4));
+  for (const password of [' Zo\u00EB horse 1', 'Zo\u00EB horse 1 ', 'zo\u00EB horse 1', 'Zoe\u0308 horse 1']) {
+    expect(outcome(await login(harness, user.email, password))).toEqual(WRONG);
+  }
+  expect((await login(harness, user.email, 'Zo\u00EB horse 1')).status).toBe(200);
+});
+
+test('validate tells who it is, opens no session and notes the sign-in', async () => {
+  const user = await makeUser(harness);
+  const answer = await validate(user.email);
+  expect(Object.keys(answer.body).sort()).toEqual(['success', 'user']);
+  expect(answer.body.user).toMatchObject({ id: user.id, email: user.email });
+  expect(answer.headers.get('cache-control')).toBe('no-store');
+  expect(await sessionsOf(harness, user.id)).toEqual([]);
+  const [row] = await rows<{ noted: boolean }>(
+    harness.database.db,
+    'select u."lastLoginAt" is not null as noted from users u where u.id = ?',
+    [user.id],
+  );
+  expect(row?.noted).toBe(true);
+});
+
+describe.each([
+  ['login', (email: string, password?: string) => login(harness, email, password)],
+  ['validate', validate],
+])('%s refuses', (_name, signIn) => {
+  test('the unknown, the wrong and the wrong of a disabled or unverified account in one way', async () => {
+    const answers = [
+      await signIn('nobody@example.com'),
+      await signIn((await makeUser(harness)).email, 'wrong'),
+      await signIn((await makeUser(harness, { isActive: false })).email, 'wrong'),
+      await signIn((await makeUser(harness, { emailVerified: false })).email, 'wrong'),
+    ];
+    const told = answers.map(({ status, headers, body }) => [
+      status,
+      body,
+      [...headers].filter(
+        ([name]) => !['x-request-id', 'date', 'x-ratelimit-reset', 'x-ratelimit-remaining'].includes(name),
+      ),
+    ]);
+    for (const one of told) expect(one).toEqual(told[0]);
+    expect(answers[0]?.body).toEqual({
+      success: false,
+      error: 'invalid_credentials',
+      code: 'INVALID_CREDENTIALS',
+      message: 'E-mail address or password is wrong.',
+    });
+    expect(answers[0]?.headers.get('www-authenticate')).toContain('Bearer');
+  });
+  test('a disabled account with the right password, without a trace', async () => {
+    const user = await makeUser(harness, { isActive: false });
+    expect(outcome(await signIn(user.email))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
+    const both = await makeUser(harness, { isActive: false, emailVerified: false });
+    expect(outcome(await signIn(both.email))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
+    expect(await mailsTo(harness, both.email)).toEqual([]);
+    expect(await sessionsOf(harness, user.id)).toEqual([]);
+  });
+  test('an unverified account, and sends a new mail for the right password, three an hour at the most', async () => {
+    const user = await makeUser(harness, { emailVerified: false });
+    for (let i = 0; i < 2; i += 1) expect(outcome(await signIn(user.email, 'wrong'))).toEqual(WRONG);
+    expect(await mailsTo(harness, user.email)).toEqual([]);
+    for (let i = 1; i <= 5; i += 1) {
+      const answer = await signIn(user.email);
+      expect(outcome(answer)).toEqual([401, 'email_not_verified', 'EMAIL_NOT_VERIFIED']);
+      expect(answer.body.message).toBe('Verify your e-mail address first: the link is in the mail we sent you.');
+      const mails = await mailsTo(harness, user.email);
+      expect(mails.map((m) => m.template)).toEqual(Array(Math.min(i, 3)).fill('email-verification'));
+      // Asked for again within ten seconds, it would be the same mail.
+      await harness.database.db.raw(`update emails set created_at = created_at - interval '11 s' where user_id = ?`, [
+        user.id,
+      ]);
+    }
+    expect(await sessionsOf(harness, user.id)).toEqual([]);
+  });
+});
+
+describe('what happens while a password is checked counts', () => {
+  /** Signs in on a weak hash; `meanwhile` happens after the account was read and before the session is opened. */
+  async function during(meanwhile: (id: string) => Promise<unknown>) {
+    const user = await withHash(await bcrypt.hash('Old-password-1', 4));
+    let happened: Promise<unknown> | undefined;
+    const act = (_response: unknown, { sql }: { sql: string }) => {
+      if (sql.includes('u.password from users u where lower(u.email)')) happened ??= meanwhile(user.id);
+    };
+    harness.database.db.on('query-response', act);
+    const answer = await login(harness, user.email, 'Old-password-1');
+    harness.database.db.removeListener('query-response', act);
+    expect(happened).toBeInstanceOf(Promise);
+    await happened;
+    return { answer, id: user.id };
+  }
+  test('disabled', async () => {
+    const { answer, id } = await during((user) => setActive(harness.database.db, user, false));
+    expect(outcome(answer)).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
+    expect(await sessionsOf(harness, id)).toEqual([]);
+  });
+  test('given another password', async () => {
+    const other = await bcrypt.hash('Other-password-2', 4);
+    const { answer, id } = await during(async (user) => {
+      await harness.database.db.raw('update users set password = ? where id = ?', [other, user]);
+    });
+    expect(outcome(answer)).toEqual(WRONG);
+    expect(await stored(id)).toBe(other);
+    expect(await sessionsOf(harness, id)).toEqual([]);
+  });
+  test('deleted', async () => {
+    const { answer, id } = await during(async (user) => {
+      await harness.database.db.raw('delete from users where id = ?', [user]);
+    });
+    expect(outcome(answer)).toEqual(WRONG);
+    expect(await sessionsOf(harness, id)).toEqual([]);
+  });
+});
+
+test('where old rows differ by case only, the exact spelling is meant', async () => {
+  // A database that was adopted with such rows lacks the index.
+  await harness.database.db.raw('drop index users_email_lower_unique');
+  const lower = await makeUser(harness, { email: 'twin@example.com' });
+  const upper = await makeUser(harness, { email: 'Twin@example.com' });
+  expect((await login(harness, lower.email)).body.user['id']).toBe(lower.id);
+  expect((await login(harness, upper.email)).body.user['id']).toBe(upper.id);
+});

@@ -1,0 +1,91 @@
+/** Asking for a mail with a link: it is the same for everybody, and tells nobody whether an account exists. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { rows } from '../../../src/store/db/db.ts';
+import { type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
+import { type Answer, fillBuckets, mailedToken, mailsTo, makeMail, outcome, post } from '../../support/api/sign-in.ts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await startHarness();
+});
+afterAll(() => harness.close());
+beforeEach(async () => {
+  await fillBuckets(harness);
+});
+
+const unverified = () => makeUser(harness, { emailVerified: false });
+const tokensOf = (id: string) =>
+  rows<{ token: string }>(harness.database.db, 'select v.token from verification_tokens v where v.identifier = ?', [
+    id,
+  ]);
+
+describe.each([
+  ['forgot-password', 'password-reset', 'If an account exists with that email, you will receive a password reset link'],
+  ['magic-link', 'magic-link', 'If an account exists with that email, a magic link will be sent'],
+] as const)('%s', (route, template, message) => {
+  /** An answer without what differs between any two, and how many statements it took. */
+  const observed = async (to: string): Promise<{ answer: Answer; shown: unknown; statements: string[] }> => {
+    const statements: string[] = [];
+    const note = ({ sql }: { sql: string }) => statements.push(sql);
+    harness.database.db.on('query', note);
+    const answer = await post(harness, route, { email: to });
+    harness.database.db.removeListener('query', note);
+    const headers = [...answer.headers].filter(
+      ([name]) => !['x-request-id', 'date', 'x-ratelimit-reset'].includes(name),
+    );
+    return { answer, shown: { status: answer.status, headers, body: answer.body }, statements };
+  };
+
+  test('is the same for everybody, but for what is mailed', async () => {
+    const user = await makeUser(harness);
+    const [disabled, open] = [await makeUser(harness, { isActive: false }), await unverified()];
+    const known = await observed(user.email);
+    expect([known.answer.status, known.answer.body]).toEqual([200, { success: true, message }]);
+    const nobody = `nobody-${route}@example.com`;
+    for (const to of [nobody, disabled.email, open.email]) {
+      await fillBuckets(harness);
+      const other = await observed(to);
+      expect(other.shown).toEqual(known.shown);
+      expect(other.statements).toEqual(known.statements);
+    }
+    expect(await tokensOf(user.id), 'nothing is issued before the mail is made').toEqual([]);
+    for (const [to, expected] of [
+      [user.email, expect.any(String)],
+      [open.email, expect.any(String)],
+      [disabled.email, undefined],
+      [nobody, undefined],
+    ] as const) {
+      const [mail, ...more] = await mailsTo(harness, to);
+      expect([mail?.template, more]).toEqual([template, []]);
+      expect(await makeMail(harness, mail?.id ?? '')).toEqual(expected);
+    }
+  });
+  test('finds an account whatever the case of its address', async () => {
+    const user = await makeUser(harness, { email: `Old.Row-${route}@Example.com` });
+    expect((await post(harness, route, { email: ` OLD.row-${route}@example.COM ` })).status).toBe(200);
+    const [mail] = await mailsTo(harness, user.email.toLowerCase());
+    expect(await makeMail(harness, mail?.id ?? '')).toEqual(expect.any(String));
+  });
+  test('refusals', async () => {
+    for (const email of ['', ' ', null, undefined]) {
+      expect(outcome(await post(harness, route, { email }))).toEqual([400, 'missing_email', 'MISSING_EMAIL']);
+    }
+    for (const email of [
+      'a@b',
+      'a b@example.com',
+      'a@example.com\r\nBcc: all@example.com',
+      'a@example.com,b@example.com',
+      '<a@example.com>',
+      `${'a'.repeat(250)}@example.com`,
+      'ａ@example.com',
+    ]) {
+      expect(outcome(await post(harness, route, { email }))).toEqual([400, 'invalid_email', 'INVALID_EMAIL']);
+      await fillBuckets(harness);
+    }
+  });
+});
+
+test('a verification mail for an address that is verified is not sent', async () => {
+  const user = await makeUser(harness);
+  expect(await mailedToken(harness, 'email-verification', user.email, user.id)).toBeUndefined();
+});

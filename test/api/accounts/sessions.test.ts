@@ -1,0 +1,375 @@
+/** Sessions: refresh tokens are spent by use, a stolen one ends its family, logging out ends what it says. */
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { insertSession } from '../../../src/store/accounts/session-store.ts';
+import { setActive } from '../../../src/store/accounts/user-list.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { bearer, type Harness, makeUser, signToken, startHarness } from '../../support/api/harness.ts';
+import {
+  type Answer,
+  call,
+  fillBuckets,
+  outcome,
+  post,
+  refresh,
+  sessionsOf,
+  tally,
+} from '../../support/api/sign-in.ts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await startHarness();
+});
+afterAll(() => harness.close());
+beforeEach(async () => {
+  await fillBuckets(harness);
+});
+
+const digest = (token: string) => `sha256:${createHash('sha256').update(token).digest('hex')}`;
+const REFUSED = [401, 'invalid_refresh_token', 'INVALID_REFRESH_TOKEN'];
+type User = Awaited<ReturnType<typeof makeUser>>;
+
+/** Opens a session in the store: what a sign-in would cost is no matter here. */
+async function opened(user: User): Promise<string> {
+  const refreshToken = randomBytes(32).toString('hex');
+  const issuedAt = Math.floor(Date.now() / 1000);
+  await insertSession(harness.database.db, { userId: user.id, refreshToken, issuedAt, lifetimeSeconds: 86_400 });
+  return refreshToken;
+}
+/** A session as the existing service left it: the token in clear, of no family. */
+async function legacy(user: User): Promise<string> {
+  const token = randomBytes(32).toString('hex');
+  await harness.database.db.raw(
+    `insert into sessions (id, "sessionToken", "userId", expires) values (?, ?, ?, (now() at time zone 'utc') + interval '9 days')`,
+    [randomUUID(), token, user.id],
+  );
+  return token;
+}
+/** Lets so many seconds pass since a token was used. */
+const used = (token: string, secondsAgo: number) =>
+  harness.database.db.raw(
+    `update sessions set "rotatedAt" = (clock_timestamp() at time zone 'utc') - make_interval(secs => ?) where "sessionToken" = ?`,
+    [secondsAgo, digest(token)],
+  );
+const next = (answer: Answer): string => {
+  expect(answer.status, JSON.stringify(answer.body)).toBe(200);
+  return answer.body.refreshToken;
+};
+
+describe('refresh', () => {
+  test('gives a new pair, whose session is kept as a digest and lives 90 days', async () => {
+    const user = await makeUser(harness);
+    const first = await opened(user);
+    const answer = await post(harness, 'refresh', { refreshToken: ` ${first} `, other: 1 }, bearer('stale'));
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    const { accessToken, refreshToken } = answer.body;
+    expect(answer.body).toEqual({
+      success: true,
+      message: 'Token refreshed',
+      tokens: { accessToken, refreshToken, expiresIn: 2_592_000, tokenType: 'Bearer' },
+      accessToken,
+      refreshToken,
+      expiresIn: 2_592_000,
+    });
+    expect(refreshToken).toMatch(/^[0-9a-f]{64}$/);
+    expect(refreshToken).not.toBe(first);
+    const me = await call(harness, 'me', { headers: bearer(accessToken) });
+    expect([me.status, me.body.user['id']]).toEqual([200, user.id]);
+
+    const stored = await rows<{ sessionToken: string; days: number; familyId: string }>(
+      harness.database.db,
+      `select s."sessionToken", s."familyId", extract(epoch from s.expires - (now() at time zone 'utc'))::float8 / 86400 as days
+         from sessions s where s."userId" = ? order by days`,
+      [user.id],
+    );
+    expect(stored.map((s) => s.sessionToken)).toEqual([digest(first), digest(refreshToken)]);
+    expect(stored[1]?.days).toBeCloseTo(90, 2);
+    expect(stored[1]?.familyId).toBe(stored[0]?.familyId);
+    expect(harness.logged()).not.toContain(first);
+    expect(harness.logged()).not.toContain(refreshToken);
+  });
+
+  test('a chain goes on as long as its newest token is used', async () => {
+    const user = await makeUser(harness);
+    let token = await opened(user);
+    for (let i = 0; i < 5; i += 1) {
+      const successor = next(await refresh(harness, token));
+      await used(token, 3600);
+      token = successor;
+    }
+    expect(await sessionsOf(harness, user.id)).toHaveLength(6);
+  });
+
+  test('reads roles and state of the user anew', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    await harness.database.db.raw(`update users set roles = '{SUPPORT_TEAM}', "pterodactylId" = 7 where id = ?`, [
+      user.id,
+    ]);
+    const { body } = await refresh(harness, token);
+    const claims = JSON.parse(Buffer.from(body.accessToken.split('.')[1] ?? '', 'base64url').toString());
+    expect(claims).toMatchObject({ roles: ['SUPPORT_TEAM'], pterodactylId: 7 });
+  });
+
+  test('the slower of two tabs is served for 30 seconds', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    const one = next(await refresh(harness, token));
+    await used(token, 29);
+    const two = next(await refresh(harness, token));
+    expect(two).not.toBe(one);
+    next(await refresh(harness, one));
+    next(await refresh(harness, two));
+  });
+
+  test('a grace does not begin anew by being used', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    next(await refresh(harness, token));
+    await used(token, 29);
+    next(await refresh(harness, token));
+    const [row] = await rows<{ old: boolean }>(
+      harness.database.db,
+      `select s."rotatedAt" < (now() at time zone 'utc') - interval '20 s' as old from sessions s where s."sessionToken" = ?`,
+      [digest(token)],
+    );
+    expect(row?.old).toBe(true);
+  });
+
+  test('used later, it ends its family and no other', async () => {
+    const user = await makeUser(harness);
+    const [stolen, other] = [await opened(user), await opened(user)];
+    const bystander = await opened(await makeUser(harness));
+    const successor = next(await refresh(harness, stolen));
+    await used(stolen, 31);
+    expect(outcome(await refresh(harness, stolen))).toEqual(REFUSED);
+    expect(outcome(await refresh(harness, successor))).toEqual(REFUSED);
+    expect(outcome(await refresh(harness, stolen))).toEqual(REFUSED);
+    next(await refresh(harness, other));
+    next(await refresh(harness, bystander));
+    expect(harness.logged()).toContain('a spent refresh token was used');
+  });
+
+  test('twenty tabs at once are all served', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(harness, token)));
+    expect(tally(answers)).toEqual({ 200: 20 });
+    expect(new Set(answers.map((a) => a.body.refreshToken)).size).toBe(20);
+    const sessions = await sessionsOf(harness, user.id);
+    expect(sessions).toHaveLength(21);
+    expect(new Set(sessions.map((s) => s.familyId)).size).toBe(1);
+  });
+
+  test('many spent tokens of one family at once are all refused, in order', async () => {
+    for (let round = 0; round < 3; round += 1) {
+      const user = await makeUser(harness);
+      const tokens = [await opened(user)];
+      for (let i = 0; i < 12; i += 1) tokens.push(next(await refresh(harness, tokens.at(-1) ?? '')));
+      await harness.database.db.raw(
+        `update sessions set "rotatedAt" = "rotatedAt" - interval '1 hour' where "userId" = ? and "rotatedAt" is not null`,
+        [user.id],
+      );
+      const answers = await Promise.all(tokens.slice(0, 12).map((token) => refresh(harness, token)));
+      expect(answers.map(outcome)).toEqual(Array(12).fill(REFUSED));
+      expect(await sessionsOf(harness, user.id)).toEqual([]);
+    }
+  });
+
+  test('nothing of a family outlives the use of a stolen token, whatever is refreshed meanwhile', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const user = await makeUser(harness);
+      const stolen = await opened(user);
+      const successors = await Promise.all(Array.from({ length: 6 }, async () => next(await refresh(harness, stolen))));
+      await used(stolen, 3600);
+      await Promise.all([...successors.slice(0, 3), stolen, ...successors.slice(3)].map((t) => refresh(harness, t)));
+      expect(await sessionsOf(harness, user.id)).toEqual([]);
+    }
+  });
+
+  describe('a session of the existing service, in clear', () => {
+    test('works once, then is kept as a digest', async () => {
+      const user = await makeUser(harness);
+      const token = await legacy(user);
+      const successor = next(await refresh(harness, token));
+      const stored = (await sessionsOf(harness, user.id)).map((s) => s.sessionToken);
+      expect(stored.sort()).toEqual([digest(token), digest(successor)].sort());
+      await used(token, 31);
+      expect(outcome(await refresh(harness, token))).toEqual(REFUSED);
+      expect(outcome(await refresh(harness, successor))).toEqual(REFUSED);
+    });
+    test('by twenty tabs at once', async () => {
+      const user = await makeUser(harness);
+      const token = await legacy(user);
+      const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(harness, token)));
+      expect(tally(answers)).toEqual({ 200: 20 });
+      expect((await sessionsOf(harness, user.id)).some((s) => s.sessionToken === token)).toBe(false);
+    });
+  });
+
+  test('what is stored is no token', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    const [stored] = await sessionsOf(harness, user.id);
+    const text = stored?.sessionToken ?? '';
+    expect(text).toBe(digest(token));
+    for (const guess of [text, text.slice('sha256:'.length), stored?.id ?? '', token.toUpperCase()]) {
+      expect(outcome(await refresh(harness, guess))).toEqual(REFUSED);
+      await post(harness, 'logout', { refreshToken: guess });
+    }
+    next(await refresh(harness, token));
+  });
+
+  test('refusals', async () => {
+    const user = await makeUser(harness);
+    const missing = [400, 'missing_refresh_token', 'MISSING_REFRESH_TOKEN'];
+    for (const body of [{}, { refreshToken: '' }, { refreshToken: '  ' }, { refreshToken: null }]) {
+      expect(outcome(await post(harness, 'refresh', body))).toEqual(missing);
+    }
+    for (const body of [{ refreshToken: 5 }, { refreshToken: ['a'] }, [], 'text', null, { refreshToken: 'a\0' }]) {
+      expect(outcome(await post(harness, 'refresh', body))).toEqual([400, 'invalid_request', 'INVALID_REQUEST']);
+    }
+    for (const token of [randomBytes(32).toString('hex'), 'x', "' or 1=1 --", 'é'.repeat(64), 'a'.repeat(1_000_000)]) {
+      const answer = await refresh(harness, token);
+      expect(outcome(answer)).toEqual(REFUSED);
+      expect(answer.body.message).toBe('This session has ended: sign in again.');
+      expect(answer.headers.get('www-authenticate')).toContain('Bearer');
+    }
+    expect((await refresh(harness, 'a'.repeat(10_000_000)).catch(() => ({ status: 413 }))).status).toBe(413);
+
+    const expired = await opened(user);
+    await harness.database.db.raw(
+      `update sessions set expires = (now() at time zone 'utc') - interval '1 s' where "sessionToken" = ?`,
+      [digest(expired)],
+    );
+    expect(outcome(await refresh(harness, expired))).toEqual(REFUSED);
+
+    const disabled = await opened(user);
+    await harness.database.db.raw('update users set "isActive" = false where id = ?', [user.id]);
+    expect(outcome(await refresh(harness, disabled))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
+    await harness.database.db.raw('update users set "isActive" = true where id = ?', [user.id]);
+    next(await refresh(harness, disabled));
+  });
+
+  test('a token of a user who was deleted is unknown', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    await harness.database.db.raw('delete from users where id = ?', [user.id]);
+    expect(outcome(await refresh(harness, token))).toEqual(REFUSED);
+  });
+});
+
+describe('logout', () => {
+  const DONE = { success: true, message: 'Logged out successfully' };
+  test('ends the session that is named, with all that followed from it, and no other', async () => {
+    const user = await makeUser(harness);
+    const [mine, other] = [await opened(user), await opened(user)];
+    const successor = next(await refresh(harness, mine));
+    const answer = await post(harness, 'logout', { refreshToken: mine });
+    expect([answer.status, answer.body]).toEqual([200, DONE]);
+    expect(answer.headers.get('cache-control')).toBe('no-store');
+    for (const token of [mine, successor]) expect(outcome(await refresh(harness, token))).toEqual(REFUSED);
+    next(await refresh(harness, other));
+  });
+
+  test('with a valid bearer ends all sessions of its user and of nobody else', async () => {
+    const user = await makeUser(harness);
+    const tokens = [await opened(user), await opened(user), await legacy(user)];
+    const bystander = await opened(await makeUser(harness));
+    expect((await post(harness, 'logout', {}, bearer(user.token))).body).toEqual(DONE);
+    for (const token of tokens) expect(outcome(await refresh(harness, token))).toEqual(REFUSED);
+    next(await refresh(harness, bystander));
+  });
+
+  test('with the token of one and the bearer of another ends both', async () => {
+    const [a, b] = [await makeUser(harness), await makeUser(harness)];
+    const tokens = [await opened(a), await opened(b)];
+    await post(harness, 'logout', { refreshToken: tokens[0] }, bearer(b.token));
+    for (const token of tokens) expect(outcome(await refresh(harness, token))).toEqual(REFUSED);
+  });
+
+  test.each([
+    ['expired', (id: string) => signToken({ id }, { expiresIn: -61 })],
+    ["somebody else's signature", (id: string) => signToken({ id }, { secret: 'x'.repeat(40) })],
+    ['HS512', (id: string) => signToken({ id }, { alg: 'HS512' })],
+    ['rubbish', async () => 'a.b.c'],
+  ])('with a bearer that is %s ends nothing', async (_name, token) => {
+    const user = await makeUser(harness);
+    const kept = await opened(user);
+    expect((await post(harness, 'logout', {}, bearer(await token(user.id)))).body).toEqual(DONE);
+    next(await refresh(harness, kept));
+  });
+
+  test.each<[string, RequestInit]>([
+    ['nothing', {}],
+    ['an empty body of JSON type', { headers: { 'Content-Type': 'application/json' } }],
+    ['half of an object', { headers: { 'Content-Type': 'application/json' }, body: '{"refreshToken":' }],
+    ['an array', { headers: { 'Content-Type': 'application/json' }, body: '[]' }],
+    ['a number', { headers: { 'Content-Type': 'application/json' }, body: '{"refreshToken":5}' }],
+    ['an unknown token', { headers: { 'Content-Type': 'application/json' }, body: '{"refreshToken":"x"}' }],
+    ['a form', { body: new URLSearchParams({ refreshToken: 'x' }) }],
+    ['no type', { body: new Uint8Array([1, 2]) }],
+  ])('of %s succeeds', async (_name, init) => {
+    const answer = await call(harness, 'logout', { method: 'POST', ...init });
+    expect([answer.status, answer.body]).toEqual([200, DONE]);
+  });
+
+  test('from all tabs at once', async () => {
+    for (let round = 0; round < 3; round += 1) {
+      const user = await makeUser(harness);
+      const tokens = [await opened(user)];
+      for (let i = 0; i < 9; i += 1) tokens.push(next(await refresh(harness, tokens.at(-1) ?? '')));
+      const answers = await Promise.all(tokens.map((refreshToken) => post(harness, 'logout', { refreshToken })));
+      expect(tally(answers)).toEqual({ 200: 10 });
+      expect(await sessionsOf(harness, user.id)).toEqual([]);
+    }
+  });
+
+  test('two users who log each other out do not wait for each other', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const [a, b] = [await makeUser(harness), await makeUser(harness)];
+      const [ofA, ofB] = [await opened(a), await opened(b)];
+      const answers = await Promise.all([
+        post(harness, 'logout', { refreshToken: ofA }, bearer(b.token)),
+        post(harness, 'logout', { refreshToken: ofB }, bearer(a.token)),
+      ]);
+      expect(tally(answers)).toEqual({ 200: 2 });
+    }
+  });
+
+  test('nothing outlives it, whatever is refreshed meanwhile', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const user = await makeUser(harness);
+      const first = await opened(user);
+      const tabs = await Promise.all(Array.from({ length: 6 }, async () => next(await refresh(harness, first))));
+      const leave = (): Promise<Answer> =>
+        round % 2 === 0
+          ? post(harness, 'logout', { refreshToken: first })
+          : post(harness, 'logout', {}, bearer(user.token));
+      const answers = await Promise.all([
+        ...tabs.slice(0, 3).map((token) => refresh(harness, token)),
+        leave(),
+        ...tabs.slice(3).map((token) => refresh(harness, token)),
+      ]);
+      expect(answers[3]?.status).toBe(200);
+      expect(Object.keys(tally(answers)).filter((status) => !['200', '401'].includes(status))).toEqual([]);
+      expect(await sessionsOf(harness, user.id)).toEqual([]);
+    }
+  });
+});
+
+test('a disabling ends all sessions, whatever is refreshed meanwhile', async () => {
+  for (let round = 0; round < 8; round += 1) {
+    const user = await makeUser(harness);
+    const tokens = [await opened(user), await opened(user), await opened(user), await opened(user)];
+    const [disabled, ...answers] = await Promise.all([
+      setActive(harness.database.db, user.id, false),
+      ...tokens.map((token) => refresh(harness, token)),
+    ]);
+    expect(disabled.changed).toBe(true);
+    expect(Object.keys(tally(answers)).filter((status) => !['200', '401'].includes(status))).toEqual([]);
+    expect(await sessionsOf(harness, user.id)).toEqual([]);
+    expect((await call(harness, 'me', { headers: bearer(user.token) })).body.error).toBe('account_disabled');
+  }
+});

@@ -1,0 +1,269 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { MailRequest } from '../../../src/store/email/email-store.ts';
+import { markMailFailed, markMailSent } from '../../../src/store/email/email-store.ts';
+import { enqueue } from '../../../src/store/outbox-store.ts';
+import { API_KEY, bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';
+
+let harness: Harness;
+let admin: Awaited<ReturnType<typeof makeUser>>;
+beforeAll(async () => {
+  harness = await startHarness();
+  admin = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
+});
+beforeEach(() => harness.database.db.raw('delete from emails; delete from outbox'));
+afterAll(() => harness.close());
+
+interface Mail {
+  id: string;
+  to: string;
+  resentFrom: string | null;
+  [key: string]: unknown;
+}
+interface MailList {
+  emails: Mail[];
+  pagination: Record<string, number>;
+  counts: Record<string, number>;
+}
+const GOOD = { to: 'ada@example.com', subject: 'Hello', template: 'message', data: { message: 'Hi' } };
+const queue = (body: unknown) => harness.get('/api/v1/email/queue', json(body, { 'X-API-Key': API_KEY }));
+const put = (request: MailRequest) => harness.database.db.transaction((trx) => harness.deps.mails.queue(trx, request));
+const prepare = (id: string) => harness.deps.mails.prepare(harness.database.db, id);
+const asAdmin = (path: string, method = 'GET') => harness.get(path, { method, headers: bearer(admin.token) });
+async function list(query: Record<string, string> = {}): Promise<MailList> {
+  const response = await asAdmin(`/api/admin/emails?${new URLSearchParams(query)}`);
+  expect(response.status).toBe(200);
+  return (await response.json()) as unknown as MailList;
+}
+
+describe('queueing a mail', () => {
+  test('stores it with its effect, for a program and for an administrator', async () => {
+    const response = await queue({ ...GOOD, to: ' ada@example.com ' });
+    expect(response.status).toBe(202);
+    const body = await response.json();
+    expect(body).toEqual({ success: true, data: { task_id: expect.any(String) }, message: 'Email has been queued' });
+    const id = String(body.data['task_id']);
+    expect(await prepare(id)).toMatchObject({
+      state: 'ready',
+      template: 'message',
+      to: 'ada@example.com',
+      subject: 'Hello',
+      data: { message: 'Hi' },
+    });
+    const effects = await harness.database.db('outbox').select('kind', 'payload');
+    expect(effects).toEqual([{ kind: 'mail.send', payload: { mailId: id } }]);
+    const byAdmin = await harness.get('/api/v1/email/queue', json(GOOD, bearer(admin.token)));
+    expect(byAdmin.status).toBe(202);
+  });
+
+  test.each([['verify-email'], ['email-verification'], ['reset-password'], ['welcome']])(
+    'knows %s, without data',
+    async (template) => {
+      expect((await queue({ to: 'a@example.com', subject: 'S', template, data: null })).status).toBe(202);
+    },
+  );
+
+  test.each([
+    ['no fields', {}, 'to, subject, and template are required', ['body.to', 'body.subject', 'body.template']],
+    ['a blank subject', { ...GOOD, subject: ' ' }, 'to, subject, and template are required', ['body.subject']],
+    ['an unknown template', { ...GOOD, template: 'constructor' }, 'Unknown email template', ['body.template']],
+    ['a bad address', { ...GOOD, to: 'nobody' }, 'Invalid email address', ['body.to']],
+    ['two addresses', { ...GOOD, to: 'a@example.com, b@example.com' }, 'Invalid email address', ['body.to']],
+    ['a header in the subject', { ...GOOD, subject: 'a\r\nBcc: b@example.com' }, 'Invalid subject', ['body.subject']],
+    ['a long subject', { ...GOOD, subject: 'x'.repeat(256) }, 'Invalid subject', ['body.subject']],
+    ['much data', { ...GOOD, data: { message: 'é'.repeat(33_000) } }, 'The data is too large', ['body.data']],
+    ['data without its text', { ...GOOD, data: {} }, 'Invalid data for this template', ['body.data.message']],
+    [
+      'a script for a link',
+      { ...GOOD, template: 'reset-password', data: { resetUrl: 'javascript:alert(1)' } },
+      'Invalid data for this template',
+      ['body.data.resetUrl'],
+    ],
+    ['data that is no text', { ...GOOD, data: { message: 5 } }, 'Invalid request body', ['body.data.message']],
+    ['data that is a list', { ...GOOD, data: ['x'] }, 'Invalid request body', ['body.data']],
+    ['an address that is a list', { ...GOOD, to: ['a@example.com'] }, 'Invalid request body', ['body.to']],
+    ['no object', [GOOD], 'Invalid request body', ['body']],
+  ])('refuses %s', async (_name, body, error, paths) => {
+    const response = await queue(body);
+    const answer = await response.json();
+    expect([response.status, answer.error, answer.code]).toEqual([400, error, 'VALIDATION_ERROR']);
+    expect(answer.details.map((detail) => detail.path)).toEqual(paths);
+    expect((await list()).pagination['total']).toBe(0);
+  });
+
+  test('refuses what is not JSON, and customers', async () => {
+    const headers = { 'X-API-Key': API_KEY, 'Content-Type': 'application/json' };
+    const broken = await harness.get('/api/v1/email/queue', { method: 'POST', headers, body: '{' });
+    expect([broken.status, (await broken.json()).error]).toEqual([400, 'Invalid request body']);
+    const customer = await makeUser(harness);
+    expect((await harness.get('/api/v1/email/queue', json(GOOD, bearer(customer.token)))).status).toBe(403);
+    expect((await harness.get('/api/v1/email/queue', json(GOOD))).status).toBe(401);
+  });
+});
+
+describe('mails for administrators', () => {
+  test('field by field', async () => {
+    const user = await makeUser(harness);
+    const sent = await put({ template: 'message', to: 'a@example.com', subject: 'S', data: { message: 'x' } });
+    await prepare(sent);
+    await markMailSent(harness.database.db, sent, { transport: 'smtp', providerId: null });
+    const queued = await put({ template: 'email-verification', to: user.email, userId: user.id });
+    const body = await list();
+    expect(body).toEqual({
+      success: true,
+      emails: [
+        {
+          id: queued,
+          template: 'email-verification',
+          to: user.email,
+          userId: user.id,
+          subject: null,
+          status: 'queued',
+          attempts: 0,
+          error: null,
+          transport: null,
+          resentFrom: null,
+          createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
+          sentAt: null,
+        },
+        {
+          id: sent,
+          template: 'message',
+          to: 'a@example.com',
+          userId: null,
+          subject: 'S',
+          status: 'sent',
+          attempts: 1,
+          error: null,
+          transport: 'smtp',
+          resentFrom: null,
+          createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
+          sentAt: expect.stringMatching(/^\d{4}-.*Z$/),
+        },
+      ],
+      pagination: { page: 1, pageSize: 25, total: 2, totalPages: 1 },
+      counts: { queued: 1, sent: 1, failed: 0, skipped: 0 },
+    });
+    const one = await asAdmin(`/api/admin/emails/${sent}`);
+    expect(await one.json()).toEqual({ success: true, email: body.emails[1] });
+    for (const id of ['nobody', '00000000-0000-0000-0000-000000000000']) {
+      const missing = await asAdmin(`/api/admin/emails/${id}`);
+      expect([missing.status, (await missing.json()).error]).toEqual([404, 'E-mail not found']);
+    }
+  });
+
+  test('by page, status and search', async () => {
+    for (let n = 0; n < 3; n += 1)
+      await put({ ...GOOD, template: 'message', to: `u_${n}@example.com`, subject: '50%' });
+    const failed = await put({ ...GOOD, template: 'message', to: 'x@example.com' });
+    await markMailFailed(harness.database.db, failed, 'refused');
+    const page = await list({ page: '2', pageSize: '3' });
+    expect(page.emails).toHaveLength(1);
+    expect(page.pagination).toEqual({ page: 2, pageSize: 3, total: 4, totalPages: 2 });
+    expect((await list({ pageSize: '500' })).pagination['pageSize']).toBe(200);
+    expect((await list({ pageSize: '0', page: '0' })).pagination).toMatchObject({ page: 1, pageSize: 25 });
+    const found = async (query: Record<string, string>) => (await list(query)).emails.length;
+    expect(await found({ status: 'FAILED' })).toBe(1);
+    expect(await found({ status: 'queued' })).toBe(3);
+    expect(await found({ status: 'all' })).toBe(4);
+    expect(await found({ status: "' or true --" })).toBe(4);
+    expect(await found({ search: 'X@EXAMPLE' })).toBe(1);
+    expect(await found({ search: '_' })).toBe(3);
+    expect(await found({ search: '%' })).toBe(3);
+    expect(await found({ search: '\\' })).toBe(0);
+    expect(await found({ search: "'; drop table emails; --" })).toBe(0);
+    expect((await list({ status: 'failed' })).counts).toEqual({ queued: 3, sent: 0, failed: 1, skipped: 0 });
+  });
+});
+
+describe('sending again', () => {
+  const resend = (id: string) => asAdmin(`/api/admin/emails/${id}/resend`, 'POST');
+
+  test('makes a new mail of the same content', async () => {
+    const id = await put({ ...GOOD, template: 'message' });
+    await markMailFailed(harness.database.db, id, 'refused');
+    const response = await resend(id);
+    expect(response.status).toBe(202);
+    const body = (await response.json()) as unknown as { email_id: string };
+    expect(body).toEqual({ success: true, message: 'Email has been queued', email_id: expect.any(String) });
+    expect(body.email_id).not.toBe(id);
+    expect(await prepare(body.email_id)).toMatchObject({ state: 'ready', to: GOOD.to, data: GOOD.data });
+    const { emails } = await list();
+    expect(emails.find((mail) => mail.id === body.email_id)?.resentFrom).toBe(id);
+  });
+
+  test('a double click makes one, a later click another', async () => {
+    const id = await put({ ...GOOD, template: 'message' });
+    // Connections that are open already: what makes one first would put the requests in a row.
+    await Promise.all([1, 2, 3, 4].map(() => harness.database.db.raw('select pg_sleep(0.1)')));
+    const answers = await Promise.all([resend(id), resend(id), resend(id)]);
+    expect(answers.map((answer) => answer.status)).toEqual([202, 202, 202]);
+    const ids = new Set(
+      await Promise.all(answers.map(async (a) => ((await a.json()) as unknown as { email_id: string }).email_id)),
+    );
+    expect(ids.size).toBe(1);
+    expect((await list()).pagination['total']).toBe(2);
+    await harness.database.db.raw(`update emails set created_at = created_at - interval '11 seconds'`);
+    expect((await resend(id)).status).toBe(202);
+    expect((await list()).pagination['total']).toBe(3);
+  });
+
+  test('what is gone cannot be sent; what never was is not found', async () => {
+    const id = await put({ ...GOOD, template: 'message' });
+    await prepare(id);
+    await markMailSent(harness.database.db, id, { transport: 'smtp', providerId: null });
+    const gone = await resend(id);
+    expect(gone.status).toBe(409);
+    expect(await gone.json()).toMatchObject({ code: 'CONFLICT', error: expect.stringContaining('gone') });
+    const missing = await resend('nobody');
+    expect([missing.status, (await missing.json()).error]).toEqual([404, 'E-mail not found']);
+    expect((await list()).pagination['total']).toBe(1);
+  });
+});
+
+describe('metrics', () => {
+  /** Not held to the document: it knows types without their parameters. */
+  const metrics = (headers: Record<string, string>) => fetch(`${harness.url}/metrics`, { headers });
+
+  test('count effects by kind and mails by status', async () => {
+    await put({ ...GOOD, template: 'message' });
+    const failed = await put({ ...GOOD, template: 'message' });
+    await markMailFailed(harness.database.db, failed, 'refused');
+    await harness.database.db.transaction((trx) =>
+      enqueue(trx, { kind: 'odd "kind"\\\n', dedupeKey: 'odd', payload: {} }),
+    );
+    await harness.database.db.raw(`update outbox set status = 'failed' where dedupe_key = 'odd'`);
+    const response = await metrics({ 'X-API-Key': API_KEY });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4\b/);
+    const text = await response.text();
+    expect(text.replace(/(oldest_seconds\{kind="mail.send"\}) [0-9.e-]+/, '$1 AGE')).toBe(
+      [
+        '# HELP nodebyte_outbox_pending Effects that wait to be dispatched.',
+        '# TYPE nodebyte_outbox_pending gauge',
+        'nodebyte_outbox_pending{kind="mail.send"} 2',
+        'nodebyte_outbox_pending{kind="odd \\"kind\\"\\\\\\n"} 0',
+        '# HELP nodebyte_outbox_failed Effects that nobody tries to dispatch any more.',
+        '# TYPE nodebyte_outbox_failed gauge',
+        'nodebyte_outbox_failed{kind="mail.send"} 0',
+        'nodebyte_outbox_failed{kind="odd \\"kind\\"\\\\\\n"} 1',
+        '# HELP nodebyte_outbox_oldest_seconds Age in seconds of the oldest effect that waits; 0 when none does.',
+        '# TYPE nodebyte_outbox_oldest_seconds gauge',
+        'nodebyte_outbox_oldest_seconds{kind="mail.send"} AGE',
+        'nodebyte_outbox_oldest_seconds{kind="odd \\"kind\\"\\\\\\n"} 0',
+        '# HELP nodebyte_emails Mails by status.',
+        '# TYPE nodebyte_emails gauge',
+        'nodebyte_emails{status="queued"} 1',
+        'nodebyte_emails{status="sent"} 0',
+        'nodebyte_emails{status="failed"} 1',
+        'nodebyte_emails{status="skipped"} 0',
+        '',
+      ].join('\n'),
+    );
+  });
+
+  test('are for programs and administrators', async () => {
+    expect((await metrics(bearer(admin.token))).status).toBe(200);
+    expect((await metrics({})).status).toBe(401);
+    expect((await metrics(bearer((await makeUser(harness)).token))).status).toBe(403);
+  });
+});

@@ -1,0 +1,489 @@
+import { connect } from 'node:net';
+import knex from 'knex';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { routes } from '../../../src/api/routes/index.ts';
+import { document } from '../../support/api/document.ts';
+import {
+  API_KEY,
+  bearer,
+  type Harness,
+  insertLog,
+  json,
+  makeUser,
+  ORIGIN,
+  startHarness,
+} from '../../support/api/harness.ts';
+
+let harness: Harness;
+let admin: Awaited<ReturnType<typeof makeUser>>;
+const key = { 'X-API-Key': API_KEY };
+beforeAll(async () => {
+  harness = await startHarness();
+  admin = await makeUser(harness, { isSystemAdmin: true });
+});
+afterAll(() => harness.close());
+
+/** Sends bytes as they are and gives back what came, for requests that no client would make. */
+function raw(text: string): Promise<string> {
+  const { hostname, port } = new URL(harness.url);
+  return new Promise((resolve, reject) => {
+    const socket = connect(Number(port), hostname, () => socket.write(text));
+    let answer = '';
+    socket.on('data', (chunk) => {
+      answer += String(chunk);
+    });
+    socket.on('close', () => resolve(answer));
+    socket.on('error', (error) => (answer === '' ? reject(error) : resolve(answer)));
+    setTimeout(() => socket.destroy(), 3000).unref();
+  });
+}
+
+describe('transport', () => {
+  test('paths: any case, one trailing slash, JSON 404', async () => {
+    for (const path of ['/API/Stats', '/api/stats/', '/API/V1/STATS/OVERVIEW/']) {
+      expect((await harness.get(path, { headers: key })).status, path).toBe(200);
+    }
+    for (const path of ['/', '/api', '/api/admin/nothing', '/api/v1/nothing', '/api/stats//', '/favicon.ico']) {
+      const response = await harness.get(path);
+      expect(response.status, path).toBe(404);
+      expect(await response.json()).toEqual({ success: false, error: 'Not found', code: 'NOT_FOUND' });
+    }
+  });
+
+  test('methods: 405 with Allow, OPTIONS, HEAD', async () => {
+    const wrong = await harness.get('/api/admin/sync', { method: 'DELETE' });
+    expect(wrong.status).toBe(405);
+    expect(wrong.headers.get('allow')).toBe('GET, HEAD, OPTIONS, POST');
+    expect((await wrong.json()).code).toBe('METHOD_NOT_ALLOWED');
+    const options = await harness.get('/api/stats', { method: 'OPTIONS' });
+    expect([options.status, options.headers.get('allow')]).toEqual([204, 'GET, HEAD, OPTIONS']);
+    const head = await harness.get('/api/stats', { method: 'HEAD' });
+    expect(head.status).toBe(200);
+    expect(Number(head.headers.get('content-length'))).toBeGreaterThan(0);
+    expect(await head.text()).toBe('');
+    const id = await insertLog(harness.database);
+    const stream = await harness.get(`/api/admin/sync/stream/${id}`, { method: 'HEAD', headers: bearer(admin.token) });
+    expect(stream.status).toBe(200);
+    expect(harness.deps.streams.size()).toBe(0);
+  });
+
+  test('CORS: the exact origin, on errors too, never a star', async () => {
+    const preflight = await harness.get('/api/admin/sync', {
+      method: 'OPTIONS',
+      headers: { Origin: ORIGIN, 'Access-Control-Request-Method': 'POST' },
+    });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get('access-control-allow-origin')).toBe(ORIGIN);
+    expect(preflight.headers.get('access-control-allow-credentials')).toBe('true');
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('Authorization');
+    expect(preflight.headers.get('access-control-allow-methods')).toContain('PATCH');
+    const failed = await harness.get('/api/admin/sync', { headers: { Origin: ORIGIN } });
+    expect(failed.status).toBe(401);
+    expect(failed.headers.get('access-control-allow-origin')).toBe(ORIGIN);
+    expect(failed.headers.get('access-control-expose-headers')).toContain('Retry-After');
+    const foreign = await harness.get('/api/stats', { headers: { Origin: `${ORIGIN}.evil.example` } });
+    expect(foreign.headers.get('access-control-allow-origin')).toBeNull();
+  });
+
+  test('request ids: taken over when harmless', async () => {
+    const given = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'abc-1' } });
+    expect(given.headers.get('x-request-id')).toBe('abc-1');
+    const made = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'x'.repeat(65) } });
+    expect(made.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  test('security headers', async () => {
+    const { headers } = await harness.get('/api/stats');
+    expect(headers.get('x-content-type-options')).toBe('nosniff');
+    expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
+    expect(headers.get('x-powered-by')).toBeNull();
+  });
+
+  test('problem details on request', async () => {
+    const response = await harness.get('/nothing', { headers: { Accept: 'application/problem+json' } });
+    expect(response.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    expect(await response.json()).toMatchObject({
+      type: '/errors/NOT_FOUND',
+      title: 'Not found',
+      status: 404,
+      success: false,
+      error: 'Not found',
+      code: 'NOT_FOUND',
+    });
+  });
+
+  test('public routes do not look at a bad bearer', async () => {
+    expect((await harness.get('/api/stats', { headers: bearer('rubbish') })).status).toBe(200);
+    expect((await harness.get('/health', { headers: bearer('rubbish') })).status).toBe(200);
+  });
+});
+
+describe('hostile input', () => {
+  test.each([
+    '/api/v1/sync/status/%00',
+    '/api/v1/sync/status/%zz',
+    '/api/v1/sync/status/%ff',
+    '/api/v1/sync/status/%e0%80',
+    '/api/v1/sync/logs?type=%00',
+    '/api/v1/sync/logs?a%00=1',
+    `/api/v1/sync/status/${'a'.repeat(300)}`,
+    `/api/v1/sync/logs?type=${'a'.repeat(60)}`,
+  ])('%s is 400', async (path) => {
+    const response = await harness.get(path, { headers: key });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ success: false, code: expect.any(String) });
+  });
+
+  test.each([
+    "/api/v1/sync/status/'%20or%201=1--",
+    '/api/v1/sync/status/..%2f..%2fetc%2fpasswd',
+    '/api/v1/sync/status/%F0%9F%92%A9',
+  ])('%s is 404', async (path) => {
+    expect((await harness.get(path, { headers: key })).status).toBe(404);
+  });
+
+  test.each([
+    'limit=1e3',
+    'limit=99999999999999999999',
+    'offset=99999999999999999999',
+    'limit=-1',
+    'limit[]=5',
+    'limit=%EF%BC%91',
+  ])('logs?%s is answered', async (query) => {
+    expect((await harness.get(`/api/v1/sync/logs?${query}`, { headers: key })).status).toBe(200);
+  });
+
+  const post = (body: string, headers: Record<string, string> = {}) =>
+    harness.get('/api/admin/sync', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', ...bearer(admin.token), ...headers },
+      body,
+    });
+
+  test.each([
+    ['{', {}],
+    ['[]', {}],
+    ['null', {}],
+    ['"full"', {}],
+    ['{"type":5}', {}],
+    ['{"type":"full","a":"\\u0000"}', {}],
+    ['{"type":"full","a":"\\ud800"}', {}],
+    ['{"type":"full"}', { 'Content-Type': 'text/plain' }],
+    ['type=full', { 'Content-Type': 'application/x-www-form-urlencoded' }],
+    ['{"type":"full"}', { 'Content-Encoding': 'gzip' }],
+    [`${'['.repeat(200_000)}${']'.repeat(200_000)}`, {}],
+  ])('body %# is 400 and starts nothing', async (body, headers) => {
+    const before = harness.requested.length;
+    const response = await post(body, headers);
+    expect(response.status).toBe(400);
+    expect((await response.json()).error).toEqual(expect.any(String));
+    expect(harness.requested).toHaveLength(before);
+  });
+
+  test('__proto__ in a body changes nothing', async () => {
+    expect((await post('{"__proto__":{"type":"nodes"},"constructor":1}')).status).toBe(202);
+    expect(harness.requested.at(-1)?.target).toBe('full');
+  });
+
+  test('validation names the fields', async () => {
+    const response = await post('{"type":5}');
+    const { details } = await response.json();
+    expect(details).toMatchObject([{ path: 'body.type' }]);
+  });
+
+  test('4 MiB pass, more is 413, announced or not', async () => {
+    const padded = (bytes: number) => `{"type":"full","pad":"${'x'.repeat(bytes - 25)}"}`;
+    expect((await post(padded(4 * 1024 * 1024))).status).toBe(202);
+    const large = await post(padded(4 * 1024 * 1024 + 10));
+    expect(large.status).toBe(413);
+    expect((await large.json()).code).toBe('PAYLOAD_TOO_LARGE');
+    const chunk = 'x'.repeat(64 * 1024);
+    const answer = await raw(
+      `POST /api/admin/sync HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer ${admin.token}\r\nTransfer-Encoding: chunked\r\n\r\n${`${chunk.length.toString(16)}\r\n${chunk}\r\n`.repeat(70)}`,
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /);
+    expect((await harness.get('/health/live')).status).toBe(200);
+  });
+
+  test('headers above 16 KiB and requests that are none get JSON too', async () => {
+    const large = await raw(`GET /api/stats HTTP/1.1\r\nHost: x\r\nX-Large: ${'x'.repeat(20_000)}\r\n\r\n`);
+    expect(large).toMatch(/^HTTP\/1\.1 431 /);
+    expect(large).toContain('"code":"HEADERS_TOO_LARGE"');
+    const broken = await raw('NONSENSE\r\n\r\n');
+    expect(broken).toMatch(/^HTTP\/1\.1 400 /);
+    expect(broken).toContain('"code":"BAD_REQUEST"');
+  });
+
+  test.each([
+    'http://[::1',
+    'http://host:99999/health',
+    'http://elsewhere/nope',
+    'mailto:someone',
+    'x:',
+    'http:',
+    'http:///nope',
+    'http://a\\b/nope',
+    '*',
+    '//',
+    '//[',
+    '?x=1',
+    'nope',
+    '#',
+  ])('an odd request target: %s', async (target) => {
+    const answer = await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1\.1 (?:400|404) /);
+    expect(answer).toMatch(/"code":"(?:BAD_REQUEST|NOT_FOUND)"/);
+  });
+
+  test('nothing of the query reaches the log', async () => {
+    await harness.get(`/api/v1/stats/users?api_key=${API_KEY}&x=1`);
+    await harness.get(`/api/v1/stats/users?x=1&api%5Fkey=${API_KEY}`);
+    await harness.get(`/api/v1/stats/users?API_KEY=${API_KEY}`);
+    await harness.get('/api/v1/auth/check-email?email=somebody.private@example.com');
+    expect(harness.logged()).toContain('"path":"/api/v1/stats/users"');
+    expect(harness.logged()).not.toContain('somebody.private');
+    expect(harness.logged()).not.toContain(API_KEY);
+    expect(harness.logged()).not.toContain(admin.token);
+  });
+});
+
+describe('health', () => {
+  const withEngine = (reachable: boolean, workersPolling: boolean) =>
+    startHarness({
+      database: harness.database,
+      deps: { temporal: { reachable: async () => reachable, workersPolling: async () => workersPolling } },
+    });
+
+  test('healthy', async () => {
+    const response = await harness.get('/health');
+    expect(response.status).toBe(200);
+    expect(await response.json()).toEqual({
+      status: 'healthy',
+      database: { status: 'connected' },
+      workers: { status: 'running' },
+      service: 'nodebyte-backend',
+      version: '9.9.9',
+      timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
+      checks: { database: 'ok', workers: 'ok', api: 'ok' },
+    });
+    expect((await harness.get('/health/live')).status).toBe(200);
+    expect((await harness.get('/health/ready')).status).toBe(200);
+  });
+
+  test('degraded without the engine, not ready without workers', async () => {
+    const away = await withEngine(false, false);
+    const health = await away.get('/health');
+    expect(health.status).toBe(200);
+    expect(await health.json()).toMatchObject({ status: 'degraded', workers: { status: 'unavailable' } });
+    expect((await away.get('/health/ready')).status).toBe(503);
+    await away.close();
+    const idle = await withEngine(true, false);
+    const ready = await idle.get('/health/ready');
+    expect(ready.status).toBe(503);
+    expect((await ready.json()).checks).toEqual({ database: 'ok', temporal: 'ok', workers: 'error' });
+    await idle.close();
+  });
+
+  test('an engine that never answers does not hold health up', async () => {
+    const stuck = await startHarness({
+      database: harness.database,
+      deps: { temporal: { reachable: () => new Promise(() => {}), workersPolling: () => new Promise(() => {}) } },
+    });
+    const startedAt = performance.now();
+    expect((await stuck.get('/health')).status).toBe(200);
+    expect((await stuck.get('/health/ready')).status).toBe(503);
+    expect(performance.now() - startedAt).toBeLessThan(3000);
+    const again = performance.now();
+    expect((await stuck.get('/health')).status).toBe(200);
+    expect(performance.now() - again).toBeLessThan(300);
+    await stuck.close();
+  });
+
+  test('without the database: 503, no driver text; statistics fail with their sentence', async () => {
+    const dead = knex({
+      client: 'pg',
+      connection: 'postgres://x:secret@127.0.0.1:1/x',
+      acquireConnectionTimeout: 1000,
+    });
+    const down = await startHarness({ database: harness.database, deps: { db: dead } });
+    const health = await down.get('/health');
+    expect(health.status).toBe(503);
+    expect(await health.json()).toMatchObject({
+      status: 'unhealthy',
+      database: { status: 'disconnected', error: 'The database does not answer' },
+      checks: { database: 'error', workers: 'ok' },
+    });
+    expect((await down.get('/health/live')).status).toBe(200);
+    const stats = await down.get('/api/stats');
+    expect(stats.status).toBe(500);
+    expect(await stats.json()).toEqual({ success: false, error: 'Failed to fetch statistics', code: 'INTERNAL_ERROR' });
+    const me = await down.get('/api/v1/auth/me', { headers: bearer(admin.token) });
+    expect(me.status).toBe(500);
+    expect((await me.json()).error).toBe('server_error');
+    await down.close();
+    await dead.destroy();
+  });
+});
+
+describe('statistics', () => {
+  test('count what is there', async () => {
+    const own = await startHarness();
+    const { db } = own.database;
+    const { token } = await makeUser(own, { isSystemAdmin: true });
+    await makeUser(own, { isActive: false });
+    await db.raw(`update users set "lastLoginAt" = now(), "isMigrated" = true where "isSystemAdmin"`);
+    await db.raw(`insert into config (id, key, value) values ('c1', 'cache_timeout', '0')`);
+    await db.raw(`insert into locations (id, "shortCode") values (1, 'fra')`);
+    await db.raw(
+      `insert into nodes (id, uuid, name, fqdn, memory, disk, "locationId", "isPublic") values
+         (1, 'n1', 'beta', 'a', 64000, 5000000000, 1, true), (2, 'n2', 'alpha', 'b', 1, 1, 1, false)`,
+    );
+    await db.raw(`insert into nests (id, uuid, name) values (1, 'x1', 'Minecraft')`);
+    await db.raw(`insert into eggs (id, uuid, name, "nestId") values (1, 'e1', 'Paper', 1), (2, 'e2', 'Fabric', 1)`);
+    await db.raw(
+      `insert into servers (id, name, status, "nodeId", "isSuspended") values
+         ('s1', 'a', 'online', 1, false), ('s2', 'b', 'ONLINE', 1, false), ('s3', 'c', 'offline', null, true)`,
+    );
+    await db.raw(
+      `insert into allocations (id, ip, port, "nodeId", "isAssigned") values (1, '10.0.0.1', 1, 1, true), (2, '10.0.0.1', 2, 1, false), (3, '10.0.0.1', 3, 1, false)`,
+    );
+    const read = async (path: string, headers: Record<string, string> = {}) =>
+      (await own.get(path, { headers })).json();
+    const site = { totalServers: 3, totalUsers: 2, activeUsers: 1, totalAllocations: 3 };
+    expect(await read('/api/stats')).toEqual({ success: true, data: site, message: '', ...site });
+    const panel = { nodes: 2, servers: 3, users: 2, allocations: 1, nests: 1 };
+    expect(await read('/api/panel/counts')).toEqual({ success: true, data: panel, message: '', ...panel });
+    expect(await read('/api/panel/nodes')).toEqual([
+      {
+        id: 1,
+        name: 'beta',
+        locationCode: 'fra',
+        isMaintenanceMode: false,
+        memory: 64000,
+        disk: 5000000000,
+        serverCount: 2,
+      },
+    ]);
+    expect((await read('/api/v1/stats/overview', key)).data).toEqual({
+      users: 2,
+      servers: 3,
+      nodes: 2,
+      locations: 1,
+      eggs: 2,
+      allocations: 3,
+    });
+    expect((await read('/api/v1/stats/servers', key)).data).toEqual({
+      by_status: { online: 2, offline: 1 },
+      by_node: { beta: 2, '': 1 },
+    });
+    expect((await read('/api/v1/stats/users', key)).data).toEqual({
+      total: 2,
+      active: 1,
+      migrated: 1,
+      admins: 1,
+      recent_7_days: 2,
+    });
+    const dashboard = {
+      totalServers: 3,
+      suspendedServers: 1,
+      totalUsers: 2,
+      totalNodes: 2,
+      totalAllocations: 3,
+      usedAllocations: 1,
+      availableAllocations: 2,
+    };
+    expect((await read('/api/v1/stats/admin', key)).data).toEqual(dashboard);
+    expect((await read('/api/admin/stats', bearer(token))).data).toEqual(dashboard);
+    await db.raw(`delete from servers`);
+    expect((await read('/api/stats')).data).toMatchObject({ totalServers: 0 });
+    await own.close();
+  });
+
+  test('are kept for cache_timeout', async () => {
+    const own = await startHarness();
+    await own.database.db.raw(`insert into config (id, key, value) values ('c1', 'cache_timeout', '600')`);
+    const read = async () => (await (await own.get('/api/stats')).json()).data['totalUsers'];
+    expect(await read()).toBe(0);
+    await makeUser(own);
+    expect(await read()).toBe(0);
+    await own.close();
+  });
+});
+
+describe('documentation', () => {
+  test('the document describes each route', async () => {
+    const response = await harness.get('/docs/swagger.json');
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toMatch(/^application\/json/);
+    expect(await response.json()).toEqual(JSON.parse(JSON.stringify(document)));
+  });
+
+  test.each([
+    ['/docs', 'NodeByte API Documentation (ReDoc)'],
+    ['/swagger', 'NodeByte API Documentation (Swagger UI)'],
+  ])('%s shows it without another host', async (path, title) => {
+    const page = await harness.get(path);
+    expect(page.status).toBe(200);
+    expect(page.headers.get('content-type')).toMatch(/^text\/html/);
+    const policy = page.headers.get('content-security-policy') ?? '';
+    expect(policy).not.toMatch(/https?:|\*/);
+    const html = await page.text();
+    expect(html).toContain(`<title>${title}</title>`);
+    const assets = [...html.matchAll(/(?:src|href)="([^"]+)"/g)]
+      .map((match) => match[1] ?? '')
+      .filter((a) => !a.startsWith('data:'));
+    expect(assets.length).toBeGreaterThan(1);
+    for (const asset of assets) {
+      expect(asset).toMatch(/^\//);
+      const file = await harness.get(asset);
+      expect(file.status, asset).toBe(200);
+      expect((await file.arrayBuffer()).byteLength).toBeGreaterThan(50);
+    }
+  });
+
+  test('nothing else of the packages is served', async () => {
+    for (const path of [
+      '/swagger/assets/package.json',
+      '/swagger/assets/..%2fpackage.json',
+      '/docs/assets/',
+      '/docs/assets/../../package.json',
+    ]) {
+      expect((await harness.get(path)).status, path).toBe(404);
+    }
+  });
+});
+
+test('an answer that breaks its declaration does not leave outside production', async () => {
+  expect(routes.length).toBeGreaterThan(30);
+  const own = await startHarness({
+    database: harness.database,
+    launcher: {
+      requestSync: async () => ({ syncLogId: 'x', taskId: 'y', status: JSON.parse('"QUEUED"'), joined: false }),
+    },
+  });
+  const response = await own.get('/api/admin/sync', json({}, bearer(admin.token)));
+  expect(response.status).toBe(500);
+  expect(await response.json()).toEqual({ success: false, error: 'Internal server error', code: 'INTERNAL_ERROR' });
+  await own.close();
+});
+
+test('in production it leaves with its declared keys, and is logged', async () => {
+  const own = await startHarness({
+    database: harness.database,
+    deps: { config: { ...harness.deps.config, production: true } },
+    launcher: {
+      requestSync: async () => ({ syncLogId: 'x', taskId: 'y', status: JSON.parse('"QUEUED"'), joined: false }),
+    },
+  });
+  const response = await fetch(`${own.url}/api/admin/sync`, json({}, bearer(admin.token)));
+  expect(response.status).toBe(202);
+  expect(await response.json()).toEqual({
+    success: true,
+    sync_log_id: 'x',
+    task_id: 'y',
+    status: 'QUEUED',
+    message: 'Sync has been queued',
+  });
+  expect(own.logged()).toContain('answer does not match its declaration');
+  await own.close();
+});

@@ -1,0 +1,75 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bearer, insertLog, JWT_SECRET, makeUser } from '../../support/api/harness.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+
+function start(env: Record<string, string>) {
+  const child = fork('src/api/server.ts', [], { env: { PATH: process.env['PATH'] ?? '', ...env }, silent: true });
+  let stderr = '';
+  child.stderr?.on('data', (chunk) => {
+    stderr += String(chunk);
+  });
+  child.stdout?.resume();
+  return { child, stderr: () => stderr, ended: once(child, 'exit').then(([code]) => code as number | null) };
+}
+const working = () => ({
+  DATABASE_URL: database.url,
+  // Nobody answers there: the api starts without the workflow engine.
+  TEMPORAL_ADDRESS: '127.0.0.1:1',
+  JWT_SECRET,
+  BACKEND_HOST: '127.0.0.1',
+  BACKEND_PORT: '0',
+});
+const ready = async (child: ChildProcess): Promise<string> => {
+  const [message] = await once(child, 'message');
+  expect(message).toEqual({ ready: true, url: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/) });
+  return message.url;
+};
+
+describe('the api process', () => {
+  test('refuses to start without its configuration, naming all of it', async () => {
+    const { ended, stderr } = start({});
+    expect(await ended).toBe(78);
+    for (const name of ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'JWT_SECRET']) expect(stderr()).toContain(name);
+  });
+
+  test('refuses a database that is behind', async () => {
+    const empty = await createTestDatabase({ empty: true });
+    const { ended, stderr } = start({ ...working(), DATABASE_URL: empty.url });
+    expect(await ended).toBe(78);
+    expect(stderr()).toContain('db:migrate');
+    await empty.drop();
+  });
+
+  test('a database that does not answer is an error, not a hang', async () => {
+    const { ended, stderr } = start({ ...working(), DATABASE_URL: 'postgres://x:secret@127.0.0.1:1/x' });
+    expect(await ended).toBe(1);
+    expect(stderr()).toContain('could not start');
+    expect(stderr()).not.toContain('secret');
+  });
+
+  test.each(['SIGTERM', 'SIGINT', 'disconnect'] as const)('says when it is ready and drains on %s', async (how) => {
+    const { child, ended } = start(working());
+    const url = await ready(child);
+    expect((await fetch(`${url}/health`)).status).toBe(200);
+    const { token } = await makeUser({ database }, { isSystemAdmin: true });
+    const id = await insertLog(database, { status: 'RUNNING' });
+    const stream = await fetch(`${url}/api/admin/sync/stream/${id}`, { headers: bearer(token) });
+    expect(stream.status).toBe(200);
+    const startedAt = performance.now();
+    if (how === 'disconnect') child.disconnect();
+    else child.kill(how);
+    expect(await stream.text()).toContain('event: connected');
+    expect(await ended).toBe(0);
+    expect(performance.now() - startedAt).toBeLessThan(5000);
+    await expect(fetch(`${url}/health/live`)).rejects.toThrow();
+    await database.db.raw('delete from sync_logs');
+  });
+});

@@ -1,0 +1,198 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { loadConfig } from '../../../src/config.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createListener } from '../../../src/store/db/listener.ts';
+import { createSettings } from '../../../src/store/settings/settings-store.ts';
+import { panelConfig } from '../../support/api/harness.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+
+let database: TestDatabase;
+const encryptionKey = new Secret(randomBytes(32).toString('base64'));
+const quiet = { warn: () => {}, info: () => {} };
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+beforeEach(() => database.db.raw('delete from config'));
+afterAll(() => database.drop());
+
+const make = (key: Secret | undefined = encryptionKey) =>
+  createSettings({
+    db: database.db,
+    config: {
+      panel: { ...panelConfig, url: 'https://env.example', apiKey: new Secret('env-key') },
+      autoSync: { enabled: true, intervalSeconds: 900 },
+      virtfusion: loadConfig({}).virtfusion,
+      mail: loadConfig({}).mail,
+    },
+    encryption: createEncryption({ key }),
+  });
+const put = (key: string, value: string) =>
+  database.db.raw('insert into config (id, key, value) values (?, ?, ?)', [`id-${key}`, key, value]);
+const stored = async (key: string): Promise<string | undefined> =>
+  (await rows<{ value: string }>(database.db, 'select c.value from config c where c.key = ?', [key]))[0]?.value;
+
+describe('settings', () => {
+  test('environment before default', async () => {
+    const settings = await make().runtime();
+    expect(settings).toMatchObject({
+      panelUrl: 'https://env.example',
+      autoSync: { enabled: true, intervalSeconds: 900 },
+      allowMassPrune: false,
+      cacheTimeoutSeconds: 60,
+      unreadable: [],
+    });
+    expect(settings.panelApiKey?.reveal()).toBe('env-key');
+    expect(settings.panelClientApiKey).toBeUndefined();
+  });
+
+  test('a value of the database before the environment, an empty one not', async () => {
+    await put('pterodactyl_url', 'https://db.example/');
+    await put('pterodactyl_api_key', '');
+    await put('auto_sync_enabled', 'false');
+    await put('auto_sync_interval', '7200');
+    await put('sync_allow_mass_prune', '1');
+    await put('cache_timeout', '0');
+    const settings = await make().runtime();
+    expect(settings).toMatchObject({
+      panelUrl: 'https://db.example',
+      autoSync: { enabled: false, intervalSeconds: 7200 },
+      allowMassPrune: true,
+      cacheTimeoutSeconds: 0,
+    });
+    expect(settings.panelApiKey?.reveal()).toBe('env-key');
+  });
+
+  test('secrets are stored encrypted and read back, in clear where they were', async () => {
+    const settings = make();
+    await settings.save({ pterodactyl_api_key: 'ptla_new', pterodactyl_url: 'https://x.example' });
+    expect(await stored('pterodactyl_url')).toBe('https://x.example');
+    const cipher = await stored('pterodactyl_api_key');
+    expect(cipher).not.toContain('ptla');
+    expect(createEncryption({ key: encryptionKey }).decrypt(cipher ?? '')).toEqual({ value: 'ptla_new' });
+    await put('pterodactyl_client_api_key', 'ptlc_clear');
+    settings.forget();
+    const read = await settings.runtime();
+    expect([read.panelApiKey?.reveal(), read.panelClientApiKey?.reveal()]).toEqual(['ptla_new', 'ptlc_clear']);
+  });
+
+  test('a secret of an unknown key is named and not replaced by the environment', async () => {
+    await make(new Secret(randomBytes(32).toString('base64'))).save({ pterodactyl_api_key: 'ptla_lost' });
+    const settings = await make().runtime();
+    expect(settings.unreadable).toEqual(['pterodactyl_api_key']);
+    expect(settings.panelApiKey).toBeUndefined();
+  });
+
+  test('the schedule is written under both names; absent fields stay', async () => {
+    const settings = make();
+    await settings.saveSyncSettings({ intervalSeconds: 120 });
+    expect([
+      await stored('auto_sync_interval'),
+      await stored('sync_interval'),
+      await stored('auto_sync_enabled'),
+    ]).toEqual(['120', '120', undefined]);
+    await settings.saveSyncSettings({ enabled: false });
+    expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
+    await settings.saveSyncSettings({});
+    expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
+  });
+
+  test('the alias counts where its other name is absent; values below the minimum are lifted', async () => {
+    await put('sync_interval', '30');
+    expect(await make().autoSync()).toEqual({ enabled: true, intervalSeconds: 60 });
+    await put('auto_sync_interval', '240');
+    expect((await make().autoSync()).intervalSeconds).toBe(240);
+  });
+
+  test('two savers at once do not fail', async () => {
+    const settings = make();
+    await Promise.all(Array.from({ length: 8 }, (_, i) => settings.saveSyncSettings({ intervalSeconds: 60 + i })));
+    expect(await stored('auto_sync_interval')).toBe(await stored('sync_interval'));
+  });
+
+  test('a save is told to all, an abandoned one to nobody', async () => {
+    const listener = createListener({ connectionString: database.url, log: quiet });
+    let told = 0;
+    listener.on('settings_changed', () => {
+      told += 1;
+    });
+    await expect.poll(() => listener.connected()).toBe(true);
+    const settings = make();
+    await database.db
+      .transaction(async (trx) => {
+        await settings.save({ site_name: 'never' }, trx);
+        throw new Error('abandoned');
+      })
+      .catch(() => {});
+    await settings.save({ site_name: 'X' });
+    await expect.poll(() => told).toBe(1);
+    await listener.close();
+  });
+
+  test('what another process saved is seen within two seconds', async () => {
+    const settings = make();
+    await settings.runtime();
+    await make().save({ pterodactyl_url: 'https://other.example' });
+    await expect.poll(async () => (await settings.runtime()).panelUrl, { timeout: 2500 }).toBe('https://other.example');
+  });
+
+  test('a failed read is not kept', async () => {
+    const settings = make();
+    await database.db.raw('alter table config rename to config_away');
+    await expect(settings.runtime()).rejects.toThrow();
+    await database.db.raw('alter table config_away rename to config');
+    expect((await settings.runtime()).panelUrl).toBe('https://env.example');
+  });
+});
+
+describe('listener', () => {
+  test('channels added at any time, reconnection, the end', async () => {
+    const listener = createListener({ connectionString: database.url, log: quiet, applicationName: 'listen-test' });
+    const got: string[] = [];
+    let connections = 0;
+    const notify = (channel: string, payload: string) => database.db.raw('select pg_notify(?, ?)', [channel, payload]);
+    const stop = listener.on(
+      'one',
+      (payload) => got.push(`one:${payload}`),
+      () => {
+        connections += 1;
+      },
+    );
+    listener.on('Two "quoted"', (payload) => got.push(`two:${payload}`));
+    await expect.poll(() => listener.connected()).toBe(true);
+    listener.on('three', (payload) => got.push(`three:${payload}`));
+    listener.on('four', (payload) => got.push(`four:${payload}`));
+    await expect.poll(() => listener.connected()).toBe(true);
+    for (const channel of ['one', 'Two "quoted"', 'three', 'four']) await notify(channel, 'a');
+    await expect.poll(() => got.length).toBe(4);
+    expect(got).toEqual(['one:a', 'two:a', 'three:a', 'four:a']);
+    await database.db.raw(
+      `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'listen-test'`,
+    );
+    await expect.poll(() => connections).toBe(2);
+    await notify('three', 'b');
+    await expect.poll(() => got.at(-1)).toBe('three:b');
+    stop();
+    await notify('one', 'c');
+    await notify('four', 'd');
+    await expect.poll(() => got.at(-1)).toBe('four:d');
+    expect(got).not.toContain('one:c');
+    await listener.close();
+    expect(listener.connected()).toBe(false);
+    const left = await rows(
+      database.db,
+      `select 1 as one from pg_stat_activity where application_name = 'listen-test'`,
+    );
+    expect(left).toEqual([]);
+  });
+
+  test('an address where nobody answers is tried until the end, without a throw', async () => {
+    const listener = createListener({ connectionString: 'postgres://x@127.0.0.1:1/x', log: quiet });
+    listener.on('one', () => {});
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(listener.connected()).toBe(false);
+    await listener.close();
+  });
+});

@@ -1,0 +1,304 @@
+/** The wizard's connection tests: what they send where, what they say, and what they never reach. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { SECRET_MASK } from '../../../src/domain/settings.ts';
+import { json } from '../../support/api/harness.ts';
+import { prepareWizard, save, TEST, tested, VF_KEY, type Wizard } from '../../support/api/wizard.ts';
+
+let wizard: Wizard;
+beforeAll(async () => {
+  wizard = await prepareWizard();
+});
+beforeEach(() => wizard.empty());
+afterEach(() => wizard.closeAll());
+afterAll(() => wizard.stop());
+
+const production = { ENV: 'production' };
+
+describe('connection tests', () => {
+  test('Pterodactyl: one server is asked for, all are counted', async () => {
+    const api = await wizard.start();
+    expect(await tested(api, wizard.panel())).toEqual({
+      success: true,
+      testResults: { pterodactyl: { success: true, latency: expect.any(Number), serverCount: 7, error: null } },
+    });
+    expect(wizard.sim.requests.map(({ path, query }) => [path, query.includes('per_page=1')])).toEqual([
+      ['/api/application/servers', true],
+    ]);
+    expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
+  });
+
+  test('VirtFusion, and both at once', async () => {
+    const api = await wizard.start();
+    const vf = { virtfusionUrl: `${wizard.virtfusion.url}/`, virtfusionApiKey: VF_KEY };
+    const good = { success: true, latency: expect.any(Number), serverCount: null, error: null };
+    expect(await tested(api, vf)).toEqual({ success: true, testResults: { virtfusion: good } });
+    expect(await tested(api, { ...vf, ...wizard.panel() })).toMatchObject({
+      testResults: { virtfusion: good, pterodactyl: { success: true, serverCount: 7 } },
+    });
+  });
+
+  test('what is wrong is a result, in our words', async () => {
+    const api = await wizard.start();
+    const failing = async (body: object, error: string) => {
+      const [name] = Object.keys(body)[0]?.split('Url') ?? [];
+      expect(await tested(api, body)).toEqual({
+        success: true,
+        testResults: { [name ?? '']: { success: false, latency: expect.any(Number), serverCount: null, error } },
+      });
+    };
+    await failing({ ...wizard.panel(), pterodactylApiKey: 'ptla_wrong' }, 'The panel refused the API key');
+    await failing({ ...wizard.panel(), pterodactylApiKey: wizard.sim.keys.noRights }, 'The panel refused the API key');
+    await failing({ virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: 'wrong' }, 'The panel refused the API key');
+    const page = await wizard.serve((_request, response) => response.end('<html>upstream-body'));
+    await failing({ pterodactylUrl: page.url, pterodactylApiKey: 'k' }, 'The panel cannot be reached');
+    await page.close();
+    await failing({ pterodactylUrl: page.url, pterodactylApiKey: 'k' }, 'The panel cannot be reached');
+    await failing({ virtfusionUrl: page.url, virtfusionApiKey: 'k' }, 'The panel cannot be reached');
+  });
+
+  test('a panel that does not answer is given up', async () => {
+    const silent = await wizard.serve(() => {});
+    const url = await wizard.startAlone(await wizard.start(), { timeoutMs: 100 });
+    const body = {
+      pterodactylUrl: silent.url,
+      pterodactylApiKey: 'k',
+      virtfusionUrl: silent.url,
+      virtfusionApiKey: 'k',
+    };
+    const answer: unknown = await (await fetch(`${url}${TEST}`, json(body))).json();
+    const late = { success: false, serverCount: null, error: 'The panel did not answer in time' };
+    expect(answer).toMatchObject({ testResults: { pterodactyl: late, virtfusion: late } });
+  });
+
+  test('without a key the stored one goes to the stored origin, and nowhere else', async () => {
+    const api = await wizard.start({ CF_ACCESS_CLIENT_ID: 'cf-id', CF_ACCESS_CLIENT_SECRET: 'cf-secret' });
+    const elsewhere = await wizard.serve((_request, response) => response.end('{}'));
+    const own = await wizard.serve((_request, response) => response.end('{"object":"list","data":[]}'));
+    const admin = await wizard.administrator();
+    await save(api, { pterodactylUrl: own.url, pterodactylApiKey: 'stored-key' }, admin);
+    await save(api, { virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: VF_KEY }, admin);
+    for (const key of [SECRET_MASK, '', null]) {
+      const same = {
+        pterodactylUrl: `${own.url}/`,
+        pterodactylApiKey: key,
+        virtfusionUrl: wizard.virtfusion.url,
+        virtfusionApiKey: key,
+      };
+      expect(await tested(api, same, admin)).toMatchObject({
+        testResults: { pterodactyl: { success: true, serverCount: null }, virtfusion: { success: true } },
+      });
+      const other = { pterodactylUrl: elsewhere.url, pterodactylApiKey: key, virtfusionUrl: elsewhere.url };
+      const asked = { success: false, latency: null, serverCount: null, error: 'Enter the API key to test this URL' };
+      expect(await tested(api, other, admin)).toMatchObject({ testResults: { pterodactyl: asked, virtfusion: asked } });
+    }
+    expect(elsewhere.requests).toEqual([]);
+    expect(own.requests[0]?.headers).toMatchObject({
+      authorization: 'Bearer stored-key',
+      'cf-access-client-secret': 'cf-secret',
+    });
+    await tested(api, { pterodactylUrl: elsewhere.url, pterodactylApiKey: 'typed-key' }, admin);
+    expect(elsewhere.requests).toMatchObject([{ headers: { authorization: 'Bearer typed-key' } }]);
+    expect(elsewhere.requests[0]?.headers).not.toHaveProperty('cf-access-client-secret');
+  });
+
+  test('neither keys nor what a panel says come back or are logged', async () => {
+    const api = await wizard.start();
+    const loud = await wizard.serve((request, response) => {
+      response.writeHead(500, {
+        'content-type': 'application/json',
+        location: `http://x/${request.headers.authorization}`,
+      });
+      response.end(
+        JSON.stringify({ errors: [{ code: 'X', detail: `upstream-body ${request.headers.authorization}` }] }),
+      );
+    });
+    const answers = [
+      await tested(api, {
+        pterodactylUrl: loud.url,
+        pterodactylApiKey: 'ptla_typed',
+        virtfusionUrl: loud.url,
+        virtfusionApiKey: 'vf_typed',
+      }),
+      await tested(api, { ...wizard.panel(), virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: VF_KEY }),
+    ];
+    expect(loud.requests).toHaveLength(2);
+    for (const text of [JSON.stringify(answers), api.logged()]) {
+      for (const secret of ['typed', 'upstream-body', wizard.sim.keys.full, VF_KEY]) expect(text).not.toContain(secret);
+    }
+  });
+
+  test.each<[string, Record<string, unknown>, RegExp]>([
+    ['a URL without a scheme', { pterodactylUrl: 'panel.example', pterodactylApiKey: 'k' }, /^The URL: .*http/],
+    ['another scheme', { virtfusionUrl: 'file:///etc/passwd', virtfusionApiKey: 'k' }, /^The URL: .*http/],
+    ['a query', { pterodactylUrl: 'https://a.example/?b=c', pterodactylApiKey: 'k' }, /^The URL: .*query/],
+    ['a URL that is none', { virtfusionUrl: 7, virtfusionApiKey: 'k' }, /^The URL: \S/],
+    ['a part of the mask', { pterodactylUrl: 'https://a.example', pterodactylApiKey: '•••x' }, /^The API key: .*mask/],
+    ['a key with a blank', { virtfusionUrl: 'https://a.example', virtfusionApiKey: 'k-1 k-2' }, /^The API key: .*char/],
+    ['a key that is none', { pterodactylUrl: 'https://a.example', pterodactylApiKey: ['k'] }, /^The API key: \S/],
+    ['both wrong', { pterodactylUrl: 'panel.example', pterodactylApiKey: 'a b' }, /^The (URL|API key): \S/],
+    ['a key without a URL', { pterodactylApiKey: 'k' }, /^Enter the URL of the panel$/],
+    ['a key and an empty URL', { virtfusionUrl: ' ', virtfusionApiKey: 'k' }, /^Enter the URL of the panel$/],
+    ['a URL without a key', { virtfusionUrl: 'https://a.example' }, /^Enter the API key to test this URL$/],
+  ])('%s is a result, and nobody is asked', async (_name, body, error) => {
+    const api = await wizard.start();
+    const name = 'pterodactylUrl' in body || 'pterodactylApiKey' in body ? 'pterodactyl' : 'virtfusion';
+    const answer = await tested(api, body);
+    const result = { success: false, latency: null, serverCount: null, error: expect.stringMatching(error) };
+    expect(answer).toEqual({ success: true, testResults: { [name]: result } });
+    // What was typed into a field of a secret is not shown.
+    for (const typed of ['•••x', 'k-1']) expect(JSON.stringify(answer)).not.toContain(typed);
+  });
+
+  test('what is wrong with one panel does not keep the other from its test', async () => {
+    const api = await wizard.start();
+    const answer = await tested(api, { ...wizard.panel(), virtfusionUrl: 'vf.example', virtfusionApiKey: VF_KEY });
+    expect(answer).toMatchObject({
+      testResults: { pterodactyl: { success: true, serverCount: 7 }, virtfusion: { success: false, latency: null } },
+    });
+  });
+
+  test.each([true, false, null, 'yes', 7, {}, undefined])('testConnections may be %j', async (testConnections) => {
+    const api = await wizard.start();
+    expect(await tested(api, { ...wizard.panel(), testConnections })).toMatchObject({
+      testResults: { pterodactyl: { success: true } },
+    });
+  });
+
+  test.each([{}, { testConnections: true }, { siteUrl: 'https://a.example' }, { pterodactylApi: 'k' }])(
+    '%j names no panel',
+    async (body) => {
+      const api = await wizard.start();
+      const response = await api.get(TEST, json(body));
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({
+        code: 'VALIDATION_ERROR',
+        error: 'pterodactylUrl or virtfusionUrl is required',
+        details: [{ path: 'body.pterodactylUrl' }],
+      });
+    },
+  );
+
+  test('60 tests in 10 minutes from one place, whoever it is and whatever came of them; saving is not counted', async () => {
+    const api = await wizard.start();
+    const admin = await wizard.administrator();
+    const body = { pterodactylApiKey: 'k' };
+    const test = () => api.get(TEST, json(body, admin));
+    const answers = await Promise.all(Array.from({ length: 60 }, test));
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+    expect(new Set(answers.map(({ headers }) => headers.get('x-ratelimit-limit')))).toEqual(new Set(['60']));
+    const refused = await test();
+    const wait = Number(refused.headers.get('retry-after'));
+    // A token comes every ten seconds.
+    expect(wait).toBeGreaterThan(0);
+    expect(wait).toBeLessThanOrEqual(10);
+    expect([refused.status, await refused.json()]).toEqual([
+      429,
+      {
+        success: false,
+        error: `Rate limit exceeded. Maximum 60 requests per 10m0s. Retry after ${wait} seconds.`,
+        code: 'RATE_LIMITED',
+      },
+    ]);
+    expect((await save(api, { siteName: 'A' }, admin)).status).toBe(200);
+    await wizard.database.db.raw('update rate_limits set updated_at = updated_at - make_interval(secs => ?)', [wait]);
+    expect((await test()).status).toBe(200);
+  });
+});
+
+describe('addresses that may not be reached', () => {
+  const refused = {
+    success: false,
+    latency: null,
+    serverCount: null,
+    error: 'This address may not be reached from here',
+  };
+  const port = () => new URL(wizard.sim.url).port;
+  const both = (url: string) => ({
+    pterodactylUrl: url,
+    pterodactylApiKey: wizard.sim.keys.full,
+    virtfusionUrl: url,
+    virtfusionApiKey: VF_KEY,
+  });
+
+  test('in production a stranger reaches nothing inside, in whatever spelling', async () => {
+    const api = await wizard.start(production);
+    const hosts = [
+      '127.0.0.1',
+      'localhost',
+      '2130706433',
+      '0x7f000001',
+      '0177.1',
+      '[::1]',
+      '[::ffff:127.0.0.1]',
+      '10.0.0.1',
+    ];
+    for (const host of hosts) {
+      const answer = await tested(api, both(`http://${host}:${port()}`));
+      expect(answer, host).toMatchObject({ testResults: { pterodactyl: refused, virtfusion: refused } });
+    }
+    expect([wizard.sim.requests, wizard.virtfusion.requests]).toEqual([[], []]);
+  });
+
+  test('a name that resolves to the inside is refused, also beside a public address', async () => {
+    const api = await wizard.start(production);
+    for (const addresses of [['127.0.0.1'], ['1.1.1.1', '192.168.1.1'], ['fd00::1'], ['::ffff:10.1.1.1']]) {
+      const resolve = async () => addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
+      const url = await wizard.startAlone(api, { resolve });
+      const answer: unknown = await (await fetch(`${url}${TEST}`, json(both(`http://panel.example:${port()}`)))).json();
+      expect(answer, addresses.join()).toMatchObject({ testResults: { pterodactyl: refused, virtfusion: refused } });
+    }
+    expect(wizard.sim.requests).toEqual([]);
+  });
+
+  test('outside production this machine may be reached, the private network not', async () => {
+    const api = await wizard.start();
+    expect(await tested(api, wizard.panel())).toMatchObject({ testResults: { pterodactyl: { success: true } } });
+    const answer = await tested(api, both('http://192.168.77.77'));
+    expect(answer).toMatchObject({ testResults: { pterodactyl: refused, virtfusion: refused } });
+  });
+
+  test('an administrator reaches the operator’s own network in production, never the metadata of a cloud', async () => {
+    const api = await wizard.start(production);
+    const admin = await wizard.administrator();
+    expect(await tested(api, wizard.panel(), admin)).toMatchObject({ testResults: { pterodactyl: { success: true } } });
+    const resolve = async () => [{ address: '169.254.169.254', family: 4 }];
+    const url = await wizard.startAlone(api, { resolve });
+    const answer: unknown = await (await fetch(`${url}${TEST}`, json(both('http://panel.example'), admin))).json();
+    expect(answer).toMatchObject({ testResults: { pterodactyl: refused, virtfusion: refused } });
+  });
+
+  test.each([
+    'http://169.254.169.254/latest',
+    'http://2852039166',
+    'http://[fe80::1]',
+    'http://[::ffff:a9fe:a9fe]',
+    'http://0',
+  ])('%s is refused by a save and is a failed test, signed in or not', async (url) => {
+    const api = await wizard.start();
+    const body = { pterodactylUrl: url, pterodactylApiKey: 'k' };
+    // The administrator comes last: from then on strangers are kept out.
+    for (const caller of [async () => ({}), wizard.administrator]) {
+      const headers = await caller();
+      const response = await save(api, body, headers);
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({ details: [{ path: 'body.pterodactylUrl' }] });
+      expect(await tested(api, body, headers)).toEqual({
+        success: true,
+        testResults: { pterodactyl: { ...refused, error: 'The URL: this address may not be reached' } },
+      });
+    }
+    expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
+  });
+
+  test('a redirect is not followed, inside or outside', async () => {
+    const api = await wizard.start();
+    const door = await wizard.serve((_request, response) => {
+      response.writeHead(307, { location: `${wizard.sim.url}/api/application/servers?per_page=1` });
+      response.end();
+    });
+    const answer = await tested(api, both(door.url));
+    const failed = { success: false, serverCount: null, error: 'The panel sent an answer that is not understood' };
+    expect(answer).toMatchObject({ testResults: { pterodactyl: failed, virtfusion: failed } });
+    expect([door.requests.length, wizard.sim.requests.length]).toEqual([2, 0]);
+  });
+});

@@ -1,0 +1,154 @@
+/** An account's whole life as its owner has it: over HTTP, with the links of mails that really arrive. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { CaughtMail, MailCatcher } from '../../../simulators/email/contract.ts';
+import { startMailCatcher } from '../../../simulators/email/simulator.ts';
+import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { setActive } from '../../../src/store/accounts/user-list.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createListener, type Listener } from '../../../src/store/db/listener.ts';
+import { createMailStore } from '../../../src/store/email/email-store.ts';
+import { type OutboxRelay, startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
+import { bearer, type Harness, startHarness } from '../../support/api/harness.ts';
+import { type Answer, call, login, outcome, post, refresh, sessionsOf } from '../../support/api/sign-in.ts';
+import { quiet, type Stack, startStack } from '../../support/stack.ts';
+
+const SITE = 'https://play.example';
+let stack: Stack;
+let catcher: MailCatcher;
+let transport: MailTransport;
+let listener: Listener;
+let relay: OutboxRelay;
+let api: Harness;
+
+beforeAll(async () => {
+  catcher = await startMailCatcher();
+  transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
+  stack = await startStack({ panel: { servers: 1, users: 1 }, mailTransport: async () => transport });
+  const { database } = stack;
+  await database.db.raw(`insert into config (id, key, value) values ('site', 'site_url', ?)`, [`${SITE}/`]);
+  listener = createListener({ connectionString: database.url, log: quiet });
+  relay = startOutboxRelay({ db: database.db, listener, temporal: stack.gateway, log: quiet });
+  // Api and worker read each other's mails: one key, here none.
+  api = await startHarness({ database, deps: { mails: createMailStore(createEncryption({})) } });
+});
+afterAll(async () => {
+  await api?.close();
+  await relay?.close();
+  await listener?.close();
+  await stack?.stop();
+  await transport?.close();
+  await catcher?.close();
+});
+
+/** The mails to an address, once there are so many. */
+async function mailsTo(to: string, count: number): Promise<CaughtMail[]> {
+  const end = Date.now() + 60_000;
+  for (;;) {
+    const mails = catcher.mails().filter((mail) => mail.to.includes(to));
+    if (mails.length >= count) return mails;
+    if (Date.now() > end) throw new Error(`${mails.length} mails of ${count} to ${to}`);
+    await delay(50);
+  }
+}
+/** The mail that came last, when so many came. */
+const lastMail = async (to: string, count: number): Promise<CaughtMail> => {
+  const mail = (await mailsTo(to, count)).at(-1);
+  if (mail === undefined) throw new Error('no mail');
+  return mail;
+};
+/** What clicking the link of a mail opens. */
+function opened(mail: CaughtMail): URL {
+  const [, link] = /<a[^>]* href="([^"]*token=[^"]*)"/.exec(mail.html ?? '') ?? [];
+  return new URL((link ?? '').replaceAll('&amp;', '&'));
+}
+const query = (url: URL) => Object.fromEntries(url.searchParams);
+const done = (answer: Answer): Answer => {
+  expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
+  return answer;
+};
+const me = (answer: Answer) => call(api, 'me', { headers: bearer(answer.body.accessToken) });
+
+test('from the registration to the end', async () => {
+  const email = 'ada@customers.example';
+  const newEmail = 'countess@customers.example';
+  const password = 'First-horse-1';
+
+  // Registration; nobody signs in before the address is verified.
+  done(await post(api, 'register', { email, password, confirmPassword: password, firstName: 'Ada' }));
+  const welcome = await lastMail(email, 1);
+  expect(welcome.text).toContain('Ada');
+  const verifyPage = opened(welcome);
+  expect(verifyPage.href).toMatch(new RegExp(`^${SITE}/auth/verify-email\\?token=[0-9a-f]{64}&id=`));
+  expect(outcome(await login(api, email, password))[1]).toBe('email_not_verified');
+  // The refusal sent a new link, which takes the place of the first.
+  const second = query(opened(await lastMail(email, 2)));
+  const first = query(verifyPage);
+  expect(outcome(await post(api, 'verify-email', { token: first['token'], userId: first['id'] }))[1]).toBe(
+    'invalid_token',
+  );
+  done(await post(api, 'verify-email', { token: second['token'], userId: second['id'] }));
+  // The page runs its call again.
+  const repeat = await post(api, 'verify-email', { token: second['token'], userId: second['id'] });
+  expect(outcome(repeat)[1]).toBe('already_verified');
+
+  // Two tabs.
+  const signedIn = done(await login(api, email, password));
+  const id = String(signedIn.body.user['id']);
+  const tabs = await Promise.all([refresh(api, signedIn.body.refreshToken), refresh(api, signedIn.body.refreshToken)]);
+  for (const tab of tabs) expect((await me(done(tab))).status).toBe(200);
+  const [tab] = tabs;
+
+  // The address moves.
+  const moved = await api.get('/api/v1/dashboard/account/change-email', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...bearer(tab?.body.accessToken ?? '') },
+    body: JSON.stringify({ newEmail, currentPassword: password }),
+  });
+  expect(moved.status, await moved.text()).toBe(200);
+  const told = await lastMail(email, 3);
+  expect(told.subject).toMatch(/changed/i);
+  expect(told.html).not.toContain('token=');
+  expect(told.html).not.toContain(newEmail);
+  const proof = query(opened(await lastMail(newEmail, 1)));
+  expect(proof['id']).toBe(id);
+  expect(done(await refresh(api, tab?.body.refreshToken ?? '')).body.success).toBe(true);
+  expect(outcome(await login(api, email, password))[1]).toBe('invalid_credentials');
+  done(await post(api, 'verify-email', { token: proof['token'], userId: proof['id'] }));
+  done(await login(api, newEmail, password));
+
+  // A link instead of a password.
+  done(await post(api, 'magic-link', { email: newEmail }));
+  const magic = opened(await lastMail(newEmail, 2));
+  expect(magic.origin).toBe(SITE);
+  const byLink = done(await post(api, 'magic-link/verify', { token: magic.searchParams.get('token') }));
+  expect((await me(byLink)).body.user['email']).toBe(newEmail);
+  expect((await post(api, 'magic-link/verify', { token: magic.searchParams.get('token') })).status).toBe(401);
+
+  // The password is forgotten; what was open is closed. The form sends token and password only.
+  done(await post(api, 'forgot-password', { email: newEmail }));
+  const resetPage = opened(await lastMail(newEmail, 3));
+  expect(resetPage.pathname).toBe('/auth/reset-password');
+  const token = resetPage.searchParams.get('token');
+  done(await post(api, 'reset-password', { token, password: 'Second-horse-2' }));
+  expect(await sessionsOf(api, id)).toEqual([]);
+  for (const { body } of [signedIn, ...tabs, byLink]) expect((await refresh(api, body.refreshToken)).status).toBe(401);
+  expect(outcome(await login(api, newEmail, password))[1]).toBe('invalid_credentials');
+  const again = done(await login(api, newEmail, 'Second-horse-2'));
+
+  // The account is disabled.
+  await setActive(stack.database.db, id, false);
+  expect(outcome(await me(again))[1]).toBe('account_disabled');
+  expect((await refresh(api, again.body.refreshToken)).status).toBe(401);
+  expect(outcome(await login(api, newEmail, 'Second-horse-2'))[1]).toBe('account_disabled');
+  done(await post(api, 'forgot-password', { email: newEmail }));
+  done(await post(api, 'forgot-password', { email: 'nobody@customers.example' }));
+
+  // Each mail was sent once, and those that nobody may have were not.
+  const waiting = () => rows<{ id: string }>(stack.database.db, `select e.id from emails e where e.status = 'queued'`);
+  while ((await waiting()).length > 0) await delay(50);
+  const receivers = catcher.mails().map((mail) => mail.to.join());
+  expect(receivers.sort()).toEqual([email, email, email, newEmail, newEmail, newEmail]);
+});

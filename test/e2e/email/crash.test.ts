@@ -1,0 +1,370 @@
+/**
+ * Random crashes at every step between the commit of a mail and its mark: whatever fails, and however often, each mail of
+ * a committed transaction is sent once, and none of a rolled-back one.
+ */
+import { createHash } from 'node:crypto';
+import { ApplicationFailure } from '@temporalio/common';
+import { type ActivityInboundCallsInterceptor, NativeConnection, Worker } from '@temporalio/worker';
+import fc from 'fast-check';
+import type { Knex } from 'knex';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { HttpFault } from '../../../simulators/email/contract.ts';
+import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
+import { createMailActivities } from '../../../src/activities/email.ts';
+import { createFailureInterceptor } from '../../../src/activities/failures.ts';
+import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { cacheFolder } from '../../../src/embedded/folders.ts';
+import { createListener, type Listener } from '../../../src/store/db/listener.ts';
+import { workflowBundle } from '../../../src/temporal/bundle.ts';
+import type { TemporalGateway } from '../../../src/temporal/connection.ts';
+import { type OutboxRelay, startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
+import { QUEUE } from '../../../src/workflows/contract.ts';
+import {
+  account,
+  caughtIds,
+  mailsEnded,
+  message,
+  outboxRows,
+  plainMails,
+  recordingGateway,
+  type StoredMail,
+} from '../../support/email.ts';
+import { query } from '../../support/merge.ts';
+import { quiet, type Stack, startStack } from '../../support/stack.ts';
+import { temporalAddress } from '../../support/temporal.ts';
+
+const HTTP_FAULTS: readonly HttpFault[] = [
+  { kind: 'status', status: 429, retryAfter: 1 },
+  { kind: 'status', status: 500 },
+  { kind: 'hang' },
+  { kind: 'reset' },
+  { kind: 'accept-hang' },
+  { kind: 'truncate' },
+  { kind: 'html' },
+];
+/** What meets the attempts of one mail, one after the other. */
+type SendFault =
+  | { at: 'provider'; http: HttpFault }
+  /** The process ends between the making of the mail and the request, after the acceptance, around the mark. */
+  | { at: 'before-request' | 'after-acceptance' | 'before-mark' | 'after-mark' };
+/** What meets the relay's batches, or its starts. */
+type RelayFault = {
+  at: 'before-start' | 'after-start' | 'before-commit' | 'after-commit';
+  /** A new relay takes over; else the same one tries again. */
+  restart: boolean;
+};
+interface PlannedMail {
+  committed: boolean;
+  link: boolean;
+  faults: SendFault[];
+}
+interface Plan {
+  /** Queued before any relay runs. */
+  early: PlannedMail[];
+  late: PlannedMail[];
+  relay: RelayFault[];
+  /** Starts that the engine does not hear at first. */
+  unreachable: number;
+}
+
+const sendFault: fc.Arbitrary<SendFault> = fc.oneof(
+  fc.record({ at: fc.constant('provider' as const), http: fc.constantFrom(...HTTP_FAULTS) }),
+  fc.record({ at: fc.constantFrom('before-request', 'after-acceptance', 'before-mark', 'after-mark') }),
+);
+const mail: fc.Arbitrary<PlannedMail> = fc.record({
+  committed: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, fc.constant(false)),
+  link: fc.boolean(),
+  faults: fc.array(sendFault, { maxLength: 3 }),
+});
+const plans: fc.Arbitrary<Plan> = fc.record({
+  early: fc.array(mail, { maxLength: 4 }),
+  late: fc.array(mail, { maxLength: 4 }),
+  relay: fc.array(
+    fc.record({
+      at: fc.constantFrom('before-start', 'after-start', 'before-commit', 'after-commit'),
+      restart: fc.boolean(),
+    }),
+    { maxLength: 3 },
+  ),
+  unreachable: fc.nat({ max: 2 }),
+});
+
+const RUNS = 25;
+/** Milliseconds the property may take; the runs it did not get to are not missed. */
+const BUDGET = 90_000;
+/** Milliseconds between attempts, whatever the policy or the provider says. */
+const SOON = 20;
+
+let catcher: MailCatcher;
+let stack: Stack;
+let provider: MailTransport;
+let connection: NativeConnection;
+let workers: Worker[];
+let running: Promise<unknown>;
+let listener: Listener;
+/** Faults that are still to come, by mail. */
+let faults: Map<string, SendFault[]>;
+let relayFaults: RelayFault[];
+let unreachable: number;
+/** How many faults of each kind were met over all runs: a plan that is never carried out proves nothing. */
+const met = new Map<string, number>();
+
+const note = (name: string) => met.set(name, (met.get(name) ?? 0) + 1);
+const lost = () => Object.assign(new Error('the connection was lost'), { code: 'ECONNRESET' });
+
+/** Whether the next fault of a mail is at this point; then it is over. */
+function meets(mailId: string, at: SendFault['at']): SendFault | undefined {
+  const next = faults.get(mailId)?.[0];
+  if (next?.at !== at) return undefined;
+  note(next.at === 'provider' ? `provider ${next.http.kind}` : at);
+  return faults.get(mailId)?.shift();
+}
+
+/** The real transport; a fault before or after it looks to the activity as the end of its process does. */
+const crashing: MailTransport = {
+  name: 'resend',
+  async send(outgoing, options) {
+    if (meets(outgoing.id, 'before-request') !== undefined) throw lost();
+    const fault = meets(outgoing.id, 'provider');
+    if (fault?.at === 'provider') catcher.fault(fault.http);
+    const sent = await provider.send(outgoing, options);
+    if (meets(outgoing.id, 'after-acceptance') !== undefined) throw lost();
+    return sent;
+  },
+  close: async () => undefined,
+};
+
+/** The real pool, which loses its connection around the mark of a mail. */
+function crashingMarks(db: Knex): Knex {
+  return new Proxy(db, {
+    get(target, key) {
+      const own: unknown = Reflect.get(target, key);
+      if (key !== 'raw') return own;
+      return async (sql: string, bindings: readonly unknown[] = []) => {
+        const marks = sql.startsWith(`update emails set status = 'sent'`);
+        const id = String(bindings.at(-1));
+        if (marks && meets(id, 'before-mark') !== undefined) throw lost();
+        const result: unknown = await target.raw(sql, [...bindings] as Knex.RawBinding[]);
+        if (marks && meets(id, 'after-mark') !== undefined) throw lost();
+        return result;
+      };
+    },
+  });
+}
+
+/** Tries again at once, so that many crashes fit into a test. */
+const hurry = (): { inbound: ActivityInboundCallsInterceptor } => ({
+  inbound: {
+    async execute(input, next) {
+      try {
+        return await next(input);
+      } catch (error) {
+        if (!(error instanceof ApplicationFailure) || error.nonRetryable === true) throw error;
+        throw ApplicationFailure.create({ type: error.type ?? '', message: error.message, nextRetryDelay: SOON });
+      }
+    },
+  },
+});
+
+beforeAll(async () => {
+  catcher = await startMailCatcher();
+  provider = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 400 });
+  const tiny = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
+  stack = await startStack({ panel: { ...tiny, subusers: 0 }, workers: false });
+  connection = await NativeConnection.connect({ address: temporalAddress() });
+  const { mail: config } = loadConfig({});
+  const activities = createMailActivities({
+    db: crashingMarks(stack.database.db),
+    mails: plainMails,
+    transport: async () => crashing,
+    settings: async () => ({ mail: { ...config, notifications: true } }),
+    paths: config.paths,
+  });
+  const codePath = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));
+  const options = {
+    connection,
+    namespace: stack.namespace,
+    activities,
+    // The first is the outermost: it sees what the product's own made of an error.
+    interceptors: { activity: [hurry, createFailureInterceptor({ log: quiet, report: () => undefined })] },
+    shutdownForceTime: '5s',
+  };
+  workers = await Promise.all([
+    Worker.create({ ...options, taskQueue: QUEUE.core, workflowBundle: { codePath } }),
+    Worker.create({ ...options, taskQueue: QUEUE.outbound, maxConcurrentActivityTaskExecutions: 8 }),
+  ]);
+  running = Promise.all(workers.map((w) => w.run()));
+  listener = createListener({ connectionString: stack.database.url, log: quiet });
+});
+afterAll(async () => {
+  await listener?.close();
+  for (const worker of workers ?? []) worker.shutdown();
+  await running;
+  await connection?.close();
+  await stack?.stop();
+  await provider?.close();
+  await catcher?.close();
+});
+
+/** Relays that crash as planned; when one is to be replaced, the next starts as the old one ends. */
+function superviseRelay(): { close: () => Promise<void> } {
+  const { db } = stack.database;
+  let current: OutboxRelay | undefined;
+  let replacing: Promise<void> = Promise.resolve();
+  let closed = false;
+  const crash = (fault: RelayFault): never => {
+    relayFaults.shift();
+    note(`${fault.at}${fault.restart ? ', replaced' : ''}`);
+    if (fault.restart) replacing = replacing.then(replace);
+    throw Object.assign(lost(), { code: 14 });
+  };
+  const at = (point: RelayFault['at']): void => {
+    const fault = relayFaults[0];
+    if (fault?.at === point) crash(fault);
+  };
+  // The batch's transaction: a throw inside rolls the marks back, one behind loses only the word of the commit.
+  const relayDb = new Proxy(db, {
+    get(target, key) {
+      if (key !== 'transaction') return Reflect.get(target, key);
+      return async (work: (trx: Knex.Transaction) => Promise<unknown>) => {
+        const outcome = await target.transaction(async (trx) => {
+          const result = await work(trx);
+          at('before-commit');
+          return result;
+        });
+        at('after-commit');
+        return outcome;
+      };
+    },
+  });
+  const { gateway } = recordingGateway(stack.gateway, {
+    before() {
+      if (unreachable > 0) {
+        unreachable -= 1;
+        note('unreachable');
+        throw Object.assign(new Error('unreachable'), { code: 14 });
+      }
+      at('before-start');
+    },
+    after: () => at('after-start'),
+  });
+  const start = (temporal: TemporalGateway) =>
+    startOutboxRelay({ db: relayDb, listener, temporal, log: quiet, sweepMs: 1_000 });
+  async function replace(): Promise<void> {
+    const old = current;
+    await old?.close();
+    if (!closed) current = start(gateway);
+  }
+  current = start(gateway);
+  return {
+    async close() {
+      closed = true;
+      await replacing;
+      await current?.close();
+    },
+  };
+}
+
+/** Queues one mail as planned, in a transaction of its own. @returns its id when it was committed. */
+async function queue(planned: PlannedMail, to: string): Promise<string | undefined> {
+  const { db } = stack.database;
+  if (planned.link) await account(db, to);
+  const undone = new Error('undone');
+  try {
+    return await db.transaction(async (trx) => {
+      const id = await plainMails.queue(trx, planned.link ? { template: 'password-reset', to } : message(to));
+      faults.set(id, [...planned.faults]);
+      if (!planned.committed) throw undone;
+      return id;
+    });
+  } catch (error) {
+    if (error !== undone) throw error;
+    return undefined;
+  }
+}
+
+/** The link of each mail is the one the account's token is for. */
+async function expectLinks(mails: readonly StoredMail[]): Promise<void> {
+  const issued = await query(stack.database.db, 'select v.identifier as "user", v.token from verification_tokens v');
+  const linked = mails.filter((m) => m.template === 'password-reset');
+  const caught = linked.map(({ id, userId }) => {
+    const text = catcher.mails().find((m) => m.idempotencyKey === id)?.text ?? '';
+    const token = /token=([0-9a-f]{64})/.exec(text)?.[1] ?? '';
+    return { user: userId, token: createHash('sha256').update(token).digest('hex') };
+  });
+  const byUser = (rows: readonly object[]) => rows.map((row) => JSON.stringify(row)).sort();
+  expect(byUser(caught)).toEqual(byUser(issued));
+}
+
+async function carryOut(plan: Plan): Promise<void> {
+  const { db } = stack.database;
+  await query(db, 'truncate emails, outbox, users, verification_tokens cascade');
+  catcher.clear();
+  faults = new Map();
+  relayFaults = [...plan.relay];
+  unreachable = plan.unreachable;
+  const committed: string[] = [];
+  const queueAll = async (mails: readonly PlannedMail[], name: string) => {
+    for (const [i, planned] of mails.entries()) {
+      const id = await queue(planned, `${name}-${i}@crash.example`);
+      if (id !== undefined) committed.push(id);
+    }
+  };
+  await queueAll(plan.early, 'early');
+  const relay = superviseRelay();
+  try {
+    await queueAll(plan.late, 'late');
+    const mails = await mailsEnded(db, 30_000);
+    expect(mails.map((m) => m.id).sort()).toEqual(committed.toSorted());
+    expect(mails.map((m) => [m.status, m.data])).toEqual(mails.map(() => ['sent', null]));
+    await expect
+      .poll(async () => (await outboxRows(db)).map((o) => o['status']), { timeout: 20_000 })
+      .toEqual(committed.map(() => 'dispatched'));
+    expect(caughtIds(catcher)).toEqual(committed.toSorted());
+    await expectLinks(mails);
+  } finally {
+    await relay.close();
+  }
+}
+
+test('whatever crashes, each committed mail is sent once', async () => {
+  await fc.assert(fc.asyncProperty(plans, carryOut), {
+    numRuns: RUNS,
+    interruptAfterTimeLimit: BUDGET,
+    markInterruptAsFailure: false,
+    endOnFailure: true,
+  });
+});
+
+test('each of its points is one that a run meets', async () => {
+  const all: Plan = {
+    early: [
+      ...HTTP_FAULTS.map((http) => ({ committed: true, link: true, faults: [{ at: 'provider' as const, http }] })),
+      ...(['before-request', 'after-acceptance', 'before-mark', 'after-mark'] as const).map((at) => ({
+        committed: true,
+        link: true,
+        faults: [{ at }],
+      })),
+    ],
+    late: [{ committed: false, link: false, faults: [] }],
+    relay: (['before-start', 'after-start', 'before-commit', 'after-commit'] as const).flatMap((at) => [
+      { at, restart: true },
+    ]),
+    unreachable: 1,
+  };
+  met.clear();
+  await carryOut(all);
+  expect([...met.keys()].sort()).toEqual(
+    [
+      'unreachable',
+      ...['before-start', 'after-start', 'before-commit', 'after-commit'].map((at) => `${at}, replaced`),
+      ...new Set(HTTP_FAULTS.map((http) => `provider ${http.kind}`)),
+      'before-request',
+      'after-acceptance',
+      'before-mark',
+      'after-mark',
+    ].sort(),
+  );
+});

@@ -1,0 +1,392 @@
+/** Mail from the transaction that asks for it to the provider: never lost, never sent twice, nothing of it in Temporal. */
+import { createHash } from 'node:crypto';
+import pino, { type Logger } from 'pino';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
+import { createMailProvider } from '../../../src/clients/email/provider.ts';
+import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createListener, type Listener } from '../../../src/store/db/listener.ts';
+import { enqueue } from '../../../src/store/outbox-store.ts';
+import { createSettings } from '../../../src/store/settings/settings-store.ts';
+import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
+import {
+  DISPATCH,
+  type DispatchTable,
+  type OutboxRelay,
+  startOutboxRelay,
+} from '../../../src/temporal/outbox-relay.ts';
+import { sendEmailId } from '../../../src/workflows/contract.ts';
+import {
+  account,
+  caughtIds,
+  mailsEnded,
+  message,
+  outboxRows,
+  plainMails,
+  queueMail,
+  recordingGateway,
+  storedMail,
+  storedMails,
+} from '../../support/email.ts';
+import { allHistories, failedTasks, textOf } from '../../support/histories.ts';
+import { query } from '../../support/merge.ts';
+import { quiet, type Stack, startStack, temporalConfig } from '../../support/stack.ts';
+
+const TINY = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
+/** Whatever a test writes to ends like this, so that histories can be searched for all of them. */
+const DOMAIN = 'customer-of-the-mail-test.example';
+const to = (name: string) => `${name}@${DOMAIN}`;
+
+let catcher: MailCatcher;
+let stack: Stack;
+let quick: MailTransport;
+let transport: () => Promise<MailTransport>;
+const closers: (() => Promise<void>)[] = [];
+const tokens: string[] = [];
+
+beforeAll(async () => {
+  catcher = await startMailCatcher();
+  quick = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 1_000 });
+  stack = await startStack({ panel: { ...TINY, subusers: 0 }, mailTransport: () => transport() });
+});
+afterAll(async () => {
+  await stack?.stop();
+  await quick?.close();
+  await catcher?.close();
+});
+beforeEach(async () => {
+  catcher.clear();
+  transport = async () => quick;
+  await query(stack.database.db, 'truncate emails, outbox, users, verification_tokens, config cascade');
+});
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+function listening(): Listener {
+  const listener = createListener({ connectionString: stack.database.url, log: quiet, applicationName: 'mail-test' });
+  closers.push(listener.close);
+  return listener;
+}
+function relay(
+  options: {
+    listener?: Listener;
+    temporal?: TemporalGateway;
+    log?: Logger;
+    dispatch?: DispatchTable;
+    sweepMs?: number;
+  } = {},
+): OutboxRelay {
+  const { listener = listening(), temporal = stack.gateway, log = quiet, ...rest } = options;
+  const started = startOutboxRelay({ db: stack.database.db, listener, temporal, log, ...rest });
+  closers.push(started.close);
+  return started;
+}
+const ended = (timeoutMs?: number) => mailsEnded(stack.database.db, timeoutMs);
+const queue = (request: Parameters<typeof queueMail>[1]) => queueMail(stack.database.db, request);
+const handle = (id: string) => stack.gateway.client.workflow.getHandle(sendEmailId(id));
+const tokenRows = () =>
+  query(stack.database.db, 'select v.identifier as "user", v.token, v.type from verification_tokens v');
+const hashOf = (token: string) => createHash('sha256').update(token).digest('hex');
+/** The token of the link in the text part of the n-th mail. */
+function caughtToken(n = 0): string {
+  const token = /token=([0-9a-f]{64})/.exec(catcher.mails()[n]?.text ?? '')?.[1] ?? '';
+  tokens.push(token);
+  return token;
+}
+
+describe('from the transaction to the provider', () => {
+  test('each mail has one workflow, is sent once, and nothing is kept of what it was made of', async () => {
+    const { gateway, starts } = recordingGateway(stack.gateway);
+    relay({ temporal: gateway });
+    const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => queue(message(to(`many-${i}`)))));
+    const mails = await ended();
+    expect(caughtIds(catcher)).toEqual([...ids].sort());
+    expect(starts.toSorted()).toEqual(ids.map(sendEmailId).sort());
+    const given = new Map(catcher.mails().map((mail) => [mail.idempotencyKey, mail.id]));
+    for (const mail of mails) {
+      const { id, status, attempts, data, error, providerId } = mail;
+      expect(mail.transport).toBe('resend');
+      expect({ status, attempts, data, error, providerId }).toEqual({
+        status: 'sent',
+        attempts: 1,
+        data: null,
+        error: null,
+        providerId: given.get(id),
+      });
+    }
+    expect((await outboxRows(stack.database.db)).map((o) => [o['status'], o['attempts']])).toEqual(
+      ids.map(() => ['dispatched', 1]),
+    );
+    for (const id of ids) expect(await handle(id).result()).toEqual({ status: 'sent' });
+  });
+
+  test('a transaction that is rolled back sends nothing', async () => {
+    const { gateway, starts } = recordingGateway(stack.gateway);
+    relay({ temporal: gateway });
+    const { db } = stack.database;
+    const undone = db.transaction(async (trx) => {
+      await plainMails.queue(trx, message(to('rolled-back')));
+      throw new Error('undone');
+    });
+    await expect(undone).rejects.toThrow('undone');
+    const id = await queue(message(to('kept')));
+    await ended();
+    expect(caughtIds(catcher)).toEqual([id]);
+    expect(starts).toEqual([sendEmailId(id)]);
+  });
+
+  test('whatever the provider does to some requests, every mail arrives once', async () => {
+    relay();
+    catcher.fault({ kind: 'status', status: 429, retryAfter: 1 });
+    catcher.fault({ kind: 'status', status: 500 });
+    catcher.fault({ kind: 'accept-hang' });
+    catcher.fault({ kind: 'reset' });
+    catcher.fault({ kind: 'truncate' });
+    catcher.fault({ kind: 'hang' });
+    catcher.fault({ kind: 'html' });
+    const ids = await Promise.all(Array.from({ length: 12 }, (_, i) => queue(message(to(`faulty-${i}`)))));
+    const mails = await ended();
+    expect(caughtIds(catcher)).toEqual([...ids].sort());
+    expect(mails.map((m) => [m.status, m.error])).toEqual(ids.map(() => ['sent', null]));
+    // All faults but the last cost an attempt: a page with status 200 means that it was accepted.
+    expect(mails.reduce((sum, m) => sum + m.attempts, 0)).toBe(ids.length + 6);
+  });
+
+  test('a mail the provider refuses fails at once, with a reason that names nobody', async () => {
+    relay();
+    const refused = to('refused');
+    catcher.fault({ kind: 'status', status: 422, message: `Invalid \`to\` field: ${refused}` });
+    const id = await queue(message(refused));
+    await ended();
+    const mail = await storedMail(stack.database.db, id);
+    expect(mail).toMatchObject({ status: 'failed', attempts: 1 });
+    expect(mail.error).toBe('The mail provider refused the mail (validation_error)');
+    await expect(handle(id).result()).rejects.toThrow();
+    expect((await handle(id).describe()).status.name).toBe('FAILED');
+    expect(catcher.mails()).toEqual([]);
+  });
+
+  test('a mail that is called off in the UI counts as failed and is not sent later', async () => {
+    relay();
+    catcher.fault({ kind: 'hang' }, 5);
+    const id = await queue(message(to('called-off')));
+    await expect.poll(async () => (await storedMail(stack.database.db, id)).attempts, { timeout: 15_000 }).toBe(1);
+    await handle(id).cancel();
+    await ended();
+    expect(await storedMail(stack.database.db, id)).toMatchObject({ status: 'failed', error: 'cancelled' });
+    await handle(id)
+      .result()
+      .catch(() => undefined);
+    expect((await handle(id).describe()).status.name).toBe('CANCELLED');
+    expect(catcher.mails()).toEqual([]);
+  });
+
+  test('without a key mail waits and says why; the link it carries is made once there is one', async () => {
+    const { db } = stack.database;
+    const settings = createSettings({ db, config: loadConfig({}), encryption: createEncryption({}) });
+    const provider = createMailProvider({
+      smtpUrl: undefined,
+      resendBaseUrl: catcher.url,
+      settings: settings.runtime,
+    });
+    closers.push(provider.close);
+    transport = provider.transport;
+    relay();
+    const user = await account(db, to('patient'));
+    const ids = [await queue(message(to('waiting'))), await queue({ template: 'magic-link', to: to('patient') })];
+    const states = async () => (await storedMails(db)).map((m) => [m.status, m.error]);
+    const why = 'Mail is not configured: set a Resend API key or an SMTP URL';
+    await expect.poll(states, { timeout: 15_000 }).toEqual(ids.map(() => ['queued', why]));
+    expect(await tokenRows()).toEqual([]);
+    expect(catcher.mails()).toEqual([]);
+
+    await settings.save({ resend_api_key: catcher.apiKey });
+    // The next attempt is a minute away: an impatient administrator asks for it in the UI.
+    for (const id of ids) {
+      await stack.gateway.client.workflowService.resetActivity({
+        namespace: stack.namespace,
+        execution: { workflowId: sendEmailId(id) },
+        type: 'deliverMail',
+      });
+    }
+    await ended();
+    expect(caughtIds(catcher)).toEqual([...ids].sort());
+    const [row] = await tokenRows();
+    const link = catcher.mails().findIndex((mail) => mail.to[0] === to('patient'));
+    expect(row).toEqual({ user, token: hashOf(caughtToken(link)), type: 'magic_link' });
+  });
+});
+
+test('a mail that nobody waits for is skipped while such mails are switched off, any other is not', async () => {
+  const { db } = stack.database;
+  const done = (name: string) =>
+    queue({ template: 'sync-complete', to: to(name), data: { syncType: 'full', status: 'completed' } });
+  const onlyStatus = async () => (await ended()).map((m) => m.status);
+  relay();
+  await done('by-default');
+  expect(await onlyStatus()).toEqual(['sent']);
+  await query(db, `insert into config (key, value) values ('email_notifications_enabled', 'false')`);
+  const off = await done('switched-off');
+  await queue(message(to('switched-off')));
+  expect(await onlyStatus()).toEqual(['sent', 'skipped', 'sent']);
+  expect(await storedMail(db, off)).toMatchObject({ error: 'notifications by mail are switched off', data: null });
+  expect(await handle(off).result()).toEqual({ status: 'skipped' });
+  await query(db, `update config set value = 'true'`);
+  await done('switched-on');
+  expect(await onlyStatus()).toEqual(['sent', 'skipped', 'sent', 'sent']);
+  expect(catcher.mails().map((mail) => mail.to[0])).toEqual(['by-default', 'switched-off', 'switched-on'].map(to));
+});
+
+describe('mail with a link', () => {
+  test('is not sent where there is nobody to send it to', async () => {
+    const { db } = stack.database;
+    await account(db, to('disabled'), { active: false });
+    await account(db, to('verified'), { verified: true });
+    const moved = await account(db, to('old-address'));
+    const requests = [
+      { template: 'password-reset', to: to('unknown') },
+      { template: 'magic-link', to: to('disabled') },
+      { template: 'email-verification', to: to('verified') },
+      { template: 'password-reset', to: to('old-address'), userId: moved },
+      { template: 'password-reset', to: to('old-address') },
+    ] as const;
+    for (const request of requests) await queue(request);
+    await query(db, 'update users set email = ? where id = ?', [to('new-address'), moved]);
+    relay();
+    const mails = await ended();
+    const nobody = ['skipped', 'no active account has this address', null];
+    expect(mails.map((m) => [m.status, m.error, m.data])).toEqual([
+      nobody,
+      nobody,
+      ['skipped', 'the address is verified already', null],
+      nobody,
+      nobody,
+    ]);
+    for (const { id } of mails) expect(await handle(id).result()).toEqual({ status: 'skipped' });
+    expect(catcher.mails()).toEqual([]);
+    expect(await tokenRows()).toEqual([]);
+  });
+
+  test('gets its token when it is made, the same at every attempt, and keeps none', async () => {
+    const { db } = stack.database;
+    const user = await account(db, to('Reader'), { name: 'Grace' });
+    const id = await queue({ template: 'email-verification', to: to('reader') });
+    expect(await tokenRows()).toEqual([]);
+    expect((await storedMail(db, id)).data).toBe('{}');
+    // Accepted, but the answer is lost: the second attempt must be the same mail.
+    catcher.fault({ kind: 'accept-hang' });
+    relay();
+    await ended();
+    expect(caughtIds(catcher)).toEqual([id]);
+    const token = caughtToken();
+    expect(await tokenRows()).toEqual([{ user, token: hashOf(token), type: 'email_verification' }]);
+    expect(catcher.mails()[0]?.text).toContain(`token=${token}&id=${user}`);
+    expect(await storedMail(db, id)).toMatchObject({ status: 'sent', attempts: 2, userId: user, data: null });
+  });
+});
+
+describe('the relay', () => {
+  test('two of them start each workflow once, in the order of the rows', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 60; i += 1) ids.push(await queue(message(to(`ordered-${i}`))));
+    const { gateway, starts } = recordingGateway(stack.gateway);
+    relay({ temporal: gateway });
+    relay({ temporal: gateway });
+    const later = await Promise.all(Array.from({ length: 10 }, (_, i) => queue(message(to(`later-${i}`)))));
+    await ended();
+    expect(starts.slice(0, ids.length)).toEqual(ids.map(sendEmailId));
+    expect(starts.slice(ids.length).sort()).toEqual(later.map(sendEmailId).sort());
+    expect(caughtIds(catcher)).toEqual([...ids, ...later].sort());
+  });
+
+  test('a sweep finds what nobody told it of', async () => {
+    const deaf = listening();
+    await deaf.close();
+    relay({ listener: deaf, sweepMs: 100 });
+    const id = await queue(message(to('untold')));
+    await ended();
+    expect(caughtIds(catcher)).toEqual([id]);
+  });
+
+  test('what was queued while the listening connection was lost is found when it is back, long before a sweep', async () => {
+    const listener = listening();
+    relay({ listener, sweepMs: 3_600_000 });
+    await expect.poll(listener.connected).toBe(true);
+    await query(
+      stack.database.db,
+      `select pg_terminate_backend(a.pid) from pg_stat_activity a
+       where a.application_name = 'mail-test' and a.datname = current_database()`,
+    );
+    const id = await queue(message(to('unheard')));
+    await ended(20_000);
+    expect(caughtIds(catcher)).toEqual([id]);
+  });
+
+  test('a row that cannot be dispatched is postponed and blocks no other', async () => {
+    const { db } = stack.database;
+    const dispatch: DispatchTable = {
+      ...DISPATCH,
+      'test.throws': () => {
+        throw new TypeError(`${to('somebody')} is not understood`);
+      },
+      // Longer than the server takes.
+      'test.refused': () => ({
+        workflowType: 'sendEmail',
+        workflowId: 'x'.repeat(5_000),
+        args: [],
+        staticSummary: 'Mail',
+      }),
+    };
+    await db.transaction(async (trx) => {
+      for (const kind of ['test.throws', 'test.refused', 'test.unknown']) {
+        await enqueue(trx, { kind, dedupeKey: kind, payload: {} });
+      }
+    });
+    const id = await queue(message(to('behind')));
+    relay({ dispatch });
+    await ended();
+    expect(caughtIds(catcher)).toEqual([id]);
+    const waits = await query(
+      db,
+      `select o.kind, o.status, o.attempts > 0 as tried, o.last_error as error, o.available_at > o.created_at as later
+       from outbox o where o.kind like 'test.%' order by o.seq`,
+    );
+    expect(waits).toEqual([
+      { kind: 'test.throws', status: 'pending', tried: true, error: 'TypeError', later: true },
+      { kind: 'test.refused', status: 'pending', tried: true, error: 'ServiceError', later: true },
+      { kind: 'test.unknown', status: 'pending', tried: false, error: null, later: false },
+    ]);
+  });
+
+  test('an engine that cannot be reached costs no row an attempt', async () => {
+    const { db } = stack.database;
+    // Nothing listens on the discard port.
+    const away = createTemporalGateway({ ...temporalConfig(), address: '127.0.0.1:9', namespace: stack.namespace });
+    closers.push(away.close);
+    const lines: string[] = [];
+    const log = pino({ level: 'warn' }, { write: (line: string) => lines.push(line) });
+    const id = await queue(message(to('unreachable')));
+    const stranded = relay({ temporal: away, log });
+    await expect.poll(() => lines.length, { timeout: 30_000 }).toBeGreaterThan(0);
+    await stranded.close();
+    expect(lines.join('\n')).toContain('the outbox cannot be relayed at the moment');
+    expect(await outboxRows(db)).toEqual([{ payload: { mailId: id }, status: 'pending', attempts: 0, error: null }]);
+    relay();
+    await ended();
+    expect(caughtIds(catcher)).toEqual([id]);
+  });
+});
+
+test('no address and no token is in any history, and no workflow task failed', async () => {
+  const runs = await allHistories(stack.gateway.client);
+  expect(runs.length).toBeGreaterThan(100);
+  expect(tokens.filter((token) => token.length === 64)).toHaveLength(2);
+  const text = textOf(runs.map((run) => run.events));
+  expect(text).toContain('mailId');
+  for (const secret of [DOMAIN, ...tokens, ...tokens.map(hashOf), catcher.apiKey]) expect(text).not.toContain(secret);
+  expect(runs.flatMap(failedTasks)).toEqual([]);
+});

@@ -1,0 +1,164 @@
+/** `npm start` and `npm run demo` as a person runs them: whole processes, a folder of their own, signals to the group. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { cacheFolder } from '../../../src/embedded/folders.ts';
+import { discardPostgres } from '../../../src/embedded/postgres/postgres.ts';
+import { freePort, isAlive, waitUntil } from '../../../src/embedded/process.ts';
+import { discardTemporal } from '../../../src/embedded/temporal/temporal.ts';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'nodebyte-start-'));
+  chmodSync(folder, 0o711);
+});
+const started: ChildProcess[] = [];
+afterAll(async () => {
+  for (const child of started) if (child.pid !== undefined && child.exitCode === null) child.kill('SIGKILL');
+  for (const dir of ['data', 'demo/demo', 'twice/demo']) {
+    await discardTemporal(join(folder, dir, 'temporal'));
+    await discardPostgres(join(folder, dir, 'postgres'));
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Run {
+  child: ChildProcess;
+  /** Everything it wrote. */
+  output(): string;
+  exit: Promise<number | null>;
+  /** As Ctrl-C at a terminal: to the whole process group. */
+  interrupt(): void;
+}
+
+function run(entry: string, args: readonly string[], env: Record<string, string>): Run {
+  const child = spawn(process.execPath, [entry, ...args], {
+    env: { ...process.env, CACHE_DIR: cacheFolder(process.env['CACHE_DIR'] || undefined), LOG_LEVEL: 'info', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  started.push(child);
+  let text = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  child.stderr?.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  return {
+    child,
+    output: () => text,
+    exit: new Promise((resolve) => {
+      child.once('exit', (code) => resolve(code));
+    }),
+    interrupt: () => void process.kill(-(child.pid ?? 0), 'SIGINT'),
+  };
+}
+
+/** Process ids of the embedded services of a data folder. */
+function servicePids(dataDir: string): number[] {
+  const postmaster = Number.parseInt(readFileSync(join(dataDir, 'postgres/cluster/postmaster.pid'), 'utf8'), 10);
+  const temporal: unknown = JSON.parse(readFileSync(join(dataDir, 'temporal/server.json'), 'utf8'));
+  const noted = typeof temporal === 'object' && temporal !== null && 'pid' in temporal ? Number(temporal.pid) : 0;
+  return [postmaster, noted];
+}
+
+const says = (process: Run, text: string, timeoutMs = 90_000): Promise<boolean> =>
+  waitUntil(() => process.output().includes(text) || process.child.exitCode !== null, timeoutMs).then(() =>
+    process.output().includes(text),
+  );
+
+test('npm start: serves, refuses a second one, survives its own kill, stops in order at Ctrl-C', async () => {
+  const port = await freePort();
+  const dataDir = join(folder, 'data');
+  const env = { DATA_DIR: dataDir, BACKEND_PORT: String(port), BACKEND_HOST: '127.0.0.1', ENV: 'development' };
+  const first = run('src/start.ts', [], env);
+  expect(await says(first, 'Ctrl-C stops everything'), first.output()).toBe(true);
+  expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(200);
+  expect((await fetch(`http://127.0.0.1:${port}/docs`)).status).toBe(200);
+
+  const second = run('src/start.ts', [], { ...env, BACKEND_PORT: String(await freePort()) });
+  expect(await second.exit).toBe(1);
+  expect(second.output()).toContain(`in use by "npm start", process ${first.child.pid}`);
+  const busy = run('src/start.ts', [], env);
+  expect(await busy.exit).toBe(1);
+  expect(busy.output()).toContain('BACKEND_PORT');
+
+  // A kill leaves the services running; the next start adopts them, and the children end by themselves.
+  const pids = servicePids(dataDir);
+  first.child.kill('SIGKILL');
+  await first.exit;
+  expect(pids.every(isAlive)).toBe(true);
+  expect(
+    await waitUntil(
+      () =>
+        fetch(`http://127.0.0.1:${port}/health/live`).then(
+          () => false,
+          () => true,
+        ),
+      30_000,
+      200,
+    ),
+  ).toBe(true);
+  const third = run('src/start.ts', [], env);
+  expect(await says(third, 'Ctrl-C stops everything'), third.output()).toBe(true);
+  expect(servicePids(dataDir)).toEqual(pids);
+
+  third.interrupt();
+  expect(await third.exit, third.output()).toBe(0);
+  expect(pids.some(isAlive)).toBe(false);
+  const output = third.output();
+  const at = (text: string): number => output.lastIndexOf(text);
+  expect(at('stopping')).toBeGreaterThan(at('Ctrl-C stops everything'));
+  expect(readdirSync(dataDir).sort()).toEqual(['postgres', 'secrets.json', 'temporal']);
+});
+
+const SMALL = [
+  '--servers',
+  '60',
+  '--users',
+  '40',
+  '--allocations',
+  '200',
+  '--nodes',
+  '3',
+  '--databases',
+  '10',
+  '--subusers',
+  '10',
+  '--latency',
+  '0',
+];
+
+test('npm run demo -- --once: a full sync, true counts, exit code 0, nothing left running', async () => {
+  const demo = run('src/cli.ts', ['demo', '--once', ...SMALL], {
+    DATA_DIR: join(folder, 'demo'),
+    ENV: 'production',
+    BACKEND_PORT: String(await freePort()),
+  });
+  expect(await demo.exit, demo.output()).toBe(0);
+  expect(demo.output()).toContain('Sync completed');
+  expect(demo.output()).toMatch(/\n {2}servers +60 +0 +0 +0 +0\n/);
+  expect(demo.output()).toMatch(/\n {2}allocations +200 +0 +0 +0 +0\n/);
+  expect(existsSync(join(folder, 'demo/demo/postgres/cluster/postmaster.pid'))).toBe(false);
+  expect(existsSync(join(folder, 'demo/demo/temporal/server.json'))).toBe(false);
+});
+
+test('a killed demo does not block the next one, which starts from nothing; Ctrl-C ends it', async () => {
+  const env = { DATA_DIR: join(folder, 'twice'), BACKEND_PORT: String(await freePort()) };
+  const first = run('src/cli.ts', ['demo', ...SMALL], env);
+  expect(await says(first, 'Ctrl-C stops everything'), first.output()).toBe(true);
+  const pids = servicePids(join(folder, 'twice/demo'));
+  first.child.kill('SIGKILL');
+  await first.exit;
+  const second = run('src/cli.ts', ['demo', ...SMALL], env);
+  expect(await says(second, 'Ctrl-C stops everything'), second.output()).toBe(true);
+  expect(pids.some(isAlive)).toBe(false);
+  expect(second.output()).toMatch(/\n {2}servers +60 +0 +0 +0 +0\n/);
+  const now = servicePids(join(folder, 'twice/demo'));
+  second.interrupt();
+  expect(await second.exit, second.output()).toBe(0);
+  expect(now.some(isAlive)).toBe(false);
+});

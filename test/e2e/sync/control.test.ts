@@ -1,0 +1,469 @@
+/** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always tell the same story. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
+import { isAppError } from '../../../src/domain/errors.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { createSyncLauncher } from '../../../src/services/sync/request-sync.ts';
+import { insertPendingLog, markCancelled, type SyncLog } from '../../../src/store/sync/log-store.ts';
+import { createTemporalGateway } from '../../../src/temporal/connection.ts';
+import { reconcileAutoSync, reconcileSchedules } from '../../../src/temporal/schedules.ts';
+import { PANEL_SYNC_ID, PROGRESS_QUERY, QUEUE, type SyncProgressView } from '../../../src/workflows/contract.ts';
+import { allHistories, failedTasks, resetPoints, textOf } from '../../support/histories.ts';
+import { expectedMirror, readMirror, rowVersions, sorted } from '../../support/mirror.ts';
+import { quiet, type Stack, startStack, temporalConfig } from '../../support/stack.ts';
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await startStack();
+});
+afterAll(() => stack?.stop());
+
+let round = 0;
+/** A change in every run's time, so that there is something to write. */
+function changeSomething(): void {
+  round += 1;
+  stack.sim.update('locations', 1, { long: `text ${round}` });
+  for (const id of [2, 3, 4]) stack.sim.update('users', id, { first_name: `Name ${round}` });
+}
+
+beforeEach(async () => {
+  Object.assign(stack.sim.settings, { latencyMs: 0, perPageMax: undefined });
+  stack.sim.faults.clear();
+  await settled();
+});
+
+const handle = (runId?: string) => stack.gateway.client.workflow.getHandle(PANEL_SYNC_ID, runId);
+const workflowStatus = (runId?: string) =>
+  handle(runId)
+    .describe()
+    .then((d) => d.status.name)
+    .catch(() => 'NONE');
+
+/** Waits until no run holds the workflow id. */
+async function settled(timeoutMs = 20_000): Promise<string> {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const status = await workflowStatus();
+    if (status !== 'RUNNING') return status;
+    if (Date.now() > end) throw new Error('the workflow does not end');
+    await delay(20);
+  }
+}
+
+/** A sync that takes some seconds, asked for and reading. */
+async function slowSync(s: Stack = stack): Promise<{ syncLogId: string; taskId: string }> {
+  Object.assign(s.sim.settings, { latencyMs: 200, perPageMax: 20 });
+  s.sim.clearRequests();
+  const ticket = await s.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+  while (s.sim.requests.length < 6) await delay(10);
+  return ticket;
+}
+
+const equalToPanel = async (s: Stack = stack) =>
+  expect(sorted(await readMirror(s.database.db))).toEqual(sorted(expectedMirror(s.sim.dump())));
+
+async function column<T>(sql: string, bindings: string[] = []): Promise<T[]> {
+  const found = (await stack.database.db.raw(sql, bindings)) as { rows: { v: T }[] };
+  return found.rows.map((row) => row.v);
+}
+const outboxKeys = (logId: string) =>
+  column<string>(`select dedupe_key as v from outbox where dedupe_key like ? order by 1`, [`%:${logId}:%`]);
+const closedBy = async (logId: string) =>
+  (await column<string | null>(`select options->>'closedBy' as v from sync_runs where log_id = ?`, [logId]))[0];
+
+describe('start', () => {
+  test('20 at once for the same are one run and one row; another target is told to wait', async () => {
+    stack.sim.settings.latencyMs = 100;
+    const before = (await column<number>('select count(*)::int as v from sync_logs'))[0] ?? 0;
+    const tickets = await Promise.all(
+      Array.from({ length: 20 }, () => stack.launcher.requestSync({ target: 'full', requestedBy: 'test' })),
+    );
+    const ids = new Set(tickets.map((t) => t.syncLogId));
+    expect(ids.size).toBe(1);
+    expect(tickets.filter((t) => !t.joined)).toHaveLength(1);
+    await expect(stack.launcher.requestSync({ target: 'users', requestedBy: 'test' })).rejects.toMatchObject({
+      code: 'SYNC_RUNNING',
+    });
+    const log = await stack.ended(tickets[0]?.syncLogId ?? '');
+    expect(log.status).toBe('COMPLETED');
+    expect((await column<number>('select count(*)::int as v from sync_logs'))[0]).toBe(before + 1);
+    expect(await outboxKeys(log.id)).toHaveLength(1);
+    await settled();
+    await equalToPanel();
+  });
+
+  test('the running workflow tells its progress', async () => {
+    const { syncLogId } = await slowSync();
+    const view = await handle().query<SyncProgressView>(PROGRESS_QUERY);
+    expect(view).toMatchObject({ logId: syncLogId, target: 'full', phase: 'reading' });
+    expect(view.sources.map((s) => s.source)).toEqual(['locations', 'nests', 'users', 'servers']);
+    expect(view.requests).toBeGreaterThan(0);
+    await stack.ended(syncLogId);
+    await settled();
+    const last = await handle().query<SyncProgressView>(PROGRESS_QUERY);
+    expect(last.sources.every((s) => s.complete && s.pagesDone === s.pagesTotal)).toBe(true);
+  });
+
+  test('a request that is repeated under its id is the same request, also when it has ended', async () => {
+    const acts = createMaintenanceActivities({ db: stack.database.db, launcher: stack.launcher, retentionDays: 30 });
+    const logId = crypto.randomUUID();
+    expect(await acts.requestScheduledSync({ logId })).toEqual({ outcome: 'started', logId });
+    expect(await acts.requestScheduledSync({ logId })).toEqual({ outcome: 'started', logId });
+    await stack.ended(logId);
+    expect(await acts.requestScheduledSync({ logId })).toEqual({ outcome: 'started', logId });
+    await settled();
+  });
+
+  test('the scheduled tick starts a sync, and skips while one runs', async () => {
+    const { client } = stack.gateway;
+    stack.sim.settings.latencyMs = 150;
+    const options = { taskQueue: QUEUE.core, args: [] };
+    const first = await client.workflow.execute('scheduledSync', { ...options, workflowId: 'tick-1' });
+    expect(first).toMatchObject({ outcome: 'started' });
+    const second = await client.workflow.execute('scheduledSync', { ...options, workflowId: 'tick-2' });
+    expect(second).toEqual({ outcome: 'skipped', logId: first.logId });
+    expect((await stack.ended(first.logId)).status).toBe('COMPLETED');
+  });
+
+  test('Temporal unreachable: 503, and the request is taken back', async () => {
+    const gateway = createTemporalGateway({ ...temporalConfig(), namespace: stack.namespace, address: '127.0.0.1:9' });
+    const launcher = createSyncLauncher({ db: stack.database.db, temporal: gateway, log: quiet });
+    const before = await column<number>('select count(*)::int as v from sync_logs');
+    await expect(launcher.requestSync({ target: 'full', requestedBy: 'test' })).rejects.toMatchObject({
+      code: 'SERVICE_UNAVAILABLE',
+      retryAfterMs: 5_000,
+    });
+    expect(await column<number>('select count(*)::int as v from sync_logs')).toEqual(before);
+    await gateway.close();
+  });
+
+  test('a row left PENDING is started by the watch', async () => {
+    const { db } = stack.database;
+    const id = crypto.randomUUID();
+    await insertPendingLog(db, id, { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
+    expect(await stack.launcher.watch()).toBe('nothing');
+    await db.raw(`update sync_logs set "startedAt" = "startedAt" - interval '20 seconds' where id = ?`, [id]);
+    expect(await stack.launcher.watch()).toBe('started');
+    expect((await stack.ended(id)).status).toBe('COMPLETED');
+  });
+});
+
+describe('workers', () => {
+  test('without one a start is accepted, and runs when one comes; a cancel before that ends row and run', async () => {
+    const alone = await startStack({ workers: false });
+    try {
+      const status = () => alone.gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
+      const accepted = await alone.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+      expect(accepted).toMatchObject({ status: 'PENDING', joined: false });
+      // The cancel of the workflow engine's own pages: nothing has marked the row.
+      await alone.gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel();
+      await alone.startWorkers();
+      expect((await alone.ended(accepted.syncLogId)).status).toBe('CANCELLED');
+      while ((await status()).status.name === 'RUNNING') await delay(20);
+      expect((await status()).status.name).toBe('CANCELLED');
+      expect(alone.sim.requests).toEqual([]);
+      expect((await alone.sync()).status).toBe('COMPLETED');
+      await equalToPanel(alone);
+    } finally {
+      await alone.stop();
+    }
+  });
+
+  test('a second worker takes a run over', async () => {
+    const shared = await startStack({ workers: false });
+    try {
+      const stopFirst = await shared.startWorkers();
+      const { syncLogId } = await slowSync(shared);
+      await shared.startWorkers();
+      await stopFirst();
+      expect((await shared.ended(syncLogId)).status).toBe('COMPLETED');
+      await equalToPanel(shared);
+    } finally {
+      await shared.stop();
+    }
+  });
+});
+
+describe('cancel', () => {
+  test('at 20 moments: what is answered is CANCELLED in 2 s, the mirror untouched or whole, nothing written after', async () => {
+    stack.sim.settings.latencyMs = 15;
+    stack.sim.settings.perPageMax = 60;
+    const outcomes: string[] = [];
+    for (let moment = 0; moment < 20; moment += 1) {
+      changeSomething();
+      const before = sorted(await readMirror(stack.database.db));
+      const { syncLogId, taskId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+      await delay(moment * 28);
+      let answered = true;
+      try {
+        await stack.launcher.cancelSync(syncLogId);
+      } catch (error) {
+        if (!isAppError(error, 'BAD_REQUEST')) throw error;
+        answered = false;
+      }
+      // Contents, not row versions: a write that is rolled back leaves its mark on those.
+      const atAnswer = sorted(await readMirror(stack.database.db));
+      const log = await stack.ended(syncLogId, 2_000);
+      outcomes.push(log.status);
+      expect(log.status).toBe(answered ? 'CANCELLED' : 'COMPLETED');
+      await settled();
+      const status = await workflowStatus(taskId);
+      const opened = (
+        await column<string | null>(`select workflow_run_id as v from sync_runs where log_id = ?`, [syncLogId])
+      )[0];
+      // A request that was taken back before its run opened it is a run with nothing to do.
+      expect(status).toBe(!answered || opened === null ? 'COMPLETED' : 'CANCELLED');
+      await delay(60);
+      const after = sorted(await readMirror(stack.database.db));
+      expect(after).toEqual(atAnswer);
+      const whole = JSON.stringify(after) === JSON.stringify(sorted(expectedMirror(stack.sim.dump())));
+      expect(whole || JSON.stringify(after) === JSON.stringify(before)).toBe(true);
+      if (answered) expect(log.metadata['applied'] ?? false).toBe(whole);
+      expect((await outboxKeys(syncLogId)).length).toBe(1);
+    }
+    expect(outcomes.filter((o) => o === 'CANCELLED').length).toBeGreaterThan(5);
+  });
+
+  test('from the side of Temporal ends row and run alike', async () => {
+    changeSomething();
+    const before = await rowVersions(stack.database.db);
+    const { syncLogId } = await slowSync();
+    await handle().cancel();
+    expect((await stack.ended(syncLogId, 2_000)).status).toBe('CANCELLED');
+    expect(await settled()).toBe('CANCELLED');
+    expect(await rowVersions(stack.database.db)).toEqual(before);
+  });
+
+  test('a mark whose sender is gone ends the run as cancelled, too', async () => {
+    const { syncLogId } = await slowSync();
+    await markCancelled(stack.database.db, syncLogId);
+    expect((await stack.ended(syncLogId, 3_000)).status).toBe('CANCELLED');
+    expect(await settled()).toBe('CANCELLED');
+  });
+
+  test('the watch repeats a cancel that nobody heard', async () => {
+    const { syncLogId } = await slowSync();
+    stack.sim.faults.add({ action: { kind: 'hang' } });
+    await delay(300);
+    await markCancelled(stack.database.db, syncLogId);
+    await stack.database.db.raw(
+      `update sync_logs set "cancelledAt" = "cancelledAt" - interval '10 seconds' where id = ?`,
+      [syncLogId],
+    );
+    expect(await stack.launcher.watch()).toBe('cancelled');
+    expect((await stack.ended(syncLogId, 2_000)).status).toBe('CANCELLED');
+    expect(await settled()).toBe('CANCELLED');
+  });
+
+  test('a cancel wins over the failure that happens beside it', async () => {
+    const { syncLogId } = await slowSync();
+    await markCancelled(stack.database.db, syncLogId);
+    stack.sim.faults.add({ action: { kind: 'status', status: 401 } });
+    await handle().cancel();
+    expect((await stack.ended(syncLogId, 3_000)).status).toBe('CANCELLED');
+    expect(await settled()).toBe('CANCELLED');
+  });
+});
+
+describe('terminate and reset', () => {
+  test('a terminated run is closed as failed by the watch, and nothing of it is written', async () => {
+    changeSomething();
+    const before = await rowVersions(stack.database.db);
+    const { syncLogId, taskId } = await slowSync();
+    await handle().terminate('a test');
+    expect(await stack.launcher.watch()).toBe('closed');
+    const log = await stack.ended(syncLogId, 100);
+    expect(log).toMatchObject({ status: 'FAILED', error: 'the run was terminated' });
+    expect(await outboxKeys(syncLogId)).toEqual([`sync.failed:${syncLogId}:${taskId}`]);
+    await delay(600);
+    expect(await column('select count(*)::int as v from sync_pages')).toEqual([0]);
+    expect(await rowVersions(stack.database.db)).toEqual(before);
+    // The next start needs no watch.
+    stack.sim.settings.latencyMs = 0;
+    expect((await stack.sync()).status).toBe('COMPLETED');
+    await equalToPanel();
+  });
+
+  test('a start looks for itself whether the run that is in its way is gone', async () => {
+    const { syncLogId } = await slowSync();
+    await handle().terminate('a test');
+    stack.sim.settings.latencyMs = 0;
+    const log = await stack.sync({ target: 'users' });
+    expect(log.status).toBe('COMPLETED');
+    expect(log.id).not.toBe(syncLogId);
+  });
+
+  async function reset(runId: string, eventId: number): Promise<string> {
+    const { client, namespace } = stack.gateway;
+    const answer = await client.workflowService.resetWorkflowExecution({
+      namespace,
+      workflowExecution: { workflowId: PANEL_SYNC_ID, runId },
+      workflowTaskFinishEventId: { toNumber: () => eventId, ...longOf(eventId) } as never,
+      requestId: crypto.randomUUID(),
+      reason: 'a test',
+    });
+    return answer.runId;
+  }
+  const longOf = (value: number) => ({ low: value, high: 0, unsigned: false });
+
+  /** Waits until a run has ended, and gives the log row. */
+  async function endOf(runId: string, logId: string): Promise<{ log: SyncLog; status: string }> {
+    const end = Date.now() + 30_000;
+    while ((await workflowStatus(runId)) === 'RUNNING') {
+      if (Date.now() > end) throw new Error('the reset run does not end');
+      await delay(30);
+    }
+    return { log: await stack.ended(logId, 100), status: await workflowStatus(runId) };
+  }
+
+  /** Where a run can be reset to: the first task, some of the middle, the last but one; and the last, after which nothing is done any more. */
+  async function pointsOf(runId: string): Promise<{ points: number[]; last: number }> {
+    const all = resetPoints({ events: (await handle(runId).fetchHistory()).events ?? [] });
+    const last = all.pop() ?? 0;
+    const chosen = [0, 0.4, 0.8, 1].map((share) => all[Math.round(share * (all.length - 1))] ?? 0);
+    return { points: [...new Set(chosen)], last };
+  }
+
+  test('a completed run, from anywhere: converges, ends its row again, tells so anew', async () => {
+    changeSomething();
+    const { syncLogId, taskId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+    await stack.ended(syncLogId);
+    await settled();
+    const { points, last } = await pointsOf(taskId);
+    expect(points.length).toBeGreaterThan(2);
+    const idle = await endOf(await reset(taskId, last), syncLogId);
+    expect({ status: idle.status, row: idle.log.status }).toEqual({ status: 'COMPLETED', row: 'COMPLETED' });
+    for (const point of points) {
+      changeSomething();
+      const runId = await reset(taskId, point);
+      const { log, status } = await endOf(runId, syncLogId);
+      expect({ point, status, row: log.status }).toEqual({ point, status: 'COMPLETED', row: 'COMPLETED' });
+      expect(await closedBy(syncLogId)).toBe(runId);
+      expect(await outboxKeys(syncLogId)).toContain(`sync.completed:${syncLogId}:${runId}`);
+      await equalToPanel();
+    }
+    expect(await outboxKeys(syncLogId)).toHaveLength(points.length + 1);
+    expect(await column('select count(*)::int as v from sync_pages')).toEqual([0]);
+  });
+
+  test('a failed run, from anywhere: converges', async () => {
+    stack.sim.faults.add({ match: { path: /\/servers$/, page: 2 }, action: { kind: 'status', status: 403 } });
+    const { syncLogId, taskId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
+    expect((await stack.ended(syncLogId)).status).toBe('FAILED');
+    expect(await settled()).toBe('FAILED');
+    stack.sim.faults.clear();
+    const { points, last } = await pointsOf(taskId);
+    const idle = await endOf(await reset(taskId, last), syncLogId);
+    expect({ status: idle.status, row: idle.log.status }).toEqual({ status: 'FAILED', row: 'FAILED' });
+    for (const point of points) {
+      changeSomething();
+      const runId = await reset(taskId, point);
+      const { log, status } = await endOf(runId, syncLogId);
+      expect({ point, status, row: log.status, error: log.error }).toEqual({
+        point,
+        status: 'COMPLETED',
+        row: 'COMPLETED',
+        error: null,
+      });
+      expect(await closedBy(syncLogId)).toBe(runId);
+      await equalToPanel();
+    }
+  });
+
+  test('a cancelled run: after the cancel it is cancelled again, from before it it converges', async () => {
+    const { syncLogId, taskId } = await slowSync();
+    await stack.launcher.cancelSync(syncLogId);
+    expect((await stack.ended(syncLogId, 3_000)).status).toBe('CANCELLED');
+    expect(await settled()).toBe('CANCELLED');
+    Object.assign(stack.sim.settings, { latencyMs: 0, perPageMax: undefined });
+    const { points, last } = await pointsOf(taskId);
+    for (const point of [last, ...points.reverse()]) {
+      const runId = await reset(taskId, point);
+      const { log, status } = await endOf(runId, syncLogId);
+      expect({ point, status }).toEqual({ point, status: log.status });
+      if (point === last) expect(status).toBe('CANCELLED');
+      if (point === points.at(-1)) expect(status).toBe('COMPLETED');
+    }
+    await equalToPanel();
+  });
+});
+
+describe('schedules and house-keeping', () => {
+  const schedule = (id: string) => stack.gateway.client.schedule.getHandle(id);
+
+  test('are declared once, follow the setting, and keep a pause that is not ours', async () => {
+    const { gateway } = stack;
+    const on = { enabled: true, intervalSeconds: 900 };
+    await Promise.all([reconcileSchedules(gateway, on), reconcileSchedules(gateway, on)]);
+    await reconcileSchedules(gateway, on);
+    const auto = await schedule('auto-sync').describe();
+    expect(auto.state.paused).toBe(false);
+    expect(auto.spec.intervals?.[0]?.every).toBe(900_000);
+    expect((await schedule('maintenance:sync-watch').describe()).state.paused).toBe(false);
+    expect((await schedule('maintenance:log-retention').describe()).spec.calendars?.[0]?.hour?.[0]).toMatchObject({
+      start: 3,
+    });
+
+    await reconcileAutoSync(gateway, { enabled: false, intervalSeconds: 1_800 });
+    const off = await schedule('auto-sync').describe();
+    expect(off.state.paused).toBe(true);
+    expect(off.spec.intervals?.[0]?.every).toBe(1_800_000);
+    await reconcileAutoSync(gateway, on);
+    expect((await schedule('auto-sync').describe()).state.paused).toBe(false);
+
+    await schedule('auto-sync').pause('the panel is being moved');
+    await reconcileAutoSync(gateway, on);
+    await reconcileAutoSync(gateway, { ...on, enabled: false });
+    await reconcileAutoSync(gateway, on);
+    const kept = await schedule('auto-sync').describe();
+    expect(kept.state).toMatchObject({ paused: true, note: 'the panel is being moved' });
+    for (const id of ['auto-sync', 'maintenance:sync-watch', 'maintenance:log-retention']) await schedule(id).delete();
+  });
+
+  test('retention deletes what is finished and old, and keeps what is active', async () => {
+    const { db } = stack.database;
+    const active = crypto.randomUUID();
+    await insertPendingLog(db, active, { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
+    await db.raw(`update sync_logs set "startedAt" = "startedAt" - interval '90 days'`);
+    const kept = (await column<string>(`select id as v from sync_logs`)).length;
+    const result = await stack.gateway.client.workflow.execute('maintenance', {
+      workflowId: 'retention-test',
+      taskQueue: QUEUE.core,
+      args: ['log-retention'],
+    });
+    expect(result).toMatchObject({ syncLogs: kept - 1 });
+    expect(await column<string>(`select id as v from sync_logs`)).toEqual([active]);
+    await stack.launcher.cancelSync(active);
+  });
+
+  test('the watch runs as a workflow', async () => {
+    const result = await stack.gateway.client.workflow.execute('maintenance', {
+      workflowId: 'watch-test',
+      taskQueue: QUEUE.core,
+      args: ['sync-watch'],
+    });
+    expect(result).toEqual({ did: 'nothing' });
+  });
+});
+
+/** After everything above: nothing in any history that should not be there. */
+describe('histories', () => {
+  test('hold no failed workflow task, no key, no address', async () => {
+    stack.settings.panelClientApiKey = new Secret(stack.sim.keys.client);
+    const runs = await allHistories(stack.gateway.client);
+    expect(runs.length).toBeGreaterThan(40);
+    expect(runs.flatMap(failedTasks)).toEqual([]);
+    const text = textOf(runs.map((r) => r.events));
+    expect(text).toContain('stagePages');
+    const { sim, database } = stack;
+    const secrets = [
+      ...Object.values(sim.keys),
+      new URL(database.url).password,
+      ...sim.dump().users.map((u) => u.email),
+      new URL(sim.url).host,
+    ].filter((secret) => secret !== '');
+    expect(secrets.length).toBeGreaterThan(200);
+    expect(secrets.filter((secret) => text.includes(secret))).toEqual([]);
+  });
+});

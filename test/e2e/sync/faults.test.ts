@@ -1,0 +1,423 @@
+/** What a sync makes of a panel that misbehaves: never a row pruned on a doubtful answer, and the log says what happened. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../../src/domain/secret.ts';
+import type { SyncLog } from '../../../src/store/sync/log-store.ts';
+import { expectedMirror, readMirror, rowVersions, sorted, type Tables } from '../../support/mirror.ts';
+import { type Stack, startStack } from '../../support/stack.ts';
+
+let stack: Stack;
+beforeAll(async () => {
+  stack = await startStack({ panelTimeoutMs: 1_500, subusersBatchSize: 130 });
+});
+afterAll(() => stack?.stop());
+
+/** The panel as it was made, the mirror equal to it. */
+beforeEach(async () => {
+  const { sim, settings } = stack;
+  sim.reset();
+  Object.assign(sim.settings, { latencyMs: 0, limit: 0, perPageMax: undefined, maintenance: undefined });
+  settings.allowMassPrune = true;
+  delete settings.panelClientApiKey;
+  await settled();
+  const log = await stack.sync();
+  expect(log.status).toBe('COMPLETED');
+  settings.allowMassPrune = false;
+  sim.clearRequests();
+  await settled();
+});
+
+/** Waits until no run holds the workflow id, so that the next starts at once. */
+async function settled(): Promise<void> {
+  const { client } = stack.gateway;
+  for (let i = 0; i < 200; i += 1) {
+    const open = await client.workflow
+      .getHandle('panel-sync')
+      .describe()
+      .then((d) => d.status.name === 'RUNNING')
+      .catch(() => false);
+    if (!open) return;
+    await delay(20);
+  }
+}
+
+const mirror = async () => sorted(await readMirror(stack.database.db));
+const panel = () => sorted(expectedMirror(stack.sim.dump()));
+const warnings = (log: SyncLog) =>
+  (log.metadata['warnings'] ?? []) as { code: string; entity?: string; message: string }[];
+const codes = (log: SyncLog) => warnings(log).map((w) => (w.entity === undefined ? w.code : `${w.code}:${w.entity}`));
+const listed = (path: RegExp) => stack.sim.requests.filter((r) => path.test(r.path));
+const SERVERS = /\/application\/servers$/;
+const USERS = /\/application\/users$/;
+const LOCATIONS = /\/application\/locations$/;
+const NODES = /\/application\/nodes$/;
+const NESTS = /\/application\/nests$/;
+
+/** Something to do for the rest of the sync: a location's text and a user's name change. */
+function changeSomething(): void {
+  const { sim } = stack;
+  sim.update('locations', 1, { long: 'moved to another hall' });
+  sim.update('users', 7, { first_name: 'Renamed' });
+}
+const without = (tables: Tables, ...names: string[]): Tables =>
+  Object.fromEntries(Object.entries(tables).filter(([name]) => !names.includes(name)));
+
+async function expectFailed(log: SyncLog, step: string, error: string, before: Record<string, string>): Promise<void> {
+  expect(log.status).toBe('FAILED');
+  expect(log.error).toBe(error);
+  expect(log.metadata).toMatchObject({ failed_step: step, error, applied: false });
+  expect(await rowVersions(stack.database.db)).toEqual(before);
+}
+
+describe('answers that are wrong', () => {
+  test.each([
+    ['locations', LOCATIONS],
+    ['nests', NESTS],
+    ['servers', SERVERS],
+  ] as const)('an empty listing of %s prunes nothing', async (entity, path) => {
+    const before = await mirror();
+    stack.sim.faults.add({ match: { path }, action: { kind: 'empty' } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    // A parent stays for its children's sake: their refusal may be the one that is told.
+    expect(codes(log)).toContain(`PRUNE_REFUSED:${entity === 'locations' ? 'allocations' : entity}`);
+    expect(await mirror()).toEqual(before);
+  });
+
+  test('an empty listing of users is no reason to touch them', async () => {
+    const before = await mirror();
+    stack.sim.faults.add({ match: { path: USERS }, action: { kind: 'empty' } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(without(await mirror(), 'users')).toEqual(without(before, 'users'));
+    expect((await mirror())['users']).toHaveLength(before['users']?.length ?? 0);
+  });
+
+  test.each([
+    ['nodes', ['nodes']],
+    ['allocations', ['allocations']],
+    ['eggs', ['eggs']],
+    ['variables', ['variables']],
+    ['databases', ['databases']],
+  ])('a right that is missing for %s prunes nothing and is told', async (name, rights) => {
+    const before = await mirror();
+    changeSomething();
+    stack.sim.faults.add({ action: { kind: 'null-resource', name } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    const told = warnings(log).filter((w) => w.code === 'RIGHT_MISSING');
+    for (const right of rights) expect(told.map((w) => w.message).join()).toContain(`may not read ${right}`);
+    const after = await mirror();
+    expect(without(after, 'locations', 'users')).toEqual(without(before, 'locations', 'users'));
+    expect(after['locations']).toEqual(panel()['locations']);
+    expect(after['users']).toEqual(panel()['users']);
+  });
+
+  test('subusers that may not be included are skipped with the reason, or read by the client API', async () => {
+    const before = await mirror();
+    stack.sim.faults.add({ match: { path: SERVERS }, action: { kind: 'null-resource', name: 'subusers' } });
+    const skipped = await stack.sync();
+    expect(skipped.status).toBe('COMPLETED');
+    expect(codes(skipped)).toContain('SUBUSERS_SKIPPED:subusers');
+    expect(await mirror()).toEqual(before);
+
+    stack.settings.panelClientApiKey = new Secret(stack.sim.keys.client);
+    const [first] = stack.sim.dump().subusers;
+    if (first === undefined) throw new Error('the panel has no subusers');
+    stack.sim.delete('subusers', first.id);
+    await settled();
+    const read = await stack.sync();
+    expect(read.status).toBe('COMPLETED');
+    expect(codes(read)).not.toContain('SUBUSERS_SKIPPED:subusers');
+    expect(await mirror()).toEqual(panel());
+  });
+
+  test('half a page of servers, however often it is read, prunes nothing', async () => {
+    const before = await mirror();
+    changeSomething();
+    stack.sim.faults.add({ match: { path: SERVERS, page: 2 }, action: { kind: 'half' } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log)).toContain('SOURCE_MOVED');
+    expect(listed(SERVERS)).toHaveLength(9);
+    const after = await mirror();
+    expect(after['servers']).toEqual(before['servers']);
+    expect(after['locations']).toEqual(panel()['locations']);
+  });
+
+  test('a total that differs at every reading prunes nothing', async () => {
+    const { sim } = stack;
+    const [gone] = sim.dump().servers;
+    sim.delete('servers', gone?.id ?? 0);
+    sim.faults.add({ match: { path: SERVERS }, action: { kind: 'total', delta: 'random' } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log).filter((c) => c === 'SOURCE_MOVED' || c === 'SOURCE_INCOMPLETE')).toHaveLength(1);
+    expect((await mirror())['servers']).toHaveLength(240);
+    // The next quiet run heals it.
+    sim.faults.clear();
+    await settled();
+    await stack.sync();
+    expect(await mirror()).toEqual(panel());
+  });
+
+  test('a panel that ignores the page prunes nothing', async () => {
+    const before = await mirror();
+    stack.sim.on('before', ({ query }) => query.set('page', '1'));
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log).filter((c) => c === 'PAGES_IGNORED')).toHaveLength(2);
+    expect(await mirror()).toEqual(before);
+  });
+
+  test('a smaller page than was asked for is believed', async () => {
+    changeSomething();
+    stack.sim.settings.perPageMax = 50;
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(warnings(log)).toEqual([]);
+    expect(await mirror()).toEqual(panel());
+    expect(listed(SERVERS)).toHaveLength(5);
+  });
+});
+
+describe('answers that do not come', () => {
+  test('a page that only fails at its size is read in parts, alone', async () => {
+    const { sim } = stack;
+    changeSomething();
+    sim.settings.perPageMax = 30;
+    sim.faults.add({ match: { path: SERVERS, page: 7 }, action: { kind: 'status', status: 500 } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(warnings(log)).toEqual([]);
+    expect(await mirror()).toEqual(panel());
+    // 8 pages, three attempts at the seventh, two halves of it.
+    expect(
+      listed(SERVERS)
+        .map((r) => r.status)
+        .filter((s) => s === 200),
+    ).toHaveLength(9);
+    expect(
+      listed(SERVERS)
+        .map((r) => r.status)
+        .filter((s) => s === 500),
+    ).toHaveLength(3);
+  });
+
+  test('a listing that keeps failing ends the run, nothing applied', async () => {
+    const before = await rowVersions(stack.database.db);
+    changeSomething();
+    stack.sim.faults.add({ match: { path: SERVERS }, afterNth: 1, action: { kind: 'status', status: 502 } });
+    await expectFailed(await stack.sync(), 'servers', 'The panel cannot be reached', before);
+  });
+
+  test.each([401, 403] as const)('%i midway ends the run, nothing applied', async (status) => {
+    const before = await rowVersions(stack.database.db);
+    changeSomething();
+    stack.sim.faults.add({ match: { path: SERVERS, page: 2 }, action: { kind: 'status', status } });
+    await expectFailed(await stack.sync(), 'servers', 'The panel refused the API key', before);
+    const history = await stack.gateway.client.workflow.getHandle('panel-sync').describe();
+    expect(history.status.name).toBe('FAILED');
+  });
+
+  test('nodes are read one by one where listings fail; one that fails keeps its allocations', async () => {
+    const { sim } = stack;
+    const before = await mirror();
+    changeSomething();
+    const { allocations } = sim.dump();
+    const node = allocations[0]?.node_id ?? 0;
+    const other = allocations.find((a) => a.node_id !== node);
+    sim.update('allocations', allocations[0]?.id ?? 0, { notes: 'unseen' });
+    sim.update('allocations', other?.id ?? 0, { notes: 'seen' });
+    sim.faults.add({ match: { path: LOCATIONS }, times: 3, action: { kind: 'status', status: 500 } });
+    sim.faults.add({ match: { path: NODES }, times: 3, action: { kind: 'status', status: 504 } });
+    sim.faults.add({
+      match: { path: new RegExp(`/nodes/${node}/allocations$`) },
+      action: { kind: 'status', status: 500 },
+    });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log)).toEqual(['NODE_FAILED:allocations']);
+    const after = await mirror();
+    const ofNode = (tables: Tables, same: boolean) =>
+      tables['allocations']?.filter((a) => (a['nodeId'] === node) === same);
+    expect(ofNode(after, true)).toEqual(ofNode(before, true));
+    expect(ofNode(after, false)).toEqual(ofNode(panel(), false));
+    expect(without(after, 'allocations')).toEqual(without(panel(), 'allocations'));
+  });
+
+  test('nests are read one by one where their listing fails; one that fails keeps its eggs', async () => {
+    const { sim } = stack;
+    const before = await mirror();
+    changeSomething();
+    const nest = sim.dump().eggs[0]?.nest ?? 0;
+    sim.faults.add({ match: { path: NESTS }, times: 3, action: { kind: 'status', status: 500 } });
+    sim.faults.add({ match: { path: new RegExp(`/nests/${nest}/eggs`) }, action: { kind: 'status', status: 500 } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log)).toEqual(['EGGS_INCOMPLETE:eggs']);
+    const after = await mirror();
+    expect(after['eggs']).toEqual(before['eggs']);
+    expect(after['egg_variables']).toEqual(before['egg_variables']);
+    expect(after['users']).toEqual(panel()['users']);
+  });
+
+  test('one broken egg costs only itself', async () => {
+    const { sim } = stack;
+    const before = await mirror();
+    const [broken, other] = sim.dump().eggs;
+    if (broken === undefined || other === undefined) throw new Error('too few eggs');
+    sim.update('eggs', broken.id, { broken: true, name: 'unseen' });
+    sim.update('eggs', other.id, { name: 'seen' });
+    changeSomething();
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log)).toEqual(['EGGS_INCOMPLETE:eggs']);
+    expect(warnings(log)[0]?.message).toContain(`eggs ${broken.id} of nest`);
+    const after = await mirror();
+    const one = (tables: Tables, id: number) => tables['eggs']?.find((e) => e['id'] === id);
+    expect(one(after, broken.id)).toEqual(one(before, broken.id));
+    expect(one(after, other.id)).toMatchObject({ name: 'seen' });
+    expect(after['users']).toEqual(panel()['users']);
+  });
+
+  test.each([
+    ['a truncated body', { kind: 'truncate' }],
+    ['a reset connection', { kind: 'reset' }],
+    ['an HTML page', { kind: 'html' }],
+    ['503 with Retry-After', { kind: 'status', status: 503, retryAfter: 1 }],
+    ['a request that is never answered', { kind: 'hang' }],
+  ] as const)('%s is ridden out', async (_name, action) => {
+    changeSomething();
+    stack.sim.faults.add({ match: { path: USERS, page: 2 }, times: 2, action });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(warnings(log)).toEqual([]);
+    expect(await mirror()).toEqual(panel());
+  });
+
+  test('429 is waited out by all', async () => {
+    const { sim } = stack;
+    changeSomething();
+    sim.faults.add({ match: { path: SERVERS }, times: 1, action: { kind: 'status', status: 429, retryAfter: 2 } });
+    sim.settings.limit = 240;
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(warnings(log)).toEqual([]);
+    expect(await mirror()).toEqual(panel());
+    const refused = sim.requests.find((r) => r.status === 429)?.at ?? 0;
+    const during = sim.requests.filter((r) => r.at > refused + 100 && r.at < refused + 1_900);
+    expect(during).toEqual([]);
+  });
+});
+
+describe('what is really gone', () => {
+  const confirmations = () => stack.sim.requests.filter((r) => r.query.includes('filter%5Buuid%5D'));
+  const removeServers = (count: number) => {
+    for (const { id } of stack.sim.dump().servers.slice(0, count)) stack.sim.delete('servers', id);
+  };
+
+  test('three servers are asked for once, and pruned', async () => {
+    removeServers(3);
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(warnings(log)).toEqual([]);
+    expect(log.metadata['counts']).toMatchObject({ servers: { pruned: 3, failed: 0 } });
+    expect(confirmations()).toHaveLength(1);
+    expect(await mirror()).toEqual(panel());
+  });
+
+  test('sixty in a hundred only with leave', async () => {
+    // Several pages are left, so each missing server is asked for.
+    stack.sim.settings.perPageMax = 50;
+    removeServers(144);
+    const before = await mirror();
+    const refused = await stack.sync();
+    expect(refused.status).toBe('COMPLETED');
+    expect(codes(refused)).toContain('PRUNE_REFUSED:servers');
+    expect(confirmations()).toHaveLength(0);
+    expect((await mirror())['servers']).toHaveLength(before['servers']?.length ?? 0);
+
+    stack.settings.allowMassPrune = true;
+    await settled();
+    const allowed = await stack.sync();
+    expect(allowed.status).toBe('COMPLETED');
+    expect(allowed.metadata['counts']).toMatchObject({ servers: { pruned: 144 } });
+    expect(confirmations()).toHaveLength(6);
+    expect(await mirror()).toEqual(panel());
+  });
+
+  test('who was only not listed stays: one deleted and one made between two pages', async () => {
+    const { sim } = stack;
+    let done = false;
+    sim.on('before', ({ path, page }) => {
+      if (done || !SERVERS.test(path) || page !== 2) return;
+      done = true;
+      const [first] = sim.dump().servers;
+      if (first === undefined) throw new Error('no servers');
+      sim.delete('servers', first.id);
+      // On what the deleted one left free.
+      const { user, node, allocation, nest, egg } = first;
+      sim.create('servers', { name: 'made meanwhile', user, node, allocation, nest, egg });
+    });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(confirmations()).toHaveLength(1);
+    const living = new Set(sim.dump().servers.map((s) => s.id));
+    const mirrored = new Set((await mirror())['servers']?.map((s) => s['pterodactylId']));
+    for (const id of living) if (id <= 240) expect(mirrored.has(id)).toBe(true);
+    await settled();
+    await stack.sync();
+    expect(await mirror()).toEqual(panel());
+  });
+
+  test('a cancel halfway leaves the mirror as it was', async () => {
+    const { sim, launcher } = stack;
+    const before = await rowVersions(stack.database.db);
+    changeSomething();
+    removeServers(2);
+    sim.settings.latencyMs = 150;
+    sim.settings.perPageMax = 25;
+    const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'test' });
+    while (sim.requests.length < 11) await delay(10);
+    await launcher.cancelSync(syncLogId);
+    const log = await stack.ended(syncLogId, 3_000);
+    expect(log.status).toBe('CANCELLED');
+    expect(log.error).toBeNull();
+    expect(log.metadata).toMatchObject({ applied: false });
+    await delay(500);
+    expect(await rowVersions(stack.database.db)).toEqual(before);
+  });
+});
+
+describe('the number of requests', () => {
+  test('is that of the plan, and no limit is hit', async () => {
+    stack.sim.settings.limit = 240;
+    removeOne();
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    // 1 of locations, 1 of nests, 3 of users, 3 of servers, 1 confirmation.
+    expect(stack.sim.requests).toHaveLength(9);
+    expect(stack.sim.requests.filter((r) => r.status === 429)).toEqual([]);
+  });
+  const removeOne = () => stack.sim.delete('servers', stack.sim.dump().servers[5]?.id ?? 0);
+
+  test('more than a page of locations and nests is paged, too', async () => {
+    const large = await startStack({ panel: { locations: 130, nodes: 140, nests: 110, eggs: 230, limit: 240 } });
+    try {
+      const log = await large.sync();
+      expect(log.status).toBe('COMPLETED');
+      expect(sorted(await readMirror(large.database.db))).toEqual(sorted(expectedMirror(large.sim.dump())));
+      expect(large.sim.requests).toHaveLength(2 + 2 + 3 + 3);
+      expect(large.sim.requests.filter((r) => r.status !== 200)).toEqual([]);
+      // A target says nothing of entities that it does not write.
+      large.sim.clearRequests();
+      const alone = await large.sync({ target: 'locations' });
+      expect(alone.status).toBe('COMPLETED');
+      expect(alone.metadata['warnings']).toBeUndefined();
+      expect(large.sim.requests).toHaveLength(2);
+    } finally {
+      await large.stop();
+    }
+  });
+});

@@ -1,0 +1,64 @@
+/**
+ * One kill -9 of each process in the middle of a sync. Whatever dies, the run goes on by itself and ends as one that
+ * nobody disturbed. (`npm run test:life` kills at many more moments.)
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { Installation } from '../../support/processes.ts';
+import { type Disturbable, expectEnd, startDisturbable } from '../../support/spoiled.ts';
+
+/** A request in the middle: first pages are through, most others are not. */
+const MID_READ = 30;
+
+let life: Disturbable;
+let installation: Installation;
+beforeAll(async () => {
+  life = await startDisturbable();
+  installation = life.installation;
+});
+afterAll(() => installation?.stop());
+beforeEach(() => life.prepare());
+
+const expectUndisturbed = async (logId: string) =>
+  expectEnd(installation, await installation.ended(logId), life.undisturbed);
+
+test('what the run does that is about to be disturbed', () => {
+  const { metadata } = life.undisturbed;
+  expect(life.requests).toBeGreaterThan(2 * MID_READ);
+  expect(metadata['warnings']).toBeUndefined();
+  expect(metadata['counts']).toMatchObject({
+    locations: { created: 0, updated: 2, pruned: 1, failed: 0 },
+    nodes: { created: 0, updated: 6, pruned: 1, failed: 0 },
+    allocations: { created: 750, pruned: 40, failed: 0 },
+    users: { created: 150, updated: 150, pruned: 0, failed: 0 },
+    servers: { created: 250, pruned: 60, failed: 0 },
+    databases: { failed: 0 },
+    subusers: { failed: 0 },
+  });
+});
+
+test('a worker is killed while it reads: the other finishes', async () => {
+  const logId = await life.request();
+  await installation.atRequest(MID_READ, async () => {
+    const worker = await installation.busiestWorker();
+    await worker.kill();
+  });
+  expect(installation.workers()).toHaveLength(1);
+  await expectUndisturbed(logId);
+});
+
+test('PostgreSQL is killed, its backends too, while pages are read, and comes back', async () => {
+  const logId = await life.request();
+  await installation.atRequest(MID_READ, () => installation.killPostgres(true));
+  await delay(500);
+  await installation.restartPostgres();
+  await expectUndisturbed(logId);
+});
+
+test('Temporal is killed while pages are read, and comes back', async () => {
+  const logId = await life.request();
+  await installation.atRequest(MID_READ, () => installation.killTemporal());
+  await delay(1_000);
+  await installation.restartTemporal();
+  await expectUndisturbed(logId);
+});

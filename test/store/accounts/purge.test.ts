@@ -1,0 +1,141 @@
+/** What time has made worthless is deleted, in batches, and nothing else is. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
+import type { SyncLauncher } from '../../../src/services/sync/request-sync.ts';
+import { issueToken, lockToken, purgeTokens } from '../../../src/store/accounts/one-time-token-store.ts';
+import { insertSession, purgeSessions } from '../../../src/store/accounts/session-store.ts';
+import { takeTokens } from '../../../src/store/rate-limit-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { account, message, queueMail, storedMail } from '../../support/email.ts';
+import { query } from '../../support/merge.ts';
+
+let database: TestDatabase;
+let user: string;
+beforeEach(async () => {
+  database = await createTestDatabase({ max: 10 });
+  user = await account(database.db, 'reader@example.net');
+});
+afterEach(() => database.drop());
+
+/** A session that expires in so long, and is called by it. A minute is much more than a test takes. */
+const session = async (expires: string): Promise<string> => {
+  const refreshToken = randomBytes(32).toString('hex');
+  const issuedAt = Math.floor(Date.now() / 1000);
+  await insertSession(database.db, { userId: user, refreshToken, lifetimeSeconds: 60, issuedAt, familyId: expires });
+  await query(
+    database.db,
+    `update sessions set expires = (now() at time zone 'utc') + ?::interval where "familyId" = ?`,
+    [expires, expires],
+  );
+  return expires;
+};
+const sessions = async () =>
+  (await query(database.db, 'select s."familyId" as name from sessions s order by s.expires')).map(
+    (row) => row['name'],
+  );
+/** A token of an account of its own: a newer one of the same account would end it. */
+const token = async (expires: string): Promise<string> => {
+  const owner = await account(database.db, `${randomUUID()}@example.net`);
+  const issued = await issueToken(database.db, owner, 'magic_link');
+  await query(
+    database.db,
+    `update verification_tokens set expires = (now() at time zone 'utc') + ?::interval where identifier = ?`,
+    [expires, owner],
+  );
+  return issued.token;
+};
+const tokenCount = async () =>
+  (await query(database.db, 'select count(*)::int as n from verification_tokens'))[0]?.['n'];
+
+describe('sessions', () => {
+  test('go when they have expired, the oldest first, a batch at a time', async () => {
+    for (const expires of ['-3 days', '-1 day', '-1 minute', '1 minute', '30 days']) await session(expires);
+    expect(await purgeSessions(database.db, 2)).toBe(2);
+    expect(await sessions()).toEqual(['-1 minute', '1 minute', '30 days']);
+    expect(await purgeSessions(database.db, 2)).toBe(1);
+    expect(await purgeSessions(database.db, 2)).toBe(0);
+    expect(await sessions()).toEqual(['1 minute', '30 days']);
+  });
+
+  test('that a request holds are left to the next time', async () => {
+    await session('-1 day');
+    await session('-2 days');
+    await database.db.transaction(async (trx) => {
+      await query(trx, `select s.id from sessions s where s."familyId" = '-1 day' for update`);
+      expect(await purgeSessions(database.db, 10)).toBe(1);
+    });
+    expect(await sessions()).toEqual(['-1 day']);
+    expect(await purgeSessions(database.db, 10)).toBe(1);
+  });
+});
+
+test('one-time tokens go a week after they have expired: until then a late click is told why', async () => {
+  for (const expires of ['-30 days', '-8 days', '-7 days -1 minute']) await token(expires);
+  const late = await token('-7 days 1 minute');
+  const good = await token('1 minute');
+  expect(await purgeTokens(database.db, 2)).toBe(2);
+  expect(await purgeTokens(database.db, 2)).toBe(1);
+  expect(await purgeTokens(database.db, 2)).toBe(0);
+  expect(await tokenCount()).toBe(2);
+  expect(await lockToken(database.db, late, 'magic_link')).toMatchObject({ expired: true });
+  expect(await lockToken(database.db, good, 'magic_link')).toMatchObject({ expired: false });
+});
+
+describe('the activity', () => {
+  const launcher = new Proxy({} as SyncLauncher, {
+    get: (_target, name) => () => Promise.reject(new Error(`${String(name)} is nobody's business here`)),
+  });
+  const run = () => {
+    const { purgeExpired } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
+    return new MockActivityEnvironment().run(purgeExpired);
+  };
+  const NOTHING = { sessions: 0, tokens: 0, buckets: 0, mails: 0, lost: 0 };
+
+  test('does it all, however much there is, counts it, and has nothing to do when run again', async () => {
+    const { db } = database;
+    await session('1 minute');
+    await token('-1 day');
+    // More than one batch of 500.
+    await query(
+      db,
+      `insert into sessions (id, "sessionToken", "userId", expires, "createdAt")
+       select 'old-' || n, 'old-' || n, ?, (now() at time zone 'utc') - interval '1 day', now() at time zone 'utc'
+       from generate_series(1, 1201) n`,
+      [user],
+    );
+    await query(
+      db,
+      `insert into verification_tokens (identifier, token, type, expires, "createdAt")
+       select ?, 'old-' || n, 'magic_link', (now() at time zone 'utc') - interval '8 days', now() at time zone 'utc'
+       from generate_series(1, 500) n`,
+      [user],
+    );
+    const bucket = { name: 'test', capacity: 5, windowSeconds: 3600 };
+    await takeTokens(db, [{ ...bucket, identity: 'full again' }]);
+    await query(db, `update rate_limits set updated_at = now() - interval '1 hour'`);
+    await takeTokens(db, [{ ...bucket, identity: 'still filling' }]);
+    const [lost, dead, waiting] = [
+      await queueMail(db, message('lost@example.net')),
+      await queueMail(db, message('dead@example.net')),
+      await queueMail(db, message('waiting@example.net')),
+    ];
+    await query(db, `update emails set updated_at = now() - interval '26 hours' where id = ?`, [lost]);
+    await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
+
+    expect(await run()).toEqual({ sessions: 1201, tokens: 500, buckets: 1, mails: 1, lost: 1 });
+    expect(await sessions()).toEqual(['1 minute']);
+    expect(await tokenCount()).toBe(1);
+    expect(await query(db, 'select count(*)::int as n from rate_limits')).toEqual([{ n: 1 }]);
+    // What failed just now can be run again for a day.
+    expect(await storedMail(db, lost)).toMatchObject({ status: 'failed', data: expect.any(String) });
+    expect(await storedMail(db, dead)).toMatchObject({ status: 'failed', data: null });
+    expect(await storedMail(db, waiting)).toMatchObject({ status: 'queued', data: expect.any(String) });
+    expect(await run()).toEqual(NOTHING);
+  });
+
+  test('has nothing to do in an empty database', async () => {
+    expect(await run()).toEqual(NOTHING);
+  });
+});

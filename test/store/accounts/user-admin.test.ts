@@ -1,0 +1,343 @@
+/** What administrators do to accounts, and that a system administrator always remains. */
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { ROLES } from '../../../src/domain/accounts/account.ts';
+import { verifyPassword } from '../../../src/store/accounts/password-hash.ts';
+import { findUserId, listUsers, setActive, setPassword, setRoles } from '../../../src/store/accounts/user-list.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { query } from '../../support/merge.ts';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createTestDatabase({ max: 10 });
+});
+afterEach(() => database.drop());
+
+interface Fields {
+  email?: string;
+  username?: string | null;
+  roles?: string[] | null;
+  isSystemAdmin?: boolean | null;
+  isActive?: boolean | null;
+  createdAt?: string;
+}
+async function user(fields: Fields = {}): Promise<string> {
+  const id = randomUUID();
+  await query(
+    database.db,
+    `insert into users (id, email, password, username, roles, "isSystemAdmin", "isActive", "createdAt", "updatedAt")
+     values (?, ?, 'old', ?, ?::text[], ?, ?, ?::timestamp, '2026-01-01')`,
+    [
+      id,
+      fields.email ?? `${id}@example.net`,
+      fields.username ?? null,
+      fields.roles === undefined ? ['MEMBER'] : fields.roles,
+      fields.isSystemAdmin === undefined ? false : fields.isSystemAdmin,
+      fields.isActive === undefined ? true : fields.isActive,
+      fields.createdAt ?? '2026-01-01',
+    ],
+  );
+  return id;
+}
+const admin = (fields: Fields = {}) => user({ roles: ['SUPER_ADMIN'], isSystemAdmin: true, ...fields });
+const stored = async (id: string) =>
+  (
+    await query(
+      database.db,
+      `select roles, "isSystemAdmin", "isActive", password, "emailVerified", "updatedAt" from users where id = ?`,
+      [id],
+    )
+  )[0];
+const session = (userId: string) =>
+  query(
+    database.db,
+    `insert into sessions (id, "sessionToken", "userId", expires) values (?, ?, ?, now() + interval '1 h')`,
+    [randomUUID(), randomUUID(), userId],
+  );
+const sessionsOf = async (userId: string) =>
+  (await query(database.db, 'select id from sessions where "userId" = ?', [userId])).length;
+const administrators = async () =>
+  (await query(database.db, `select id from users where "isActive" and "isSystemAdmin"`)).length;
+
+const LAST = { code: 'CONFLICT', detail: expect.stringContaining('last active system administrator') };
+const settled = async (changes: readonly Promise<unknown>[]) => {
+  const results = await Promise.allSettled(changes);
+  return {
+    done: results.filter((result) => result.status === 'fulfilled').length,
+    refused: results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : [])),
+  };
+};
+
+describe('roles', () => {
+  test('are set without repetition, added in order, and taken away', async () => {
+    const id = await user();
+    expect(await setRoles(database.db, id, { set: ['PARTNER', 'PARTNER', 'SPONSOR'] })).toMatchObject({
+      id,
+      roles: ['PARTNER', 'SPONSOR'],
+      isSystemAdmin: false,
+    });
+    await setRoles(database.db, id, { add: ['TECH_TEAM', 'PARTNER'], remove: ['SPONSOR'] });
+    expect(await stored(id)).toMatchObject({ roles: ['PARTNER', 'TECH_TEAM'] });
+    await setRoles(database.db, id, { set: [] });
+    expect(await stored(id)).toMatchObject({ roles: [] });
+  });
+
+  test('every known role can be held', async () => {
+    const id = await user({ roles: null, isSystemAdmin: null });
+    expect((await setRoles(database.db, id, { add: ROLES })).roles).toEqual(ROLES);
+    expect(await stored(id)).toMatchObject({ roles: ROLES, isSystemAdmin: true });
+  });
+
+  test('SUPER_ADMIN brings and takes the system flag', async () => {
+    await admin();
+    const id = await user();
+    await setRoles(database.db, id, { add: ['SUPER_ADMIN'] });
+    expect(await stored(id)).toMatchObject({ roles: ['MEMBER', 'SUPER_ADMIN'], isSystemAdmin: true });
+    await setRoles(database.db, id, { remove: ['SUPER_ADMIN'] });
+    expect(await stored(id)).toMatchObject({ roles: ['MEMBER'], isSystemAdmin: false });
+  });
+
+  test('giving a role to an administrator by the flag alone takes nothing away', async () => {
+    const id = await user({ isSystemAdmin: true });
+    await setRoles(database.db, id, { add: ['PARTNER'] });
+    expect(await stored(id)).toMatchObject({ roles: ['MEMBER', 'SUPER_ADMIN', 'PARTNER'], isSystemAdmin: true });
+  });
+
+  test('words of old rows stay when others are given', async () => {
+    const id = await user({ roles: ['OLD_WORD'] });
+    expect((await setRoles(database.db, id, { add: ['PARTNER'] })).roles).toEqual(['OLD_WORD', 'PARTNER']);
+  });
+
+  test('what changes nothing does not touch the row', async () => {
+    const id = await user();
+    await setRoles(database.db, id, { add: ['MEMBER'] });
+    expect((await stored(id))?.['updatedAt']).toEqual(new Date('2026-01-01T00:00:00Z'));
+  });
+
+  test('two given at once are both there afterwards', async () => {
+    const id = await user();
+    await Promise.all([
+      setRoles(database.db, id, { add: ['PARTNER'] }),
+      setRoles(database.db, id, { add: ['SPONSOR'] }),
+    ]);
+    expect((await stored(id))?.['roles']).toEqual(expect.arrayContaining(['MEMBER', 'PARTNER', 'SPONSOR']));
+  });
+});
+
+describe('the last active system administrator', () => {
+  test.each([
+    ['by role and flag', {}],
+    ['by the flag alone', { roles: ['MEMBER'] }],
+    ['by the role alone', { isSystemAdmin: null, isActive: null }],
+  ])('%s, is neither demoted nor disabled', async (_, fields) => {
+    const id = await admin(fields);
+    const before = await stored(id);
+    await session(id);
+    await admin({ isActive: false });
+    await user({ roles: ['ADMINISTRATOR'] });
+    await expect(setRoles(database.db, id, { set: ['ADMINISTRATOR'] })).rejects.toMatchObject(LAST);
+    await expect(setRoles(database.db, id, { remove: ['SUPER_ADMIN'] })).rejects.toMatchObject(LAST);
+    await expect(setActive(database.db, id, false)).rejects.toMatchObject(LAST);
+    expect(await stored(id)).toEqual(before);
+    expect(await sessionsOf(id)).toBe(1);
+  });
+
+  test('may lose other roles, and go once there is another', async () => {
+    const id = await admin({ roles: ['SUPER_ADMIN', 'PARTNER'] });
+    expect((await setRoles(database.db, id, { set: ['SUPER_ADMIN'] })).roles).toEqual(['SUPER_ADMIN']);
+    await setRoles(database.db, await user(), { add: ['SUPER_ADMIN'] });
+    expect((await setRoles(database.db, id, { set: ['MEMBER'] })).isSystemAdmin).toBe(false);
+  });
+
+  test('a disabled administrator can be demoted although none is left', async () => {
+    const id = await admin({ isActive: false });
+    expect((await setRoles(database.db, id, { set: [] })).isSystemAdmin).toBe(false);
+  });
+
+  test('of the last two, one stays when both are demoted at once', async () => {
+    for (let i = 0; i < 10; i += 1) {
+      const ids = [await admin(), await admin()];
+      const { done, refused } = await settled(ids.map((id) => setRoles(database.db, id, { set: ['MEMBER'] })));
+      expect(done).toBe(1);
+      expect(refused).toMatchObject([LAST]);
+      expect(await administrators()).toBe(1);
+      await query(database.db, 'delete from users');
+    }
+  });
+
+  test('of many, one stays when all are demoted or disabled at once', async () => {
+    const ids = await Promise.all(Array.from({ length: 8 }, () => admin()));
+    const { done, refused } = await settled(
+      ids.map((id, i) =>
+        i % 2 === 0 ? setRoles(database.db, id, { remove: ['SUPER_ADMIN'] }) : setActive(database.db, id, false),
+      ),
+    );
+    expect(done).toBe(7);
+    expect(refused).toMatchObject([LAST]);
+    expect(await administrators()).toBe(1);
+  });
+
+  test('a change waits for another that is not over yet, and counts with its result', async () => {
+    const [first, second] = [await admin(), await admin()];
+    const open = await database.db.transaction();
+    await setRoles(open, first, { set: ['MEMBER'] });
+    let over = false;
+    const waiting = settled([setActive(database.db, second, false)]).finally(() => {
+      over = true;
+    });
+    const blocked = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+    while (!over && (await query(database.db, blocked)).length === 0);
+    const waited = !over;
+    await open.commit();
+    expect(waited).toBe(true);
+    expect((await waiting).refused).toMatchObject([LAST]);
+    expect(await stored(second)).toMatchObject({ isActive: true });
+  });
+});
+
+describe('disable and enable', () => {
+  test('ends the sessions of this user only, and can be repeated', async () => {
+    const [id, other] = [await user(), await user({ isActive: null })];
+    await Promise.all([session(id), session(id), session(other)]);
+    expect(await setActive(database.db, id, false)).toMatchObject({ id, isActive: false, changed: true });
+    expect([await sessionsOf(id), await sessionsOf(other)]).toEqual([0, 1]);
+    expect(await stored(id)).toMatchObject({ isActive: false });
+    expect(await setActive(database.db, id, false)).toMatchObject({ isActive: false, changed: false });
+    expect(await setActive(database.db, id, true)).toMatchObject({ isActive: true, changed: true });
+    expect(await stored(id)).toMatchObject({ isActive: true });
+    expect(await setActive(database.db, other, true)).toMatchObject({ changed: false });
+  });
+});
+
+describe('a new password', () => {
+  const token = (identifier: string, type: string) =>
+    query(
+      database.db,
+      `insert into verification_tokens (identifier, token, expires, type) values (?, ?, now() + interval '1 h', ?)`,
+      [identifier, randomUUID(), type],
+    );
+
+  test('ends sessions, reset and magic links of this user; the verification link stays', async () => {
+    const [id, other] = [await user(), await user()];
+    for (const one of [id, other]) {
+      await session(one);
+      for (const type of ['password_reset', 'magic_link', 'email_verification']) await token(one, type);
+    }
+    await setPassword(database.db, id, 'New-password-1');
+    const row = await stored(id);
+    expect(await verifyPassword('New-password-1', String(row?.['password']))).toBe(true);
+    expect(row?.['emailVerified']).toBeNull();
+    expect([await sessionsOf(id), await sessionsOf(other)]).toEqual([0, 1]);
+    const left = await query(database.db, 'select identifier, type from verification_tokens where identifier = ?', [
+      id,
+    ]);
+    expect(left).toEqual([{ identifier: id, type: 'email_verification' }]);
+    expect(await query(database.db, 'select 1 from verification_tokens where identifier = ?', [other])).toHaveLength(3);
+  });
+
+  test('verifies the address when asked, and keeps an earlier date', async () => {
+    const id = await user();
+    const { emailVerified } = await setPassword(database.db, id, 'New-password-1', { verify: true });
+    expect(emailVerified).toBeInstanceOf(Date);
+    expect((await setPassword(database.db, id, 'New-password-2', { verify: true })).emailVerified).toEqual(
+      emailVerified,
+    );
+  });
+
+  test('a failure leaves password, sessions and tokens as they were', async () => {
+    const id = await user();
+    await session(id);
+    await query(database.db, 'drop table verification_tokens');
+    await expect(setPassword(database.db, id, 'New-password-1')).rejects.toMatchObject({ code: '42P01' });
+    expect(await stored(id)).toMatchObject({ password: 'old' });
+    expect(await sessionsOf(id)).toBe(1);
+  });
+});
+
+test('an unknown id is not found by any of them', async () => {
+  await admin();
+  const missing = { code: 'NOT_FOUND', detail: 'User not found' };
+  await expect(setRoles(database.db, 'x', { set: ['MEMBER'] })).rejects.toMatchObject(missing);
+  await expect(setActive(database.db, 'x', false)).rejects.toMatchObject(missing);
+  await expect(setPassword(database.db, 'x', 'New-password-1')).rejects.toMatchObject(missing);
+  await expect(findUserId(database.db, 'x')).rejects.toMatchObject(missing);
+});
+
+describe('finding', () => {
+  test('by id, and by address in any case', async () => {
+    const id = await user({ email: 'Ann@Example.net' });
+    expect(await findUserId(database.db, id)).toBe(id);
+    expect(await findUserId(database.db, ' ann@EXAMPLE.net ')).toBe(id);
+  });
+
+  test('an address of several old rows is refused with their ids, also in the spelling of one', async () => {
+    await query(database.db, 'drop index users_email_lower_unique');
+    const ids = [
+      await user({ email: 'ann@example.net', createdAt: '2026-01-01' }),
+      await user({ email: 'Ann@example.net', createdAt: '2026-01-02' }),
+    ];
+    await expect(findUserId(database.db, 'ann@example.net')).rejects.toMatchObject({
+      code: 'CONFLICT',
+      detail: expect.stringContaining(ids.join(', ')),
+    });
+    expect(await findUserId(database.db, ids[1] ?? '')).toBe(ids[1]);
+  });
+});
+
+describe('listing', () => {
+  const names = async (filter: Partial<Parameters<typeof listUsers>[1]>) => {
+    const { users, total } = await listUsers(database.db, { limit: 10, offset: 0, ...filter });
+    expect(total).toBe(users.length);
+    return users.map((one) => one.email.split('@')[0]);
+  };
+
+  test('search takes %, _ and \\ as they are, in address or name, in any case', async () => {
+    await user({ email: 'a_b@example.net', createdAt: '2026-01-05' });
+    await user({ email: 'axb@example.net', username: '100%', createdAt: '2026-01-04' });
+    await user({ email: 'c@example.net', username: 'back\\slash', createdAt: '2026-01-03' });
+    expect(await names({ search: 'A_B' })).toEqual(['a_b']);
+    expect(await names({ search: '%' })).toEqual(['axb']);
+    expect(await names({ search: '\\' })).toEqual(['c']);
+    expect(await names({ search: 'EXAMPLE' })).toEqual(['a_b', 'axb', 'c']);
+    expect(await names({ search: '' })).toHaveLength(3);
+    expect(await names({ search: `' or true --` })).toEqual([]);
+  });
+
+  test('filters by role, administration and activity, alone and together', async () => {
+    await user({ email: 'old@x.net', roles: null, isSystemAdmin: null, isActive: null, createdAt: '2026-01-05' });
+    await user({ email: 'flag@x.net', isSystemAdmin: true, createdAt: '2026-01-04' });
+    await user({ email: 'role@x.net', roles: ['ADMINISTRATOR'], isActive: false, createdAt: '2026-01-03' });
+    await user({ email: 'member@x.net', isActive: false, createdAt: '2026-01-02' });
+    expect(await names({ admins: true })).toEqual(['flag', 'role']);
+    expect(await names({ role: 'MEMBER' })).toEqual(['flag', 'member']);
+    expect(await names({ active: false })).toEqual(['role', 'member']);
+    expect(await names({ active: true })).toEqual(['old', 'flag']);
+    expect(await names({ active: false, admins: true, search: 'ro' })).toEqual(['role']);
+  });
+
+  test('pages are disjoint and complete, also where users are of one moment', async () => {
+    for (let i = 0; i < 7; i += 1) await user();
+    const pages = await Promise.all([0, 3, 6, 9].map((offset) => listUsers(database.db, { limit: 3, offset })));
+    expect(pages.map((page) => page.users.length)).toEqual([3, 3, 1, 0]);
+    expect(pages.map((page) => page.total)).toEqual([7, 7, 7, 7]);
+    expect(new Set(pages.flatMap((page) => page.users.map((one) => one.id))).size).toBe(7);
+  });
+
+  test('a row of nulls is shown as the application reads it, without the hash', async () => {
+    const id = await user({ roles: null, isSystemAdmin: null, isActive: null });
+    const { users } = await listUsers(database.db, { limit: 1, offset: 0 });
+    expect(users).toEqual([
+      {
+        id,
+        email: `${id}@example.net`,
+        username: null,
+        roles: [],
+        isSystemAdmin: false,
+        isActive: true,
+        emailVerified: null,
+        lastLoginAt: null,
+        createdAt: new Date('2026-01-01T00:00:00Z'),
+      },
+    ]);
+  });
+});

@@ -1,0 +1,414 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Knex } from 'knex';
+import { afterEach, describe, expect, it } from 'vitest';
+import { rows } from '../../../src/store/db/db.ts';
+import {
+  migrateLatest,
+  migrationStatus,
+  pendingMigrations,
+  rollbackLast,
+  UNITS,
+} from '../../../src/store/db/migrations.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { LEGACY_CAMEL, LEGACY_SNAKE } from '../../support/legacy-schema.ts';
+
+const open: TestDatabase[] = [];
+async function emptyDatabase(): Promise<Knex> {
+  const database = await createTestDatabase({ empty: true });
+  open.push(database);
+  return database.db;
+}
+afterEach(async () => {
+  for (const database of open.splice(0)) await database.drop();
+});
+
+/** `[table]` → its lines, of the shared schema's specification. */
+const CONTRACT = new Map(
+  readFileSync(new URL('../../fixtures/schema/contract.txt', import.meta.url), 'utf8')
+    .split(/^\[/m)
+    .slice(1)
+    .map((part) => {
+      const [name = '', ...lines] = part.trim().split('\n');
+      return [name.replace(']', ''), lines.toSorted()];
+    }),
+);
+/** Migrations that belong to no unit. */
+const OTHERS = readdirSync(new URL('../../../migrations/', import.meta.url)).filter((f) =>
+  /^\d+_(?!schema_).*\.ts$/.test(f),
+).length;
+const OWN = ['sync_pages', 'sync_runs', 'sync_failures', 'outbox', 'emails', 'rate_limits'];
+
+/** Tables of the database in the notation of the specification. Every unique key and every index is listed. */
+async function describeSchema(db: Knex): Promise<Map<string, string[]>> {
+  const columns = await rows<{ table: string; line: string }>(
+    db,
+    `select c.relname as table, concat_ws(' | ', a.attname,
+              replace(replace(replace(format_type(a.atttypid, a.atttypmod), ' without time zone', ''),
+                'timestamp with time zone', 'timestamptz'), 'character varying', 'varchar'),
+              case when pk.indexrelid is not null then 'PK' when a.attnotnull then 'NN' end,
+              case when u.indexrelid is not null then 'U' end,
+              '=' || case when pg_get_expr(d.adbin, d.adrelid) like 'nextval%' then 'sequence'
+                          when pg_get_expr(d.adbin, d.adrelid) = 'CURRENT_TIMESTAMP' then 'now'
+                          when pg_get_expr(d.adbin, d.adrelid) like '%gen_random_uuid()%' then 'gen_random_uuid()'
+                          else regexp_replace(replace(pg_get_expr(d.adbin, d.adrelid), '''', ''), '::[a-z \\[\\]]+', '') end,
+              '>' || f.confrelid::regclass || '.' || fa.attname || '.' ||
+                case f.confdeltype when 'c' then 'C' when 'n' then 'N' else f.confdeltype::text end) as line
+       from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+       left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+       left join pg_index pk on pk.indrelid = c.oid and pk.indisprimary and pk.indkey::text = a.attnum::text
+       left join pg_index u on u.indrelid = c.oid and u.indisunique and not u.indisprimary and u.indimmediate
+                            and u.indpred is null and u.indkey::text = a.attnum::text
+       left join pg_constraint f on f.conrelid = c.oid and f.contype = 'f' and f.conkey = array[a.attnum]
+       left join pg_attribute fa on fa.attrelid = f.confrelid and fa.attnum = f.confkey[1]
+      where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname not like 'knex%'`,
+  );
+  const indexes = await rows<{ table: string; line: string }>(
+    db,
+    `select i.indrelid::regclass::text as table,
+            case when i.indisunique then 'unique ' else 'index ' end || ic.relname || ' (' ||
+            (select string_agg(coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.n::int, true)) ||
+                               case when i.indoption[k.n - 1] & 1 = 1 then ' desc' else '' end, ', ' order by k.n)
+               from unnest(i.indkey) with ordinality as k(att, n)
+               left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.att and k.att <> 0) || ')' ||
+            case when i.indpred is null then '' else ' partial' end as line
+       from pg_index i join pg_class ic on ic.oid = i.indexrelid
+      where ic.relnamespace = 'public'::regnamespace and not i.indisprimary and i.indisvalid
+        and not (i.indisunique and i.indnatts = 1 and i.indpred is null and i.indexprs is null)`,
+  );
+  const found = new Map<string, string[]>();
+  for (const { table, line } of [...columns, ...indexes]) found.set(table, [...(found.get(table) ?? []), line]);
+  for (const lines of found.values()) lines.sort();
+  return found;
+}
+
+/** What we add to the shared tables beyond their specification's plain keys and indexes. */
+const ADDED: Readonly<Record<string, readonly string[]>> = {
+  users: [
+    'unique users_email_lower_unique (lower(email))',
+    'unique users_pterodactyl_id_unique (pterodactylId) partial',
+  ],
+  sync_logs: ['unique sync_logs_one_active ((true)) partial'],
+};
+const specified = (name: string): string[] => [...(CONTRACT.get(name) ?? []), ...(ADDED[name] ?? [])].toSorted();
+
+/** Everything the catalog knows about the schema, constraint states included. */
+async function catalog(db: Knex): Promise<unknown[]> {
+  return rows(
+    db,
+    `select pg_get_constraintdef(oid) as def, conname as name, conrelid::regclass::text as owner from pg_constraint
+      where connamespace = 'public'::regnamespace
+     union all select indexdef, indexname, tablename from pg_indexes where schemaname = 'public'
+     union all select concat_ws(' ', data_type, is_nullable, column_default), column_name, table_name
+       from information_schema.columns where table_schema = 'public'
+     order by 3, 2, 1`,
+  );
+}
+
+/** Runs every migration again on a database that has forgotten them. */
+async function migrateAgain(db: Knex): Promise<void> {
+  await db.raw('delete from knex_migrations');
+  expect(await migrateLatest(db)).toHaveLength(UNITS.length + OTHERS);
+}
+
+describe('an empty database', () => {
+  it('gets the 37 shared tables as specified, and ours', async () => {
+    const db = await emptyDatabase();
+    const applied = await migrateLatest(db);
+    expect(applied.slice(0, 15)).toEqual(UNITS.map((unit) => unit.file));
+    expect(await pendingMigrations(db)).toEqual([]);
+    const found = await describeSchema(db);
+    expect([...CONTRACT.keys()]).toHaveLength(37);
+    expect([...found.keys()].toSorted()).toEqual([...CONTRACT.keys(), ...OWN].toSorted());
+    for (const name of CONTRACT.keys()) expect({ [name]: found.get(name) }).toEqual({ [name]: specified(name) });
+    expect(UNITS.flatMap((unit) => unit.tables).toSorted()).toEqual([...CONTRACT.keys()].toSorted());
+  });
+
+  it('is left as it was found by rolling all back, and fills again', async () => {
+    const db = await emptyDatabase();
+    await migrateLatest(db);
+    const before = await catalog(db);
+    const undone: string[] = [];
+    for (let name = await rollbackLast(db); name !== undefined; name = await rollbackLast(db)) undone.push(name);
+    expect(undone).toHaveLength(UNITS.length + OTHERS);
+    expect([...(await describeSchema(db)).keys()]).toEqual([]);
+    await migrateLatest(db);
+    expect(await catalog(db)).toEqual(before);
+  });
+
+  it('is migrated once by two processes at a time, and despite a lock row that a killed one left', async () => {
+    const db = await emptyDatabase();
+    await migrateLatest(db, { units: ['8'] });
+    await db.raw('update knex_migrations_lock set is_locked = 1 where true');
+    const both = await Promise.all([migrateLatest(db), migrateLatest(db)]);
+    expect(both.flat().toSorted()).toEqual([...new Set(both.flat())].toSorted());
+    expect(both.flat()).toHaveLength(UNITS.length + OTHERS - 1);
+    expect(await pendingMigrations(db)).toEqual([]);
+  });
+
+  it('does not change when every migration runs twice', async () => {
+    const db = await emptyDatabase();
+    await migrateLatest(db);
+    await db.raw(`insert into sync_logs (id, type, status) values ('ours', 'full', 'RUNNING')`);
+    const before = await catalog(db);
+    await migrateAgain(db);
+    expect(await catalog(db)).toEqual(before);
+    // A running sync of ours is not a left-over.
+    expect(await rows(db, 'select id, status from sync_logs')).toEqual([{ id: 'ours', status: 'RUNNING' }]);
+  });
+
+  it.each(UNITS.map((unit) => [unit.name, unit]))('takes %s alone, with what it needs', async (_name, unit) => {
+    const db = await emptyDatabase();
+    const applied = await migrateLatest(db, { units: [String(unit.number)] });
+    expect(applied.at(-1)).toBe(unit.file);
+    const found = await describeSchema(db);
+    const expected = UNITS.filter((one) => applied.includes(one.file)).flatMap((one) => one.tables);
+    expect([...found.keys()].toSorted()).toEqual(expected.toSorted());
+  });
+});
+
+describe('rules of the side tables', () => {
+  it('allow one active run, and let pages go with their log', async () => {
+    const db = await emptyDatabase();
+    await migrateLatest(db);
+    await db.raw(`insert into sync_logs (id, type, status) values ('a', 'full', 'PENDING'), ('b', 'full', 'FAILED')`);
+    await expect(
+      db.raw(`insert into sync_logs (id, type, status) values ('c', 'nodes', 'RUNNING')`),
+    ).rejects.toMatchObject({
+      code: '23505',
+      constraint: 'sync_logs_one_active',
+    });
+    await db.raw(
+      `insert into sync_pages (log_id, source, page, entity, pass, rows, body) values ('a', 'users', 1, 'users', 1, 0, '[]')`,
+    );
+    await db.raw(`insert into sync_runs (log_id) values ('a')`);
+    await db.raw(`insert into sync_failures (log_id, entity, panel_id, code) values ('a', 'users', '1', 'X')`);
+    await db.raw(`delete from sync_logs where id = 'a'`);
+    const left = await rows(
+      db,
+      'select (select count(*) from sync_pages)::int + (select count(*) from sync_runs)::int + (select count(*) from sync_failures)::int as n',
+    );
+    expect(left).toEqual([{ n: 0 }]);
+  });
+});
+
+describe.each([
+  ['camelCase', LEGACY_CAMEL],
+  ['snake_case', LEGACY_SNAKE],
+])('a database of the older service, %s', (spelling, sql) => {
+  it('is brought to the shape of a new one, and no row is lost', async () => {
+    const db = await emptyDatabase();
+    await db.raw(sql);
+    const before = await rowCounts(db);
+    await migrateLatest(db);
+    const after = await rowCounts(db);
+    expect(Object.fromEntries(Object.keys(before).map((table) => [table, after[table]]))).toEqual(before);
+    const found = await describeSchema(db);
+    expect([...found.keys()].toSorted()).toEqual([...CONTRACT.keys(), ...OWN].toSorted());
+    for (const name of CONTRACT.keys()) {
+      expect({ [name]: found.get(name)?.map(relaxed).toSorted() }).toEqual({ [name]: adopted(name) });
+    }
+  });
+
+  it('keeps its values under the new names', async () => {
+    const db = await emptyDatabase();
+    await db.raw(sql);
+    await migrateLatest(db);
+    expect(
+      await rows(
+        db,
+        'select id, email, "pterodactylId", "accountBalance", "accountStatus", "isMigrated" from users order by id',
+      ),
+    ).toEqual([
+      {
+        id: 'u1',
+        email: 'ann@example.org',
+        pterodactylId: 1,
+        accountBalance: '12.50',
+        accountStatus: 'active',
+        isMigrated: null,
+      },
+      {
+        id: 'u2',
+        email: 'Ann@Example.org',
+        pterodactylId: 2,
+        accountBalance: '0.00',
+        accountStatus: 'active',
+        isMigrated: null,
+      },
+      {
+        id: 'u3',
+        email: 'bob@example.org',
+        pterodactylId: 2,
+        accountBalance: '0.00',
+        accountStatus: 'active',
+        isMigrated: null,
+      },
+      {
+        id: 'u4',
+        email: 'cy@example.org',
+        pterodactylId: null,
+        accountBalance: '0.00',
+        accountStatus: 'active',
+        isMigrated: null,
+      },
+    ]);
+    expect(
+      await rows(db, 'select egg_id, env_variable, default_value, user_viewable, user_editable from egg_variables'),
+    ).toEqual([{ egg_id: 1, env_variable: 'PORT', default_value: '80', user_viewable: true, user_editable: false }]);
+    expect(
+      await rows(
+        db,
+        `select id, type, status, "itemsTotal", "itemsSynced", error, "completedAt" is not null as closed from sync_logs order by id`,
+      ),
+    ).toMatchObject([
+      { id: 'l1', type: 'full', status: 'FAILED', itemsTotal: 7, itemsSynced: 3, error: 'interrupted', closed: true },
+      { id: 'l2', type: 'users', status: 'FAILED', error: 'interrupted', closed: true },
+      { id: 'l3', type: 'nodes', status: 'FAILED', itemsTotal: 1, error: 'interrupted', closed: true },
+      { id: 'l4', type: 'full', status: 'COMPLETED', itemsTotal: 9, itemsSynced: 9, error: null, closed: false },
+      { id: 'l5', type: 'full', status: 'FAILED', error: 'interrupted', closed: true },
+      { id: 'l6', type: 'full', status: 'FAILED', itemsTotal: 5, error: 'boom', closed: false },
+    ]);
+    const sessions = await rows(
+      db,
+      `select server_id, session_token, expires_at, status from hytale_game_sessions order by session_token`,
+    );
+    const merged = {
+      server_id: 'sv1',
+      session_token: 'st',
+      expires_at: new Date('2026-02-03T05:05:06Z'),
+      status: 'active',
+    };
+    const later = new Date('2026-05-05T00:00:00Z');
+    expect(sessions).toEqual(
+      spelling === 'camelCase'
+        ? [merged]
+        : [
+            merged,
+            { server_id: null, session_token: 'st2', expires_at: later, status: 'active' },
+            { server_id: 'sv2', session_token: 'st3', expires_at: later, status: 'active' },
+          ],
+    );
+    expect(await rows(db, 'select account_id, access_token, refresh_token from hytale_oauth_tokens')).toEqual([
+      { account_id: '00000000-0000-0000-0000-000000000001', access_token: 'at', refresh_token: 'rt' },
+    ]);
+    // A server whose product is gone keeps its row and even its pointer.
+    expect(await rows(db, 'select id, "productId", "ownerId" from servers order by id')).toEqual([
+      { id: 'sv1', productId: 'gone', ownerId: 'u1' },
+      { id: 'sv2', productId: null, ownerId: 'u3' },
+    ]);
+  });
+
+  it('obeys the new rules afterwards', async () => {
+    const db = await emptyDatabase();
+    await db.raw(sql);
+    await migrateLatest(db);
+    // Addresses repeat across nodes, external ids across servers; not on one node.
+    await db.raw(`insert into allocations (id, ip, port, "nodeId") values (9, '10.0.0.1', 25565, 2)`);
+    await expect(
+      db.raw(`insert into allocations (id, ip, port, "nodeId") values (10, '10.0.0.1', 25565, 2)`),
+    ).rejects.toMatchObject({ constraint: 'allocations_unique' });
+    await db.raw(`update servers set "externalId" = 'same'`);
+    await db.raw(`insert into config (key, value) values ('k', 'v')`);
+    await db.raw(`update server_databases set password = null, "pterodactylId" = 4, "hostId" = 1`);
+    // Deleting a user leaves the servers, deleting a server the Hytale sessions, deleting a token the audit trail.
+    await db.raw(`delete from users where id = 'u1'`);
+    expect(await rows(db, `select "ownerId" from servers where id = 'sv1'`)).toEqual([{ ownerId: null }]);
+    const count = 'select count(*)::int as n from hytale_game_sessions';
+    const sessions = await rows(db, count);
+    await db.raw(`delete from servers where id = 'sv1'`);
+    expect(await rows(db, count)).toEqual(sessions);
+    const trail = await rows(db, 'select count(*)::int as n from hytale_audit_logs');
+    await db.raw('delete from hytale_oauth_tokens');
+    expect(await rows(db, 'select count(*)::int as n from hytale_audit_logs')).toEqual(trail);
+    const audit = `insert into hytale_audit_logs (account_id, event_type) values (gen_random_uuid(), ?)`;
+    await db.raw(audit, ['AUTH_FAILED']);
+    await expect(db.raw(audit, ['NO_SUCH_EVENT'])).rejects.toMatchObject({ constraint: 'check_valid_event_type' });
+  });
+
+  it('does not change when every migration runs a second time', async () => {
+    const db = await emptyDatabase();
+    await db.raw(sql);
+    await migrateLatest(db);
+    const before = [await catalog(db), await rowCounts(db)];
+    await migrateAgain(db);
+    expect([await catalog(db), await rowCounts(db)]).toEqual(before);
+  });
+});
+
+/** Keys that the duplicates among the older service's accounts rule out, and what stands in for them. */
+function adopted(name: string): string[] {
+  if (name !== 'users') return specified(name).map(relaxed).toSorted();
+  return [...(CONTRACT.get('users') ?? []).map(relaxed), 'index idx_users_email_lower (lower(email))'].toSorted();
+}
+
+/** Differences that adoption leaves alone: an old NOT NULL on a column that has a default, an old default, precision. */
+function relaxed(line: string): string {
+  return line
+    .replace('timestamp(3)', 'timestamp')
+    .replace(/^(memory|disk|cpu) \| integer \| NN/, '$1 | integer')
+    .replace(/^description \| text \| =$/, 'description | text');
+}
+
+async function rowCounts(db: Knex): Promise<Record<string, number>> {
+  const tables = await rows<{ name: string }>(
+    db,
+    `select tablename as name from pg_tables where schemaname = 'public' and tablename not like 'knex%'`,
+  );
+  const counts = await rows<{ name: string; n: number }>(
+    db,
+    tables.map(() => 'select ?::text as name, count(*)::int as n from ??').join(' union all '),
+    tables.flatMap(({ name }) => [name, name]),
+  );
+  return Object.fromEntries(counts.map(({ name, n }) => [name, n]));
+}
+
+describe('a database with holes', () => {
+  it('is adopted although NULLs and duplicates rule some keys out', async () => {
+    const db = await emptyDatabase();
+    await db.raw(`
+      create table users (id text, email text, password text);
+      insert into users values ('u1', null, 'x'), ('u1', 'a@example.org', null), (null, 'a@example.org', null);
+      create table config (key text, value text);
+      insert into config values ('a', null), ('a', '2');
+      create table sync_logs (id text primary key);
+      insert into sync_logs values ('l1');
+      create table locations (id integer primary key);
+      insert into locations values (1);
+      create table nodes (id integer, "locationId" integer);
+      insert into nodes values (1, 1), (2, 77);
+      create table hytale_server_logs (id bigserial primary key, server_uuid text, log_line text);
+      insert into hytale_server_logs (server_uuid) values ('nowhere');`);
+    const before = await rowCounts(db);
+    await migrateLatest(db);
+    expect(await rowCounts(db)).toMatchObject(before);
+    expect(await pendingMigrations(db)).toEqual([]);
+    // A foreign key that old rows break binds new ones.
+    await expect(db.raw('insert into nodes (id, "locationId") values (3, 78)')).rejects.toMatchObject({
+      code: '23503',
+    });
+    const catalogued = await catalog(db);
+    await migrateAgain(db);
+    expect(await catalog(db)).toEqual(catalogued);
+  });
+});
+
+describe('status', () => {
+  it('tells what is applied, what is pending, what is of a newer release, and how many rows there are', async () => {
+    const db = await emptyDatabase();
+    expect((await migrationStatus(db)).every((one) => one.state === 'pending')).toBe(true);
+    await migrateLatest(db, { units: ['locations', '01_users_auth'].slice(1) });
+    await db.raw(`insert into users (id, email) values ('1', 'a@example.org')`);
+    await db.raw(
+      `insert into knex_migrations (name, batch, migration_time) values ('29990101000000_future.ts', 9, now())`,
+    );
+    const status = await migrationStatus(db);
+    expect(status[0]).toMatchObject({ unit: 1, state: 'applied', appliedAt: expect.any(Date) });
+    expect(status[0]?.tables[0]).toEqual({ name: 'users', rows: 1, estimated: false });
+    expect(status[1]).toMatchObject({ unit: 2, state: 'pending', appliedAt: undefined });
+    expect(status[1]?.tables[0]).toEqual({ name: 'locations', rows: null, estimated: false });
+    expect(status.at(-1)).toMatchObject({ name: '29990101000000_future.ts', state: 'unknown' });
+    await expect(rollbackLast(db)).rejects.toMatchObject({ code: 'CONFLICT' });
+    await migrateLatest(db);
+    expect(await pendingMigrations(db)).toEqual([]);
+  });
+});

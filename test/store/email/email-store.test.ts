@@ -1,0 +1,297 @@
+/** Mail in its table: encrypted at rest, what states it goes through, what a resend is made of, when it is forgotten. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../../src/domain/secret.ts';
+import { ownerOfToken } from '../../../src/store/accounts/one-time-token-store.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { findMail } from '../../../src/store/email/email-list.ts';
+import {
+  clearDeadMails,
+  createMailStore,
+  failLostMails,
+  type MailRequest,
+  markMailFailed,
+  markMailSent,
+  noteMailFailure,
+  purgeMails,
+} from '../../../src/store/email/email-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { account, message, storedMail } from '../../support/email.ts';
+import { query } from '../../support/merge.ts';
+
+const key = () => new Secret(randomBytes(32).toString('base64'));
+const KEY = key();
+const mails = createMailStore(createEncryption({ key: KEY }));
+const TO = 'reader@example.net';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createTestDatabase({ max: 10 });
+});
+afterEach(() => database.drop());
+
+const queue = (request: MailRequest) => database.db.transaction((trx) => mails.queue(trx, request));
+const prepare = (id: string, store = mails) => store.prepare(database.db, id);
+const stored = (id: string) => storedMail(database.db, id);
+const sent = { transport: 'resend', providerId: 'p1' };
+const ready = async (id: string) => {
+  const mail = await prepare(id);
+  if (mail.state !== 'ready') throw new Error(`the mail is ${mail.status}`);
+  return mail;
+};
+/** Sets columns to an SQL expression, e.g. a time that has passed. */
+const set = (id: string, assignment: string) =>
+  query(database.db, `update emails set ${assignment} where id = ?`, [id]);
+const tokens = () => query(database.db, 'select v.identifier as "user" from verification_tokens v');
+
+describe('at rest', () => {
+  test('what a mail is made of is encrypted, its token too, and its outbox row holds the id alone', async () => {
+    await account(database.db, TO, { name: 'Confidentia' });
+    const plain = await queue({ ...message(TO), data: { message: 'a private matter' } });
+    const link = await queue({ template: 'magic-link', to: TO });
+    const { data } = await ready(link);
+    for (const id of [plain, link]) {
+      const text = (await stored(id)).data ?? '';
+      expect(Buffer.from(text, 'base64').toString('base64')).toBe(text);
+      for (const clear of ['private', 'Confidentia', data['token'] ?? '?', '{']) {
+        expect(text).not.toContain(clear);
+        expect(Buffer.from(text, 'base64').toString('latin1')).not.toContain(clear.length > 1 ? clear : 'message');
+      }
+    }
+    expect(await query(database.db, 'select o.kind, o.payload from outbox o order by o.seq')).toEqual(
+      [plain, link].map((mailId) => ({ kind: 'mail.send', payload: { mailId } })),
+    );
+  });
+
+  test('a key that was replaced still opens it; without the key the mail waits and is not lost', async () => {
+    const id = await queue(message(TO));
+    const [next, other] = [key(), key()];
+    for (const keys of [{ key: other }, {}]) {
+      const stranger = createMailStore(createEncryption(keys));
+      await expect(prepare(id, stranger)).rejects.toMatchObject({ code: 'MAIL_NOT_CONFIGURED' });
+    }
+    expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0 });
+    const rotated = createMailStore(createEncryption({ key: next, previousKey: KEY }));
+    expect(await prepare(id, rotated)).toMatchObject({ state: 'ready', data: message(TO).data });
+  });
+});
+
+describe('states', () => {
+  test('queued, made, sent: what it was made of goes, and it is never made again', async () => {
+    const id = await queue(message(TO));
+    expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0, error: null });
+    expect(await ready(id)).toMatchObject({ template: 'message', to: TO, subject: 'News', data: message(TO).data });
+    await noteMailFailure(database.db, id, 'The mail server cannot be reached');
+    expect(await stored(id)).toMatchObject({
+      status: 'queued',
+      attempts: 1,
+      error: 'The mail server cannot be reached',
+    });
+    await ready(id);
+    await markMailSent(database.db, id, sent);
+    const { sentAt } = (await findMail(database.db, id)) ?? {};
+    expect(sentAt).toBeInstanceOf(Date);
+    expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, data: null, ...sent });
+    // Whatever comes late changes nothing.
+    await markMailFailed(database.db, id, 'cancelled');
+    await noteMailFailure(database.db, id, 'late');
+    await markMailSent(database.db, id, { transport: 'smtp', providerId: 'p2' });
+    expect(await prepare(id)).toEqual({ state: 'done', status: 'sent' });
+    expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, ...sent });
+    expect((await findMail(database.db, id))?.sentAt).toEqual(sentAt);
+  });
+
+  test('failed keeps the last reason and what it is made of, so that its workflow can be run again', async () => {
+    const id = await queue(message(TO));
+    await ready(id);
+    await noteMailFailure(database.db, id, 'refused');
+    await markMailFailed(database.db, id, undefined);
+    expect(await stored(id)).toMatchObject({ status: 'failed', error: 'refused' });
+    expect((await stored(id)).data).not.toBeNull();
+    await ready(id);
+    expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 2 });
+    await markMailFailed(database.db, id, 'cancelled');
+    expect(await stored(id)).toMatchObject({ status: 'failed', error: 'cancelled' });
+    // The provider had taken it all the same.
+    await markMailSent(database.db, id, sent);
+    expect(await stored(id)).toMatchObject({ status: 'sent', error: null, data: null });
+  });
+
+  test('a mail that failed for no known reason says so; one that is gone is skipped', async () => {
+    const id = await queue(message(TO));
+    await markMailFailed(database.db, id, undefined);
+    expect(await stored(id)).toMatchObject({ status: 'failed', error: 'failed' });
+    expect(await prepare(randomUUID())).toEqual({ state: 'done', status: 'skipped' });
+  });
+
+  test('a mail of a template that no release knows any more fails', async () => {
+    const id = await queue(message(TO));
+    await set(id, `template = 'of-another-age'`);
+    expect(await prepare(id)).toEqual({ state: 'done', status: 'failed' });
+    expect(await stored(id)).toMatchObject({ error: 'what it was made of is gone', data: null });
+  });
+});
+
+describe('the link of a mail', () => {
+  test('is issued once, also by attempts side by side, and is given up when it has expired', async () => {
+    const user = await account(database.db, TO, { name: 'Grace' });
+    const id = await queue({ template: 'magic-link', to: TO });
+    expect(await tokens()).toEqual([]);
+    const made = await Promise.all([ready(id), ready(id), ready(id)]);
+    const token = made[0].data['token'] ?? '';
+    expect(token).toMatch(/^[0-9a-f]{64}$/);
+    expect(made.map((m) => m.data)).toEqual(made.map(() => ({ name: 'Grace', id: user, token })));
+    expect(await tokens()).toEqual([{ user }]);
+    expect(await ownerOfToken(database.db, token, 'magic_link')).toBe(user);
+    expect((await stored(id)).userId).toBe(user);
+
+    await set(id, `token_expires_at = now() - interval '1 s'`);
+    expect(await prepare(id)).toEqual({ state: 'done', status: 'failed' });
+    expect(await stored(id)).toMatchObject({ error: 'its link expired before it could be sent', data: null });
+  });
+
+  test('that the caller made himself is left alone, account or not', async () => {
+    const data = { verifyUrl: 'https://site.example/mine', name: 'Ada' };
+    const id = await queue({ template: 'welcome', to: TO, data });
+    expect((await ready(id)).data).toEqual(data);
+    expect(await tokens()).toEqual([]);
+  });
+
+  test('with a token of the caller gets the id of the account, which its page wants, and no other token', async () => {
+    const user = await account(database.db, TO, { name: 'Grace' });
+    const data = { token: 'of-the-caller', name: 'Ada' };
+    const id = await queue({ template: 'email-verification', to: TO.toUpperCase(), data });
+    for (let attempt = 0; attempt < 2; attempt += 1) expect((await ready(id)).data).toEqual({ ...data, id: user });
+    expect((await stored(id)).userId).toBe(user);
+    // What he gives is not replaced, and where there is no account there is no id.
+    const whole = await queue({ template: 'email-verification', to: TO, data: { ...data, id: 'his-own' } });
+    expect((await ready(whole)).data).toEqual({ ...data, id: 'his-own' });
+    const nobody = await queue({ template: 'email-verification', to: 'nobody@example.net', data });
+    expect((await ready(nobody)).data).toEqual(data);
+    expect(await tokens()).toEqual([]);
+  });
+
+  test('is left out of a welcome where there is nothing to verify', async () => {
+    await account(database.db, TO, { verified: true });
+    await account(database.db, 'disabled@example.net', { active: false });
+    const data = { name: 'Ada' };
+    for (const to of [TO, 'disabled@example.net', 'nobody@example.net']) {
+      expect((await ready(await queue({ template: 'welcome', to, data }))).data, to).toEqual(data);
+    }
+    expect(await tokens()).toEqual([]);
+    const open = await account(database.db, 'open@example.net');
+    const { data: made } = await ready(await queue({ template: 'welcome', to: 'open@example.net', data }));
+    expect(made).toEqual({ ...data, id: open, token: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(await tokens()).toEqual([{ user: open }]);
+  });
+
+  test('goes to the account with exactly this address before one that differs in case', async () => {
+    // As in a database that held such pairs before the index could be made.
+    await query(database.db, 'drop index users_email_lower_unique');
+    await account(database.db, TO.toUpperCase(), { name: 'Other' });
+    await account(database.db, TO, { name: 'Same' });
+    const id = await queue({ template: 'password-reset', to: TO });
+    expect((await ready(id)).data['name']).toBe('Same');
+  });
+});
+
+describe('a resend', () => {
+  const requestOf = (id: string) => mails.requestOf(database.db, id);
+
+  test('of a mail with a link carries a new one; the old one dies', async () => {
+    const user = await account(database.db, TO, { name: 'Grace' });
+    const first = await queue({ template: 'password-reset', to: TO, subject: 'Choose a password' });
+    const old = (await ready(first)).data['token'] ?? '';
+    const unsent = await requestOf(first);
+    expect(unsent).toEqual({
+      template: 'password-reset',
+      to: TO,
+      userId: user,
+      subject: 'Choose a password',
+      data: { name: 'Grace' },
+      resentFrom: first,
+    });
+    await markMailSent(database.db, first, sent);
+    const request = await requestOf(first);
+    expect(request).toEqual({ ...unsent, data: {} });
+    const second = await queue(request);
+    const token = (await ready(second)).data['token'] ?? '';
+    expect(token).not.toBe(old);
+    expect(await ownerOfToken(database.db, old, 'password_reset')).toBeUndefined();
+    expect(await ownerOfToken(database.db, token, 'password_reset')).toBe(user);
+    expect((await findMail(database.db, second))?.resentFrom).toBe(first);
+  });
+
+  test('of any other mail is the same mail, as long as something is left of it', async () => {
+    const id = await queue(message(TO));
+    await markMailFailed(database.db, id, 'refused');
+    expect(await requestOf(id)).toEqual({ ...message(TO), resentFrom: id });
+    await markMailSent(database.db, id, sent);
+    await expect(requestOf(id)).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
+  test('of a mail with a link of the caller keeps that link while it is there', async () => {
+    const data = { resetUrl: 'https://site.example/mine' };
+    const id = await queue({ template: 'password-reset', to: TO, data });
+    expect((await requestOf(id)).data).toEqual(data);
+    await markMailSent(database.db, id, sent);
+    await expect(requestOf(id)).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
+  test('of a mail that does not exist is not found', async () => {
+    await expect(requestOf(randomUUID())).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('forgetting', () => {
+  test('a mail whose workflow can only be gone counts as failed, a batch at a time', async () => {
+    const lost = [await queue(message(TO)), await queue(message(TO)), await queue(message(TO))];
+    const young = await queue(message(TO));
+    const done = await queue(message(TO));
+    await markMailSent(database.db, done, sent);
+    for (const id of [...lost, done]) await set(id, `updated_at = now() - interval '26 hours'`);
+    await set(young, `created_at = now() - interval '26 hours', updated_at = now() - interval '24 hours'`);
+    await set(lost[0] ?? '', `last_error = 'the last word'`);
+    expect([await failLostMails(database.db, 2), await failLostMails(database.db, 2)]).toEqual([2, 1]);
+    expect(await failLostMails(database.db, 2)).toBe(0);
+    expect(await Promise.all(lost.map(async (id) => (await stored(id)).error))).toEqual([
+      'the last word',
+      'it was never finished',
+      'it was never finished',
+    ]);
+    expect((await stored(young)).status).toBe('queued');
+    expect((await stored(done)).status).toBe('sent');
+  });
+
+  test('what dead mails are made of is cleared: their link expired, or they failed a day ago', async () => {
+    await account(database.db, TO);
+    const [expired, old, fresh, waiting] = [
+      await queue({ template: 'magic-link', to: TO }),
+      await queue(message(TO)),
+      await queue(message(TO)),
+      await queue(message(TO)),
+    ];
+    await ready(expired);
+    for (const id of [expired, old, fresh]) await markMailFailed(database.db, id, 'refused');
+    await set(expired, `token_expires_at = now() - interval '1 s'`);
+    await set(old, `updated_at = now() - interval '25 hours'`);
+    await set(waiting, `updated_at = now() - interval '25 hours', token_expires_at = now() - interval '1 s'`);
+    expect(await clearDeadMails(database.db, 10)).toBe(2);
+    expect(await clearDeadMails(database.db, 10)).toBe(0);
+    for (const id of [expired, old]) expect((await stored(id)).data).toBeNull();
+    for (const id of [fresh, waiting]) expect((await stored(id)).data).not.toBeNull();
+  });
+
+  test('old mails are deleted in batches; one that still waits stays', async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 5; i += 1) ids.push(await queue(message(TO)));
+    const [waiting = '', young = '', ...old] = ids;
+    for (const id of [young, ...old]) await markMailSent(database.db, id, sent);
+    for (const id of [waiting, ...old]) await set(id, `created_at = now() - interval '31 days'`);
+    expect(await purgeMails(database.db, 30, 2)).toBe(2);
+    expect(await purgeMails(database.db, 30, 2)).toBe(1);
+    expect(await purgeMails(database.db, 30, 2)).toBe(0);
+    const left = await query(database.db, 'select e.id from emails e');
+    expect(left.map((row) => row['id']).sort()).toEqual([waiting, young].sort());
+  });
+});

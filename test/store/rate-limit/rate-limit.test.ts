@@ -1,0 +1,203 @@
+/** Token buckets: against a model of their own, at once, with a clock that goes back, and swept when full. */
+import fc from 'fast-check';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { rows } from '../../../src/store/db/db.ts';
+import { type Bucket, type BucketState, purgeBuckets, takeTokens } from '../../../src/store/rate-limit-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase({ max: 20 });
+});
+afterAll(() => database.drop());
+beforeEach(async () => {
+  await database.db.raw('delete from rate_limits');
+});
+
+/** Windows are hours: what the tests themselves take is next to nothing of one. */
+const HOUR = 3600;
+const bucket = (identity: string, capacity: number, name = 'test'): Bucket => ({
+  name,
+  identity,
+  capacity,
+  windowSeconds: capacity * HOUR,
+});
+const take = async (...buckets: Bucket[]): Promise<BucketState> => {
+  const [state] = await takeTokens(database.db, buckets);
+  if (state === undefined) throw new Error('no state');
+  return state;
+};
+const pass = (seconds: number) =>
+  database.db.raw('update rate_limits set updated_at = updated_at - make_interval(secs => ?)', [seconds]);
+const kept = () =>
+  rows<{ key: string; tokens: number }>(database.db, 'select r.key, r.tokens from rate_limits r order by r.key');
+
+test('behaves as its model', async () => {
+  const identities = ['a', 'b', 'c'];
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ take: fc.uniqueArray(fc.constantFrom(0, 1, 2), { minLength: 1 }) }) },
+    // Never a whole hour: at the very moment of a token the time that the test takes would decide.
+    { weight: 1, arbitrary: fc.record({ hours: fc.integer({ min: 0, max: 9 }).map((n) => n / 2 + 0.25) }) },
+  );
+  const capacities = fc.tuple(
+    fc.integer({ min: 1, max: 4 }),
+    fc.integer({ min: 1, max: 4 }),
+    fc.integer({ min: 1, max: 4 }),
+  );
+  await fc.assert(
+    fc.asyncProperty(capacities, fc.array(step, { maxLength: 25 }), async (sizes, steps) => {
+      await database.db.raw('delete from rate_limits');
+      const buckets = identities.map((identity, i) => bucket(identity, sizes[i] ?? 1));
+      const model = sizes.map((size) => ({ size, tokens: size }));
+      for (const one of steps) {
+        if ('hours' in one) {
+          await pass(one.hours * HOUR);
+          for (const m of model) m.tokens = Math.min(m.size, m.tokens + one.hours);
+          continue;
+        }
+        const states = await takeTokens(
+          database.db,
+          one.take.flatMap((i) => buckets[i] ?? []),
+        );
+        const asked = one.take.flatMap((i) => model[i] ?? []);
+        const allowed = asked.map((m) => m.tokens >= 1);
+        if (allowed.every(Boolean)) for (const m of asked) m.tokens -= 1;
+        expect(states.map((s) => s.allowed)).toEqual(allowed);
+        // What the test takes adds a little, and takes as little off the wait.
+        states.forEach((state, i) => {
+          const tokens = asked[i]?.tokens ?? 0;
+          expect(state.capacity).toBe(asked[i]?.size);
+          expect(state.remaining).toBe(Math.floor(tokens));
+          const wait = tokens >= 1 ? 0 : (1 - tokens) * HOUR;
+          expect(state.waitSeconds).toBeLessThanOrEqual(wait + 1e-6);
+          expect(state.waitSeconds).toBeGreaterThan(wait - 300);
+        });
+      }
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('the wait it tells is the wait it needs', async () => {
+  for (const [capacity, windowSeconds] of [
+    [10, 900],
+    [5, 3600],
+    [20, 3600],
+    [600, 900],
+    [7, 13],
+    [1, 1],
+  ] as const) {
+    const one = { name: 'wait', identity: `${capacity}/${windowSeconds}`, capacity, windowSeconds };
+    await take(one);
+    await database.db.raw('update rate_limits set tokens = 0, updated_at = clock_timestamp()');
+    const refused = await take(one);
+    expect(refused.allowed).toBe(false);
+    await pass(Math.ceil(refused.waitSeconds));
+    expect((await take(one)).allowed).toBe(true);
+  }
+});
+
+test('fifty at once on a bucket of ten: ten', async () => {
+  const states = await Promise.all(Array.from({ length: 50 }, () => take(bucket('crowd', 10))));
+  expect(states.filter((s) => s.allowed)).toHaveLength(10);
+  const left = states.filter((s) => s.allowed).map((s) => s.remaining);
+  expect(left.sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+});
+
+test('fifty at once on several buckets: as many as the smallest has, and the others lose no more', async () => {
+  const states = await Promise.all(
+    Array.from({ length: 50 }, () => takeTokens(database.db, [bucket('wide', 100), bucket('narrow', 10)])),
+  );
+  expect(states.filter((s) => s.every((one) => one.allowed))).toHaveLength(10);
+  const next = await take(bucket('wide', 100));
+  expect(next.remaining).toBe(89);
+});
+
+test('in opposite orders at once, nobody waits for ever', async () => {
+  const buckets = ['a', 'b', 'c', 'd', 'e'].map((identity) => bucket(identity, 1000));
+  const orders = [buckets, buckets.toReversed(), [...buckets.slice(2), ...buckets.slice(0, 2)]];
+  const states = await Promise.all(
+    Array.from({ length: 120 }, (_, i) => takeTokens(database.db, orders[i % orders.length] ?? [])),
+  );
+  expect(states.every((s) => s.every((one) => one.allowed))).toBe(true);
+  expect((await take(bucket('a', 1000))).remaining).toBe(879);
+});
+
+test('answers in the order it was asked', async () => {
+  const [a, b, c] = [bucket('z', 3), bucket('a', 1), bucket('m', 2)];
+  const states = await takeTokens(database.db, [a, b, c]);
+  expect(states.map((s) => s.capacity)).toEqual([3, 1, 2]);
+  expect(states.map((s) => s.remaining)).toEqual([2, 0, 1]);
+  expect(await takeTokens(database.db, [])).toEqual([]);
+});
+
+test('one empty bucket keeps the others as they are', async () => {
+  await take(bucket('own', 1));
+  for (let i = 0; i < 20; i += 1) {
+    const states = await takeTokens(database.db, [bucket('own', 1), bucket('victim', 5)]);
+    expect(states.map((s) => s.allowed)).toEqual([false, true]);
+  }
+  expect((await take(bucket('victim', 5))).remaining).toBe(4);
+});
+
+test('a clock that goes back gives nothing and takes nothing', async () => {
+  const one = bucket('clock', 3);
+  await take(one);
+  await take(one);
+  await pass(-5 * HOUR);
+  const state = await take(one);
+  expect([state.allowed, state.remaining]).toEqual([true, 0]);
+  expect((await take(one)).allowed).toBe(false);
+  const [row] = await rows<{ ahead: boolean }>(
+    database.db,
+    `select r.updated_at > now() + interval '4 hours' as ahead from rate_limits r`,
+  );
+  expect(row?.ahead).toBe(true);
+});
+
+test('names and identities are told apart, and none is kept in clear', async () => {
+  await take(bucket('ada@example.com', 1, 'login'));
+  expect((await take(bucket('ada@example.com', 1, 'login'))).allowed).toBe(false);
+  expect((await take(bucket('ada@example.com', 1, 'other'))).allowed).toBe(true);
+  expect((await take(bucket('ada@example.co', 1, 'login'))).allowed).toBe(true);
+  for (const odd of ['', ' ', '\u0000', '\uD800', 'x'.repeat(100_000), "' or 1=1 --"]) {
+    expect((await take(bucket(odd, 1, 'odd'))).capacity).toBe(1);
+  }
+  for (const { key } of await kept()) expect(key).toMatch(/^[a-z]+:[\w-]{22}$/);
+});
+
+test('a limit that was changed holds at once', async () => {
+  for (let i = 0; i < 5; i += 1) await take(bucket('grown', 10));
+  expect((await take(bucket('grown', 3))).remaining).toBe(2);
+  expect((await take(bucket('grown', 100))).remaining).toBe(1);
+});
+
+test('the sweep takes full buckets, so many at a time, and none that still counts', async () => {
+  for (const identity of ['a', 'b', 'c']) await take(bucket(identity, 4));
+  expect(await purgeBuckets(database.db, 100)).toBe(0);
+  await pass(HOUR + 1);
+  await take(bucket('busy', 4));
+  await take(bucket('b', 4));
+  await take(bucket('b', 4));
+  expect(await purgeBuckets(database.db, 1)).toBe(1);
+  expect(await purgeBuckets(database.db, 100)).toBe(1);
+  expect(await purgeBuckets(database.db, 100)).toBe(0);
+  expect(await kept()).toHaveLength(2);
+  expect((await take(bucket('b', 4))).remaining).toBe(1);
+});
+
+test('the sweep and those who take do not get into each other’s way', async () => {
+  for (let i = 0; i < 20; i += 1) await take(bucket(`old${i}`, 2));
+  await pass(3 * HOUR);
+  const [states] = await Promise.all([
+    Promise.all(
+      Array.from({ length: 40 }, (_, i) =>
+        takeTokens(database.db, [bucket(`old${i % 20}`, 2), bucket(`old${(i + 7) % 20}`, 2)]),
+      ),
+    ),
+    Promise.all(Array.from({ length: 10 }, () => purgeBuckets(database.db, 5))),
+  ]);
+  // Each bucket is asked for four times and holds two.
+  expect(states.filter((s) => s.every((one) => one.allowed)).length).toBeLessThanOrEqual(20);
+  expect(states.filter((s) => s.every((one) => one.allowed)).length).toBeGreaterThan(0);
+});

@@ -1,0 +1,288 @@
+/** The apply beside others: previews, retries, cancels, closed runs, writers of the site. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { markCancelled, syncFailures } from '../../../src/store/sync/log-store.ts';
+import { type ApplyHooks, applyRun } from '../../../src/store/sync/merge/merge.ts';
+import { closeRun } from '../../../src/store/sync/run-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { applyHand, change, HAND_PANEL, type HandPanel, openTestRun, query, stageHand } from '../../support/merge.ts';
+import { rowVersions } from '../../support/mirror.ts';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createTestDatabase({ max: 12 });
+});
+afterEach(() => database.drop());
+
+const CHANGED: HandPanel = change({
+  locations: [
+    { id: 1, short: 'b' },
+    { id: 2, short: 'a' },
+    { id: 3, short: 'a' },
+  ],
+  users: [{ id: 1, email: 'u2@example.net' }, { id: 2, email: 'u1@example.net' }, { id: 3 }, { id: 4 }],
+  servers: [
+    { id: 2, user: 1, node: 2, egg: 2, nest: 2 },
+    { id: 3, user: 4, node: 1, egg: 1, nest: 1 },
+  ],
+  allocations: [
+    { id: 1, node: 1, port: 1002 },
+    { id: 2, node: 1, port: 1001, server: 3 },
+    { id: 9, node: 2, port: 1001, server: 2 },
+  ],
+  databases: [{ id: 2, server: 2, max_connections: 3 }],
+  subusers: [{ id: 7, server: 3, user_id: 3 }],
+});
+
+/** A run with everything staged, ready to be applied. */
+async function staged(panel: HandPanel, dryRun = false) {
+  const run = await openTestRun(database.db, { dryRun });
+  const plan = await stageHand(database.db, run, panel);
+  const apply = (hooks: ApplyHooks = {}, key = 'key') =>
+    applyRun(database.db, { logId: run.logId, key, dryRun, allowMassPrune: false, ...plan }, hooks);
+  const close = (outcome: 'COMPLETED' | 'FAILED' | 'CANCELLED' = 'COMPLETED') =>
+    closeRun(database.db, { ...run, outcome, metadata: {} });
+  return { ...run, apply, close };
+}
+
+describe('a preview', () => {
+  test('writes nothing, and counts and lists what the run that follows does', async () => {
+    await applyHand(database.db, HAND_PANEL);
+    const before = await rowVersions(database.db);
+    const preview = await applyHand(database.db, CHANGED, { dryRun: true });
+    expect(await rowVersions(database.db)).toEqual(before);
+    const real = await applyHand(database.db, CHANGED);
+    expect(preview.counts).toEqual(real.counts);
+    expect(preview.failures).toEqual(real.failures);
+    expect(real.failures).toMatchObject([{ entity: 'locations', panelId: '3', code: 'KEY_TAKEN' }]);
+    expect(real.counts).toMatchObject({
+      servers: { created: 1, updated: 1, pruned: 1 },
+      allocations: { created: 1, updated: 2, pruned: 1 },
+      // Those of a pruned server go with it.
+      databases: { updated: 1, pruned: 0 },
+    });
+  });
+
+  test('of an empty database plans children under parents that do not exist yet', async () => {
+    const preview = await applyHand(database.db, HAND_PANEL, { dryRun: true });
+    expect(preview.counts).toMatchObject({
+      allocations: { created: 3 },
+      subusers: { created: 3 },
+      databases: { created: 2 },
+    });
+    expect(await query(database.db, 'select 1 from locations union all select 1 from users')).toEqual([]);
+  });
+});
+
+describe('the same apply again', () => {
+  test('returns the stored counts and writes nothing; another key applies anew', async () => {
+    const run = await staged(HAND_PANEL);
+    const first = await run.apply();
+    const versions = await rowVersions(database.db);
+    expect(await run.apply()).toEqual(first);
+    expect(await rowVersions(database.db)).toEqual(versions);
+    const other = await run.apply({}, 'other');
+    expect(other.counts.servers).toMatchObject({ created: 0, unchanged: 2 });
+    expect(await rowVersions(database.db)).toEqual(versions);
+  });
+
+  test('twice at once: one writes, the other gets its counts', async () => {
+    const run = await staged(HAND_PANEL);
+    const [a, b] = await Promise.all([run.apply(), run.apply()]);
+    expect(a).toEqual(b);
+    expect(a.counts.servers).toMatchObject({ created: 2 });
+    expect(await query(database.db, 'select count(*)::int as n from servers')).toEqual([{ n: 2 }]);
+  });
+
+  test('twice at once with two keys: the second finds nothing to do', async () => {
+    const run = await staged(HAND_PANEL);
+    const outcomes = await Promise.all([run.apply({}, 'one'), run.apply({}, 'two')]);
+    expect(outcomes.map((o) => o.counts.servers?.created).sort()).toEqual([0, 2]);
+  });
+});
+
+describe('a cancel', () => {
+  test('before the apply: nothing is written', async () => {
+    const run = await staged(HAND_PANEL);
+    await markCancelled(database.db, run.logId);
+    expect(await run.apply()).toEqual({ status: 'cancelled', counts: {}, warnings: [] });
+    expect(await query(database.db, 'select 1 from locations')).toEqual([]);
+    expect(await run.close('COMPLETED')).toBe('CANCELLED');
+  });
+
+  test('while it writes: it is answered at once, and all is rolled back', async () => {
+    const run = await staged(HAND_PANEL);
+    let waited = Number.POSITIVE_INFINITY;
+    const outcome = await run.apply({
+      onPlan: async () => {
+        const from = Date.now();
+        expect(await markCancelled(database.db, run.logId)).toEqual({ id: run.logId, closed: false });
+        waited = Date.now() - from;
+      },
+    });
+    expect(waited).toBeLessThan(1_000);
+    expect(outcome.status).toBe('cancelled');
+    expect(await query(database.db, 'select 1 from locations union all select 1 from users')).toEqual([]);
+    expect(await run.close('CANCELLED')).toBe('CANCELLED');
+  });
+
+  test('after the commit: the mirror is whole and the log says so', async () => {
+    const run = await staged(HAND_PANEL);
+    await run.apply();
+    await markCancelled(database.db, run.logId);
+    expect(await run.close('COMPLETED')).toBe('CANCELLED');
+    expect(await query(database.db, `select metadata->>'applied' as a from sync_logs`)).toEqual([{ a: 'true' }]);
+    expect(await query(database.db, 'select count(*)::int as n from servers')).toEqual([{ n: 2 }]);
+  });
+});
+
+describe('a run that was closed', () => {
+  test('applies nothing any more', async () => {
+    const run = await staged(HAND_PANEL);
+    await run.close('FAILED');
+    await expect(run.apply()).rejects.toMatchObject({ code: 'RUN_CLOSED' });
+    expect(await query(database.db, 'select 1 from locations')).toEqual([]);
+  });
+
+  test('cannot be closed while it is being applied: the close waits for the commit', async () => {
+    const run = await staged(HAND_PANEL);
+    const order: string[] = [];
+    let closing: Promise<unknown> | undefined;
+    await run
+      .apply({
+        onPlan: async () => {
+          closing = run.close('FAILED').then(
+            () => order.push('closed'),
+            // PostgreSQL may choose it as the victim where both wait for each other.
+            () => order.push('deadlock'),
+          );
+          await delay(100);
+        },
+      })
+      .then(
+        () => order.push('applied'),
+        () => order.push('refused'),
+      );
+    await closing;
+    // Never half: either it was applied and then closed, or closed and not applied.
+    const [count] = await query(database.db, 'select count(*)::int as n from servers');
+    expect(count?.['n']).toBe(order.includes('applied') ? 2 : 0);
+    expect(order).toHaveLength(2);
+  });
+});
+
+describe('called off', () => {
+  test('by its signal before the start', async () => {
+    const run = await staged(HAND_PANEL);
+    await expect(run.apply({ signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(await query(database.db, 'select 1 from locations')).toEqual([]);
+  });
+
+  test('while a statement waits: it is cancelled in the database, and all is rolled back', async () => {
+    await applyHand(database.db, HAND_PANEL);
+    const before = await query(database.db, 'select id, "shortCode" as c from locations order by id');
+    const run = await staged(CHANGED);
+    const blocker = await database.db.transaction();
+    await blocker.raw('select 1 from users for update');
+    const controller = new AbortController();
+    const from = Date.now();
+    const applying = run.apply({
+      signal: controller.signal,
+      onPlan: async () => void setTimeout(() => controller.abort(), 200),
+    });
+    await expect(applying).rejects.toMatchObject({ name: 'AbortError' });
+    expect(Date.now() - from).toBeLessThan(3_000);
+    await blocker.rollback();
+    expect(await query(database.db, 'select id, "shortCode" as c from locations order by id')).toEqual(before);
+    // The connection is as good as before.
+    expect((await run.apply()).status).toBe('applied');
+  });
+
+  test('between two statements: the next ones are not run', async () => {
+    const run = await staged(HAND_PANEL);
+    const controller = new AbortController();
+    await expect(
+      run.apply({ signal: controller.signal, onPlan: async () => controller.abort() }),
+    ).rejects.toMatchObject({
+      name: 'AbortError',
+    });
+    expect(await query(database.db, 'select 1 from locations')).toEqual([]);
+  });
+});
+
+describe('beside writers of the site', () => {
+  test('logins, registrations and renames all the while: no error surfaces, the site keeps its columns', async () => {
+    const count = 300;
+    const panel = (round: number) =>
+      change({
+        users: Array.from({ length: count }, (_, i) => ({
+          id: i + 1,
+          root_admin: round % 2 === 0,
+          username: `r${round}`,
+        })),
+      });
+    await applyHand(database.db, panel(0));
+    let stop = false;
+    const errors: unknown[] = [];
+    let logins = 0;
+    const loop = async (seed: number) => {
+      for (let n = seed; !stop; n += 7) {
+        const pid = (n % count) + 1;
+        try {
+          await database.db.raw(
+            `update users set "lastLoginAt" = now(), roles = array['PARTNER'], "phoneNumber" = ? where "pterodactylId" = ?`,
+            [`p${pid}`, pid],
+          );
+          await database.db.raw(`update users set email = ? where "pterodactylId" = ? and "lastLoginAt" is not null`, [
+            `site${pid}@example.net`,
+            pid,
+          ]);
+          await database
+            .db('users')
+            .insert({ id: `v${n}`, email: `visitor${n}@example.net`, password: 'x' })
+            .onConflict()
+            .ignore();
+          logins += 1;
+        } catch (error) {
+          errors.push(error);
+        }
+      }
+    };
+    const loops = [loop(0), loop(3)];
+    for (let round = 1; round <= 6; round += 1) {
+      const outcome = await applyHand(database.db, panel(round));
+      expect(outcome.failures).toEqual([]);
+    }
+    stop = true;
+    await Promise.all(loops);
+    expect(errors).toEqual([]);
+    expect(logins).toBeGreaterThan(20);
+    const touched = await query(
+      database.db,
+      `select count(*)::int as n, count(*) filter (where email <> 'site' || "pterodactylId" || '@example.net' or "phoneNumber" <> 'p' || "pterodactylId")::int as lost
+       from users where 'PARTNER' = any(roles)`,
+    );
+    expect(touched).toMatchObject([{ lost: 0 }]);
+    expect(
+      await query(
+        database.db,
+        `select count(*)::int as n from users where "pterodactylId" is not null and not "isPterodactylAdmin"`,
+      ),
+    ).toEqual([{ n: 0 }]);
+  });
+
+  test('a row that vanishes between plan and write: planned again', async () => {
+    await applyHand(database.db, HAND_PANEL);
+    let tries = 0;
+    const run = await staged(CHANGED);
+    const outcome = await run.apply({
+      onPlan: async () => {
+        tries += 1;
+        if (tries === 1) await database.db.raw(`delete from servers where "pterodactylId" = 2`);
+      },
+    });
+    expect(tries).toBe(2);
+    expect(outcome.counts.servers).toMatchObject({ created: 2, pruned: 1 });
+    expect(await syncFailures(database.db, run.logId, 10)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,331 @@
+/** Users and subusers in the apply: whose row, whose address, whose rights. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { insertSession } from '../../../src/store/accounts/session-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { applyHand, change, query } from '../../support/merge.ts';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createTestDatabase();
+});
+afterEach(() => database.drop());
+
+const users = () =>
+  query(
+    database.db,
+    `select id, "pterodactylId" as pid, email, username, "firstName" as first, "isPterodactylAdmin" as admin from users order by "pterodactylId", id`,
+  );
+const insertUser = (values: Record<string, unknown>) =>
+  database.db('users').insert({ email: 'x@example.net', ...values });
+const onlyUsers = (list: { id: number; [key: string]: unknown }[]) => ({ users: list });
+const syncUsers = (list: { id: number; [key: string]: unknown }[], options: { incomplete?: string[] } = {}) =>
+  applyHand(database.db, onlyUsers(list), { target: 'users', ...options });
+
+describe('users', () => {
+  test('a new user is a member without a password, active and not migrated', async () => {
+    await syncUsers([{ id: 7, root_admin: true }]);
+    expect(
+      await query(
+        database.db,
+        `select "pterodactylId" as pid, email, username, "firstName" as f, "lastName" as l, password, roles, "isActive" as active, "isMigrated" as migrated,
+           "isPterodactylAdmin" as admin, "lastSyncedAt" is not null as synced from users`,
+      ),
+    ).toEqual([
+      {
+        pid: 7,
+        email: 'u7@example.net',
+        username: 'u7',
+        f: 'First',
+        l: 'Last',
+        password: null,
+        roles: ['MEMBER'],
+        active: true,
+        migrated: false,
+        admin: true,
+        synced: true,
+      },
+    ]);
+  });
+
+  test('an account that was never used follows the panel', async () => {
+    await syncUsers([{ id: 1 }]);
+    await syncUsers([{ id: 1, email: 'New@example.net', username: 'new', first_name: null, last_name: 'Name' }]);
+    expect(await users()).toMatchObject([{ pid: 1, email: 'New@example.net', username: 'new', first: null }]);
+  });
+
+  test.each([
+    ['a password', { password: '$2b$' }],
+    ['a verified address', { emailVerified: new Date() }],
+    ['a login', { lastLoginAt: new Date() }],
+  ])('an account with %s keeps its address and names; only nulls are filled', async (_, used) => {
+    await syncUsers([{ id: 1 }]);
+    await database.db('users').update({ ...used, username: null });
+    const outcome = await syncUsers([
+      { id: 1, email: 'new@example.net', username: 'filled', first_name: 'Other', root_admin: true },
+    ]);
+    expect(await users()).toMatchObject([
+      { pid: 1, email: 'u1@example.net', username: 'filled', first: 'First', admin: true },
+    ]);
+    expect(outcome.counts.users).toMatchObject({ updated: 1 });
+    expect(
+      (await syncUsers([{ id: 1, email: 'new@example.net', username: 'again', root_admin: true }])).counts.users,
+    ).toMatchObject({ updated: 0, unchanged: 1 });
+  });
+
+  test('the oldest free account of an address is adopted, whatever its case', async () => {
+    await database.db.raw('drop index if exists users_email_lower_key');
+    await insertUser({ id: 'new', email: 'Anna@Example.net', createdAt: new Date('2024-01-02') });
+    const outcome = await syncUsers([{ id: 1, email: 'anna@example.NET' }]);
+    expect(outcome.counts.users).toMatchObject({ created: 0, updated: 1 });
+    expect(await users()).toMatchObject([{ id: 'new', pid: 1, email: 'anna@example.NET' }]);
+  });
+
+  test('two records whose addresses differ in case only: the lower id is stored, the other listed', async () => {
+    const outcome = await syncUsers([
+      { id: 1, email: 'bob@example.net' },
+      { id: 2, email: 'BOB@example.net' },
+    ]);
+    expect(await users()).toMatchObject([{ pid: 1, email: 'bob@example.net' }]);
+    expect(outcome.failures).toEqual([
+      { entity: 'users', panelId: '2', code: 'EMAIL_TAKEN', detail: 'email: held by another account' },
+    ]);
+    // Again: the holder stays the holder.
+    expect(
+      (
+        await syncUsers([
+          { id: 1, email: 'bob@example.net' },
+          { id: 2, email: 'BOB@example.net' },
+        ])
+      ).counts.users,
+    ).toMatchObject({ unchanged: 1, failed: 1 });
+  });
+
+  test('an account of a living panel user is never given to another one', async () => {
+    await syncUsers([
+      { id: 1, email: 'a@example.net' },
+      { id: 2, email: 'b@example.net' },
+    ]);
+    await database.db('users').update({ password: 'x' });
+    // 1 took another address on the panel but keeps its own here; 3 has the old one there.
+    const outcome = await syncUsers([
+      { id: 1, email: 'c@example.net' },
+      { id: 2, email: 'b@example.net' },
+      { id: 3, email: 'a@example.net' },
+    ]);
+    expect(outcome.failures).toMatchObject([{ panelId: '3', code: 'EMAIL_TAKEN' }]);
+    expect((await users()).map((u) => [u['pid'], u['email']])).toEqual([
+      [1, 'a@example.net'],
+      [2, 'b@example.net'],
+    ]);
+  });
+
+  test('a user made again under a new id gets the account back, but only on a complete read', async () => {
+    await syncUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]);
+    await database.db('users').update({ password: 'x' });
+    const again = [{ id: 2 }, { id: 9, email: 'a@example.net' }];
+    expect((await syncUsers(again, { incomplete: ['users'] })).failures).toMatchObject([
+      { panelId: '9', code: 'EMAIL_TAKEN' },
+    ]);
+    const [before] = await query(database.db, `select id from users where email = 'a@example.net'`);
+    expect((await syncUsers(again)).counts.users).toMatchObject({ created: 0, updated: 1, failed: 0 });
+    expect(
+      await query(database.db, `select id, "pterodactylId" as pid from users where email = 'a@example.net'`),
+    ).toEqual([{ id: before?.['id'], pid: 9 }]);
+  });
+
+  test('a rejected record is a living user too', async () => {
+    await syncUsers([{ id: 1, email: 'a@example.net' }]);
+    const outcome = await syncUsers([
+      { id: 1, email: '' },
+      { id: 9, email: 'a@example.net' },
+    ]);
+    expect(outcome.failures.map((f) => [f.panelId, f.code])).toEqual([
+      ['1', 'INVALID_RECORD'],
+      ['9', 'EMAIL_TAKEN'],
+    ]);
+    expect(await users()).toMatchObject([{ pid: 1, email: 'a@example.net' }]);
+  });
+
+  test('users are never pruned, and lose their admin flag only when the panel says so', async () => {
+    await syncUsers([
+      { id: 1, root_admin: true },
+      { id: 2, root_admin: true },
+    ]);
+    await syncUsers([{ id: 2, root_admin: false }]);
+    expect((await users()).map((u) => [u['pid'], u['admin']]).sort()).toEqual([
+      [1, true],
+      [2, false],
+    ]);
+    expect((await syncUsers([])).counts.users).toMatchObject({ pruned: 0 });
+    expect(await users()).toHaveLength(2);
+  });
+
+  test('an account used while the plan was being written keeps its address', async () => {
+    await syncUsers([{ id: 1, email: 'a@example.net' }]);
+    const outcome = await applyHand(database.db, onlyUsers([{ id: 1, email: 'panel@example.net', root_admin: true }]), {
+      target: 'users',
+      hooks: {
+        // The plan stands: the person verifies the address and changes it.
+        onPlan: async () => {
+          await database.db('users').update({ emailVerified: new Date(), email: 'mine@example.net', username: 'mine' });
+        },
+      },
+    });
+    expect(outcome.status).toBe('applied');
+    expect(await users()).toMatchObject([{ pid: 1, email: 'mine@example.net', username: 'mine', admin: true }]);
+  });
+
+  test('an address that a visitor registers while the plan is being written is theirs', async () => {
+    let tries = 0;
+    const outcome = await applyHand(database.db, onlyUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]), {
+      target: 'users',
+      hooks: {
+        onPlan: async () => {
+          tries += 1;
+          if (tries === 1) await insertUser({ id: 'visitor', email: 'A@example.net', password: 'x' });
+        },
+      },
+    });
+    // Planned again: the account is adopted, its address stays.
+    expect(tries).toBe(2);
+    expect(outcome.counts.users).toMatchObject({ created: 1, updated: 1, failed: 0 });
+    expect(await query(database.db, `select id, email, password from users where "pterodactylId" = 1`)).toEqual([
+      { id: 'visitor', email: 'A@example.net', password: 'x' },
+    ]);
+  });
+
+  test.each(['a sign-in', 'a session'])(
+    'after %s an account gets a panel user’s servers only once its address is proven',
+    async (use) => {
+      await insertUser({ id: 'visitor', email: 'a@example.net', password: 'x' });
+      if (use === 'a sign-in') await database.db('users').update({ lastLoginAt: new Date() });
+      else
+        await insertSession(database.db, {
+          userId: 'visitor',
+          refreshToken: 'f'.repeat(64),
+          lifetimeSeconds: 60,
+          issuedAt: 1,
+        });
+      const panel = [{ id: 1, email: 'A@example.net' }];
+      expect((await syncUsers(panel)).failures).toMatchObject([{ panelId: '1', code: 'EMAIL_TAKEN' }]);
+      expect(await query(database.db, `select "pterodactylId" as pid from users`)).toEqual([{ pid: null }]);
+      await database.db('users').update({ emailVerified: new Date() });
+      expect((await syncUsers(panel)).counts.users).toMatchObject({ created: 0, updated: 1, failed: 0 });
+      expect(await query(database.db, `select id, "pterodactylId" as pid from users`)).toEqual([
+        { id: 'visitor', pid: 1 },
+      ]);
+    },
+  );
+
+  test('an account used between plan and parking is not parked', async () => {
+    await syncUsers([
+      { id: 1, email: 'a@example.net' },
+      { id: 2, email: 'b@example.net' },
+    ]);
+    let tries = 0;
+    const outcome = await applyHand(
+      database.db,
+      onlyUsers([
+        { id: 1, email: 'b@example.net' },
+        { id: 2, email: 'a@example.net' },
+      ]),
+      {
+        target: 'users',
+        hooks: {
+          onPlan: async () => {
+            tries += 1;
+            if (tries === 1) await database.db('users').update({ lastLoginAt: new Date() }).where({ pterodactylId: 1 });
+          },
+        },
+      },
+    );
+    expect(outcome.failures).toMatchObject([{ panelId: '2', code: 'EMAIL_TAKEN' }]);
+    expect((await users()).map((u) => [u['pid'], u['email']]).sort()).toEqual([
+      [1, 'a@example.net'],
+      [2, 'b@example.net'],
+    ]);
+  });
+});
+
+describe('owners and subusers', () => {
+  const rights = () =>
+    query(
+      database.db,
+      `select s."pterodactylId" as server, u."pterodactylId" as "user", b."isOwner" as owner, b."accessLevel" as level, b.permissions
+       from server_subusers b join servers s on s.id = b."serverId" join users u on u.id = b."userId" order by 1, 2`,
+    );
+  const owner = (server: number, user: number) => ({ server, user, owner: true, level: 'owner', permissions: ['*'] });
+
+  test('every server has its owner row; an owner who is listed as subuser stays the owner', async () => {
+    await applyHand(
+      database.db,
+      change({
+        subusers: [
+          { id: 1, server: 1, user_id: 1 },
+          { id: 2, server: 1, user_id: 3 },
+        ],
+      }),
+    );
+    expect(await rights()).toEqual([
+      owner(1, 1),
+      { server: 1, user: 3, owner: false, level: 'user', permissions: ['control.start'] },
+      owner(2, 2),
+    ]);
+  });
+
+  test('a server that changes hands: the old owner goes, or stays as the subuser that the panel lists', async () => {
+    const servers = [
+      { id: 1, user: 3, node: 1, egg: 1, nest: 1 },
+      { id: 2, user: 3, node: 2, egg: 2, nest: 2 },
+    ];
+    await applyHand(database.db, change({}));
+    await applyHand(database.db, change({ servers, subusers: [{ id: 5, server: 1, user_id: 1, permissions: ['a'] }] }));
+    expect(await rights()).toEqual([
+      { server: 1, user: 1, owner: false, level: 'user', permissions: ['a'] },
+      owner(1, 3),
+      owner(2, 3),
+    ]);
+  });
+
+  test('an owner the panel names but nobody knows: the stored one is kept', async () => {
+    await applyHand(database.db, change({}));
+    await applyHand(
+      database.db,
+      change({
+        servers: [
+          { id: 1, user: 99, node: 1, egg: 1, nest: 1 },
+          { id: 2, user: 2, node: 2, egg: 2, nest: 2 },
+        ],
+      }),
+    );
+    expect((await rights()).filter((r) => r['owner'])).toEqual([owner(1, 1), owner(2, 2)]);
+  });
+
+  test('subusers that are not listed any more go, those of servers that were not read stay', async () => {
+    await applyHand(
+      database.db,
+      change({
+        subusers: [
+          { id: 1, server: 1, user_id: 3 },
+          { id: 2, server: 2, user_id: 3 },
+        ],
+      }),
+    );
+    await applyHand(database.db, change({ subusers: [{ id: 2, server: 2, user_id: 3 }] }));
+    expect((await rights()).filter((r) => !r['owner'])).toMatchObject([{ server: 2, user: 3 }]);
+    const outcome = await applyHand(database.db, change({ subusers: [] }), { denied: { servers: ['subusers'] } });
+    expect((await rights()).filter((r) => !r['owner'])).toMatchObject([{ server: 2, user: 3 }]);
+    expect(outcome.counts.subusers).toMatchObject({ created: 0, updated: 0, pruned: 0 });
+  });
+
+  test('the target subusers writes nothing but subusers', async () => {
+    await applyHand(database.db, change({}));
+    const outcome = await applyHand(
+      database.db,
+      change({ servers: (change({}).servers ?? []).map((s) => ({ ...s, name: 'x' })), subusers: [] }),
+      { target: 'subusers' },
+    );
+    expect(outcome.counts).toEqual({ subusers: { created: 0, updated: 0, unchanged: 2, pruned: 1, failed: 0 } });
+    expect(await query(database.db, `select count(*)::int as n from servers where name = 'x'`)).toEqual([{ n: 0 }]);
+  });
+});

@@ -1,0 +1,435 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createDb } from '../../../src/store/db/db.ts';
+import { applyRun } from '../../../src/store/sync/merge/merge.ts';
+import { closeRun } from '../../../src/store/sync/run-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import {
+  applyHand,
+  change,
+  HAND_PANEL,
+  type HandPanel,
+  handUuid,
+  openTestRun,
+  query,
+  stageHand,
+} from '../../support/merge.ts';
+import { rowVersions } from '../../support/mirror.ts';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createTestDatabase({ max: 8 });
+});
+afterEach(() => database.drop());
+
+const PANEL = HAND_PANEL;
+const ids = async (table: string, column = 'id') =>
+  (await query(database.db, `select "${column}" as id from ${table} where "${column}" is not null order by 1`)).map(
+    (r) => r['id'],
+  );
+
+describe('values that change hands', () => {
+  test('two locations swap their short codes, two nodes and two eggs their uuids', async () => {
+    await applyHand(database.db, PANEL);
+    const swapped = await applyHand(
+      database.db,
+      change({
+        locations: [
+          { id: 1, short: 'b' },
+          { id: 2, short: 'a' },
+        ],
+        nodes: [
+          { id: 1, location_id: 1, uuid: handUuid.node(2) },
+          { id: 2, location_id: 2, uuid: handUuid.node(1) },
+        ],
+        nests: [
+          { id: 1, uuid: handUuid.nest(2) },
+          { id: 2, uuid: handUuid.nest(1) },
+        ],
+        eggs: [
+          { id: 1, nest: 1, uuid: handUuid.egg(2) },
+          { id: 2, nest: 2, uuid: handUuid.egg(1) },
+        ],
+      }),
+    );
+    expect(swapped.failures).toEqual([]);
+    expect(swapped.counts).toMatchObject({
+      locations: { updated: 2 },
+      nodes: { updated: 2 },
+      nests: { updated: 2 },
+      eggs: { updated: 2 },
+      allocations: { updated: 0, unchanged: 3 },
+    });
+    expect(await query(database.db, `select id, "shortCode" as code from locations order by id`)).toEqual([
+      { id: 1, code: 'b' },
+      { id: 2, code: 'a' },
+    ]);
+    expect(await query(database.db, 'select id, uuid from nodes order by id')).toEqual([
+      { id: 1, uuid: handUuid.node(2) },
+      { id: 2, uuid: handUuid.node(1) },
+    ]);
+  });
+
+  test('two allocations of a node swap ip and port; a third one takes a value that a gone one held', async () => {
+    await applyHand(database.db, PANEL);
+    const outcome = await applyHand(
+      database.db,
+      change({
+        allocations: [
+          { id: 1, node: 1, port: 1002, server: 1 },
+          { id: 2, node: 1, port: 1001 },
+          // 3 was deleted and made again under a new id.
+          { id: 9, node: 2, port: 1001, server: 2 },
+        ],
+      }),
+    );
+    expect(outcome.failures).toEqual([]);
+    expect(outcome.counts.allocations).toEqual({ created: 1, updated: 2, unchanged: 0, pruned: 1, failed: 0 });
+    expect(await query(database.db, `select id, port, "nodeId" as node from allocations order by id`)).toEqual([
+      { id: 1, port: 1002, node: 1 },
+      { id: 2, port: 1001, node: 1 },
+      { id: 9, port: 1001, node: 2 },
+    ]);
+  });
+
+  test('two users swap addresses, then three pass theirs around', async () => {
+    await applyHand(database.db, PANEL);
+    const addresses = async () =>
+      Object.fromEntries(
+        (await query(database.db, `select "pterodactylId" as pid, email from users order by 1`)).map((r) => [
+          r['pid'],
+          r['email'],
+        ]),
+      );
+    await applyHand(
+      database.db,
+      change({ users: [{ id: 1, email: 'u2@example.net' }, { id: 2, email: 'u1@example.net' }, { id: 3 }] }),
+    );
+    expect(await addresses()).toEqual({ 1: 'u2@example.net', 2: 'u1@example.net', 3: 'u3@example.net' });
+    const outcome = await applyHand(
+      database.db,
+      change({
+        users: [
+          { id: 1, email: 'U1@example.net' },
+          { id: 2, email: 'u3@example.net' },
+          { id: 3, email: 'u2@example.net' },
+        ],
+      }),
+    );
+    expect(await addresses()).toEqual({ 1: 'U1@example.net', 2: 'u3@example.net', 3: 'u2@example.net' });
+    expect(outcome.counts.users).toEqual({ created: 0, updated: 3, unchanged: 0, pruned: 0, failed: 0 });
+  });
+
+  test('a server that came back under a new panel id keeps its row', async () => {
+    await applyHand(database.db, PANEL);
+    const before = await query(database.db, `select id from servers where uuid = ?`, [handUuid.server(2)]);
+    const outcome = await applyHand(
+      database.db,
+      change({
+        servers: [
+          PANEL.servers?.[0] ?? { id: 1 },
+          { id: 7, uuid: handUuid.server(2), user: 2, node: 2, egg: 2, nest: 2 },
+        ],
+        allocations: (PANEL.allocations ?? []).map((a) => (a.server === 2 ? { ...a, server: 7 } : a)),
+        databases: [
+          { id: 1, server: 1 },
+          { id: 2, server: 7 },
+        ],
+      }),
+    );
+    expect(outcome.counts.servers).toEqual({ created: 0, updated: 1, unchanged: 1, pruned: 0, failed: 0 });
+    expect(await query(database.db, `select id from servers where "pterodactylId" = 7`)).toEqual(before);
+    expect(outcome.counts.databases).toMatchObject({ pruned: 0, unchanged: 2 });
+  });
+
+  test('server uuids are never swapped: the holders keep theirs, and are listed', async () => {
+    await applyHand(database.db, PANEL);
+    const outcome = await applyHand(
+      database.db,
+      change({
+        servers: [
+          { id: 1, uuid: handUuid.server(2), user: 1, node: 1, egg: 1, nest: 1 },
+          { id: 2, uuid: handUuid.server(1), user: 2, node: 2, egg: 2, nest: 2 },
+        ],
+      }),
+    );
+    expect(outcome.failures.map((f) => [f.entity, f.panelId, f.code])).toEqual([
+      ['servers', '1', 'KEY_TAKEN'],
+      ['servers', '2', 'KEY_TAKEN'],
+    ]);
+    expect(outcome.counts.servers).toEqual({ created: 0, updated: 0, unchanged: 0, pruned: 0, failed: 2 });
+    // Their children are theirs still.
+    expect(await query(database.db, 'select count(*)::int as n from allocations where "serverId" is not null')).toEqual(
+      [{ n: 2 }],
+    );
+  });
+
+  test('two records with one value: the holder of today keeps it, else the lower id', async () => {
+    await applyHand(database.db, PANEL);
+    const outcome = await applyHand(
+      database.db,
+      change({
+        locations: [
+          { id: 1, short: 'b' },
+          { id: 2, short: 'b' },
+          { id: 8, short: 'c' },
+          { id: 9, short: 'c' },
+        ],
+      }),
+    );
+    expect(outcome.failures).toEqual([
+      { entity: 'locations', panelId: '1', code: 'KEY_TAKEN', detail: 'shortCode: held by another location' },
+      { entity: 'locations', panelId: '9', code: 'KEY_TAKEN', detail: 'shortCode: held by another location' },
+    ]);
+    expect(await query(database.db, `select id, "shortCode" as code from locations order by id`)).toEqual([
+      { id: 1, code: 'a' },
+      { id: 2, code: 'b' },
+      { id: 8, code: 'c' },
+    ]);
+  });
+});
+
+describe('records that cannot be stored', () => {
+  test('only they are missing, they are listed without their values, and they do not count as gone', async () => {
+    await applyHand(database.db, PANEL);
+    const secret = 'do-not-print-me';
+    const outcome = await applyHand(
+      database.db,
+      change({
+        locations: [
+          { id: 1, short: `${secret}\0` },
+          { id: 2, short: 'b' },
+        ],
+        nests: [{ id: 1 }, { id: 2, name: `${secret}\ud800` }],
+        users: [{ id: 1 }, { id: 2, email: '' }, { id: 3, root_admin: true }, { id: 4, username: `${secret}\udc00` }],
+        servers: [
+          { id: 1, user: 1, node: 1, egg: 1, nest: 1, limits: { memory: 3_000_000_000, disk: 0, cpu: 0 } },
+          { id: 2, user: 2, node: 2, egg: 2, nest: 2, description: 'new' },
+        ],
+        databases: [
+          { id: 1, server: 1 },
+          { id: 2, server: 2, database: null },
+        ],
+      }),
+    );
+    expect(outcome.failures.map((f) => [f.entity, f.panelId, f.code])).toEqual([
+      ['databases', '2', 'INVALID_RECORD'],
+      ['locations', '1', 'INVALID_RECORD'],
+      ['nests', '2', 'INVALID_RECORD'],
+      ['servers', '1', 'INVALID_RECORD'],
+      ['users', '2', 'INVALID_RECORD'],
+      ['users', '4', 'INVALID_RECORD'],
+    ]);
+    expect(JSON.stringify(outcome.failures)).not.toContain(secret);
+    for (const table of ['locations', 'nodes', 'nests', 'eggs', 'egg_variables'])
+      expect(await ids(table)).toEqual([1, 2]);
+    expect(await ids('servers', 'pterodactylId')).toEqual([1, 2]);
+    expect(await ids('users', 'pterodactylId')).toEqual([1, 2, 3]);
+    expect(await ids('server_databases', 'pterodactylId')).toEqual([1, 2]);
+    expect(await query(database.db, `select "isPterodactylAdmin" as a from users where "pterodactylId" = 3`)).toEqual([
+      { a: true },
+    ]);
+    // What belongs to a rejected server stays linked to it.
+    expect(
+      await query(
+        database.db,
+        `select a.id from allocations a join servers s on s.id = a."serverId" where s."pterodactylId" = 1`,
+      ),
+    ).toEqual([{ id: 1 }]);
+    expect(outcome.counts.servers).toEqual({ created: 0, updated: 1, unchanged: 0, pruned: 0, failed: 1 });
+  });
+
+  test('a record whose id cannot be read forbids pruning of its entity, and somebody is told', async () => {
+    await applyHand(database.db, PANEL);
+    const panel = structuredClone(PANEL);
+    Object.assign(panel.nests?.[1] ?? {}, { id: null });
+    Object.assign(panel.allocations?.[1] ?? {}, { id: '2' });
+    Object.assign(panel.databases?.[0] ?? {}, { id: -1 });
+    Object.assign(panel.subusers?.[0] ?? {}, { id: 2 ** 40 });
+    const outcome = await applyHand(database.db, panel);
+    expect(await ids('nests')).toEqual([1, 2]);
+    expect(await ids('eggs')).toEqual([1, 2]);
+    expect(await ids('allocations')).toEqual([1, 2, 3]);
+    expect(await ids('server_databases', 'pterodactylId')).toEqual([1, 2]);
+    expect(await query(database.db, `select count(*)::int as n from server_subusers`)).toEqual([{ n: 3 }]);
+    for (const entity of ['nests', 'allocations', 'databases', 'subusers']) {
+      expect(outcome.warnings).toContainEqual(expect.objectContaining({ code: 'RECORD_UNREADABLE', entity }));
+    }
+  });
+
+  test('a row of a parent that is missing is set aside with its children', async () => {
+    const outcome = await applyHand(
+      database.db,
+      change({
+        locations: [{ id: 1, short: 'a' }],
+        nodes: [
+          { id: 1, location_id: 1 },
+          { id: 2, location_id: 1, uuid: '' },
+        ],
+        servers: [
+          { id: 1, user: 99, node: 1, egg: 1, nest: 1 },
+          { id: 2, user: 2, node: 2, egg: 77, nest: 78 },
+        ],
+        subusers: [{ id: 1, server: 1, user_id: 98 }],
+      }),
+    );
+    expect(outcome.failures.map((f) => [f.entity, f.panelId, f.code])).toEqual([
+      ['allocations', '3', 'PARENT_MISSING'],
+      ['nodes', '2', 'INVALID_RECORD'],
+      ['subusers', '1', 'PARENT_MISSING'],
+    ]);
+    expect(
+      await query(
+        database.db,
+        `select "pterodactylId" as pid, "ownerId" is null as orphan, "nodeId" as node, "eggId" as egg, "nestId" as nest from servers order by 1`,
+      ),
+    ).toEqual([
+      { pid: 1, orphan: true, node: 1, egg: 1, nest: 1 },
+      { pid: 2, orphan: false, node: null, egg: null, nest: null },
+    ]);
+  });
+});
+
+describe('rows the database refuses for reasons of its own', () => {
+  const many = (count: number): HandPanel =>
+    change({ users: Array.from({ length: count }, (_, i) => ({ id: i + 1 })) });
+  const offenders = ['17', '2500', '4999'];
+  test.each([
+    [
+      'a check constraint',
+      `alter table users add constraint odd check ("pterodactylId" not in (17, 2500, 4999))`,
+      '23514',
+    ],
+    [
+      'a trigger',
+      `create function refuse() returns trigger language plpgsql as $$ begin
+         if new."pterodactylId" in (17, 2500, 4999) then raise exception 'no'; end if; return new; end $$;
+       create trigger refuse before insert or update on users for each row execute function refuse()`,
+      'P0001',
+    ],
+  ])('%s on 3 of 5,000: exactly they are set aside', async (_, sql, state) => {
+    await database.db.raw(sql);
+    const outcome = await applyHand(database.db, many(5_000));
+    expect(outcome.failures.filter((f) => f.entity === 'users')).toEqual(
+      offenders.map((panelId) => ({
+        entity: 'users',
+        panelId,
+        code: 'DB_REFUSED',
+        detail: `the database refused the row (SQLSTATE ${state})`,
+      })),
+    );
+    expect(outcome.counts.users).toEqual({ created: 4_997, updated: 0, unchanged: 0, pruned: 0, failed: 3 });
+    expect(outcome.counts.servers).toMatchObject({ created: 2 });
+    expect(await query(database.db, 'select count(*)::int as n from users')).toEqual([{ n: 4_997 }]);
+  });
+
+  test('a value too long for an index costs its row only', async () => {
+    const long = Array.from({ length: 4_000 }, (_, i) => String.fromCharCode(0x4e00 + ((i * 7_919) % 20_000))).join('');
+    const outcome = await applyHand(
+      database.db,
+      change({
+        locations: [
+          { id: 1, short: 'a' },
+          { id: 2, short: 'b' },
+          { id: 3, short: long },
+        ],
+      }),
+    );
+    expect(outcome.failures).toEqual([
+      {
+        entity: 'locations',
+        panelId: '3',
+        code: 'DB_REFUSED',
+        detail: 'the database refused the row (SQLSTATE 54000)',
+      },
+    ]);
+    expect(await ids('locations')).toEqual([1, 2]);
+  });
+
+  test('subusers and databases that are refused never cost the run', async () => {
+    await database.db.raw(
+      `alter table server_subusers add constraint odd check ("isOwner"); alter table server_databases add constraint odd check ("pterodactylId" <> 2)`,
+    );
+    const outcome = await applyHand(database.db, PANEL);
+    expect(outcome.failures.map((f) => [f.entity, f.panelId, f.code])).toEqual([
+      ['databases', '2', 'DB_REFUSED'],
+      ['subusers', '1', 'DB_REFUSED'],
+    ]);
+    expect(outcome.counts.subusers).toMatchObject({ created: 2, failed: 1 });
+  });
+});
+
+describe('an unchanged panel', () => {
+  test('nothing is written or locked, and hardly anything logged', async () => {
+    await applyHand(database.db, PANEL);
+    const before = await rowVersions(database.db);
+    const run = await openTestRun(database.db);
+    const staged = await stageHand(database.db, run, PANEL);
+    // One connection, whose own log volume is read: other tests write on the same server.
+    const one = createDb({ connectionString: database.url, applicationName: 'test-wal', max: 1 });
+    const logged = async () => {
+      await one.raw('select pg_stat_force_next_flush()');
+      const [row] = await query(
+        one,
+        'select wal_bytes::bigint::text as n from pg_stat_get_backend_wal(pg_backend_pid())',
+      );
+      return Number(row?.['n']);
+    };
+    const from = await logged();
+    const outcome = await applyRun(one, {
+      logId: run.logId,
+      key: 'k',
+      dryRun: false,
+      allowMassPrune: false,
+      ...staged,
+    });
+    const wal = (await logged()) - from;
+    await one.destroy();
+    expect(wal).toBeGreaterThan(0);
+    expect(wal).toBeLessThan(1_000_000);
+    expect(await rowVersions(database.db)).toEqual(before);
+    for (const count of Object.values(outcome.counts))
+      expect(count).toMatchObject({ created: 0, updated: 0, pruned: 0, failed: 0 });
+    await closeRun(database.db, { ...run, outcome: 'COMPLETED', metadata: {} });
+  });
+
+  test('columns of the site survive every sync', async () => {
+    await applyHand(database.db, PANEL);
+    await database.db.raw(
+      `update users set roles = '{SUPER_ADMIN}', password = 'x', "isActive" = false, "accountBalance" = 5;
+       update servers set config = '{"a":1}', "serverType" = 'game_server'; update server_databases set password = 'p';
+       update server_subusers set "accessConfig" = '{"b":1}', "accessLevel" = 'viewer' where not "isOwner"`,
+    );
+    const outcome = await applyHand(
+      database.db,
+      change({
+        users: [
+          { id: 1, root_admin: true },
+          { id: 2, root_admin: true },
+          { id: 3, root_admin: true },
+        ],
+        servers: (PANEL.servers ?? []).map((s) => ({ ...s, name: 'renamed' })),
+        databases: (PANEL.databases ?? []).map((d) => ({ ...d, max_connections: 9 })),
+        subusers: [{ id: 1, server: 1, user_id: 3, permissions: ['control.stop'] }],
+      }),
+    );
+    expect(outcome.counts).toMatchObject({
+      users: { updated: 3 },
+      servers: { updated: 2 },
+      databases: { updated: 2 },
+      subusers: { updated: 1 },
+    });
+    expect(
+      await query(database.db, `select distinct roles, password, "isActive", "accountBalance"::text as b from users`),
+    ).toEqual([{ roles: ['SUPER_ADMIN'], password: 'x', isActive: false, b: '5.00' }]);
+    expect(await query(database.db, 'select distinct config, name from servers')).toEqual([
+      { config: { a: 1 }, name: 'renamed' },
+    ]);
+    expect(await query(database.db, 'select distinct password from server_databases')).toEqual([{ password: 'p' }]);
+    expect(
+      await query(
+        database.db,
+        `select "accessConfig" as c, "accessLevel" as l, permissions from server_subusers where not "isOwner"`,
+      ),
+    ).toEqual([{ c: { b: 1 }, l: 'viewer', permissions: ['control.stop'] }]);
+  });
+});

@@ -1,0 +1,267 @@
+/** The stage: pages as they were read, judged whole or not, counted for progress, asked for what is gone. */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { mapNodeAllocations, mapNodes, mapServers, mapUsers } from '../../../src/domain/panel/records.ts';
+import { sourcesOf } from '../../../src/domain/sync/sync.ts';
+import { getSyncLog } from '../../../src/store/sync/log-store.ts';
+import { countGone, goneCandidates } from '../../../src/store/sync/merge/merge.ts';
+import { closeRun, writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';
+import { stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { applyHand, change, type HandRun, openTestRun, query } from '../../support/merge.ts';
+
+let database: TestDatabase;
+let run: HandRun;
+beforeEach(async () => {
+  database = await createTestDatabase({ max: 8 });
+  run = await openTestRun(database.db);
+});
+afterEach(() => database.drop());
+
+const item = (id: unknown, values: Record<string, unknown> = {}) => ({
+  object: 'user',
+  attributes: { id, email: `u${String(id)}@example.net`, ...values },
+});
+/** A page of users with these ids. */
+const page = (
+  number: number,
+  ids: unknown[],
+  options: { total?: number; perPage?: number; pass?: number; bad?: number[] } = {},
+) =>
+  stagePage(database.db, {
+    logId: run.logId,
+    source: 'users',
+    pass: options.pass ?? 1,
+    page: number,
+    total: options.total ?? 5,
+    perPage: options.perPage ?? 2,
+    mapped: mapUsers(ids.map((id) => item(id, options.bad?.includes(Number(id)) ? { email: '' } : {}))),
+  });
+const verdict = (pass = 1) => verifySource(database.db, { logId: run.logId, source: 'users', pass });
+
+describe('a source is', () => {
+  test('complete when all its pages add up; rejected records count', async () => {
+    await page(1, [1, 2]);
+    await page(3, [5]);
+    await page(2, [3, 4], { bad: [4] });
+    expect(await verdict()).toMatchObject({ complete: true, reason: 'complete', pages: 3, total: 5, distinct: 5 });
+  });
+
+  test('complete when it is empty', async () => {
+    await page(1, [], { total: 0 });
+    expect(await verdict()).toMatchObject({ complete: true, pages: 1, total: 0 });
+  });
+
+  test('missing pages that are not staged, and those that came since', async () => {
+    await page(1, [1, 2]);
+    expect(await verdict()).toMatchObject({ complete: false, reason: 'missing', missingPages: [2, 3] });
+    await page(2, [3, 4]);
+    await page(3, [5], { total: 7 });
+    expect(await verdict()).toMatchObject({ complete: false, reason: 'missing', missingPages: [4] });
+  });
+
+  test.each([
+    [
+      'a total fell',
+      [
+        [1, [1, 2], 5],
+        [2, [3, 4], 5],
+        [3, [5], 4],
+      ],
+    ],
+    [
+      'a record is there twice',
+      [
+        [1, [1, 2], 5],
+        [2, [2, 3], 5],
+        [3, [5], 5],
+      ],
+    ],
+    [
+      'there are fewer records than the total says',
+      [
+        [1, [1, 2], 5],
+        [2, [3, 4], 5],
+        [3, [], 5],
+      ],
+    ],
+    [
+      'an id could not be read',
+      [
+        [1, [1, 2], 5],
+        [2, [3, 'x'], 5],
+        [3, [5], 5],
+      ],
+    ],
+  ] as [string, [number, unknown[], number][]][])('moved when %s', async (_, pages) => {
+    for (const [number, ids, total] of pages) await page(number, ids, { total });
+    expect(await verdict()).toMatchObject({ complete: false, reason: 'moved' });
+  });
+
+  test('moved when pages have different lengths', async () => {
+    await page(1, [1, 2]);
+    await page(2, [3, 4, 5], { perPage: 3 });
+    expect((await verdict()).complete).toBe(false);
+  });
+
+  test('ignored when the panel sends the same page again', async () => {
+    await page(1, [1, 2]);
+    await page(2, [1, 2]);
+    await page(3, [1]);
+    expect(await verdict()).toMatchObject({ complete: false, reason: 'ignored' });
+  });
+
+  test('judged by one pass: what an older one read does not count', async () => {
+    await page(1, [1, 2]);
+    await page(2, [3, 4]);
+    await page(3, [5]);
+    await page(1, [1, 2], { pass: 2, total: 3 });
+    expect(await verdict(2)).toMatchObject({ reason: 'missing', missingPages: [2] });
+    await page(2, [3], { pass: 2, total: 3 });
+    expect(await verdict(2)).toMatchObject({ complete: true, total: 3 });
+  });
+});
+
+describe('pages', () => {
+  test('100,000 allocations over 200 nodes are stored whole', async () => {
+    const nodes = Array.from({ length: 200 }, (_, n) => ({
+      object: 'node',
+      attributes: {
+        id: n + 1,
+        uuid: `u${n}`,
+        name: 'n',
+        location_id: 1,
+        relationships: {
+          allocations: {
+            object: 'list',
+            data: Array.from({ length: 500 }, (__, i) => ({
+              object: 'allocation',
+              attributes: { id: n * 500 + i + 1, ip: '1.1.1.1', port: i, assigned: false },
+            })),
+          },
+        },
+      },
+    }));
+    await stagePage(database.db, {
+      logId: run.logId,
+      source: 'nodes',
+      pass: 1,
+      page: 1,
+      total: 200,
+      perPage: 200,
+      mapped: mapNodes(nodes, true),
+    });
+    expect(
+      await query(
+        database.db,
+        `select count(*)::int as parts, sum(rows)::int as n from sync_pages where entity = 'allocations'`,
+      ),
+    ).toEqual([{ parts: 200, n: 100_000 }]);
+  });
+
+  test('are replaced when they are staged again', async () => {
+    await page(1, [1, 2]);
+    await page(1, [1]);
+    expect(await query(database.db, 'select rows from sync_pages')).toEqual([{ rows: 1 }]);
+  });
+
+  test('a node read on its own is whole by its own pages', async () => {
+    const node = (n: number, ids: number[]) =>
+      stagePage(database.db, {
+        logId: run.logId,
+        source: 'node:7',
+        pass: 1,
+        page: n,
+        total: 3,
+        perPage: 2,
+        mapped: mapNodeAllocations(
+          ids.map((id) => ({ object: 'a', attributes: { id, ip: '1.1.1.1', port: id } })),
+          7,
+        ),
+      });
+    const judge = () => verifySource(database.db, { logId: run.logId, source: 'node:7', pass: 1 });
+    await node(1, [1, 2]);
+    expect(await judge()).toMatchObject({ complete: false, missingPages: [2] });
+    await node(2, [3]);
+    expect(await judge()).toMatchObject({ complete: true });
+  });
+});
+
+describe('progress', () => {
+  const plans = sourcesOf('users', { skipUsers: false, subusers: false });
+  const told = async () => {
+    const log = await getSyncLog(database.db, run.logId);
+    return {
+      version: Number(log?.metadata['version']),
+      step: log?.metadata['step'],
+      percentage: log?.metadata['percentage'],
+      synced: log?.itemsSynced,
+      total: log?.itemsTotal,
+    };
+  };
+
+  test('is what is staged, counts a page once, and is not written more often than four times a second', async () => {
+    await page(1, [1, 2]);
+    await writeProgress(database.db, { logId: run.logId, plans, force: true });
+    await page(1, [1, 2]);
+    await writeProgress(database.db, { logId: run.logId, plans, force: true });
+    const first = await told();
+    expect(first).toMatchObject({ step: 'users', percentage: 40, synced: 2, total: 5 });
+    for (let i = 0; i < 20; i += 1) await writeProgress(database.db, { logId: run.logId, plans, force: false });
+    expect((await told()).version).toBeLessThanOrEqual(first.version + 2);
+  });
+
+  test('never goes back, and leaves a cancelled or closed row alone', async () => {
+    const at = (progress: number, runProcessed: number) =>
+      writeProgressRow(
+        database.db,
+        run.logId,
+        {
+          step: 'users',
+          progress,
+          percentage: 1,
+          itemsTotal: 1,
+          itemsProcessed: 1,
+          lastMessage: 'x',
+          runTotal: 9,
+          runProcessed,
+        },
+        0,
+      );
+    await at(75, 8);
+    const before = await getSyncLog(database.db, run.logId);
+    await at(60, 3);
+    expect(await getSyncLog(database.db, run.logId)).toEqual(before);
+    await database.db.raw('update sync_logs set "cancelledAt" = now()');
+    const cancelled = await getSyncLog(database.db, run.logId);
+    await at(92, 9);
+    expect(await getSyncLog(database.db, run.logId)).toEqual(cancelled);
+  });
+});
+
+test('whom to ask about: mirrored servers that were not read, without the rejected, in id order', async () => {
+  await closeRun(database.db, { ...run, outcome: 'COMPLETED', metadata: {} });
+  const servers = Array.from({ length: 30 }, (_, i) => ({ id: i + 1, user: 1, node: 1, egg: 1, nest: 1 }));
+  await applyHand(database.db, change({ servers, databases: [], subusers: [] }));
+  run = await openTestRun(database.db);
+
+  await stagePage(database.db, {
+    logId: run.logId,
+    source: 'servers',
+    pass: 1,
+    page: 1,
+    total: 2,
+    perPage: 50,
+    mapped: mapServers(
+      [
+        { object: 's', attributes: { id: 1, uuid: 'x', name: 'n' } },
+        { object: 's', attributes: { id: 2, uuid: 'y', name: '' } },
+      ],
+      [],
+    ),
+  });
+  const key = { logId: run.logId, entity: 'servers', source: 'servers', pass: 1 } as const;
+  expect(await countGone(database.db, key)).toEqual({ gone: 28, present: 30 });
+  const lot = await goneCandidates(database.db, { ...key, after: 0, limit: 25 });
+  expect(lot.map((c) => c.id)).toEqual(Array.from({ length: 25 }, (_, i) => i + 3));
+  expect((await goneCandidates(database.db, { ...key, after: 27, limit: 25 })).map((c) => c.id)).toEqual([28, 29, 30]);
+});

@@ -1,0 +1,263 @@
+/** A real api on a real database and socket; only the workflow engine is a fake that records what it is asked. */
+import { randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { Writable } from 'node:stream';
+import { type JWTPayload, SignJWT } from 'jose';
+import pino from 'pino';
+import { createApp } from '../../../src/api/app.ts';
+import type { AppDeps, SyncLauncher } from '../../../src/api/context.ts';
+import { createHttpServer } from '../../../src/api/http/http-server.ts';
+import { createSyncStreams, type SyncStreamOptions } from '../../../src/api/streams/sync-stream.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { hashPassword } from '../../../src/store/accounts/password-hash.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createListener } from '../../../src/store/db/listener.ts';
+import { createMailStore } from '../../../src/store/email/email-store.ts';
+import { createSettings } from '../../../src/store/settings/settings-store.ts';
+import { createTestDatabase, type TestDatabase } from '../database.ts';
+import { checkAgainstDocument } from './document.ts';
+
+export const API_KEY = 'k'.repeat(40);
+export const JWT_SECRET = 'test-jwt-secret-of-more-than-32-characters';
+export const NEXTAUTH_SECRET = 'other-secret-of-more-than-32-characters-too';
+export const ENCRYPTION_KEY = Buffer.alloc(32, 7).toString('base64');
+export const ORIGIN = 'https://site.example';
+export const PASSWORD = 'Correct-horse-7';
+
+export const panelConfig = {
+  url: undefined,
+  apiKey: undefined,
+  clientApiKey: undefined,
+  cfAccessClientId: undefined,
+  cfAccessClientSecret: undefined,
+  concurrency: 8,
+  requestsPerMinute: undefined,
+} as const;
+
+type Loose = Record<string, unknown>;
+/** The keys tests look into; what is not there is undefined at run time, and the assertion says so. */
+export interface WireBody {
+  success: boolean;
+  error: string;
+  code: string;
+  message: string;
+  data: Loose & { logs: (Loose & { id: string; metadata: string })[]; locations: Loose };
+  status: Loose;
+  counts: Loose;
+  checks: Loose;
+  logs: Loose[];
+  availableTargets: string[];
+  details: { path: string }[];
+  user: Loose;
+  tokens: Loose;
+  accessToken: string;
+  refreshToken: string;
+}
+export interface WireResponse extends Omit<Response, 'json'> {
+  json(): Promise<WireBody>;
+}
+
+export interface Harness {
+  url: string;
+  database: TestDatabase;
+  deps: AppDeps;
+  /** What the launcher was asked to start. */
+  requested: Parameters<SyncLauncher['requestSync']>[0][];
+  cancelled: (string | undefined)[];
+  reconciled: { enabled: boolean; intervalSeconds: number }[];
+  /** Everything that was logged, as text. */
+  logged(): string;
+  /** A request; every answer is held to the OpenAPI document. */
+  get(path: string, init?: RequestInit): Promise<WireResponse>;
+  close(): Promise<void>;
+}
+
+export interface HarnessOptions {
+  database?: TestDatabase;
+  deps?: Partial<AppDeps>;
+  config?: Partial<AppDeps['config']>;
+  launcher?: Partial<SyncLauncher>;
+  streams?: SyncStreamOptions;
+}
+
+export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
+  const database = options.database ?? (await createTestDatabase());
+  const lines: string[] = [];
+  const log = pino(
+    { level: 'debug' },
+    new Writable({
+      write(chunk, _encoding, done) {
+        lines.push(String(chunk));
+        done();
+      },
+    }),
+  );
+  const listener = createListener({ connectionString: database.url, log });
+  const streams = createSyncStreams({ db: database.db, listener, log }, options.streams);
+  const encryption = createEncryption({ key: new Secret(ENCRYPTION_KEY) });
+  const settings = createSettings({
+    db: database.db,
+    config: {
+      panel: panelConfig,
+      virtfusion: { url: undefined, apiKey: undefined },
+      autoSync: { enabled: false, intervalSeconds: 3600 },
+      mail: loadConfig({}).mail,
+    },
+    encryption,
+  });
+  const requested: Harness['requested'] = [];
+  const cancelled: Harness['cancelled'] = [];
+  const reconciled: Harness['reconciled'] = [];
+  const deps: AppDeps = {
+    config: {
+      production: false,
+      backendApiKey: new Secret(API_KEY),
+      jwtSecret: new Secret(JWT_SECRET),
+      nextAuthSecret: new Secret(NEXTAUTH_SECRET),
+      jwtAccessTtlSeconds: 2_592_000,
+      corsOrigins: [ORIGIN],
+      trustedProxyHops: 0,
+      ...options.config,
+    },
+    db: database.db,
+    settings,
+    mails: createMailStore(encryption),
+    launcher: {
+      async requestSync(request) {
+        requested.push(request);
+        return { syncLogId: randomUUID(), taskId: 'task', status: 'PENDING', joined: false };
+      },
+      async cancelSync(id) {
+        cancelled.push(id);
+        return { syncLogId: id ?? 'newest' };
+      },
+      ...options.launcher,
+    },
+    temporal: { reachable: async () => true, workersPolling: async () => true },
+    streams,
+    log,
+    version: '9.9.9',
+    reconcileAutoSync: async (setting) => {
+      reconciled.push(setting);
+    },
+    ...options.deps,
+  };
+  const server = createHttpServer(createApp(deps));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}`;
+  return {
+    url,
+    database,
+    deps,
+    requested,
+    cancelled,
+    reconciled,
+    logged: () => lines.join(''),
+    async get(path, init) {
+      const response = await fetch(`${url}${path}`, init);
+      await checkAgainstDocument(init?.method ?? 'GET', path, response);
+      return response as WireResponse;
+    },
+    async close() {
+      deps.streams.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await listener.close();
+      if (options.database === undefined) await database.drop();
+    },
+  };
+}
+
+export const json = (body: unknown, headers: Record<string, string> = {}): RequestInit => ({
+  method: 'POST',
+  headers: { 'Content-Type': 'application/json', ...headers },
+  body: JSON.stringify(body),
+});
+
+export const bearer = (token: string): Record<string, string> => ({ Authorization: `Bearer ${token}` });
+
+/** Signs any claims, well or badly. */
+export async function signToken(
+  claims: JWTPayload,
+  options: { secret?: string; alg?: string; expiresIn?: number; notBefore?: number } = {},
+): Promise<string> {
+  const now = Math.floor(Date.now() / 1000);
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: options.alg ?? 'HS256', typ: 'JWT' })
+    .setIssuedAt(now)
+    .setNotBefore(now + (options.notBefore ?? -600))
+    .setExpirationTime(now + (options.expiresIn ?? 3600))
+    .sign(new TextEncoder().encode(options.secret ?? JWT_SECRET));
+}
+
+/** A token without a signature, as a forger makes it. */
+export function unsignedToken(claims: object): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'none', typ: 'JWT' })}.${part({ ...claims, exp: Math.floor(Date.now() / 1000) + 3600 })}.`;
+}
+
+let serial = 0;
+let passwordHash: Promise<string> | undefined;
+export async function makeUser(
+  harness: { database: TestDatabase },
+  user: { roles?: string[]; isSystemAdmin?: boolean; emailVerified?: boolean; isActive?: boolean; email?: string } = {},
+): Promise<{ id: string; email: string; token: string }> {
+  serial += 1;
+  const email = user.email ?? `user${serial}-${process.pid}@example.com`;
+  const id = randomUUID();
+  // One hash for all: at its full cost it would take most of the time of these tests.
+  passwordHash ??= hashPassword(PASSWORD);
+  await harness.database.db.raw(
+    `insert into users (id, email, password, username, roles, "isSystemAdmin", "isActive", "emailVerified")
+     values (?, ?, ?, ?, ?::text[], ?, ?, case when ?::boolean then now() at time zone 'utc' end)`,
+    [
+      id,
+      email,
+      await passwordHash,
+      email.split('@')[0] ?? '',
+      user.roles ?? ['MEMBER'],
+      user.isSystemAdmin ?? false,
+      user.isActive ?? true,
+      user.emailVerified ?? true,
+    ],
+  );
+  return { id, email, token: await signToken({ id }) };
+}
+
+/** Puts a log row there as the sync would. */
+export async function insertLog(
+  database: TestDatabase,
+  log: { type?: string; status?: string; metadata?: object | null; startedAt?: string; error?: string | null } = {},
+): Promise<string> {
+  const id = randomUUID();
+  await database.db.raw(
+    `insert into sync_logs (id, type, status, "itemsTotal", "itemsSynced", "itemsFailed", "startedAt", "completedAt", error, metadata)
+     values (?, ?, ?, 10, 4, 1, ?::timestamp, case when ? then ?::timestamp + interval '90 s' end, ?, ?::jsonb)`,
+    [
+      id,
+      log.type ?? 'full',
+      log.status ?? 'COMPLETED',
+      log.startedAt ?? '2026-01-09 10:30:00.123',
+      ['COMPLETED', 'FAILED', 'CANCELLED'].includes(log.status ?? 'COMPLETED'),
+      log.startedAt ?? '2026-01-09 10:30:00.123',
+      log.error ?? null,
+      log.metadata === null ? null : JSON.stringify(log.metadata ?? { version: 1, lastMessage: 'hello' }),
+    ],
+  );
+  return id;
+}
+
+/** Changes a row and tells the api, as the sync does, in one transaction. */
+export async function changeLog(database: TestDatabase, id: string, status: string, metadata: object): Promise<void> {
+  await database.db.transaction(async (trx) => {
+    await rows(trx, `update sync_logs set status = ?, metadata = ?::jsonb where id = ?`, [
+      status,
+      JSON.stringify(metadata),
+      id,
+    ]);
+    await rows(trx, `select pg_notify('sync_log', ?)`, [id]);
+  });
+}

@@ -1,0 +1,96 @@
+/** What tests of the sign-in area share: calls, mails as the worker makes them, looks into the tables. */
+import type { MailTemplate } from '../../../src/domain/email.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { type Harness, json, PASSWORD, type WireBody } from './harness.ts';
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  body: WireBody;
+}
+
+/** Any request to a route of the area, e.g. `login`. */
+export async function call(harness: Harness, route: string, init?: RequestInit): Promise<Answer> {
+  const response = await harness.get(`/api/v1/auth/${route}`, init);
+  return { status: response.status, headers: response.headers, body: await response.json() };
+}
+
+/** A POST of JSON to a route of the area. */
+export const post = (
+  harness: Harness,
+  route: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+): Promise<Answer> => call(harness, route, json(body, headers));
+
+export const login = (harness: Harness, email: string, password = PASSWORD): Promise<Answer> =>
+  post(harness, 'login', { email, password });
+
+export const refresh = (harness: Harness, refreshToken: string): Promise<Answer> =>
+  post(harness, 'refresh', { refreshToken });
+
+/** Status, `error` and `code`: what a client acts on. */
+export const outcome = ({ status, body }: Answer): [number, string | undefined, string | undefined] => [
+  status,
+  body.error,
+  body.code,
+];
+
+/** How often each status came. */
+export function tally(answers: readonly Answer[]): Record<number, number> {
+  const counts: Record<number, number> = {};
+  for (const { status } of answers) counts[status] = (counts[status] ?? 0) + 1;
+  return counts;
+}
+
+/** Asks for a mail and makes it, as the worker does. @returns its link's token, undefined when there is nobody. */
+export async function mailedToken(
+  harness: Harness,
+  template: MailTemplate,
+  to: string,
+  userId?: string,
+): Promise<string | undefined> {
+  const { mails, db } = harness.deps;
+  const id = await db.transaction((trx) =>
+    mails.queue(trx, { template, to, ...(userId === undefined ? {} : { userId }) }),
+  );
+  return makeMail(harness, id);
+}
+
+/** Makes a mail that was asked for. @returns its link's token, undefined when it is not to be sent. */
+export async function makeMail(harness: Harness, id: string): Promise<string | undefined> {
+  const made = await harness.deps.mails.prepare(harness.deps.db, id);
+  return made.state === 'ready' ? made.data['token'] : undefined;
+}
+
+/** The token of a mail that must come about. */
+export async function tokenFor(
+  harness: Harness,
+  template: MailTemplate,
+  user: { id: string; email: string },
+): Promise<string> {
+  const token = await mailedToken(harness, template, user.email, user.id);
+  if (token === undefined) throw new Error('the mail was skipped');
+  return token;
+}
+
+/** Mails that were asked for to an address, oldest first. */
+export const mailsTo = (harness: Harness, to: string): Promise<{ id: string; template: string }[]> =>
+  rows(harness.database.db, 'select e.id, e.template from emails e where e.recipient = ? order by e.created_at', [to]);
+
+export interface SessionRow {
+  id: string;
+  sessionToken: string;
+  familyId: string | null;
+  rotatedAt: Date | null;
+}
+export const sessionsOf = (harness: Harness, userId: string): Promise<SessionRow[]> =>
+  rows(
+    harness.database.db,
+    `select s.id, s."sessionToken", s."familyId", s."rotatedAt" from sessions s where s."userId" = ?
+      order by s."createdAt", s.id`,
+    [userId],
+  );
+
+/** Fills all buckets: limits are not what most tests are about. */
+export const fillBuckets = (harness: Harness) => harness.database.db.raw('delete from rate_limits');

@@ -1,0 +1,124 @@
+/** What tests of the first-run wizard share: panels to reach, apis over one database, calls of its routes. */
+import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { expect } from 'vitest';
+import { type PanelSimulator, startPanelSimulator } from '../../../simulators/panel/simulator.ts';
+import { createApp } from '../../../src/api/app.ts';
+import { createHttpServer } from '../../../src/api/http/http-server.ts';
+import { createSetupRoutes, type SetupRouteOptions } from '../../../src/api/routes/setup/setup.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { rows } from '../../../src/store/db/db.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createSettings } from '../../../src/store/settings/settings-store.ts';
+import { createTestDatabase, type TestDatabase } from '../database.ts';
+import { type RawServer, startRawServer } from '../panel.ts';
+import {
+  API_KEY,
+  bearer,
+  type Harness,
+  JWT_SECRET,
+  json,
+  makeUser,
+  startHarness,
+  type WireResponse,
+} from './harness.ts';
+
+export const SAVE = '/api/v1/setup';
+export const TEST = '/api/v1/setup/test';
+/** The key that the simulated VirtFusion takes. */
+export const VF_KEY = 'vf-key-0123456789';
+const ENCRYPTION_KEY = randomBytes(32).toString('base64');
+
+export interface Wizard {
+  database: TestDatabase;
+  sim: PanelSimulator;
+  virtfusion: RawServer;
+  /** An api over the shared database, configured by these variables. */
+  start(env?: Record<string, string>): Promise<Harness>;
+  /** The wizard alone, beside the api, with a resolver or a deadline of the test's. @returns its URL. */
+  startAlone(harness: Harness, options: SetupRouteOptions): Promise<string>;
+  serve(handler: Parameters<typeof startRawServer>[0]): Promise<RawServer>;
+  /** The value of a setting as it is stored. */
+  stored(key: string): Promise<string | undefined>;
+  /** Headers of a system administrator. */
+  administrator(): Promise<Record<string, string>>;
+  /** Fields of the simulated panel. */
+  panel(): { pterodactylUrl: string; pterodactylApiKey: string };
+  /** Nothing is configured and nobody was asked: what every test begins with. */
+  empty(): Promise<void>;
+  /** Ends what a test started. */
+  closeAll(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function prepareWizard(): Promise<Wizard> {
+  const [database, sim, virtfusion] = await Promise.all([
+    createTestDatabase(),
+    startPanelSimulator({ servers: 7, limit: 0 }),
+    startRawServer((request, response) => {
+      const good = request.url === '/api/v1/connect' && request.headers.authorization === `Bearer ${VF_KEY}`;
+      response.writeHead(good ? 200 : 401, { 'content-type': 'application/json' });
+      response.end('{"said":"upstream-body"}');
+    }),
+  ]);
+  const { db } = database;
+  const closers: (() => Promise<void>)[] = [];
+  const closeAll = async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  return {
+    database,
+    sim,
+    virtfusion,
+    async start(env = {}) {
+      const config = loadConfig({ JWT_SECRET, BACKEND_API_KEY: API_KEY, ENCRYPTION_KEY, ...env });
+      const settings = createSettings({ db, config, encryption: createEncryption({ key: config.encryptionKey }) });
+      const harness = await startHarness({ database, deps: { config, settings } });
+      closers.push(harness.close);
+      return harness;
+    },
+    async startAlone(harness, options) {
+      const server = createHttpServer(createApp(harness.deps, createSetupRoutes(options)));
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      closers.push(async () => {
+        server.closeAllConnections();
+        await new Promise((resolve) => server.close(resolve));
+      });
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    },
+    async serve(handler) {
+      const server = await startRawServer(handler);
+      closers.push(server.close);
+      return server;
+    },
+    async stored(key) {
+      const [row] = await rows<{ value: string }>(db, 'select c.value from config c where c.key = ?', [key]);
+      return row?.value;
+    },
+    administrator: async () => bearer((await makeUser({ database }, { isSystemAdmin: true })).token),
+    panel: () => ({ pterodactylUrl: sim.url, pterodactylApiKey: sim.keys.full }),
+    async empty() {
+      for (const table of ['config', 'users', 'rate_limits']) await db.raw('delete from ??', [table]);
+      sim.clearRequests();
+      virtfusion.requests.length = 0;
+    },
+    closeAll,
+    async stop() {
+      await closeAll();
+      await Promise.all([sim.close(), virtfusion.close()]);
+      await database.drop();
+    },
+  };
+}
+
+export const save = (api: Harness, body: unknown, headers: Record<string, string> = {}): Promise<WireResponse> =>
+  api.get(SAVE, json(body, headers));
+
+export const state = async (api: Harness): Promise<unknown> => (await api.get(SAVE)).json();
+
+/** The answer to a connection test, which must be 200. */
+export async function tested(api: Harness, body: object, headers: Record<string, string> = {}): Promise<unknown> {
+  const response = await api.get(TEST, json({ testConnections: true, ...body }, headers));
+  expect(response.status).toBe(200);
+  return response.json();
+}

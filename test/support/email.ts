@@ -1,0 +1,131 @@
+/** Mail for tests: accounts to write to, mails queued as the product queues them, what became of them. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from '@temporalio/client';
+import type { Knex } from 'knex';
+import type { MailCatcher } from '../../simulators/email/contract.ts';
+import type { MailStatus } from '../../src/domain/email.ts';
+import { createEncryption } from '../../src/store/db/encryption.ts';
+import { createMailStore, type MailRequest } from '../../src/store/email/email-store.ts';
+import type { TemporalGateway } from '../../src/temporal/connection.ts';
+import { query } from './merge.ts';
+
+/** A mail as its table holds it; times are left out. */
+export interface StoredMail {
+  id: string;
+  template: string;
+  to: string;
+  userId: string | null;
+  status: MailStatus;
+  attempts: number;
+  error: string | null;
+  data: string | null;
+  transport: string | null;
+  providerId: string | null;
+}
+
+/** Contents in clear, as without ENCRYPTION_KEY: tests look into them. */
+export const plainMails = createMailStore(createEncryption({}));
+
+/** An account. @returns its id. */
+export async function account(
+  db: Knex,
+  email: string,
+  fields: { active?: boolean; verified?: boolean; name?: string } = {},
+): Promise<string> {
+  const id = randomUUID();
+  await query(
+    db,
+    `insert into users (id, email, "firstName", "isActive", "emailVerified", "createdAt", "updatedAt")
+     values (?, ?, ?, ?, case when ? then now() at time zone 'utc' end, now() at time zone 'utc', now() at time zone 'utc')`,
+    [id, email, fields.name ?? 'Ada', fields.active ?? true, fields.verified ?? false],
+  );
+  return id;
+}
+
+/** A plain mail to an address: nothing has to be looked up to make it. */
+export const message = (to: string): MailRequest => ({
+  template: 'message',
+  to,
+  subject: 'News',
+  data: { message: `for ${to}` },
+});
+
+/** Queues one mail in a transaction of its own. @returns its id. */
+export const queueMail = (db: Knex, request: MailRequest): Promise<string> =>
+  db.transaction((trx) => plainMails.queue(trx, request));
+
+/** Mails in the order in which they were asked for. */
+export async function storedMails(db: Knex): Promise<StoredMail[]> {
+  const found = await query(
+    db,
+    `select e.id, e.template, e.recipient as "to", e.user_id as "userId", e.status, e.attempts, e.last_error as error,
+       e.data, e.transport, e.provider_id as "providerId"
+     from emails e left join outbox o on o.payload->>'mailId' = e.id::text order by o.seq, e.id`,
+  );
+  return found as unknown as StoredMail[];
+}
+
+export async function storedMail(db: Knex, id: string): Promise<StoredMail> {
+  const mail = (await storedMails(db)).find((m) => m.id === id);
+  if (mail === undefined) throw new Error('the mail is gone');
+  return mail;
+}
+
+/** Waits until no mail is queued any more; a database that is away meanwhile is waited for, too. */
+export async function mailsEnded(db: Knex, timeoutMs = 60_000): Promise<StoredMail[]> {
+  const end = Date.now() + timeoutMs;
+  let last: unknown;
+  while (Date.now() < end) {
+    try {
+      const mails = await storedMails(db);
+      const waiting = mails.filter((m) => m.status === 'queued');
+      if (waiting.length === 0) return mails;
+      last = waiting.map(({ id, attempts, error }) => ({ id, attempts, error }));
+    } catch (error) {
+      last = error;
+    }
+    await delay(40);
+  }
+  throw new Error(`mails are still queued: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
+}
+
+/** Idempotency keys of what the catcher accepted, sorted: a mail that was sent twice is in it twice. */
+export const caughtIds = (catcher: Pick<MailCatcher, 'mails'>): string[] =>
+  catcher
+    .mails()
+    .map((mail) => mail.idempotencyKey ?? '')
+    .sort();
+
+/** Every outbox row's state, in the order of writing. */
+export const outboxRows = (db: Knex) =>
+  query(db, 'select o.payload, o.status, o.attempts, o.last_error as error from outbox o order by o.seq');
+
+/**
+ * The same gateway, which notes the id of every workflow it starts; `before` and `after` may throw in the server's place,
+ * `after` when the workflow was started.
+ */
+export function recordingGateway(
+  gateway: TemporalGateway,
+  faults: { before?: () => void; after?: () => void } = {},
+): { gateway: TemporalGateway; starts: string[] } {
+  const starts: string[] = [];
+  const client = new Client({
+    connection: gateway.client.connection,
+    namespace: gateway.namespace,
+    interceptors: {
+      workflow: [
+        {
+          async startWithDetails(input, next) {
+            faults.before?.();
+            starts.push(input.options.workflowId);
+            const started = await next(input);
+            faults.after?.();
+            return started;
+          },
+        },
+      ],
+    },
+  });
+  return { gateway: { ...gateway, client }, starts };
+}

@@ -1,0 +1,94 @@
+/** Documents say what is true: generated files are current, links lead somewhere, commands exist. */
+import { once } from 'node:events';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Koa from 'koa';
+import { describe, expect, test } from 'vitest';
+import { docs } from '../../../src/api/http/docs.ts';
+import { createOpenApiDocument } from '../../../src/api/http/openapi.ts';
+import { routes } from '../../../src/api/routes/index.ts';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+const manifest: { version: string; license: string; scripts: Record<string, string> } = JSON.parse(
+  read('package.json'),
+);
+const DOCUMENTS = [...globSync('*.md', { cwd: ROOT }), ...globSync('docs/**/*.md', { cwd: ROOT })].toSorted();
+
+test('docs/api/openapi.json is what the route table gives (npm run openapi)', () => {
+  const current: unknown = JSON.parse(JSON.stringify(createOpenApiDocument(routes, manifest.version)));
+  expect(JSON.parse(read('docs/api/openapi.json'))).toEqual(current);
+});
+
+test('each script starts a file that is there', () => {
+  for (const [name, command] of Object.entries(manifest.scripts)) {
+    for (const [, file] of command.matchAll(/node (?:--\S+ )*([\w./-]+\.ts)/g)) {
+      expect(existsSync(join(ROOT, file ?? '')), `${name}: ${file}`).toBe(true);
+    }
+  }
+});
+
+describe.each(DOCUMENTS)('%s', (document) => {
+  const text = read(document);
+
+  test('links lead to files', () => {
+    for (const [, target] of text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+      if (target === undefined || /^[a-z]+:/.test(target)) continue;
+      expect(existsSync(join(ROOT, dirname(document), target)), target).toBe(true);
+    }
+  });
+
+  test('named scripts exist', () => {
+    for (const [, script] of text.matchAll(/npm run ([a-z][\w:-]*)/g)) {
+      expect(manifest.scripts, script).toHaveProperty([script ?? '']);
+    }
+  });
+});
+
+test('every decision has its three parts', () => {
+  const files = globSync('docs/adr/*.md', { cwd: ROOT });
+  expect(files.length).toBeGreaterThan(0);
+  for (const file of files) {
+    expect(file).toMatch(/\/\d{4}-[a-z0-9-]+\.md$/);
+    for (const part of ['## Context', '## Decision', '## Consequences']) expect(read(file), file).toContain(part);
+  }
+});
+
+test('the changelog has the present version, the licence is whole', () => {
+  const changelog = read('CHANGELOG.md');
+  expect(changelog).toContain('## [Unreleased]');
+  expect(changelog).toContain(`## [${manifest.version}]`);
+  expect(manifest.license).toBe('AGPL-3.0-or-later');
+  const license = read('LICENSE');
+  expect(license).toContain('GNU AFFERO GENERAL PUBLIC LICENSE');
+  expect(license).toContain('END OF TERMS AND CONDITIONS');
+});
+
+test('the readers of the API document ask no other host', async () => {
+  const app = new Koa();
+  app.use(docs(() => createOpenApiDocument(routes, manifest.version)));
+  const server = app.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  try {
+    const { port } = server.address() as AddressInfo;
+    for (const page of ['/docs', '/swagger']) {
+      const answer = await fetch(`http://127.0.0.1:${port}${page}`);
+      expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'");
+      const html = await answer.text();
+      const needed = [...html.matchAll(/(?:src|href)="(?!data:)([^"]+)"/g)].map((match) => match[1] ?? '');
+      expect(needed.length).toBeGreaterThan(1);
+      for (const address of needed) {
+        expect(address).toMatch(/^\//);
+        const asset = await fetch(`http://127.0.0.1:${port}${address}`);
+        expect(asset.status, address).toBe(200);
+        // What a script draws by itself: its maker's logo.
+        expect(await asset.text(), address).not.toMatch(/src:\s*"https?:\/\//);
+      }
+    }
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
+});

@@ -1,0 +1,197 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
+
+const KEY = 're_test';
+const MAIL = { from: 'A <a@a.example>', to: ['b@b.example'], subject: 'S', html: '<p>h</p>', text: 't' };
+
+let catcher: MailCatcher;
+beforeAll(async () => {
+  catcher = await startMailCatcher({ apiKey: KEY });
+});
+afterEach(() => catcher.clear());
+afterAll(() => catcher.close());
+
+async function post(body: unknown, headers: Record<string, string> = {}, to: { url: string } = catcher) {
+  const response = await fetch(`${to.url}/emails`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+  const answer = z
+    .object({ id: z.string(), name: z.string() })
+    .partial()
+    .parse(await response.json());
+  return { status: response.status, ...answer };
+}
+const get = (path: string) => fetch(`${catcher.url}${path}`);
+const page = async (path: string) => {
+  const response = await get(path);
+  return {
+    status: response.status,
+    policy: response.headers.get('content-security-policy') ?? '',
+    body: await response.text(),
+  };
+};
+const admin = (path: string, method = 'GET', body?: unknown) =>
+  fetch(`${catcher.url}/__sim/${path}`, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+
+describe('the API', () => {
+  test.each<[name: string, status: number, change: Record<string, unknown>]>([
+    ['missing_required_field', 422, { from: undefined }],
+    ['missing_required_field', 422, { to: undefined }],
+    ['missing_required_field', 422, { subject: undefined }],
+    ['missing_required_field', 422, { html: undefined, text: undefined }],
+    ['validation_error', 422, { from: 'nobody' }],
+    ['validation_error', 422, { to: ['b@b.example', 'b b@b.example'] }],
+    ['validation_error', 422, { to: 5 }],
+    ['validation_error', 422, { subject: ['S'] }],
+  ])('%s (%i): %o', async (name, status, change) => {
+    expect(await post({ ...MAIL, ...change })).toEqual({ status, name });
+    expect(catcher.mails()).toEqual([]);
+  });
+
+  test('keys, methods and addresses', async () => {
+    expect(await post('{')).toEqual({ status: 400, name: 'validation_error' });
+    expect(await post(MAIL, { authorization: '' })).toEqual({ status: 401, name: 'missing_api_key' });
+    expect(await post(MAIL, { authorization: 'Bearer re_other' })).toEqual({ status: 403, name: 'invalid_api_key' });
+    expect(await post(MAIL, { 'idempotency-key': 'k'.repeat(257) })).toEqual({
+      status: 400,
+      name: 'invalid_idempotency_key',
+    });
+    expect((await get('/emails')).status).toBe(405);
+    expect((await get('/domains')).status).toBe(404);
+    expect(catcher.mails()).toEqual([]);
+  });
+
+  test('one key is one mail; without keys each request is one', async () => {
+    const first = await post(MAIL, { 'idempotency-key': 'k' });
+    expect(first).toEqual({ status: 200, id: catcher.mails()[0]?.id });
+    expect(await post(MAIL, { 'idempotency-key': 'k' })).toEqual(first);
+    expect(await post({ ...MAIL, text: 'u' }, { 'idempotency-key': 'k' })).toEqual({
+      status: 409,
+      name: 'invalid_idempotent_request',
+    });
+    expect(catcher.mails()).toHaveLength(1);
+    await post(MAIL);
+    await post(MAIL);
+    expect(catcher.mails()).toHaveLength(3);
+  });
+
+  test('the same key at the same time is one mail', async () => {
+    const slow = await startMailCatcher({ apiKey: KEY, latencyMs: 1_000 });
+    const answers = await Promise.all([1, 2, 3].map(() => post(MAIL, { 'idempotency-key': 'k' }, slow)));
+    await slow.close();
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 409, 409]);
+    expect(answers.filter(({ name }) => name === 'concurrent_idempotent_requests')).toHaveLength(2);
+    expect(slow.mails()).toHaveLength(1);
+  });
+});
+
+describe('from another process', () => {
+  test('faults, mails and the end of both', async () => {
+    const faults = [{ fault: { kind: 'status', status: 429, retryAfter: 9 }, times: 2 }, { fault: { kind: 'reset' } }];
+    expect((await admin('faults', 'POST', faults)).status).toBe(200);
+    expect(await post(MAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
+    expect(await post(MAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
+    await expect(post(MAIL)).rejects.toThrow();
+    const { id } = await post(MAIL);
+    expect(await (await admin('mails')).json()).toMatchObject({ mails: [{ id, ...MAIL, via: 'resend' }] });
+    expect((await admin('mails', 'DELETE')).status).toBe(200);
+    expect(catcher.mails()).toEqual([]);
+
+    await admin('faults', 'POST', { fault: { kind: 'status', status: 500 }, times: 5 });
+    await admin('faults', 'DELETE');
+    expect((await post(MAIL)).status).toBe(200);
+    expect((await admin('faults', 'POST', { fault: { kind: 'earthquake' } })).status).toBe(400);
+    expect((await admin('nothing')).status).toBe(404);
+  });
+
+  test('the command prints where it listens, and ends on a signal', async () => {
+    const main = fileURLToPath(new URL('../../../simulators/email/main.ts', import.meta.url));
+    const child = spawn(process.execPath, [main, '--api-key', KEY, '--smtp-port', '0'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const [line]: unknown[] = await once(child.stdout, 'data');
+      const said = z.object({ url: z.url(), smtpUrl: z.string(), apiKey: z.string() }).parse(JSON.parse(String(line)));
+      expect(said.smtpUrl).toMatch(/^smtp:\/\/resend:re_test@127\.0\.0\.1:\d+$/);
+      expect(said.apiKey).toBe(KEY);
+      expect((await post(MAIL, {}, said)).status).toBe(200);
+      child.kill('SIGTERM');
+      const [code]: unknown[] = await once(child, 'exit');
+      expect(code).toBe(0);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+});
+
+describe('the page', () => {
+  const HOSTILE = `"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;</title></pre></style>`;
+  /** What would be there if a value had got out of its place. */
+  const expectHarmless = (body: string) => {
+    const tags = [...body.matchAll(/<\/?([a-z0-9]+)/gi)].map(([, name = '']) => name.toLowerCase());
+    expect(tags).not.toContain('script');
+    expect(tags).not.toContain('img');
+    expect(tags.filter((name) => name === 'title')).toHaveLength(2);
+    expect(tags.filter((name) => name === 'style')).toHaveLength(2);
+    expect(body).not.toMatch(/<[^>]*\son[a-z]+=/i);
+  };
+
+  test('what a mail says is shown and does nothing', async () => {
+    const { id } = await post(
+      { from: 'A <a@a.example>', to: ['b@b.example'], subject: HOSTILE, html: HOSTILE, text: HOSTILE },
+      { 'idempotency-key': HOSTILE },
+    );
+    const list = await page('/');
+    expectHarmless(list.body);
+    expect(list.body).toContain('&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;');
+    expect(list.body).toContain('http-equiv="refresh"');
+
+    const one = await page(`/mails/${id}`);
+    expectHarmless(one.body);
+    expect(one.body.match(/&lt;script&gt;/g)?.length).toBeGreaterThanOrEqual(4);
+    const sandbox = /<iframe [^>]*sandbox="([^"]*)"/.exec(one.body)?.[1];
+    expect(sandbox).toBeDefined();
+    expect(sandbox).not.toMatch(/allow-(scripts|same-origin|forms|top-navigation)/);
+    for (const { policy } of [list, one]) {
+      expect(policy).toMatch(/default-src 'none'/);
+      expect(policy).not.toContain('script-src');
+    }
+  });
+
+  test('the HTML part is the mail, and can neither run nor load anything', async () => {
+    const html =
+      '<!doctype html><html><head><title>x</title></head><body><a href="https://s.example/">link</a></body></html>';
+    const { id } = await post({ ...MAIL, html });
+    const { body, policy } = await page(`/mails/${id}/html`);
+    expect(body.replace('<base target="_blank">', '')).toBe(html);
+    expect(policy).toMatch(/default-src 'none'/);
+    expect(policy).toMatch(/sandbox(?! [^;]*allow-(scripts|same-origin|forms|top-navigation))/);
+    expect(policy).not.toContain('script-src');
+  });
+
+  test('newest first', async () => {
+    for (const subject of ['one', 'two', 'three']) await post({ ...MAIL, subject });
+    const { body } = await page('/');
+    expect([...body.matchAll(/<strong>(.*?)<\/strong>/g)].map(([, subject]) => subject)).toEqual([
+      'three',
+      'two',
+      'one',
+    ]);
+  });
+
+  test('what is not there', async () => {
+    const { id } = await post({ ...MAIL, html: undefined });
+    expect((await page(`/mails/${id}`)).status).toBe(200);
+    for (const path of [`/mails/${id}/html`, '/mails/none', '/mails/', '/mails/%00', '/mails/__proto__']) {
+      const { status, body } = await page(path);
+      expect(status).toBe(404);
+      expectHarmless(body);
+    }
+  });
+});

@@ -1,0 +1,328 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { MAIL_TEMPLATES, type MailData, type MailTemplate } from '../../../src/domain/email.ts';
+import { checkMailData, MAIL_FIELDS } from '../../../src/messages/email/data.ts';
+import { type MailContext, renderMail, spelledDuration } from '../../../src/messages/email/templates.ts';
+
+const CONTEXT: MailContext = {
+  siteUrl: 'https://nodebyte.host',
+  paths: { verify: '/auth/verify-email', reset: '/auth/reset-password', magic: '/auth/magic-link' },
+  year: 2031,
+};
+const ACCOUNT = { name: 'Ada', token: 'abc123', id: 'user-1' };
+const DATA: Readonly<Record<MailTemplate, MailData>> = {
+  'email-verification': ACCOUNT,
+  'password-reset': ACCOUNT,
+  'magic-link': ACCOUNT,
+  welcome: ACCOUNT,
+  'email-changed': { name: 'Ada', newEmail: 'new@example.com' },
+  'sync-complete': { syncType: 'full', status: 'completed', duration: '12.4 s' },
+  message: { message: 'One.\nTwo.' },
+};
+const render = (template: MailTemplate, data: MailData = DATA[template], context: Partial<MailContext> = {}) =>
+  renderMail(template, data, { ...CONTEXT, ...context });
+
+const unescaped = (text: string): string =>
+  text
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&quot;', '"')
+    .replaceAll('&#39;', "'")
+    .replaceAll('&amp;', '&');
+const hrefs = (html: string): string[] =>
+  [...html.matchAll(/ href="([^"]*)"/g)].map(([, href]) => unescaped(href ?? ''));
+/** The words of the body, without markup and without the hidden line. */
+const words = (html: string): string =>
+  unescaped(
+    html
+      .replace(/^.*<body/s, '<body')
+      .replace(/<div style="display:none.*?<\/div>/s, '')
+      .replaceAll(/<!--.*?-->|<[^>]*>/gs, ' '),
+  )
+    .replaceAll(/\s+/g, ' ')
+    .trim();
+/** Every tag with the names of its attributes; texts and values left out. Throws when a `<` or `>` stands in a text. */
+function skeleton(html: string): string[] {
+  const tag = /<!--.*?-->|<style>[^<]*<\/style>|<[!/]?[a-zA-Z][a-zA-Z0-9]*((?:\s+[a-z-]+(?:="[^"<>]*")?)*)\s*>/gs;
+  const rest = html.replaceAll(tag, '');
+  if (/[<>]/.test(rest)) throw new Error(`markup in a text: ${rest}`);
+  return [...html.matchAll(tag)].map(([whole]) => whole.replaceAll(/="[^"]*"/g, ''));
+}
+
+describe.each(MAIL_TEMPLATES)('%s', (template) => {
+  const { subject, html, text } = render(template);
+
+  test('has an HTML part with the brand, the year and the note, and no script or remote content', () => {
+    expect(html).toMatch(/^<!DOCTYPE html>\n<html lang="en"/);
+    expect(words(html)).toMatch(/^NodeByte /);
+    expect(words(html)).toMatch(/© 2031 NodeByte\. All rights reserved\. This is an automated message\./);
+    expect(html).toContain('#6366f1');
+    expect(html).toContain('#f9fafb');
+    expect(html).toContain(`<title>${subject}</title>`);
+    expect(html).not.toMatch(/<script|<img|<link|url\(|@import/i);
+    expect(html).not.toMatch(/undefined|\[object|\bnull\b/);
+  });
+
+  test('has a plain part of short lines without markup', () => {
+    expect(text).toContain('© 2031 NodeByte. All rights reserved.');
+    expect(text).not.toMatch(/[<>]|&[a-z0-9#]+;/);
+    expect(text).not.toMatch(/[ \t]$|\n{3}|undefined/m);
+    for (const line of text.split('\n')) if (!line.startsWith('https://')) expect(line.length).toBeLessThanOrEqual(72);
+  });
+
+  test('says the same in both', () => {
+    const plain = text
+      .replace(/\n--\n/, '\n')
+      .replaceAll(/\s+/g, ' ')
+      .trim();
+    const rich = words(html).replaceAll('If the button does not work, copy this address into your browser: ', '');
+    // A label is followed by a colon in the plain part only.
+    expect(plain.replaceAll(/(\w): /g, '$1 ')).toBe(rich.replaceAll(/(\w): /g, '$1 '));
+  });
+
+  test('is the same every time', () => {
+    expect(render(template)).toEqual({ subject, html, text });
+  });
+
+  test('bears no data at all', () => {
+    const empty = render(template, {});
+    expect(empty.subject).not.toBe('');
+    expect(empty.html + empty.text).not.toMatch(/undefined|null/);
+  });
+});
+
+describe('links', () => {
+  const built: readonly [MailTemplate, string][] = [
+    ['email-verification', 'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1'],
+    ['password-reset', 'https://nodebyte.host/auth/reset-password?token=abc123&id=user-1'],
+    ['magic-link', 'https://nodebyte.host/auth/magic-link?token=abc123'],
+    ['welcome', 'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1'],
+  ];
+  test.each(built)('%s is built of the token: %s', (template, url) => {
+    const { html, text } = render(template);
+    expect(hrefs(html)).toEqual([url, url]);
+    expect(words(html)).toContain(url);
+    expect(text.split('\n')).toContain(url);
+  });
+
+  test.each([
+    ['email-verification', 'verifyUrl'],
+    ['password-reset', 'resetUrl'],
+    ['magic-link', 'magicLinkUrl'],
+    ['welcome', 'verifyUrl'],
+  ] as const)('%s takes %s as it is given, before a token', (template, key) => {
+    const url = 'https://other.example/a?b=1&c=%3D#d';
+    const { html, text } = render(template, { ...ACCOUNT, [key]: url });
+    expect(hrefs(html)).toEqual([url, url]);
+    expect(text.split('\n')).toContain(url);
+    expect(html + text).not.toContain('abc123');
+  });
+
+  test('paths and site are the context’s; what is in a token cannot leave its parameter', () => {
+    const context = {
+      siteUrl: 'http://localhost:3000/',
+      paths: { verify: '/v', reset: '/r', magic: '/m' },
+    };
+    const data = { token: 'a&id=b#/?', id: 'ü "<>' };
+    expect(hrefs(render('email-verification', data, context).html)[0]).toBe(
+      'http://localhost:3000/v?token=a%26id%3Db%23%2F%3F&id=%C3%BC%20%22%3C%3E',
+    );
+    expect(hrefs(render('password-reset', { token: 'x' }, context).html)[0]).toBe('http://localhost:3000/r?token=x');
+    expect(hrefs(render('magic-link', data, context).html)[0]).toBe(
+      'http://localhost:3000/m?token=a%26id%3Db%23%2F%3F',
+    );
+  });
+
+  const hostile = [
+    'javascript:alert(1)',
+    'JaVaScRiPt:alert(1)',
+    'java\nscript:alert(1)',
+    ' javascript:alert(1)',
+    '\u0001javascript:alert(1)',
+    'data:text/html,<script>alert(1)</script>',
+    'vbscript:x',
+    'file:///etc/passwd',
+    '//evil.example',
+    '/relative',
+    'mailto:a@b.example',
+    'https://',
+    'ht\ntps://evil.example/',
+  ];
+  test.each(hostile)('%j is never a link, and the mail says that it has none', (url) => {
+    const { html, text } = render('email-verification', { ...ACCOUNT, verifyUrl: url });
+    expect(hrefs(html)).toEqual([]);
+    expect(words(html)).toContain('without a valid one');
+    expect(text.replaceAll('\n', ' ')).toContain('without a valid one');
+    expect(text).not.toContain(url);
+    expect(checkMailData('email-verification', { verifyUrl: url })).toEqual([
+      { path: 'data.verifyUrl', message: 'must be an http(s) URL' },
+    ]);
+  });
+  test('a site whose URL is none gives no link', () => {
+    for (const template of MAIL_TEMPLATES) {
+      expect(hrefs(render(template, DATA[template], { siteUrl: 'javascript:alert(1)//' }).html)).toEqual([]);
+    }
+  });
+
+  test('without token or URL the mail says so; a welcome needs none', () => {
+    for (const template of ['email-verification', 'password-reset', 'magic-link'] as const) {
+      expect(words(render(template, { name: 'Ada' }).html)).toContain('Please ask for a new mail.');
+    }
+    expect(words(render('email-verification', { token: 'abc' }).html)).toContain('Please ask for a new mail.');
+    expect(words(render('welcome', { name: 'Ada' }).html)).not.toMatch(/link|confirm/);
+  });
+});
+
+describe('texts', () => {
+  test.each([
+    ['email-verification', 'expires in 24 hours'],
+    ['password-reset', 'expires in 24 hours'],
+    ['welcome', 'expires in 24 hours'],
+    ['magic-link', 'expires in 30 minutes'],
+  ] as const)('%s %s', (template, lifetime) => {
+    const { html, text } = render(template);
+    expect(words(html)).toContain(lifetime);
+    expect(text).toContain(lifetime);
+  });
+  test.each([
+    [3600, '1 hour'],
+    [172_800, '48 hours'],
+    [5400, '90 minutes'],
+    [60, '1 minute'],
+    [90, '90 seconds'],
+  ])('%i s is %s', (seconds, spelled) => {
+    expect(spelledDuration(seconds)).toBe(spelled);
+  });
+
+  test.each([
+    ['Ada', 'Hello Ada,'],
+    ['  Ada\r\nBcc: x  ', 'Hello Ada Bcc: x,'],
+    ['Dr. J.R. O’Neil-Smith', 'Hello Dr. J.R. O’Neil-Smith,'],
+    ['', 'Hello,'],
+    ['   ', 'Hello,'],
+    ['Win at https://evil.example', 'Hello,'],
+    ['Win at evil.example', 'Hello,'],
+    ['www.evil', 'Hello,'],
+    ['x'.repeat(65), 'Hello,'],
+  ])('name %j is greeted with %s', (name, hello) => {
+    expect(render('email-verification', { ...ACCOUNT, name }).text.split('\n')).toContain(hello);
+  });
+
+  test('a name cannot turn the direction of the text', () => {
+    expect(render('welcome', { name: '\u202egro.live' }).text).not.toContain('\u202e');
+  });
+
+  test('the old address learns the new one, and what to do', () => {
+    const { html, text } = render('email-changed');
+    for (const part of [words(html), text.replaceAll('\n', ' ')]) {
+      expect(part).toContain('new@example.com');
+      expect(part).toContain('Contact our support at once');
+    }
+    expect(hrefs(html)[0]).toBe('https://nodebyte.host/');
+  });
+
+  test('a message keeps its line breaks, of every kind, and wraps its long lines', () => {
+    const long = 'word '.repeat(40).trim();
+    const { html, text } = render('message', { message: `One\r\nTwo\rThree\n\n${long}` });
+    expect(html).toContain('One<br>Two<br>Three<br><br>word');
+    expect(text).toContain('One\nTwo\nThree\n\nword word');
+    expect(text.replaceAll('\n', ' ')).toContain(long);
+    for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(72);
+  });
+});
+
+describe('subjects', () => {
+  test.each([
+    ['email-verification', 'Verify your email'],
+    ['password-reset', 'Reset your password'],
+    ['magic-link', 'Your magic link'],
+    ['welcome', 'Welcome to NodeByte'],
+    ['email-changed', 'Your email address was changed'],
+    ['sync-complete', 'Sync completed'],
+    ['message', 'Message from NodeByte'],
+  ] as const)('%s: %s', (template, subject) => {
+    expect(render(template).subject).toBe(subject);
+    expect(render(template, DATA[template], { subject: 'Another' }).subject).toBe('Another');
+    expect(render(template, DATA[template], { subject: ' \r\n ' }).subject).toBe(subject);
+  });
+
+  test('never hold a line break or control character, whatever they are made of', () => {
+    const noise = fc.string({ unit: fc.constantFrom('\r', '\n', '\u0085', '\u2028', '\u0000', '\t', 'a', 'Bcc: x') });
+    fc.assert(
+      fc.property(noise, noise, (subject, status) => {
+        const mail = render('sync-complete', { status, syncType: 'x' }, { subject });
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+        expect(mail.subject).toMatch(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/);
+      }),
+    );
+  });
+});
+
+describe('escaping', () => {
+  // Pieces that open tags and attributes, cut and joined at will, among any other characters.
+  const piece = fc.constantFrom('<', '>', '"', "'", '&', '`', '=', '/', '<!--', '-->', ']]>', '<b', ' href="', '</td>');
+  const text = fc
+    .array(fc.oneof(piece, fc.string({ unit: 'binary', maxLength: 4 })), { maxLength: 12 })
+    .map((parts) => parts.join(''));
+
+  test.each(MAIL_TEMPLATES)('no value of %s adds a tag or an attribute', (template) => {
+    const keys = MAIL_FIELDS[template].filter((field) => !field.url).map((field) => field.key);
+    const record = fc.record(Object.fromEntries(keys.map((key) => [key, text])));
+    fc.assert(
+      fc.property(record, text, (data, subject) => {
+        // What is present and where lines break is kept; every other character is made harmless.
+        const harmless = Object.fromEntries(
+          Object.entries(data).map(([key, value]) => [key, value.replaceAll(/[<>"'&`=/!\]-]/g, 'x')]),
+        );
+        const { html } = render(template, data, { subject });
+        expect(skeleton(html)).toEqual(skeleton(render(template, harmless).html));
+        for (const href of hrefs(html)) expect(href).toMatch(/^https:\/\/nodebyte\.host\//);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('no URL leaves its attribute, and none but http(s) gets into one', () => {
+    const url = fc.tuple(fc.constantFrom('https://a.example/', 'http://b.example?', 'javascript:', ''), text);
+    fc.assert(
+      fc.property(url, ([start, end]) => {
+        const { html } = render('magic-link', { magicLinkUrl: start + end });
+        skeleton(html);
+        for (const href of hrefs(html)) expect(href).toMatch(/^https?:\/\//);
+        expect(html.match(/<a /g)?.length ?? 0).toBe(hrefs(html).length);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a value is shown as it was written', () => {
+    const message = `<script>alert("1 & '2'")</script>`;
+    const mail = render('message', { message });
+    expect(mail.html).toContain('&lt;script&gt;alert(&quot;1 &amp; &#39;2&#39;&quot;)&lt;/script&gt;');
+    expect(words(mail.html)).toContain(message);
+    expect(mail.text).toContain(message);
+  });
+
+  test('half a character becomes one that can be sent', () => {
+    const { subject, html, text: plain } = render('message', { message: 'a\ud800b' }, { subject: 'c\udc00' });
+    expect((subject + html + plain).isWellFormed()).toBe(true);
+  });
+});
+
+describe('checkMailData', () => {
+  test.each(MAIL_TEMPLATES)('finds nothing wrong with good data of %s', (template) => {
+    expect(checkMailData(template, DATA[template])).toEqual([]);
+  });
+  test('names what is missing', () => {
+    expect(checkMailData('message', { message: ' \n' })).toEqual([
+      { path: 'data.message', message: 'must not be empty' },
+    ]);
+    expect(checkMailData('sync-complete', {}).map(({ path }) => path)).toEqual(['data.syncType', 'data.status']);
+    expect(checkMailData('email-changed', {}).map(({ path }) => path)).toEqual(['data.newEmail']);
+  });
+  test('asks for no token: it is issued later', () => {
+    for (const template of ['email-verification', 'password-reset', 'magic-link', 'welcome'] as const) {
+      expect(checkMailData(template, {})).toEqual([]);
+    }
+  });
+});

@@ -1,0 +1,91 @@
+import { describe, expect, test } from 'vitest';
+import { routes } from '../../../src/api/routes/index.ts';
+
+describe('route table', () => {
+  test('method, path, operation and authentication: a change here is a change of the contract', () => {
+    const table = routes
+      .map((r) => `${r.method.toUpperCase().padEnd(6)} ${r.path}  ${r.operationId}  ${r.auth}`)
+      .sort();
+    expect(`\n${table.join('\n')}\n`).toMatchInlineSnapshot(`
+      "
+      GET    /api/admin/emails  listEmails  admin
+      GET    /api/admin/emails/:id  getEmail  admin
+      GET    /api/admin/stats  getAdminStats  admin
+      GET    /api/admin/sync  getSyncState  admin
+      GET    /api/admin/sync/logs  listAdminSyncLogs  admin
+      GET    /api/admin/sync/logs/:id  getSyncLog  admin
+      GET    /api/admin/sync/settings  getSyncSettings  admin
+      GET    /api/admin/sync/stream/:id  streamSync  adminQueryToken
+      GET    /api/panel/counts  getPanelCounts  public
+      GET    /api/panel/nodes  getPublicNodes  public
+      GET    /api/stats  getSiteStats  public
+      GET    /api/v1/auth/check-email  checkEmail  public
+      GET    /api/v1/auth/me  getMe  user
+      GET    /api/v1/auth/users/:id  getAuthUser  apiKeyOrUser
+      GET    /api/v1/dashboard/account  getAccount  user
+      GET    /api/v1/dashboard/servers  listDashboardServers  user
+      GET    /api/v1/dashboard/stats  getDashboardStats  user
+      GET    /api/v1/setup  getSetup  public
+      GET    /api/v1/stats/admin  getAdminStatsV1  apiKeyOrAdmin
+      GET    /api/v1/stats/overview  getOverviewStats  apiKeyOrAdmin
+      GET    /api/v1/stats/servers  getServerStats  apiKeyOrAdmin
+      GET    /api/v1/stats/users  getUserStats  apiKeyOrAdmin
+      GET    /api/v1/sync/latest  getLatestSyncs  apiKeyOrAdmin
+      GET    /api/v1/sync/logs  listSyncLogs  apiKeyOrAdmin
+      GET    /api/v1/sync/status/:id  getSyncStatus  apiKeyOrAdmin
+      GET    /health  getHealth  public
+      GET    /health/live  getLiveness  public
+      GET    /health/ready  getReadiness  public
+      GET    /metrics  getMetrics  apiKeyOrAdmin
+      POST   /api/admin/emails/:id/resend  resendEmail  admin
+      POST   /api/admin/sync  startSync  admin
+      POST   /api/admin/sync/cancel  cancelSync  admin
+      POST   /api/admin/sync/settings  saveSyncSettings  admin
+      POST   /api/v1/auth/forgot-password  forgotPassword  public
+      POST   /api/v1/auth/login  login  public
+      POST   /api/v1/auth/logout  logout  public
+      POST   /api/v1/auth/magic-link  requestMagicLink  public
+      POST   /api/v1/auth/magic-link/verify  redeemMagicLink  public
+      POST   /api/v1/auth/refresh  refreshTokens  public
+      POST   /api/v1/auth/register  register  public
+      POST   /api/v1/auth/reset-password  resetPassword  public
+      POST   /api/v1/auth/validate  validateCredentials  public
+      POST   /api/v1/auth/verify-email  verifyEmail  public
+      POST   /api/v1/dashboard/account/change-email  changeEmail  user
+      POST   /api/v1/dashboard/account/resend-verification  resendVerification  user
+      POST   /api/v1/email/queue  queueEmail  apiKeyOrAdmin
+      POST   /api/v1/setup  saveSetup  setup
+      POST   /api/v1/setup/test  testSetupConnections  setup
+      POST   /api/v1/sync/allocations  startAllocationsSync  apiKeyOrAdmin
+      POST   /api/v1/sync/cancel/:id  cancelSyncById  apiKeyOrAdmin
+      POST   /api/v1/sync/databases  startDatabasesSync  apiKeyOrAdmin
+      POST   /api/v1/sync/full  startFullSync  apiKeyOrAdmin
+      POST   /api/v1/sync/locations  startLocationsSync  apiKeyOrAdmin
+      POST   /api/v1/sync/nests  startNestsSync  apiKeyOrAdmin
+      POST   /api/v1/sync/nodes  startNodesSync  apiKeyOrAdmin
+      POST   /api/v1/sync/servers  startServersSync  apiKeyOrAdmin
+      POST   /api/v1/sync/users  startUsersSync  apiKeyOrAdmin
+      PUT    /api/v1/dashboard/account  updateAccount  user
+      PUT    /api/v1/dashboard/account/password  changePassword  user
+      "
+    `);
+  });
+
+  test('operation ids and places are unique', () => {
+    const ids = routes.map((r) => r.operationId);
+    expect(new Set(ids).size).toBe(ids.length);
+    const places = routes.map((r) => `${r.method} ${r.path.toLowerCase()}`);
+    expect(new Set(places).size).toBe(places.length);
+  });
+
+  test('every path parameter is declared', () => {
+    for (const route of routes) expect(route.path.includes(':'), route.path).toBe(route.params !== undefined);
+  });
+
+  test('administrators and programs never share the public mode', () => {
+    for (const route of routes) {
+      if (route.path.startsWith('/api/admin/')) expect(['admin', 'adminQueryToken']).toContain(route.auth);
+      if (/^\/api\/v1\/(sync|stats)\//.test(route.path)) expect(route.auth).toBe('apiKeyOrAdmin');
+    }
+  });
+});

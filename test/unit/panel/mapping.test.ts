@@ -1,0 +1,209 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { PanelItem } from '../../../src/domain/panel/envelope.ts';
+import {
+  type MappedPage,
+  mapClientSubusers,
+  mapLocations,
+  mapNests,
+  mapNodeAllocations,
+  mapServers,
+  mapUsers,
+  serverStatus,
+} from '../../../src/domain/panel/records.ts';
+
+const item = (attributes: Record<string, unknown>): PanelItem => ({ object: 'x', attributes });
+const list = (...items: PanelItem[]) => ({ object: 'list', data: items });
+const rowsOf = (page: MappedPage, entity: string, part?: number) =>
+  page.parts.filter((p) => p.entity === entity && (part === undefined || p.part === part)).flatMap((p) => p.rows);
+const user = (values: Record<string, unknown>) =>
+  item({ id: 1, email: 'a@example.net', username: 'u', root_admin: false, ...values });
+
+describe('one record', () => {
+  test.each([
+    ['a NUL', { username: 'a\0b' }, 'username'],
+    ['a lone surrogate', { first_name: 'a\ud800' }, 'first_name'],
+    ['an id beyond int4', { id: 2 ** 31 }, undefined],
+    ['an id of the wrong type', { id: '1' }, undefined],
+    ['an id of zero', { id: 0 }, undefined],
+    ['no id', { id: undefined }, undefined],
+    ['no address', { email: null }, 'email'],
+    ['an empty address', { email: '' }, 'email'],
+    ['an object as a name', { username: {} }, 'username'],
+    ['a word as a flag', { root_admin: 'yes' }, 'root_admin'],
+  ])('with %s is set aside alone', (_, bad, column) => {
+    const page = mapUsers([user({ id: 5 }), user(bad), user({ id: 6 })]);
+    expect(rowsOf(page, 'users').map((r) => r['pid'])).toEqual([5, 6]);
+    if (column === undefined) {
+      expect(page.unreadable).toEqual(['users']);
+      expect(page.rejects).toEqual([]);
+    } else {
+      expect(page.unreadable).toEqual([]);
+      expect(page.rejects).toMatchObject([{ entity: 'users', id: 1, code: 'INVALID_RECORD' }]);
+      expect(page.rejects[0]?.detail).toMatch(new RegExp(`^${column}: `));
+    }
+  });
+
+  test('whatever a record holds, what is stored of it PostgreSQL can read, and nothing of it is told', () => {
+    const marker = 'zq7marker';
+    const odd = fc.oneof(
+      fc.string({ unit: 'binary' }).map((s) => marker + s),
+      fc.constantFrom(`${marker}\0`, `${marker}\ud800`, `\udc00${marker}`),
+      fc.double(),
+      fc.maxSafeInteger(),
+      fc.constantFrom(null, undefined, true, 1e300, -1, 2 ** 31, {}, []),
+    );
+    fc.assert(
+      fc.property(
+        fc.record(
+          { id: fc.oneof(fc.nat(), odd), email: odd, username: odd, first_name: odd, last_name: odd, root_admin: odd },
+          { requiredKeys: [] },
+        ),
+        (attributes) => {
+          const page = mapUsers([item(attributes)]);
+          const stored = rowsOf(page, 'users');
+          // One place for each record: stored, rejected or unreadable.
+          expect(stored.length + page.rejects.length + page.unreadable.length).toBe(1);
+          const json = JSON.stringify(stored);
+          expect(json).not.toMatch(/\\u0000|\\ud[89a-f]/i);
+          expect(JSON.stringify(page.rejects)).not.toContain(marker);
+          for (const row of stored) {
+            expect(Number.isInteger(row['pid'])).toBe(true);
+            expect(row['email']).not.toBe('');
+          }
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  test('what is missing gets its default; 0 and 1 are flags', () => {
+    const page = mapLocations(
+      [
+        item({
+          id: 1,
+          short: 'a',
+          relationships: {
+            nodes: list(
+              item({
+                id: 2,
+                uuid: 'u',
+                name: 'n',
+                location_id: 1,
+                public: 0,
+                behind_proxy: 1,
+                relationships: { allocations: list() },
+              }),
+            ),
+          },
+        }),
+      ],
+      true,
+    );
+    expect(rowsOf(page, 'nodes')).toEqual([
+      {
+        id: 2,
+        uuid: 'u',
+        name: 'n',
+        description: null,
+        fqdn: '',
+        scheme: 'https',
+        behindProxy: true,
+        memory: 0,
+        memoryOverallocate: 0,
+        disk: 0,
+        diskOverallocate: 0,
+        isPublic: false,
+        isMaintenanceMode: false,
+        daemonListenPort: 8080,
+        daemonSftpPort: 2022,
+        daemonBase: '/var/lib/pterodactyl/volumes',
+        locationId: 1,
+      },
+    ]);
+    // An empty list is an answer: the part says that node 2 was read.
+    expect(page.parts).toContainEqual({ entity: 'allocations', part: 2, rows: [] });
+  });
+
+  test('environment, passwords and whatever else a server carries are not staged', () => {
+    const page = mapServers(
+      [
+        item({
+          id: 1,
+          uuid: 'u',
+          name: 'n',
+          container: { environment: { TOKEN: 'secret' } },
+          feature_limits: {},
+          relationships: {
+            databases: list(item({ id: 3, database: 'd', username: 'u', password: 'secret', relationships: {} })),
+          },
+        }),
+      ],
+      ['databases'],
+    );
+    expect(JSON.stringify(page)).not.toContain('secret');
+    expect(rowsOf(page, 'databases')).toMatchObject([{ pid: 3, server: 1, maxConnections: 0, host: null, port: null }]);
+  });
+});
+
+describe('includes', () => {
+  test('that came back as null are missing, not empty', () => {
+    const denied = { object: 'null_resource', attributes: null };
+    const page = mapLocations([item({ id: 1, short: 'a', relationships: { nodes: denied } })], true);
+    expect(page.missing).toEqual(['nodes']);
+    const nests = mapNests(
+      [item({ id: 1, uuid: 'u', name: 'n', relationships: { eggs: list(item({ id: 2, uuid: 'e', name: 'e' })) } })],
+      true,
+    );
+    expect(nests.missing).toEqual(['variables']);
+    expect(rowsOf(nests, 'eggs', 1)).toHaveLength(1);
+  });
+
+  test('of a record that was set aside are read all the same, those of an unreadable one are not', () => {
+    const allocation = item({ id: 9, ip: '1.1.1.1', port: 1, assigned: false });
+    const node = (values: Record<string, unknown>) =>
+      item({ uuid: 'u', name: 'n', location_id: 1, ...values, relationships: { allocations: list(allocation) } });
+    const page = (values: Record<string, unknown>) =>
+      mapLocations([item({ id: 1, short: 'a', relationships: { nodes: list(node(values)) } })], true);
+    expect(rowsOf(page({ id: 4, name: '' }), 'allocations', 4)).toHaveLength(1);
+    expect(rowsOf(page({ id: null }), 'allocations')).toEqual([]);
+    expect(page({ id: null }).unreadable).toEqual(['nodes']);
+  });
+
+  test('of servers: links, subusers by panel id, by address from the client API', () => {
+    const server = item({
+      id: 1,
+      uuid: 'u',
+      name: 'n',
+      relationships: {
+        allocations: list(item({ id: 7 }), item({ id: 8 })),
+        subusers: list(item({ id: 2, user_id: 5, permissions: ['a'] })),
+      },
+    });
+    const page = mapServers([server], ['allocations', 'subusers']);
+    expect(rowsOf(page, 'links')).toEqual([
+      { id: 7, server: 1 },
+      { id: 8, server: 1 },
+    ]);
+    expect(rowsOf(page, 'subusers')).toEqual([{ pid: 2, server: 1, user: 5, email: null, permissions: ['a'] }]);
+    expect(rowsOf(mapClientSubusers([item({ email: 'A@b.c', permissions: ['x'] })], 1), 'subusers', 1)).toEqual([
+      { pid: 0, server: 1, user: null, email: 'A@b.c', permissions: ['x'] },
+    ]);
+  });
+
+  test('a node of 100,000 allocations is one part', () => {
+    const items = Array.from({ length: 100_000 }, (_, i) =>
+      item({ id: i + 1, ip: '1.1.1.1', port: i % 65_536, assigned: false }),
+    );
+    const page = mapNodeAllocations(items, 3);
+    expect(page.parts).toHaveLength(1);
+    expect(rowsOf(page, 'allocations', 3)).toHaveLength(100_000);
+  });
+});
+
+test('the status of a server: suspended wins, none means online', () => {
+  expect(serverStatus(null, false)).toBe('online');
+  expect(serverStatus('', false)).toBe('online');
+  expect(serverStatus('installing', false)).toBe('installing');
+  expect(serverStatus('installing', true)).toBe('suspended');
+});

@@ -1,0 +1,75 @@
+import { createCipheriv, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Secret } from '../../../src/domain/secret.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+
+const bytes = randomBytes(32);
+const key = new Secret(bytes.toString('base64'));
+const other = new Secret(randomBytes(32).toString('base64'));
+const codec = createEncryption({ key });
+
+/** The stored form, written down a second time: base64( nonce ‖ ciphertext ‖ tag ). */
+function encryptByHand(text: string): string {
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', bytes, nonce);
+  return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64');
+}
+
+describe('encryption at rest', () => {
+  test('gives back any text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        const clear = text.toWellFormed();
+        expect(codec.decrypt(codec.encrypt(clear))).toEqual({ value: clear });
+      }),
+    );
+  });
+
+  test('reads and writes the format that exists', () => {
+    expect(codec.decrypt(encryptByHand('ptla_abc'))).toEqual({ value: 'ptla_abc' });
+    const stored = codec.encrypt('ptla_abc');
+    expect(Buffer.from(stored, 'base64')).toHaveLength(12 + 8 + 16);
+    expect(Buffer.from(stored, 'base64').toString('base64')).toBe(stored);
+    expect(codec.encrypt('ptla_abc')).not.toBe(stored);
+  });
+
+  test('a key in hex is the same key', () => {
+    const hex = createEncryption({ key: new Secret(bytes.toString('hex')) });
+    expect(hex.decrypt(codec.encrypt('x'))).toEqual({ value: 'x' });
+  });
+
+  test('the empty text is stored empty', () => {
+    expect(codec.encrypt('')).toBe('');
+    expect(codec.decrypt('')).toEqual({ value: '' });
+  });
+
+  test('the previous key still reads, the new one writes', () => {
+    const rotated = createEncryption({ key: other, previousKey: key });
+    expect(rotated.decrypt(codec.encrypt('x'))).toEqual({ value: 'x' });
+    expect(codec.decrypt(rotated.encrypt('x'))).toEqual({ unreadable: true });
+  });
+
+  test('what was made with an unknown key is unreadable, never clear text', () => {
+    expect(createEncryption({ key: other }).decrypt(codec.encrypt('x'))).toEqual({ unreadable: true });
+    const stored = Buffer.from(codec.encrypt('some text'), 'base64');
+    stored[stored.length - 1] = (stored.at(-1) ?? 0) ^ 1;
+    expect(codec.decrypt(stored.toString('base64'))).toEqual({ unreadable: true });
+  });
+
+  test.each([
+    ['not base64', 'ptla_k3y-with.signs'],
+    ['short', 'c2hvcnQ='],
+    ['shorter than nonce and tag', Buffer.alloc(27, 1).toString('base64')],
+    ['a token of hex digits', 'ab'.repeat(32)],
+    ['a known prefix', `re${'A'.repeat(62)}`.replace(/^re/, 're_')],
+  ])('clear text of old rows: %s', (_name, text) => {
+    expect(codec.decrypt(text)).toEqual({ value: text });
+  });
+
+  test('without a key texts stay as they are', () => {
+    const none = createEncryption({});
+    expect(none.enabled).toBe(false);
+    expect(none.decrypt(none.encrypt('x'))).toEqual({ value: 'x' });
+  });
+});

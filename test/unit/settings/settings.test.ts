@@ -1,0 +1,90 @@
+import { describe, expect, test } from 'vitest';
+import { isAdministrator, passwordProblem, toWireUser } from '../../../src/domain/accounts/account.ts';
+import {
+  isSensitiveSetting,
+  readBoolean,
+  readInteger,
+  SECRET_MASK,
+  SETTING_KEYS,
+} from '../../../src/domain/settings.ts';
+
+describe('texts of the settings table', () => {
+  test.each([
+    ['true', true],
+    ['1', true],
+    ['YES', true],
+    [' true ', true],
+    ['false', false],
+    ['on', false],
+    ['0', false],
+  ])('%j is %s', (text, value) => {
+    expect(readBoolean(text, !value)).toBe(value);
+  });
+  test('absent and empty give the fallback', () => {
+    for (const fallback of [true, false]) {
+      expect(readBoolean(undefined, fallback)).toBe(fallback);
+      expect(readBoolean('', fallback)).toBe(fallback);
+    }
+  });
+  test.each([
+    ['3600', 3600],
+    ['60 seconds', 60],
+    ['0', undefined],
+    ['-5', undefined],
+    ['soon', undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ])('%j as a number from 1 is %s', (text, value) => {
+    expect(readInteger(text, 1)).toBe(value);
+  });
+  test('every key that names a key or token is a secret', () => {
+    for (const key of SETTING_KEYS) {
+      if (/_(key|token|secret)$/.test(key)) expect(isSensitiveSetting(key), key).toBe(true);
+    }
+    expect(isSensitiveSetting('pterodactyl_url')).toBe(false);
+  });
+  test('the mask is 20 bullets', () => {
+    expect([...SECRET_MASK]).toEqual(Array.from({ length: 20 }, () => '\u2022'));
+  });
+});
+
+describe('accounts', () => {
+  test.each([
+    [{ roles: [], isSystemAdmin: true }, true],
+    [{ roles: ['SUPER_ADMIN'], isSystemAdmin: false }, true],
+    [{ roles: ['MEMBER', 'ADMINISTRATOR'], isSystemAdmin: false }, true],
+    [{ roles: ['SUPPORT_TEAM', 'administrator'], isSystemAdmin: false }, false],
+  ])('%j', (user, is) => {
+    expect(isAdministrator(user)).toBe(is);
+  });
+  test.each([
+    ['Sh0rt', 'password_too_short'],
+    ['nocapital1', 'password_needs_uppercase'],
+    ['NOSMALL11', 'password_needs_lowercase'],
+    ['NoDigitHere', 'password_needs_digit'],
+    [`A1${'a'.repeat(71)}`, 'password_too_long'],
+    [`Ä1${'ä'.repeat(35)}`, 'password_too_long'],
+    ['Äö1Äö1', undefined],
+    ['Correct-7', undefined],
+  ])('password %s', (password, code) => {
+    expect(passwordProblem(password)?.code).toBe(code);
+  });
+  test('a user with empty fields', () => {
+    const user = {
+      id: 'u',
+      email: 'e',
+      username: null,
+      firstName: '',
+      lastName: null,
+      roles: [],
+      isPterodactylAdmin: false,
+      isVirtfusionAdmin: false,
+      isSystemAdmin: false,
+      pterodactylId: 0,
+      emailVerified: null,
+      isActive: true,
+    };
+    expect(toWireUser(user)).toMatchObject({ username: '', firstName: null, lastName: null, pterodactylId: null });
+    expect(toWireUser(user)).not.toHaveProperty('isActive');
+  });
+});

@@ -1,0 +1,282 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { createPacer, type GrantToken, type PacerOptions, reserveOf } from '../../../src/workflows/panel-sync/pacer.ts';
+
+/** The panel's throttle: a fixed window that opens with its first request. */
+function createWindow(limit: number, windowMs: number) {
+  let startedAt = Number.NEGATIVE_INFINITY;
+  let used = 0;
+  return {
+    /** What the request is told; undefined = refused. */
+    hit(now: number): { limit: number; remaining: number } | undefined {
+      if (now >= startedAt + windowMs) {
+        startedAt = now;
+        used = 0;
+      }
+      if (used >= limit) return undefined;
+      used += 1;
+      return { limit, remaining: limit - used };
+    },
+    endsAt: () => startedAt + windowMs,
+  };
+}
+
+interface Model {
+  pages: number;
+  limit: number;
+  windowMs?: number;
+  concurrency?: number;
+  /** Milliseconds of the n-th request. */
+  latency: (n: number) => number;
+  /** Times at which other programs of the owner ask. */
+  others: number[];
+}
+
+/**
+ * A sync of so many pages against the panel's throttle, event by event, as the reader drives the pacer: grants in
+ * flight side by side, the requests of each one after another, their numbers seen when the grant lands.
+ */
+function simulate(model: Model) {
+  const windowMs = model.windowMs ?? 60_000;
+  const options: PacerOptions = { concurrency: model.concurrency ?? 8, windowMs };
+  const pacer = createPacer(options);
+  const panel = createWindow(model.limit, windowMs);
+  const events: { at: number; n: number; run: () => void }[] = [];
+  let sequence = 0;
+  let now = 0;
+  const at = (time: number, run: () => void) => {
+    sequence += 1;
+    events.push({ at: time, n: sequence, run });
+  };
+  let waiting = model.pages;
+  let running = 0;
+  let done = 0;
+  let requests = 0;
+  let refusedUs = 0;
+  let refusedOthers = 0;
+  let waits = 0;
+  let peak = 0;
+  let wakeAt: number | undefined;
+
+  const step = (token: GrantToken, left: number, answers: { limit: number; remaining: number }[]): void => {
+    if (left === 0) {
+      running -= 1;
+      done += answers.length;
+      pacer.landed(token, answers, now, false);
+      launch();
+      return;
+    }
+    const answer = panel.hit(now);
+    requests += 1;
+    at(now + model.latency(requests), () => {
+      if (answer !== undefined) return step(token, left - 1, [...answers, answer]);
+      refusedUs += 1;
+      running -= 1;
+      done += answers.length;
+      waiting += left;
+      pacer.landed(token, answers, now, false);
+      pacer.throttled(Math.max(1, panel.endsAt() - now), now);
+      launch();
+    });
+  };
+  const launch = () => {
+    while (waiting > 0) {
+      const allowed = pacer.allowance(now);
+      if (allowed < 1) break;
+      const pages = Math.min(pacer.grantSize(waiting), allowed, waiting);
+      waiting -= pages;
+      running += 1;
+      peak = Math.max(peak, running);
+      step(pacer.launched(pages, now), pages, []);
+    }
+    const wake = waiting > 0 ? pacer.wakeAt(now) : undefined;
+    if (wake === undefined || wake === wakeAt) return;
+    wakeAt = wake;
+    waits += 1;
+    at(wake, launch);
+  };
+  for (const time of model.others)
+    at(time, () => {
+      if (panel.hit(now) === undefined) refusedOthers += 1;
+    });
+  at(0, launch);
+  while (done < model.pages && events.length > 0) {
+    events.sort((a, b) => a.at - b.at || a.n - b.n);
+    const event = events.shift();
+    if (event === undefined) break;
+    now = event.at;
+    event.run();
+    if (requests > model.pages * 3) break;
+  }
+  return { ms: now, done, requests, refusedUs, refusedOthers, waits, peak };
+}
+
+/** Even use by others, from `from` on. */
+const every = (perMinute: number, minutes: number, from = 0) =>
+  Array.from({ length: Math.floor(perMinute * minutes) }, (_, i) => from + (i * 60_000) / perMinute);
+
+describe('pacer', () => {
+  test('13 requests need no wait', () => {
+    const run = simulate({ pages: 13, limit: 240, latency: () => 100, others: [] });
+    expect(run).toMatchObject({ done: 13, requests: 13, refusedUs: 0, waits: 0 });
+    expect(run.ms).toBeLessThan(600);
+  });
+
+  test('712 pages at 240 a minute, 20 of them by others, end in about 3 minutes without a 429', () => {
+    const run = simulate({ pages: 712, limit: 240, latency: () => 100, others: every(20, 10) });
+    expect(run).toMatchObject({ done: 712, requests: 712, refusedUs: 0, refusedOthers: 0 });
+    expect(run.ms).toBeGreaterThan(120_000);
+    expect(run.ms).toBeLessThan(242_000);
+  });
+
+  test('a window that others opened earlier is left when it ends, not a minute after the first answer', () => {
+    const run = simulate({ pages: 400, limit: 240, latency: () => 100, others: every(12, 5, -50_000) });
+    expect(run).toMatchObject({ done: 400, refusedUs: 0 });
+    expect(run.ms).toBeLessThan(72_000);
+  });
+
+  test('never more requests in flight than allowed', () => {
+    expect(simulate({ pages: 200, limit: 1_000, concurrency: 3, latency: () => 50, others: [] }).peak).toBe(3);
+  });
+
+  test('property: never above the limit, whoever else draws from the bucket and however long answers take', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          pages: fc.integer({ min: 1, max: 500 }),
+          limit: fc.constantFrom(60, 128, 240, 256, 720),
+          share: fc.double({ min: 0, max: 0.5, noNaN: true }),
+          offset: fc.integer({ min: -59_000, max: 30_000 }),
+          latencies: fc.array(fc.integer({ min: 5, max: 1_500 }), { minLength: 1, maxLength: 40 }),
+          concurrency: fc.integer({ min: 1, max: 8 }),
+        }),
+        ({ pages, limit, share, offset, latencies, concurrency }) => {
+          const others = every(limit * share, 30, offset);
+          const run = simulate({
+            pages,
+            limit,
+            concurrency,
+            others,
+            latency: (n) => latencies[n % latencies.length] ?? 1,
+          });
+          expect(run.done).toBe(pages);
+          expect(run.refusedUs).toBe(0);
+          // Others keep a tenth of the limit for themselves; who wants more gets it only before us.
+          if (limit * share <= reserveOf(limit) - 2) expect(run.refusedOthers).toBe(0);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  }, 60_000);
+
+  test('a slow answer of an old window does not open a new one', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    const slow = pacer.launched(1, 0);
+    const quick = Array.from({ length: 4 }, () => pacer.launched(5, 0));
+    for (const [i, token] of quick.entries()) {
+      const remaining = 230 - i * 50;
+      pacer.landed(token, [{ limit: 240, remaining }], 1_000, false);
+    }
+    // 80 left were seen; the slow one was counted when there were 239.
+    pacer.landed(slow, [{ limit: 240, remaining: 239 }], 20_000, false);
+    expect(pacer.allowance(20_000)).toBe(80 - reserveOf(240));
+  });
+
+  test('a request sent after the lowest number that sees a higher one stands in a new window', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 40 }], 100, false);
+    const old = pacer.launched(1, 200);
+    const next = pacer.launched(1, 200);
+    pacer.landed(next, [{ limit: 240, remaining: 239 }], 300, false);
+    expect(pacer.allowance(300)).toBe(239 - reserveOf(240) - 1);
+    // What comes late from the old window does not count for the new one, but may have been counted in it.
+    pacer.landed(old, [{ limit: 240, remaining: 38 }], 400, false);
+    expect(pacer.allowance(400)).toBe(239 - 1 - reserveOf(240));
+  });
+
+  test('an unknown window gets four probes, and again once it has expired', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    expect(pacer.allowance(0)).toBe(4);
+    const token = pacer.launched(1, 0);
+    expect(pacer.allowance(0)).toBe(3);
+    pacer.landed(token, [{ limit: 240, remaining: 24 }], 50, false);
+    expect(pacer.allowance(60)).toBe(0);
+    expect(pacer.wakeAt(60)).toBe(60_050);
+    expect(pacer.allowance(60_050)).toBe(4);
+  });
+
+  test('a reserve of a tenth, at least five, stays for the owner', () => {
+    expect(reserveOf(240)).toBe(24);
+    expect(reserveOf(20)).toBe(5);
+    const pacer = createPacer({ concurrency: 8 });
+    pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 30 }], 1, false);
+    expect(pacer.allowance(1)).toBe(6);
+  });
+
+  test('a 429 pauses everything for its time, and old numbers do not end it', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 200 }], 1, false);
+    const inFlight = pacer.launched(1, 2);
+    pacer.throttled(7_000, 10);
+    expect(pacer.allowance(11)).toBe(0);
+    pacer.landed(inFlight, [{ limit: 240, remaining: 3 }], 20, false);
+    expect(pacer.allowance(7_009)).toBe(0);
+    expect(pacer.wakeAt(7_009)).toBe(7_010);
+    expect(pacer.allowance(7_010)).toBe(4);
+    // A shorter wait heard later does not cut the longer one.
+    pacer.throttled(10_000, 8_000);
+    pacer.throttled(1_000, 8_000);
+    expect(pacer.allowance(17_999)).toBe(0);
+  });
+
+  test('without headers there is no throttle', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    pacer.landed(pacer.launched(1, 0), [{}], 1, false);
+    expect(pacer.allowance(1)).toBe(Number.POSITIVE_INFINITY);
+    expect(pacer.wakeAt(1)).toBeUndefined();
+  });
+
+  test('the own limit counts where the panel has none, from the first request on', () => {
+    const pacer = createPacer({ concurrency: 8, requestsPerMinute: 3 });
+    expect(pacer.allowance(0)).toBe(3);
+    pacer.landed(pacer.launched(1, 0), [{}], 1, false);
+    expect(pacer.allowance(1)).toBe(2);
+    pacer.landed(pacer.launched(2, 1), [{}, {}], 2, false);
+    expect(pacer.allowance(2)).toBe(0);
+    expect(pacer.wakeAt(2)).toBe(60_000);
+    expect(pacer.allowance(60_000)).toBe(3);
+  });
+
+  test('a failing panel gets half as much at once, and more again after ten good answers', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    const fill = () => {
+      const tokens: GrantToken[] = [];
+      while (pacer.allowance(1) >= 1) tokens.push(pacer.launched(1, 1));
+      return tokens;
+    };
+    pacer.landed(pacer.launched(1, 0), [{}], 1, false);
+    pacer.failing();
+    const four = fill();
+    expect(four).toHaveLength(4);
+    for (const [i, token] of four.entries()) pacer.landed(token, [{}], 1, i === 0);
+    const two = fill();
+    expect(two).toHaveLength(2);
+    for (const token of two) pacer.landed(token, [{}], 1, false);
+    for (let i = 0; i < 10; i += 1) pacer.landed(pacer.launched(1, 1), [{}], 1, false);
+    expect(fill().length).toBeGreaterThan(2);
+    for (let i = 0; i < 10; i += 1) pacer.failing();
+    expect(pacer.allowance(1)).toBe(0);
+  });
+
+  test('requests of a grant that came back with nothing are taken as spent', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 100 }], 1, false);
+    pacer.released(pacer.launched(5, 2));
+    expect(pacer.allowance(3)).toBe(100 - 24 - 5);
+  });
+
+  test('grants are small where few pages are left', () => {
+    const { grantSize } = createPacer({ concurrency: 8 });
+    expect([1, 16, 17, 64, 65, 1_000].map(grantSize)).toEqual([1, 1, 2, 4, 5, 5]);
+  });
+});

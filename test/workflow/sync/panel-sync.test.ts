@@ -1,0 +1,321 @@
+/** The sync's workflow against activities that answer as told: what it asks for, in which order, and how it ends. */
+
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
+import type { SyncActivities } from '../../../src/activities/sync/run.ts';
+import { cacheFolder } from '../../../src/embedded/folders.ts';
+import { workflowBundle } from '../../../src/temporal/bundle.ts';
+import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
+import { PANEL_SYNC_ID, type PanelSyncInput, type PanelSyncResult, QUEUE } from '../../../src/workflows/contract.ts';
+import { allHistories, failedTasks } from '../../support/histories.ts';
+import { temporalConfig } from '../../support/stack.ts';
+import { createTestNamespace, temporalAddress } from '../../support/temporal.ts';
+
+type Mocks = Pick<SyncActivities, 'openRun' | 'stagePages' | 'verifyStage' | 'confirmGone' | 'applyStage' | 'closeRun'>;
+
+let gateway: TemporalGateway;
+let connection: NativeConnection;
+let workers: Worker[];
+let running: Promise<unknown>;
+/** What the next run's activities do; each test replaces some. */
+let mocks: Mocks;
+let calls: {
+  opened: boolean[];
+  grants: StagePagesInput[];
+  closed: Parameters<Mocks['closeRun']>[0][];
+  applied: number;
+};
+
+const page = (n: number, pages: number, rows = 10) => ({
+  page: n,
+  rows,
+  total: rows * pages,
+  totalPages: pages,
+  perPage: rows,
+  missing: [],
+  rejected: 0,
+});
+const staged = (input: StagePagesInput, pages: number): StagePagesResult => ({
+  pages: input.pages.map((n) => ({
+    ...page(n, pages),
+    ...(input.include === '' && /^n/.test(input.source) ? { ids: [n] } : {}),
+  })),
+  answers: input.pages.map(() => ({})),
+  retried: false,
+  stopped: null,
+  warnings: [],
+});
+const unserved = (n: number) =>
+  ApplicationFailure.create({
+    type: 'PANEL_UNAVAILABLE',
+    message: 'the panel answers 500',
+    nonRetryable: true,
+    details: [{ page: n, fallback: true }],
+  });
+const closed = () => ApplicationFailure.nonRetryable('The sync run is closed', 'RUN_CLOSED');
+
+beforeEach(() => {
+  calls = { opened: [], grants: [], closed: [], applied: 0 };
+  mocks = {
+    async openRun() {
+      return {
+        result: 'opened',
+        subusers: true,
+        clientKey: false,
+        batchSize: 5,
+        concurrency: 8,
+        requestsPerMinute: null,
+      };
+    },
+    stagePages: async (input) => staged(input, 1),
+    async verifyStage() {
+      return {
+        complete: true,
+        reason: 'complete',
+        missingPages: [],
+        pages: 2,
+        total: 0,
+        distinct: 0,
+        missing: [],
+        gone: [],
+      };
+    },
+    confirmGone: async () => ({ asked: 0, alive: 0, next: null, answers: [], stopped: null }),
+    applyStage: async () => ({ status: 'applied', counts: {}, warnings: [] }),
+    closeRun: async ({ outcome }) => outcome,
+  };
+});
+
+beforeAll(async () => {
+  Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR', () => undefined) });
+  const namespace = await createTestNamespace('workflow');
+  gateway = createTemporalGateway({ ...temporalConfig(), namespace });
+  connection = await NativeConnection.connect({ address: temporalAddress() });
+  const codePath = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));
+  const activities: Mocks = {
+    openRun(input) {
+      calls.opened.push(input.reopen);
+      return mocks.openRun(input);
+    },
+    stagePages(input) {
+      calls.grants.push(input);
+      return mocks.stagePages(input);
+    },
+    verifyStage: (input) => mocks.verifyStage(input),
+    confirmGone: (input) => mocks.confirmGone(input),
+    applyStage(input) {
+      calls.applied += 1;
+      return mocks.applyStage(input);
+    },
+    closeRun(input) {
+      calls.closed.push(input);
+      return mocks.closeRun(input);
+    },
+  };
+  const options = { connection, namespace, activities, shutdownForceTime: '5s', maxHeartbeatThrottleInterval: '200ms' };
+  workers = await Promise.all([
+    Worker.create({ ...options, taskQueue: QUEUE.core, workflowBundle: { codePath } }),
+    Worker.create({ ...options, taskQueue: QUEUE.panel }),
+  ]);
+  running = Promise.all(workers.map((w) => w.run()));
+});
+afterAll(async () => {
+  for (const worker of workers) worker.shutdown();
+  await running;
+  await connection.close();
+  await gateway.close();
+});
+
+const start = (input: Partial<PanelSyncInput> = {}) =>
+  gateway.client.workflow.start('panelSync', {
+    workflowId: PANEL_SYNC_ID,
+    taskQueue: QUEUE.core,
+    workflowRunTimeout: '40s',
+    args: [{ logId: 'log', target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test', ...input }],
+  });
+async function run(input: Partial<PanelSyncInput> = {}): Promise<PanelSyncResult> {
+  const result: PanelSyncResult = await (await start(input)).result();
+  return result;
+}
+const failing = async (input: Partial<PanelSyncInput> = {}): Promise<string> => {
+  const handle = await start(input);
+  await handle.result().catch(() => undefined);
+  return (await handle.describe()).status.name;
+};
+const grantsOf = (source: string) => calls.grants.filter((g) => g.source === source);
+
+describe('reading', () => {
+  test('pages that fail side by side are asked for in parts, each alone, the others whole', async () => {
+    mocks.stagePages = async (input) => {
+      const bad = input.split === 1 ? input.pages.find((n) => n === 7 || n === 8) : undefined;
+      if (bad !== undefined) throw unserved(bad);
+      return staged(input, 10);
+    };
+    expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
+    const parts = grantsOf('users').filter((g) => g.split > 1);
+    expect(parts.map((g) => [g.pages, g.split])).toEqual(
+      expect.arrayContaining([
+        [[7], 2],
+        [[8], 2],
+      ]),
+    );
+    expect(parts).toHaveLength(2);
+  });
+
+  test('pages of a listing that was given up meanwhile do not count against its replacement', async () => {
+    mocks.stagePages = async (input) => {
+      if (input.source === 'locations' && input.include !== '' && input.pages[0] !== 1) {
+        // One after another, so that the second fails when the first has been drawn a conclusion from.
+        await new Promise((resolve) => setTimeout(resolve, 200 * (input.pages[0] ?? 1)));
+        throw unserved(input.pages[0] ?? 0);
+      }
+      return staged(input, input.source === 'locations' ? 4 : 1);
+    };
+    expect(await run()).toMatchObject({ status: 'COMPLETED', warnings: [] });
+    expect(grantsOf('nodes').map((g) => g.include)).toEqual(['allocations']);
+    const bare = grantsOf('locations').filter((g) => g.include === '');
+    expect(bare.flatMap((g) => g.pages).sort()).toEqual([1, 2, 3, 4]);
+    expect(new Set(bare.map((g) => g.pass))).toEqual(new Set([2]));
+  });
+
+  test('a target that wants nodes alone asks for no node by itself, even when read again', async () => {
+    let readings = 0;
+    mocks.stagePages = async (input) => staged(input, 2);
+    mocks.verifyStage = async () => {
+      readings += 1;
+      const moved = readings < 3;
+      return {
+        complete: !moved,
+        reason: moved ? 'moved' : 'complete',
+        missingPages: [],
+        pages: 2,
+        total: 0,
+        distinct: 0,
+        missing: [],
+        gone: [],
+      };
+    };
+    expect(await run({ target: 'nodes' })).toMatchObject({ status: 'COMPLETED', warnings: [] });
+    expect(new Set(calls.grants.map((g) => g.source))).toEqual(new Set(['nodes']));
+  });
+
+  test('nothing but a message for rows whose absence the panel cannot confirm', async () => {
+    mocks.stagePages = async (input) => staged(input, 2);
+    mocks.verifyStage = async () => ({
+      complete: true,
+      reason: 'complete',
+      missingPages: [],
+      pages: 2,
+      total: 0,
+      distinct: 0,
+      missing: [],
+      gone: [{ entity: 'servers', count: 3, refused: false }],
+    });
+    mocks.confirmGone = async () => {
+      throw unserved(1);
+    };
+    const result = await run({ target: 'servers' });
+    expect(result.status).toBe('COMPLETED');
+    expect(result.warnings.map((w) => w.code)).toEqual(['CONFIRM_FAILED']);
+    expect(calls.applied).toBe(1);
+  });
+});
+
+describe('ending', () => {
+  test('a row that was taken back ends the run with nothing done', async () => {
+    mocks.openRun = async () => ({
+      result: 'withdrawn',
+      subusers: true,
+      clientKey: false,
+      batchSize: 5,
+      concurrency: 8,
+      requestsPerMinute: null,
+    });
+    expect(await run()).toMatchObject({ status: 'WITHDRAWN' });
+    expect(calls.grants).toEqual([]);
+    expect(calls.closed).toEqual([]);
+  });
+
+  test('a closed row is taken back once, however many grants find it closed, and read afresh', async () => {
+    mocks.stagePages = async (input) => {
+      const reopened = calls.opened.length > 1;
+      if (!reopened && input.pages[0] !== 1) throw closed();
+      return staged(input, 30);
+    };
+    expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
+    expect(calls.opened).toEqual([false, true]);
+    expect(calls.closed.map((c) => c.outcome)).toEqual(['COMPLETED']);
+  });
+
+  test('a row that is closed again and again is left alone in the end', async () => {
+    mocks.stagePages = async () => {
+      throw closed();
+    };
+    mocks.closeRun = async () => {
+      throw closed();
+    };
+    expect(await failing({ target: 'users' })).toBe('FAILED');
+    expect(calls.opened).toHaveLength(6);
+  });
+
+  test('a fault of our own ends row and run', async () => {
+    // No such target: a TypeError in the workflow.
+    expect(await failing({ target: 'nothing' as PanelSyncInput['target'] })).toBe('FAILED');
+    expect(calls.closed).toMatchObject([{ outcome: 'FAILED', code: 'INTERNAL_ERROR' }]);
+  });
+
+  test('a cancel wins over what fails beside it: the row says so, the run says the same', async () => {
+    mocks.stagePages = async () => {
+      throw ApplicationFailure.nonRetryable('The panel refused the API key', 'PANEL_AUTH');
+    };
+    mocks.closeRun = async () => {
+      // The mark was set; the request is still on its way.
+      setTimeout(() => void gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel(), 300);
+      return 'CANCELLED';
+    };
+    expect(await failing({ target: 'users' })).toBe('CANCELLED');
+  });
+
+  test('a cancel that comes while the row is being closed as completed comes too late for both', async () => {
+    mocks.closeRun = async ({ outcome }) => {
+      await gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return outcome;
+    };
+    expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
+  });
+
+  test('a cancel with eight grants in flight calls them all off and closes once', async () => {
+    let off = 0;
+    mocks.stagePages = async (input) => {
+      if (input.pages[0] === 1) return staged(input, 50);
+      const context = Context.current();
+      const beat = setInterval(() => context.heartbeat(), 100);
+      try {
+        await context.cancelled;
+      } catch (error) {
+        if (error instanceof CancelledFailure) off += 1;
+        throw error;
+      } finally {
+        clearInterval(beat);
+      }
+      return staged(input, 50);
+    };
+    const handle = await start({ target: 'users' });
+    while (calls.grants.length < 9) await new Promise((resolve) => setTimeout(resolve, 20));
+    await handle.cancel();
+    await handle.result().catch(() => undefined);
+    expect((await handle.describe()).status.name).toBe('CANCELLED');
+    expect(calls.closed.map((c) => c.outcome)).toEqual(['CANCELLED']);
+    await expect.poll(() => off, { timeout: 5_000 }).toBe(8);
+  });
+
+  test('no workflow task of all these failed', async () => {
+    const runs = await allHistories(gateway.client);
+    expect(runs.length).toBeGreaterThan(8);
+    expect(runs.flatMap(failedTasks)).toEqual([]);
+  });
+});

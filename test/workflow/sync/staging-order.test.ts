@@ -1,0 +1,62 @@
+/** Late pages and repeated grants at the stage: what the reader relies on. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { partSize } from '../../../src/activities/sync/panel-reader.ts';
+import { insertPendingLog } from '../../../src/store/sync/log-store.ts';
+import { openRun } from '../../../src/store/sync/run-store.ts';
+import { stagedPages, stagePage } from '../../../src/store/sync/staging-store.ts';
+import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database?.drop());
+
+describe('stage', () => {
+  const stage = (pass: number, rows: number) =>
+    stagePage(database.db, {
+      logId: 'log',
+      source: 'users',
+      pass,
+      page: 1,
+      total: rows,
+      perPage: 100,
+      mapped: {
+        parts: [{ entity: 'users', part: 0, rows: Array.from({ length: rows }, (_, i) => ({ pid: i + 1 })) }],
+        rejects: [],
+        unreadable: [],
+        missing: [],
+      },
+    });
+  const staged = (pass: number) =>
+    stagedPages(database.db, { logId: 'log', source: 'users', pass, pages: [1], include: '' });
+
+  test('a page of an earlier pass that comes late replaces nothing; one of the same or a later pass does', async () => {
+    const { db } = database;
+    await insertPendingLog(db, 'log', { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
+    await openRun(db, { logId: 'log', runId: 'run', reopen: false });
+    expect(await stage(2, 5)).toBe('staged');
+    expect(await stage(1, 9)).toBe('staged');
+    expect(await staged(1)).toEqual([]);
+    expect(await staged(2)).toMatchObject([{ page: 1, rows: 5 }]);
+    await stage(2, 6);
+    expect(await staged(2)).toMatchObject([{ page: 1, rows: 6 }]);
+    await stage(3, 7);
+    expect(await staged(2)).toEqual([]);
+    expect(await staged(3)).toMatchObject([{ page: 1, rows: 7 }]);
+  });
+});
+
+describe('parts of a page', () => {
+  test.each([
+    [100, 2, 50],
+    [100, 20, 5],
+    [50, 4, 10],
+    [30, 20, 1],
+    [7, 2, 1],
+    [1, 20, 1],
+  ])('of %i in %i are of %i, and end where the page ends', (perPage, split, size) => {
+    expect(partSize(perPage, split)).toBe(size);
+    expect(perPage % size).toBe(0);
+  });
+});
