@@ -124,12 +124,16 @@ module.exports = {
     }),
     forbid(
       'sql-in-store',
-      "connections and SQL are the store's",
-      from('^src/(api|workflows|temporal|domain|clients|services)/'),
-      {
-        path: 'node_modules/(pg|knex)/',
-        dependencyTypesNot: ['type-only'],
-      },
+      'raw statements are written in store and migrations only; elsewhere a Db is opaque',
+      from('^(src|simulators)/', { pathNot: '^src/store/' }),
+      { path: '^src/store/db/query\\.ts$' },
+    ),
+    forbid(
+      'driver-in-store',
+      'the driver and the query builder are used in store and migrations only, their types too',
+      // The CLI asks a server whether it answers before knex does, which would print a refusal to stdout.
+      from('^src/', { pathNot: ['^src/store/db/', '^src/embedded/postgres/', '^src/cli/'] }),
+      { path: 'node_modules/(pg|knex|@types/pg)/' },
     ),
     forbid(
       'simulators-for-the-demo',

@@ -1,5 +1,5 @@
 import type { Knex } from 'knex';
-import { rows } from '../src/store/db/db.ts';
+import { query } from '../src/store/db/query.ts';
 import { dropForeignKey } from './schema/adopt.ts';
 import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
@@ -43,7 +43,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureUuidFunction(knex);
   await ensureTables(knex, TABLES);
   await dropForeignKey(knex, 'hytale_audit_logs', 'account_id', 'hytale_oauth_tokens');
-  const found = await rows<{ definition: string }>(
+  const found = await query<{ definition: string }>(
     knex,
     `select pg_get_constraintdef(oid) as definition from pg_constraint
       where conrelid = to_regclass('hytale_audit_logs') and conname = 'check_valid_event_type'`,

@@ -5,6 +5,7 @@
  *
  * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or `-- --timing --logins 200` instead.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
@@ -13,13 +14,13 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import bcrypt from 'bcrypt';
-import type { Knex } from 'knex';
 import { Pool } from 'undici';
 import { cacheFolder } from '../../src/embedded/folders.ts';
 import { startPostgres } from '../../src/embedded/postgres/postgres.ts';
 import type { ReadyMessage } from '../../src/embedded/process-group.ts';
-import { createDb } from '../../src/store/db/db.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
+import type { TestDb } from '../../test/support/database.ts';
+import { openTestDb } from '../../test/support/database.ts';
 import { type Case, createCases } from './cases.ts';
 import { type Filled, fillDatabase, PASSWORD } from './data.ts';
 import { drive, expectAnswer, type Figures, httpLane, type Lane } from './load.ts';
@@ -148,7 +149,7 @@ function overBcrypt(concurrency: number, hash: string): Promise<Figures> {
 
 interface Stack {
   env: Record<string, string>;
-  db: Knex;
+  db: TestDb;
   filled: Filled;
   cases: Case[];
 }
@@ -171,7 +172,7 @@ async function prepare(): Promise<Stack> {
     ENCRYPTION_KEY: randomBytes(32).toString('hex'),
     TRUSTED_PROXY_HOPS: '1',
   };
-  const db = createDb({ connectionString: postgres.url, applicationName: 'bench', max: 4 });
+  const db = openTestDb({ connectionString: postgres.url, applicationName: 'bench', max: 4 });
   cleanups.push(() => db.destroy());
   await migrateLatest(db, {});
   const filled = await fillDatabase(db);

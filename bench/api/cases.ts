@@ -1,10 +1,10 @@
 /** The requests that are measured, and what each must be answered with. */
 import { randomBytes } from 'node:crypto';
-import type { Knex } from 'knex';
 import type { AuthUser } from '../../src/domain/accounts/account.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { createTokens, REFRESH_TTL_SECONDS } from '../../src/services/accounts/access-tokens.ts';
 import { insertSession } from '../../src/store/accounts/session-store.ts';
+import type { TestDb } from '../../test/support/database.ts';
 import { emailOf, type Filled, FOUND, PASSWORD, SEARCH, SERVERS_PER_CUSTOMER, SIZE, WEAK_FROM } from './data.ts';
 import { type Exchange, expectAnswer } from './load.ts';
 
@@ -53,7 +53,7 @@ function inTurn<T>(values: readonly T[]): () => T {
 }
 
 /** All cases over a filled database. */
-export async function createCases(db: Knex, filled: Filled, jwtSecret: string): Promise<Case[]> {
+export async function createCases(db: TestDb, filled: Filled, jwtSecret: string): Promise<Case[]> {
   const tokens = createTokens({
     jwtSecret: new Secret(jwtSecret),
     nextAuthSecret: undefined,

@@ -1,9 +1,9 @@
 /** What the api is measured on: a mirror of size M, its users with passwords, and an administrator. */
 import bcrypt from 'bcrypt';
-import type { Knex } from 'knex';
 import type { AuthUser } from '../../src/domain/accounts/account.ts';
 import { hashPassword } from '../../src/store/accounts/password-hash.ts';
-import { rows } from '../../src/store/db/db.ts';
+import { query } from '../../src/store/db/query.ts';
+import type { TestDb } from '../../test/support/database.ts';
 
 /** Rows of each kind; nodes, nests, eggs and allocations as in size M of the benchmark of the sync. */
 export const SIZE = {
@@ -49,14 +49,14 @@ export interface Filled {
 }
 
 /** Fills an empty, migrated database. */
-export async function fillDatabase(db: Knex): Promise<Filled> {
+export async function fillDatabase(db: TestDb): Promise<Filled> {
   const [hash, weakHash] = await Promise.all([hashPassword(PASSWORD), bcrypt.hash(PASSWORD, WEAK_COST)]);
   await fillUsers(db, hash, weakHash);
   await fillPanel(db);
   await fillServers(db);
   // What autovacuum would have done by the time such a database is used.
   await db.raw('vacuum analyze');
-  const users = await rows<AuthUser>(
+  const users = await query<AuthUser>(
     db,
     `select u.id, u.email, u.username, u."firstName", u."lastName", u.roles, u."isPterodactylAdmin",
        u."isVirtfusionAdmin", u."isSystemAdmin", u."pterodactylId", u."emailVerified", u."isActive"
@@ -68,7 +68,7 @@ export async function fillDatabase(db: Knex): Promise<Filled> {
   return { customers, admin, hash };
 }
 
-async function fillUsers(db: Knex, hash: string, weakHash: string): Promise<void> {
+async function fillUsers(db: TestDb, hash: string, weakHash: string): Promise<void> {
   await db.raw(
     `insert into users (id, email, password, username, "firstName", "lastName", roles, "isSystemAdmin", "pterodactylId",
                         "isMigrated", "emailVerified", "createdAt", "updatedAt")
@@ -84,7 +84,7 @@ async function fillUsers(db: Knex, hash: string, weakHash: string): Promise<void
   );
 }
 
-async function fillPanel(db: Knex): Promise<void> {
+async function fillPanel(db: TestDb): Promise<void> {
   await db.raw(
     `insert into locations (id, "shortCode", description)
      select n, 'loc' || n, 'Location ' || n from generate_series(1, ?) n`,
@@ -110,7 +110,7 @@ async function fillPanel(db: Knex): Promise<void> {
   );
 }
 
-async function fillServers(db: Knex): Promise<void> {
+async function fillServers(db: TestDb): Promise<void> {
   await db.raw(
     `insert into servers (id, "pterodactylId", uuid, "uuidShort", "eggId", "nestId", name, description, status,
                           "isSuspended", memory, disk, cpu, "ownerId", "nodeId", "createdAt", "updatedAt")

@@ -1,4 +1,5 @@
 /** Statements of a request, counted where they are sent: the same app, in this process. */
+
 import type { AddressInfo } from 'node:net';
 import pino from 'pino';
 import { Pool } from 'undici';
@@ -7,12 +8,12 @@ import { createHttpServer } from '../../src/api/http/http-server.ts';
 import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createSyncLauncher } from '../../src/services/sync/request-sync.ts';
-import { createDb } from '../../src/store/db/db.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
 import { createMailStore } from '../../src/store/email/email-store.ts';
 import { createSettings } from '../../src/store/settings/settings-store.ts';
 import { createTemporalGateway } from '../../src/temporal/connection.ts';
+import { openTestDb } from '../../test/support/database.ts';
 import type { Case } from './cases.ts';
 import { httpLane } from './load.ts';
 
@@ -27,7 +28,7 @@ export async function countStatements(
   const config = loadConfig(env);
   const connectionString = config.databaseUrl?.reveal() ?? '';
   const log = pino({ level: 'silent' });
-  const db = createDb({ connectionString, applicationName: 'bench-statements' });
+  const db = openTestDb({ connectionString, applicationName: 'bench-statements' });
   const listener = createListener({ connectionString, log });
   const temporal = createTemporalGateway({ ...config.temporal, address: config.temporal.address ?? '' });
   const encryption = createEncryption({ key: config.encryptionKey });

@@ -1,6 +1,6 @@
 /** What is done to a table that an older service made. Every step looks first, so a second run changes nothing. */
 import type { Knex } from 'knex';
-import { rows } from '../../src/store/db/db.ts';
+import { query } from '../../src/store/db/query.ts';
 import { attempt, type Column, type ForeignKey, ident, type Table } from './table.ts';
 
 interface FoundColumn {
@@ -28,7 +28,7 @@ const toSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_$
 const toCamel = (name: string): string => name.replace(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase());
 
 async function columnNames(knex: Knex, table: string): Promise<Set<string>> {
-  const found = await rows<{ name: string }>(
+  const found = await query<{ name: string }>(
     knex,
     'select attname as name from pg_attribute where attrelid = to_regclass(?) and attnum > 0 and not attisdropped',
     [ident(table)],
@@ -77,7 +77,7 @@ const baseType = (type: string): string =>
 
 async function adjustColumns(knex: Knex, table: Table): Promise<void> {
   const t = ident(table.name);
-  const found = await rows<FoundColumn>(
+  const found = await query<FoundColumn>(
     knex,
     `select a.attname as name, a.attnotnull as "notNull", a.atttypid = want.type::regtype::oid as "sameType"
        from unnest(?::text[], ?::text[]) as want(name, type)
@@ -85,7 +85,7 @@ async function adjustColumns(knex: Knex, table: Table): Promise<void> {
     [table.columns.map((c) => c.name), table.columns.map((c) => baseType(c.type)), t],
   );
   const byName = new Map(found.map((column) => [column.name, column]));
-  const [state] = await rows<{ filled: boolean }>(knex, `select exists (select 1 from ${t}) as filled`);
+  const [state] = await query<{ filled: boolean }>(knex, `select exists (select 1 from ${t}) as filled`);
   const changes: string[] = [];
   for (const column of table.columns) {
     const name = ident(column.name);
@@ -131,7 +131,7 @@ interface FoundKey {
 }
 
 async function uniqueKeys(knex: Knex, table: string): Promise<FoundKey[]> {
-  return rows<FoundKey>(
+  return query<FoundKey>(
     knex,
     `select i.indexrelid::regclass::text as index, c.conname as constraint, i.indisprimary as primary,
             i.indimmediate as immediate,
@@ -185,7 +185,7 @@ interface FoundForeignKey {
 }
 
 async function foreignKeys(knex: Knex, table: string, column: string, target: string): Promise<FoundForeignKey[]> {
-  return rows<FoundForeignKey>(
+  return query<FoundForeignKey>(
     knex,
     `select c.conname as name, c.confdeltype::text as "onDelete"
        from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]

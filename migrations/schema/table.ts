@@ -3,7 +3,8 @@
  * service made them. Adoption renames, adds and relaxes; it never deletes a row and never fails because of one.
  */
 import type { Knex } from 'knex';
-import { rows, sqlState } from '../../src/store/db/db.ts';
+import { query } from '../../src/store/db/query.ts';
+import { sqlState } from '../../src/store/db/sql-errors.ts';
 
 export interface ForeignKey {
   table: string;
@@ -115,7 +116,7 @@ function parseColumn(table: string, line: string): Column {
 
 /** Whether a table of that name is on the search path. */
 export async function tableExists(knex: Knex, name: string): Promise<boolean> {
-  const [row] = await rows<{ found: boolean }>(knex, 'select to_regclass(?) is not null as found', [ident(name)]);
+  const [row] = await query<{ found: boolean }>(knex, 'select to_regclass(?) is not null as found', [ident(name)]);
   return row?.found === true;
 }
 
@@ -137,7 +138,7 @@ export async function attempt(knex: Knex, sql: string): Promise<boolean> {
 
 /** gen_random_uuid() is built in from PostgreSQL 13 on; PostgreSQL 12 has it in an extension. */
 export async function ensureUuidFunction(knex: Knex): Promise<void> {
-  const [row] = await rows<{ found: boolean }>(
+  const [row] = await query<{ found: boolean }>(
     knex,
     "select exists (select 1 from pg_proc where proname = 'gen_random_uuid') as found",
   );

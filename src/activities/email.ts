@@ -1,14 +1,15 @@
 /** Activities of mail: ids in, a status out; addresses and contents never pass through Temporal. */
-import type { Knex } from 'knex';
+
 import type { MailTransport } from '../clients/email/resend.ts';
 import type { MailStatus, OutgoingMail } from '../domain/email.ts';
 import { isAppError } from '../domain/errors.ts';
 import { renderMail } from '../messages/email/templates.ts';
+import type { Db } from '../store/db/db.ts';
 import { type MailStore, markMailFailed, markMailSent, noteMailFailure, skipMail } from '../store/email/email-store.ts';
 import { withHeartbeat } from './failures.ts';
 
 export interface MailActivityDeps {
-  db: Knex;
+  db: Db;
   mails: MailStore;
   /** The transport that is configured now. */
   transport: () => Promise<MailTransport>;

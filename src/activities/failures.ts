@@ -4,7 +4,7 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { ActivityInboundCallsInterceptor } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { isAppError } from '../domain/errors.ts';
-import { isConnectionFailure, sqlState } from '../store/db/db.ts';
+import { isConnectionFailure, sqlState } from '../store/db/sql-errors.ts';
 
 /** Attempts after which a person should look: the retry policy goes on, a report goes out once. */
 const REPORT_ATTEMPT = 5;

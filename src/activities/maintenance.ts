@@ -1,9 +1,10 @@
 /** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, retention. */
-import type { Knex } from 'knex';
+
 import { isAppError } from '../domain/errors.ts';
 import type { SyncLauncher } from '../services/sync/request-sync.ts';
 import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
 import { purgeSessions } from '../store/accounts/session-store.ts';
+import type { Db } from '../store/db/db.ts';
 import { clearDeadMails, failLostMails, purgeMails } from '../store/email/email-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
@@ -24,7 +25,7 @@ async function drain(signal: AbortSignal, purge: () => Promise<number>): Promise
   return total;
 }
 
-export function createMaintenanceActivities(deps: { db: Knex; launcher: SyncLauncher; retentionDays: number }) {
+export function createMaintenanceActivities(deps: { db: Db; launcher: SyncLauncher; retentionDays: number }) {
   const { db, launcher, retentionDays } = deps;
   return {
     /** Asks for a full sync; one that is running already is reason enough to skip this tick. */

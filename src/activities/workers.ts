@@ -1,8 +1,9 @@
 /** The Temporal workers of one process: workflows and database work on `core`, panel calls on `panel`. */
+
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
-import type { Knex } from 'knex';
 import type { Logger } from 'pino';
 import type { SyncLauncher } from '../services/sync/request-sync.ts';
+import type { Db } from '../store/db/db.ts';
 import { QUEUE } from '../workflows/contract.ts';
 import { createMailActivities, type MailActivityDeps } from './email.ts';
 import { createFailureInterceptor } from './failures.ts';
@@ -12,7 +13,7 @@ import { createSyncActivities, type SyncActivityDeps } from './sync/run.ts';
 export interface WorkersDeps extends SyncActivityDeps {
   connection: NativeConnection;
   namespace: string;
-  db: Knex;
+  db: Db;
   launcher: SyncLauncher;
   log: Logger;
   report: (error: unknown, context: Record<string, string | number | undefined>) => void;

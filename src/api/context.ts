@@ -1,5 +1,5 @@
 /** What the api is composed of: handed to `createApp` by the server or by a test, and from there to each handler. */
-import type { Knex } from 'knex';
+
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
@@ -7,6 +7,7 @@ import { AppError } from '../domain/errors.ts';
 import type { SyncStatus, SyncTarget } from '../domain/sync/sync.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
+import type { Db } from '../store/db/db.ts';
 import type { MailStore } from '../store/email/email-store.ts';
 import type { AutoSync, Settings } from '../store/settings/settings-store.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
@@ -39,7 +40,7 @@ export interface AppDeps {
     | 'corsOrigins'
     | 'trustedProxyHops'
   >;
-  db: Knex;
+  db: Db;
   settings: Settings;
   mails: MailStore;
   launcher: SyncLauncher;

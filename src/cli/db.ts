@@ -5,10 +5,9 @@ import type { Readable, Writable } from 'node:stream';
 import { styleText } from 'node:util';
 import { isCancel, multiselect } from '@clack/prompts';
 import type { Command } from 'commander';
-import type { Knex } from 'knex';
 import pg from 'pg';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { createDb, sqlState } from '../store/db/db.ts';
+import { createDb, type Db } from '../store/db/db.ts';
 import {
   findUnit,
   MIGRATIONS_DIRECTORY,
@@ -21,6 +20,7 @@ import {
   UNITS,
   withRequired,
 } from '../store/db/migrations.ts';
+import { sqlState } from '../store/db/sql-errors.ts';
 
 type Output = Writable & { isTTY?: boolean; hasColors?: () => boolean };
 
@@ -158,7 +158,7 @@ async function withUrl<T>(context: Context, work: (url: URL) => Promise<T>): Pro
   }
 }
 
-async function withDb<T>(url: URL, work: (db: Knex) => Promise<T>): Promise<T> {
+async function withDb<T>(url: URL, work: (db: Db) => Promise<T>): Promise<T> {
   // knex would print a refused connection to stdout, in the middle of a JSON document.
   const probe = new pg.Client({ connectionString: url.href });
   await probe.connect();
@@ -341,8 +341,7 @@ async function rollback(context: Context, flags: Flags): Promise<void> {
   print(context, { rolledBack: name ?? null }, [name === undefined ? 'nothing to roll back' : `rolled back  ${name}`]);
 }
 
-const TEMPLATE = `import type { Knex } from 'knex';
-import pg from 'pg';
+const TEMPLATE = `import pg from 'pg';
 
 /** What this brings, and why. Must work on an empty database and on one in use. */
 export async function up(knex: Knex): Promise<void> {

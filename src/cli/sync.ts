@@ -2,20 +2,19 @@
 import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Argument, type Command, InvalidArgumentError } from 'commander';
-import type { Knex } from 'knex';
 import pino from 'pino';
 import { loadConfig } from '../config.ts';
 import { AppError, isAppError } from '../domain/errors.ts';
 import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/sync.ts';
 import { attachServices } from '../embedded/attach.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/request-sync.ts';
-import { createDb } from '../store/db/db.ts';
+import { createDb, type Db } from '../store/db/db.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../temporal/connection.ts';
 import { createTerminal, printable, table } from './support/terminal.ts';
 
 interface Services {
-  db: Knex;
+  db: Db;
   temporal: TemporalGateway | undefined;
   launcher: () => SyncLauncher;
 }

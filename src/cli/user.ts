@@ -1,7 +1,6 @@
 /** `user create|list|roles|disable|enable|reset-password`: accounts from the command line, above all the first administrator. */
 import { randomInt } from 'node:crypto';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { Knex } from 'knex';
 import pg from 'pg';
 import { loadConfig } from '../config.ts';
 import { isEmail, normalizeEmail, passwordProblem, ROLES, type Role } from '../domain/accounts/account.ts';
@@ -16,7 +15,8 @@ import {
   setRoles,
 } from '../store/accounts/user-list.ts';
 import { createUser } from '../store/accounts/user-store.ts';
-import { createDb, sqlState } from '../store/db/db.ts';
+import { createDb, type Db } from '../store/db/db.ts';
+import { sqlState } from '../store/db/sql-errors.ts';
 import { printable, table } from './support/terminal.ts';
 
 interface Flags {
@@ -271,7 +271,7 @@ async function givenPassword(flags: PasswordFlags): Promise<string | undefined> 
   return text.replace(/\r?\n$/, '');
 }
 
-async function withDb(flags: Flags, work: (db: Knex) => Promise<void>): Promise<void> {
+async function withDb(flags: Flags, work: (db: Db) => Promise<void>): Promise<void> {
   const { url, release } = await database(flags.database);
   try {
     // knex would print a refused connection to stdout, in the middle of a JSON document.

@@ -1,5 +1,6 @@
 /** The outbox: effects that were decided in a transaction and are carried out after it. */
-import { type Db, rows } from './db/db.ts';
+import type { Db } from './db/db.ts';
+import { execute, query } from './db/query.ts';
 
 export interface OutboxRow {
   id: string;
@@ -18,23 +19,24 @@ export async function enqueue(
   trx: Db,
   effect: { kind: string; dedupeKey: string; payload: Record<string, unknown> },
 ): Promise<void> {
-  await trx.raw(
+  await execute(
+    trx,
     `insert into outbox (kind, dedupe_key, payload) values (?, ?, ?::jsonb) on conflict (dedupe_key) do nothing`,
     [effect.kind, effect.dedupeKey, JSON.stringify(effect.payload)],
   );
   // Delivered with the commit.
-  await trx.raw(`select pg_notify('outbox', '')`);
+  await execute(trx, `select pg_notify('outbox', '')`);
 }
 
 /** Takes part in the relaying, until the transaction ends; false while another relay does. */
 export async function lockRelay(trx: Db): Promise<boolean> {
-  const [row] = await rows<{ mine: boolean }>(trx, `select pg_try_advisory_xact_lock(${RELAY_LOCK}) as mine`);
+  const [row] = await query<{ mine: boolean }>(trx, `select pg_try_advisory_xact_lock(${RELAY_LOCK}) as mine`);
   return row?.mine === true;
 }
 
 /** Rows of these kinds that are due, oldest first. */
 export async function dueRows(trx: Db, kinds: readonly string[], limit: number): Promise<OutboxRow[]> {
-  return rows(
+  return query(
     trx,
     `select o.id, o.kind, o.payload, o.attempts from outbox o
      where o.status = 'pending' and o.available_at <= now() and o.kind = any(?::text[]) order by o.seq limit ?`,
@@ -45,7 +47,8 @@ export async function dueRows(trx: Db, kinds: readonly string[], limit: number):
 /** The effects of these rows are on their way. */
 export async function markDispatched(trx: Db, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
-  await trx.raw(
+  await execute(
+    trx,
     `update outbox set status = 'dispatched', attempts = attempts + 1, dispatched_at = now(), last_error = null where id = any(?::uuid[])`,
     [[...ids]],
   );
@@ -53,7 +56,8 @@ export async function markDispatched(trx: Db, ids: readonly string[]): Promise<v
 
 /** A row that could not be dispatched for a reason of its own waits, longer each time, and in the end counts as failed. */
 export async function postpone(trx: Db, id: string, reason: string): Promise<void> {
-  await trx.raw(
+  await execute(
+    trx,
     `update outbox set attempts = attempts + 1, last_error = ?, available_at = now() + make_interval(secs => least(600, power(2, attempts))),
        status = case when attempts + 1 >= ${MAX_ATTEMPTS} then 'failed' else status end where id = ?`,
     [reason, id],
@@ -70,7 +74,7 @@ export interface OutboxBacklog {
 
 /** What waits, by kind. */
 export async function outboxBacklog(db: Db): Promise<OutboxBacklog[]> {
-  return rows(
+  return query(
     db,
     `select o.kind, (count(*) filter (where o.status = 'pending'))::int as pending,
        (count(*) filter (where o.status = 'failed'))::int as failed,
@@ -81,7 +85,7 @@ export async function outboxBacklog(db: Db): Promise<OutboxBacklog[]> {
 
 /** Deletes rows older than `days`, whatever their state: what nothing consumed expires with the logs. @returns how many. */
 export async function purgeOutbox(db: Db, days: number, batch: number): Promise<number> {
-  const deleted = await rows<{ id: string }>(
+  const deleted = await query<{ id: string }>(
     db,
     `delete from outbox where id in (select o.id from outbox o where o.created_at < now() - make_interval(days => ?) order by o.created_at limit ?) returning id`,
     [days, batch],

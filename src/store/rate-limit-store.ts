@@ -1,6 +1,7 @@
 /** Token buckets in PostgreSQL: the same for every copy of the api. */
 import { createHash } from 'node:crypto';
-import { type Db, rows } from './db/db.ts';
+import type { Db } from './db/db.ts';
+import { query } from './db/query.ts';
 
 export interface Bucket {
   /** Limiter, e.g. `login`. */
@@ -34,7 +35,7 @@ const keyOf = (bucket: Bucket): string =>
 export async function takeTokens(db: Db, buckets: readonly Bucket[]): Promise<BucketState[]> {
   if (buckets.length === 0) return [];
   const wanted = buckets.map((b) => ({ key: keyOf(b), capacity: b.capacity, refill: b.capacity / b.windowSeconds }));
-  const taken = await rows<{ key: string; tokens: number; allowed: boolean }>(
+  const taken = await query<{ key: string; tokens: number; allowed: boolean }>(
     db,
     'select t.bucket as key, t.left_over as tokens, t.had_one as allowed from take_rate_limit_tokens(?::json) as t',
     [JSON.stringify(wanted)],
@@ -55,7 +56,7 @@ export async function takeTokens(db: Db, buckets: readonly Bucket[]): Promise<Bu
 
 /** Deletes buckets that are full again: a missing row is a full bucket. @returns how many. */
 export async function purgeBuckets(db: Db, batch: number): Promise<number> {
-  const deleted = await rows<{ key: string }>(
+  const deleted = await query<{ key: string }>(
     db,
     `delete from rate_limits where key in (
        select r.key from rate_limits r

@@ -3,9 +3,10 @@
  * start and the mark starts it again, which Temporal refuses; so each row has exactly one. Woken by NOTIFY, with a slow
  * sweep for what nobody told.
  */
+
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
-import type { Knex } from 'knex';
 import type { Logger } from 'pino';
+import { type Db, inTransaction } from '../store/db/db.ts';
 import type { Listener } from '../store/db/listener.ts';
 import { MAIL_OUTBOX_KIND } from '../store/email/email-store.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
@@ -48,7 +49,7 @@ export interface OutboxRelay {
 
 /** Starts relaying; failures are logged and tried again, later each time. */
 export function startOutboxRelay(deps: {
-  db: Knex;
+  db: Db;
   listener: Listener;
   temporal: TemporalGateway;
   log: Logger;
@@ -109,33 +110,31 @@ export function startOutboxRelay(deps: {
 
   /** One transaction: what was started is marked together, also when the engine is lost in the middle. */
   const batch = (): Promise<'more' | 'done' | 'busy'> =>
-    db
-      .transaction(async (trx) => {
-        if (!(await lockRelay(trx))) return { outcome: 'busy' as const, failure: undefined };
-        const due = await dueRows(trx, kinds, BATCH);
-        const started: string[] = [];
-        let failure: unknown;
-        for (const row of due) {
-          if (closed) break;
-          try {
-            await start(row);
-            started.push(row.id);
-          } catch (error) {
-            if (!ofRow(error)) {
-              failure = error;
-              break;
-            }
-            log.error({ err: error, outboxId: row.id, kind: row.kind }, 'an outbox row cannot be dispatched');
-            await postpone(trx, row.id, error instanceof Error ? error.name : 'error');
+    inTransaction(db, async (trx) => {
+      if (!(await lockRelay(trx))) return { outcome: 'busy' as const, failure: undefined };
+      const due = await dueRows(trx, kinds, BATCH);
+      const started: string[] = [];
+      let failure: unknown;
+      for (const row of due) {
+        if (closed) break;
+        try {
+          await start(row);
+          started.push(row.id);
+        } catch (error) {
+          if (!ofRow(error)) {
+            failure = error;
+            break;
           }
+          log.error({ err: error, outboxId: row.id, kind: row.kind }, 'an outbox row cannot be dispatched');
+          await postpone(trx, row.id, error instanceof Error ? error.name : 'error');
         }
-        await markDispatched(trx, started);
-        return { outcome: due.length === BATCH ? ('more' as const) : ('done' as const), failure };
-      })
-      .then(({ outcome, failure }) => {
-        if (failure !== undefined) throw failure;
-        return outcome;
-      });
+      }
+      await markDispatched(trx, started);
+      return { outcome: due.length === BATCH ? ('more' as const) : ('done' as const), failure };
+    }).then(({ outcome, failure }) => {
+      if (failure !== undefined) throw failure;
+      return outcome;
+    });
 
   const start = async (row: OutboxRow): Promise<void> => {
     const make = dispatch[row.kind];

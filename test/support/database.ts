@@ -2,12 +2,22 @@
 import { randomBytes } from 'node:crypto';
 import type { Knex } from 'knex';
 import pg from 'pg';
-import { createDb } from '../../src/store/db/db.ts';
+import { createDb, type Database, type DbOptions, type Transaction } from '../../src/store/db/db.ts';
+
+/** A pool that tests may also query themselves. */
+export type TestDb = Database & Knex;
+
+/** Opens a pool for a test. */
+export const openTestDb = (options: DbOptions): TestDb => createDb(options) as TestDb;
+
+/** A transaction that the test ends itself. */
+export const openTransaction = async (db: TestDb): Promise<Transaction & Knex.Transaction> =>
+  (await db.transaction()) as unknown as Transaction & Knex.Transaction;
 
 export interface TestDatabase {
   /** Connection string to this database. */
   url: string;
-  db: Knex;
+  db: TestDb;
   /** Closes the pool and drops the database, whoever is still connected. */
   drop(): Promise<void>;
 }
@@ -50,7 +60,7 @@ export async function createTestDatabase(options: { empty?: boolean; max?: numbe
   const name = `t_${process.pid}_${randomBytes(6).toString('hex')}`;
   await onServer(`create database "${name}" template "${template}"`);
   const url = databaseUrl(name);
-  const db = createDb({ connectionString: url, applicationName: 'test', max: options.max ?? 5 });
+  const db = openTestDb({ connectionString: url, applicationName: 'test', max: options.max ?? 5 });
   return {
     url,
     db,

@@ -1,13 +1,15 @@
 /** Mail for tests: accounts to write to, mails queued as the product queues them, what became of them. */
+
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
-import type { Knex } from 'knex';
 import type { MailCatcher } from '../../simulators/email/contract.ts';
 import type { MailStatus } from '../../src/domain/email.ts';
+import { inTransaction } from '../../src/store/db/db.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createMailStore, type MailRequest } from '../../src/store/email/email-store.ts';
 import type { TemporalGateway } from '../../src/temporal/connection.ts';
+import type { TestDb } from './database.ts';
 import { query } from './merge.ts';
 
 /** A mail as its table holds it; times are left out. */
@@ -29,7 +31,7 @@ export const plainMails = createMailStore(createEncryption({}));
 
 /** An account. @returns its id. */
 export async function account(
-  db: Knex,
+  db: TestDb,
   email: string,
   fields: { active?: boolean; verified?: boolean; name?: string } = {},
 ): Promise<string> {
@@ -52,11 +54,11 @@ export const message = (to: string): MailRequest => ({
 });
 
 /** Queues one mail in a transaction of its own. @returns its id. */
-export const queueMail = (db: Knex, request: MailRequest): Promise<string> =>
-  db.transaction((trx) => plainMails.queue(trx, request));
+export const queueMail = (db: TestDb, request: MailRequest): Promise<string> =>
+  inTransaction(db, (trx) => plainMails.queue(trx, request));
 
 /** Mails in the order in which they were asked for. */
-export async function storedMails(db: Knex): Promise<StoredMail[]> {
+export async function storedMails(db: TestDb): Promise<StoredMail[]> {
   const found = await query(
     db,
     `select e.id, e.template, e.recipient as "to", e.user_id as "userId", e.status, e.attempts, e.last_error as error,
@@ -66,14 +68,14 @@ export async function storedMails(db: Knex): Promise<StoredMail[]> {
   return found as unknown as StoredMail[];
 }
 
-export async function storedMail(db: Knex, id: string): Promise<StoredMail> {
+export async function storedMail(db: TestDb, id: string): Promise<StoredMail> {
   const mail = (await storedMails(db)).find((m) => m.id === id);
   if (mail === undefined) throw new Error('the mail is gone');
   return mail;
 }
 
 /** Waits until no mail is queued any more; a database that is away meanwhile is waited for, too. */
-export async function mailsEnded(db: Knex, timeoutMs = 60_000): Promise<StoredMail[]> {
+export async function mailsEnded(db: TestDb, timeoutMs = 60_000): Promise<StoredMail[]> {
   const end = Date.now() + timeoutMs;
   let last: unknown;
   while (Date.now() < end) {
@@ -98,7 +100,7 @@ export const caughtIds = (catcher: Pick<MailCatcher, 'mails'>): string[] =>
     .sort();
 
 /** Every outbox row's state, in the order of writing. */
-export const outboxRows = (db: Knex) =>
+export const outboxRows = (db: TestDb) =>
   query(db, 'select o.payload, o.status, o.attempts, o.last_error as error from outbox o order by o.seq');
 
 /**

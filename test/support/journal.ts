@@ -1,6 +1,6 @@
 /** What was done to which run, printed as a table when a file of life tests is through. */
 import { afterEach } from 'vitest';
-import { rows } from '../../src/store/db/db.ts';
+import { query } from '../../src/store/db/query.ts';
 import type { Installation } from './processes.ts';
 
 export interface Journal {
@@ -26,7 +26,7 @@ export function createJournal(): Journal {
       return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
     },
     async peek({ db }) {
-      const [row] = await rows<{ status: string; message: string | null; pages: number }>(
+      const [row] = await query<{ status: string; message: string | null; pages: number }>(
         db,
         `select l.status, l.metadata->>'lastMessage' as message, (select count(*) from sync_pages p where p.log_id = l.id)::int as pages
          from sync_logs l order by l."startedAt" desc limit 1`,

@@ -2,6 +2,7 @@
  * A panel written by hand, staged and applied without workflow or network: for tests of the apply alone. Attributes are
  * the panel API's; what is left out gets a plain default.
  */
+
 import { randomUUID } from 'node:crypto';
 import type { Knex } from 'knex';
 import type { PanelItem } from '../../src/domain/panel/envelope.ts';
@@ -19,6 +20,7 @@ import type { AppliedSource } from '../../src/store/sync/merge/match.ts';
 import { type ApplyHooks, type ApplyInput, type ApplyOutcome, applyRun } from '../../src/store/sync/merge/merge.ts';
 import { closeRun, openRun } from '../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../src/store/sync/staging-store.ts';
+import type { TestDb } from './database.ts';
 
 export type Row = Record<string, unknown> & { id: number };
 
@@ -188,7 +190,10 @@ export interface HandRun {
 }
 
 /** A RUNNING row with its run, as the workflow would have opened it. */
-export async function openTestRun(db: Knex, options: { target?: SyncTarget; dryRun?: boolean } = {}): Promise<HandRun> {
+export async function openTestRun(
+  db: TestDb,
+  options: { target?: SyncTarget; dryRun?: boolean } = {},
+): Promise<HandRun> {
   const run = { logId: randomUUID(), runId: randomUUID() };
   const request = {
     target: options.target ?? 'full',
@@ -243,7 +248,7 @@ const deny = (value: unknown, names: readonly string[]): unknown => {
 
 /** Stages the listings of a target; gives what the apply is to be told of them. */
 export async function stageHand(
-  db: Knex,
+  db: TestDb,
   run: HandRun,
   panel: HandPanel,
   options: HandApply = {},
@@ -290,7 +295,7 @@ export async function stageHand(
 }
 
 /** A whole run: opened, staged, applied, closed. */
-export async function applyHand(db: Knex, panel: HandPanel, options: HandApply = {}): Promise<HandOutcome> {
+export async function applyHand(db: TestDb, panel: HandPanel, options: HandApply = {}): Promise<HandOutcome> {
   const dryRun = options.dryRun ?? false;
   const run = await openTestRun(db, { ...(options.target === undefined ? {} : { target: options.target }), dryRun });
   try {
@@ -314,7 +319,7 @@ export async function applyHand(db: Knex, panel: HandPanel, options: HandApply =
 
 /** Rows of a query, for comparisons. */
 export async function query(
-  db: Knex,
+  db: TestDb,
   sql: string,
   bindings: readonly unknown[] = [],
 ): Promise<Record<string, unknown>[]> {

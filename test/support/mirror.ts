@@ -2,8 +2,9 @@
  * What the database must hold for what the panel holds: the mapping written out a second time, from the contract, so
  * that the product's own is compared with something.
  */
-import type { Knex } from 'knex';
+
 import type { PanelDump } from '../../simulators/panel/contract.ts';
+import type { TestDb } from './database.ts';
 
 export type Tables = Record<string, Record<string, unknown>[]>;
 
@@ -147,7 +148,7 @@ const QUERIES: Record<string, string> = {
 };
 
 /** Owned columns of every mirrored table as they are. */
-export async function readMirror(db: Knex): Promise<Tables> {
+export async function readMirror(db: TestDb): Promise<Tables> {
   const result: Tables = {};
   for (const [table, sql] of Object.entries(QUERIES))
     result[table] = ((await db.raw(sql)) as { rows: Record<string, unknown>[] }).rows;
@@ -180,7 +181,7 @@ const MIRROR_TABLES = [
 ];
 
 /** Physical identity of every mirror row: unchanged means that nothing wrote or locked it. */
-export async function rowVersions(db: Knex): Promise<Record<string, string>> {
+export async function rowVersions(db: TestDb): Promise<Record<string, string>> {
   const result: Record<string, string> = {};
   for (const table of MIRROR_TABLES) {
     const { rows } = (await db.raw(

@@ -3,13 +3,13 @@
  * its file, workers as `npm run start:worker` runs them, each restartable where it was. The panel is simulated, and the
  * launcher runs, in the test's own process, so that a test can act at the very request it names.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Knex } from 'knex';
 import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -18,11 +18,12 @@ import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../../src
 import { freePort, isAlive, waitUntil } from '../../src/embedded/process.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../src/embedded/temporal/temporal.ts';
 import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/request-sync.ts';
-import { createDb } from '../../src/store/db/db.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../src/temporal/connection.ts';
 import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
+import type { TestDb } from './database.ts';
+import { openTestDb } from './database.ts';
 import { quiet } from './stack.ts';
 
 const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -47,7 +48,7 @@ export interface ServiceProcess {
 
 export interface Installation {
   readonly sim: PanelSimulator;
-  readonly db: Knex;
+  readonly db: TestDb;
   readonly databaseUrl: string;
   readonly gateway: TemporalGateway;
   readonly launcher: SyncLauncher;
@@ -189,9 +190,13 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
     const { address } = temporalStart.value;
     const sim = simStart.value;
 
-    const migrating = createDb({ connectionString: url, applicationName: 'test-migrate', statementTimeoutMs: 120_000 });
+    const migrating = openTestDb({
+      connectionString: url,
+      applicationName: 'test-migrate',
+      statementTimeoutMs: 120_000,
+    });
     await migrateLatest(migrating, {}).finally(() => migrating.destroy());
-    const db = createDb({ connectionString: url, applicationName: 'test', max: 8 });
+    const db = openTestDb({ connectionString: url, applicationName: 'test', max: 8 });
     const config = loadConfig({ TEMPORAL_ADDRESS: address });
     const gateway = createTemporalGateway({ ...config.temporal, address });
     const launcher = createSyncLauncher({ db, temporal: gateway, log: quiet });

@@ -2,11 +2,14 @@
  * A database that is behind its panel in every way at once, restorable at will: each disturbed run starts from the same
  * state, so its counts can be held against an undisturbed run's.
  */
+
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Knex } from 'knex';
 import { expect } from 'vitest';
+import { inTransaction } from '../../src/store/db/db.ts';
+import { execute } from '../../src/store/db/query.ts';
 import type { SyncLog } from '../../src/store/sync/log-store.ts';
 import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
+import type { TestDb } from './database.ts';
 import { query } from './merge.ts';
 import { expectedMirror, readMirror, sorted } from './mirror.ts';
 import { type Installation, startInstallation } from './processes.ts';
@@ -58,20 +61,23 @@ const SPOIL = [
 ];
 
 /** Spoils a mirror that equals its panel, and keeps a copy of the result for {@link restoreSpoiled}. */
-export async function spoil(db: Knex): Promise<void> {
-  await db.transaction(async (trx) => {
-    await trx.raw('create temp table codes on commit drop as select l.id, l."shortCode" as short from locations l');
-    for (const statement of SPOIL) await trx.raw(statement);
-    await trx.raw('create schema spoiled');
-    for (const table of MIRROR) await trx.raw(`create table spoiled.${table} as select * from public.${table}`);
+export async function spoil(db: TestDb): Promise<void> {
+  await inTransaction(db, async (trx) => {
+    await execute(
+      trx,
+      'create temp table codes on commit drop as select l.id, l."shortCode" as short from locations l',
+    );
+    for (const statement of SPOIL) await execute(trx, statement);
+    await execute(trx, 'create schema spoiled');
+    for (const table of MIRROR) await execute(trx, `create table spoiled.${table} as select * from public.${table}`);
   });
 }
 
 /** The spoiled mirror again, and no trace of any run. */
-export async function restoreSpoiled(db: Knex): Promise<void> {
-  await db.transaction(async (trx) => {
-    await trx.raw(`truncate ${MIRROR.join(', ')}, sync_logs, outbox cascade`);
-    for (const table of MIRROR) await trx.raw(`insert into ${table} select * from spoiled.${table}`);
+export async function restoreSpoiled(db: TestDb): Promise<void> {
+  await inTransaction(db, async (trx) => {
+    await execute(trx, `truncate ${MIRROR.join(', ')}, sync_logs, outbox cascade`);
+    for (const table of MIRROR) await execute(trx, `insert into ${table} select * from spoiled.${table}`);
   });
 }
 
@@ -81,7 +87,7 @@ export async function expectMirrorEqual(installation: Installation): Promise<voi
 }
 
 /** Identity of every mirror row as it is visible: what was rolled back, or only locked, does not count. */
-export async function committedRows(db: Knex): Promise<Record<string, unknown>> {
+export async function committedRows(db: TestDb): Promise<Record<string, unknown>> {
   const found: Record<string, unknown> = {};
   for (const table of MIRROR) {
     const [row] = await query(

@@ -1,11 +1,12 @@
 /** Activities that ask the panel: pages into the stage, rows that seem gone, subusers by the client API. */
+
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import type { Knex } from 'knex';
 import type { PanelClient, Throttle } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import { mapClientSubusers } from '../../domain/panel/records.ts';
 import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/sync.ts';
+import type { Db } from '../../store/db/db.ts';
 import { goneCandidates } from '../../store/sync/merge/merge.ts';
 import { PROGRESS_INTERVAL_MS, writeProgress } from '../../store/sync/run-store.ts';
 import { eggIdsOf, stagedPages, stagedServers, stagePage } from '../../store/sync/staging-store.ts';
@@ -13,7 +14,7 @@ import { withHeartbeat } from '../failures.ts';
 import { readEggsSingly, readPage } from './panel-reader.ts';
 
 export interface PageActivityDeps {
-  db: Knex;
+  db: Db;
   /** A client for the panel that is configured now. */
   panel: () => Promise<PanelClient>;
 }

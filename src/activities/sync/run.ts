@@ -1,8 +1,9 @@
 /** Activities of the sync: ids and counts in and out, never rows. Each may run twice with the same result. */
-import type { Knex } from 'knex';
+
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, ERRORS, type ErrorCode } from '../../domain/errors.ts';
 import { type Entity, mayPrune, type SyncCounts, type SyncWarning } from '../../domain/sync/sync.ts';
+import type { Db } from '../../store/db/db.ts';
 import type { RuntimeSettings } from '../../store/settings/settings-store.ts';
 import type { AppliedSource } from '../../store/sync/merge/match.ts';
 import { type ApplyOutcome, applyRun, countGone } from '../../store/sync/merge/merge.ts';
@@ -12,7 +13,7 @@ import { withHeartbeat } from '../failures.ts';
 import { createPageActivities } from './read-pages.ts';
 
 export interface SyncActivityDeps {
-  db: Knex;
+  db: Db;
   /** Settings as they are now. */
   settings: () => Promise<RuntimeSettings>;
   /** A client for the panel that is configured now. */

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
-import { isConnectionFailure } from '../../store/db/db.ts';
+import { isConnectionFailure } from '../../store/db/sql-errors.ts';
 import { type BucketState, takeTokens } from '../../store/rate-limit-store.ts';
 import type { Caller, Services } from '../context.ts';
 

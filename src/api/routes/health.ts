@@ -1,7 +1,7 @@
 /** Health: for the site's guard (2xx while the database answers), for orchestrators (live, ready). */
-import type { Knex } from 'knex';
 import { z } from 'zod';
-import { rows } from '../../store/db/db.ts';
+import type { Db } from '../../store/db/db.ts';
+import { serverVersion } from '../../store/db/server-version.ts';
 import type { EngineHealth } from '../context.ts';
 import { IsoDate } from '../http/envelopes.ts';
 import { defineRoute, type Route } from '../http/route.ts';
@@ -44,9 +44,9 @@ async function within(work: Promise<boolean>, timeoutMs: number): Promise<boolea
   return Promise.race([work.catch(() => false), late]).finally(() => clearTimeout(timer));
 }
 
-const databaseAnswers = (db: Knex): Promise<boolean> =>
+const databaseAnswers = (db: Db): Promise<boolean> =>
   within(
-    rows(db, 'select 1 as one').then(() => true),
+    serverVersion(db).then(() => true),
     DATABASE_TIMEOUT_MS,
   );
 

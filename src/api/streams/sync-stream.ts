@@ -2,11 +2,12 @@
  * Live progress of syncs as event streams. One LISTEN for the process; a changed row is read once, at most every
  * 100 ms, and fanned out to all who watch it. Nothing here is state that a second copy of the api would contradict.
  */
+
 import { PassThrough, type Readable } from 'node:stream';
-import type { Knex } from 'knex';
 import type { Logger } from 'pino';
 import { AppError } from '../../domain/errors.ts';
 import { ACTIVE_STATUSES } from '../../domain/sync/sync.ts';
+import type { Db } from '../../store/db/db.ts';
 import type { Listener } from '../../store/db/listener.ts';
 import { getSyncLog, type SyncLog } from '../../store/sync/log-store.ts';
 
@@ -80,7 +81,7 @@ export function toSnapshot(log: SyncLog): Snapshot {
 
 /** Makes the hub of one process. */
 export function createSyncStreams(
-  deps: { db: Knex; listener: Listener; log: Logger },
+  deps: { db: Db; listener: Listener; log: Logger },
   options: SyncStreamOptions = {},
 ): SyncStreams {
   const { pingMs = 15_000, pollMs = 2000, readEveryMs = 100, maxStreams = 1000 } = options;

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { Knex } from 'knex';
 import { type Config, ConfigError, loadConfig } from '../../config.ts';
 import { isAppError } from '../../domain/errors.ts';
 import { Secret } from '../../domain/secret.ts';
@@ -15,9 +14,10 @@ import { serviceUser } from '../../embedded/postgres/service-user.ts';
 import { serviceSecrets } from '../../embedded/secrets.ts';
 import { serviceFolders } from '../../embedded/services.ts';
 import { findTemporalCli, TEMPORAL_CLI_VERSION } from '../../embedded/temporal/cli.ts';
-import { createDb, rows } from '../../store/db/db.ts';
+import { createDb, type Db } from '../../store/db/db.ts';
 import { createEncryption } from '../../store/db/encryption.ts';
 import { pendingMigrations } from '../../store/db/migrations.ts';
+import { serverVersion } from '../../store/db/server-version.ts';
 import { createSettings } from '../../store/settings/settings-store.ts';
 import { createTerminal, printable, type Terminal } from '../support/terminal.ts';
 import { type ConfigRow, configRows, readDotEnv } from './config.ts';
@@ -62,14 +62,14 @@ function checkNode(): Check {
       };
 }
 
-async function checkDatabase(db: Knex, embedded: boolean): Promise<Check> {
+async function checkDatabase(db: Db, embedded: boolean): Promise<Check> {
   const name = 'PostgreSQL';
   try {
-    const [found] = await rows<{ version: string }>(db, `select current_setting('server_version') as version`);
+    const version = await serverVersion(db);
     const where = embedded ? 'embedded' : 'external';
     const pending = await pendingMigrations(db);
-    if (pending.length === 0) return { name, state: 'ok', detail: `${where}, ${found?.version}, schema up to date` };
-    const detail = `${where}, ${found?.version}, ${pending.length} migrations pending`;
+    if (pending.length === 0) return { name, state: 'ok', detail: `${where}, ${version}, schema up to date` };
+    const detail = `${where}, ${version}, ${pending.length} migrations pending`;
     return embedded
       ? { name, state: 'warning', detail, advice: '`npm start` applies them' }
       : { name, state: 'failed', detail, advice: 'npm run db:migrate' };

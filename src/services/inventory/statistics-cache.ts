@@ -1,5 +1,5 @@
 /** Statistics for a short time: the home page asks for them at each visit. */
-import type { Knex } from 'knex';
+import type { Db } from '../../store/db/db.ts';
 import { type InventoryCounts, inventoryCounts } from '../../store/inventory/statistics.ts';
 import type { Settings } from '../../store/settings/settings-store.ts';
 
@@ -9,7 +9,7 @@ export interface StatsCache {
 }
 
 /** Makes the cache of one process. It answers nothing that a second copy would contradict for longer than its timeout. */
-export function createStatsCache(deps: { db: Knex; settings: Settings }): StatsCache {
+export function createStatsCache(deps: { db: Db; settings: Settings }): StatsCache {
   let kept: { at: number; value: InventoryCounts } | undefined;
   let running: Promise<InventoryCounts> | undefined;
   return {

@@ -2,19 +2,21 @@
  * The one way to start and to cancel a sync, for API, CLI, schedule and watch. The PENDING row is the intent; the
  * workflow is only its executor, so nothing accepted is lost and nothing withdrawn runs.
  */
+
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
-import type { Knex } from 'knex';
 import type { Logger } from 'pino';
 import { AppError } from '../../domain/errors.ts';
 import type { SyncStatus } from '../../domain/sync/sync.ts';
+import type { Db } from '../../store/db/db.ts';
 import {
   type ActiveRun,
   closeAbandonedRun,
   findRun,
   findStaleRun,
   insertPendingLog,
+  listSyncLogs,
   markCancelled,
   type SyncRequest,
   withdrawPendingLog,
@@ -66,7 +68,7 @@ const RETRY_AFTER_MS = 5_000;
 const STALE_PENDING_SECONDS = 10;
 const STALE_CANCEL_SECONDS = 5;
 
-export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; log: Logger }): SyncLauncher {
+export function createSyncLauncher(deps: { db: Db; temporal: TemporalGateway; log: Logger }): SyncLauncher {
   const { db, temporal, log } = deps;
 
   /** @returns the run id, or undefined when a run is there already. */
@@ -209,8 +211,7 @@ export function createSyncLauncher(deps: { db: Knex; temporal: TemporalGateway; 
   }
 
   async function anyLog(): Promise<boolean> {
-    const found = (await db.raw('select 1 from sync_logs limit 1')) as { rows: unknown[] };
-    return found.rows.length > 0;
+    return (await listSyncLogs(db, { limit: 1, offset: 0 })).length > 0;
   }
 
   async function watch(): Promise<'nothing' | 'started' | 'cancelled' | 'closed'> {

@@ -1,6 +1,7 @@
 /** What a customer sees of his own: servers, balance, tickets, profile. */
 import { AppError } from '../../domain/errors.ts';
-import { contains, type Db, rows } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
+import { contains, execute, query } from '../db/query.ts';
 
 /** Ids of the servers a user owns or that are shared with him. Two index scans; takes the user's id twice. */
 const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
@@ -18,7 +19,7 @@ export interface DashboardSummary {
 
 /** Counts of a user's servers and open tickets, and his balance, in one statement. Undefined when there is no such user. */
 export async function dashboardSummary(db: Db, userId: string): Promise<DashboardSummary | undefined> {
-  const [summary] = await rows<DashboardSummary>(
+  const [summary] = await query<DashboardSummary>(
     db,
     `select c.total, c.online, c.offline, c.suspended, coalesce(u."accountBalance", 0)::float8 as "accountBalance",
        (select count(*)::int from support_tickets t
@@ -70,42 +71,42 @@ export interface DashboardServer {
 }
 
 /** FROM and WHERE of a query, over `servers s`. */
-function selection(query: ServerQuery): { sql: string; bindings: unknown[] } {
+function selection(filter: ServerQuery): { sql: string; bindings: unknown[] } {
   const conditions: string[] = [];
   const bindings: unknown[] = [];
   let from = 'servers s';
-  if (query.userId !== undefined) {
+  if (filter.userId !== undefined) {
     from = `${REACHABLE} mine join servers s on s.id = mine.id`;
-    bindings.push(query.userId, query.userId);
+    bindings.push(filter.userId, filter.userId);
   }
-  if (query.search !== undefined) {
-    const pattern = contains(query.search);
+  if (filter.search !== undefined) {
+    const pattern = contains(filter.search);
     conditions.push('(s.name ilike ? or s.description ilike ?)');
     bindings.push(pattern, pattern);
   }
-  if (query.state === 'suspended') conditions.push('s."isSuspended"');
-  else if (query.state !== undefined) {
+  if (filter.state === 'suspended') conditions.push('s."isSuspended"');
+  else if (filter.state !== undefined) {
     conditions.push('s."isSuspended" is not true and lower(s.status) = any(?::text[])');
-    bindings.push([...query.state]);
+    bindings.push([...filter.state]);
   }
   return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
 }
 
 /** How many servers a query finds. */
-export async function countServers(db: Db, query: ServerQuery): Promise<number> {
-  const { sql, bindings } = selection(query);
-  const [count] = await rows<{ n: number }>(db, `select count(*)::int as n from ${sql}`, bindings);
+export async function countServers(db: Db, filter: ServerQuery): Promise<number> {
+  const { sql, bindings } = selection(filter);
+  const [count] = await query<{ n: number }>(db, `select count(*)::int as n from ${sql}`, bindings);
   return count?.n ?? 0;
 }
 
 /** A page of servers, last changed first. The mirror knows no primary allocation: the oldest assigned one is shown. */
 export async function listServers(
   db: Db,
-  query: ServerQuery & { limit: number; offset: number },
+  filter: ServerQuery & { limit: number; offset: number },
 ): Promise<DashboardServer[]> {
-  const { sql, bindings } = selection(query);
+  const { sql, bindings } = selection(filter);
   // The page is cut first, so that names and allocations are looked up for its rows alone.
-  return rows(
+  return query(
     db,
     `select s.id, s.uuid, s.name, s.description, lower(s.status) as status, coalesce(s."isSuspended", false) as "isSuspended",
        e.name as game, n.name as node, a.ip, a.port,
@@ -120,7 +121,7 @@ export async function listServers(
        left join lateral (select al.ip, al.port from allocations al
          where al."serverId" = s.id and al."isAssigned" is not false order by al.id limit 1) a on true
      order by s."updatedAt" desc, s.id desc`,
-    [...bindings, query.limit, query.offset],
+    [...bindings, filter.limit, filter.offset],
   );
 }
 
@@ -143,7 +144,7 @@ export interface Profile {
 
 /** A user's own profile; empty texts of old rows are null. */
 export async function findProfile(db: Db, userId: string): Promise<Profile | undefined> {
-  const [profile] = await rows<Profile>(
+  const [profile] = await query<Profile>(
     db,
     `select u.id, nullif(u.username, '') as username, u.email, nullif(u."firstName", '') as "firstName",
        nullif(u."lastName", '') as "lastName", nullif(u."phoneNumber", '') as "phoneNumber",
@@ -177,7 +178,8 @@ export async function updateProfile(trx: Db, userId: string, changes: ProfileCha
   const fields = PROFILE_FIELDS.filter((field) => changes[field] !== undefined);
   if (fields.length === 0) return;
   if (typeof changes.username === 'string') await claimUsername(trx, userId, changes.username);
-  await trx.raw(
+  await execute(
+    trx,
     `update users set ${fields.map((field) => `"${field}" = ?`).join(', ')}, "updatedAt" = now() at time zone 'utc' where id = ?`,
     [...fields.map((field) => changes[field] ?? null), userId],
   );
@@ -188,8 +190,8 @@ export async function updateProfile(trx: Db, userId: string, changes: ProfileCha
  * shared already (registration and the panel give them) may be kept.
  */
 async function claimUsername(trx: Db, userId: string, username: string): Promise<void> {
-  await trx.raw(`select pg_advisory_xact_lock(hashtextextended('username:' || lower(?), 0))`, [username]);
-  const [row] = await rows<{ taken: boolean }>(
+  await execute(trx, `select pg_advisory_xact_lock(hashtextextended('username:' || lower(?), 0))`, [username]);
+  const [row] = await query<{ taken: boolean }>(
     trx,
     `select exists (select 1 from users o where lower(o.username) = lower(?) and o.id <> ?)
         and not exists (select 1 from users u where u.id = ? and lower(u.username) = lower(?)) as taken`,

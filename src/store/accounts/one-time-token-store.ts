@@ -1,7 +1,8 @@
 /** One-time tokens of mailed links. Only their SHA-256 is stored; consuming them deletes them. */
 import { createHash, randomBytes } from 'node:crypto';
 import { ONE_TIME_TOKENS, type OneTimeTokenType } from '../../domain/email.ts';
-import { type Db, rows } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
+import { execute, query } from '../db/query.ts';
 
 const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
 
@@ -13,7 +14,7 @@ export async function issueToken(
 ): Promise<{ token: string; expiresAt: Date }> {
   const token = randomBytes(32).toString('hex');
   await deleteTokens(trx, userId, [type]);
-  const [row] = await rows<{ expires: Date }>(
+  const [row] = await query<{ expires: Date }>(
     trx,
     `insert into verification_tokens (identifier, token, type, expires, "createdAt")
      values (?, ?, ?, now() at time zone 'utc' + make_interval(secs => ?), now() at time zone 'utc') returning expires`,
@@ -24,7 +25,7 @@ export async function issueToken(
 
 /** Whose token it is, unlocked: the user is locked before the token. */
 export async function ownerOfToken(db: Db, token: string, type: OneTimeTokenType): Promise<string | undefined> {
-  const [found] = await rows<{ userId: string }>(
+  const [found] = await query<{ userId: string }>(
     db,
     `select v.identifier as "userId" from verification_tokens v where v.token = ? and v.type = ?`,
     [hashOf(token), type],
@@ -38,7 +39,7 @@ export async function lockToken(
   token: string,
   type: OneTimeTokenType,
 ): Promise<{ userId: string; expired: boolean } | undefined> {
-  const [found] = await rows<{ userId: string; expired: boolean }>(
+  const [found] = await query<{ userId: string; expired: boolean }>(
     trx,
     `select v.identifier as "userId", v.expires <= now() at time zone 'utc' as expired
      from verification_tokens v where v.token = ? and v.type = ? for update`,
@@ -49,12 +50,15 @@ export async function lockToken(
 
 /** Deletes the tokens of these types that a user has. */
 export async function deleteTokens(trx: Db, userId: string, types: readonly OneTimeTokenType[]): Promise<void> {
-  await trx.raw(`delete from verification_tokens where identifier = ? and type = any(?::text[])`, [userId, [...types]]);
+  await execute(trx, `delete from verification_tokens where identifier = ? and type = any(?::text[])`, [
+    userId,
+    [...types],
+  ]);
 }
 
 /** Deletes tokens that expired a week ago: until then a late click is told why. @returns how many. */
 export async function purgeTokens(db: Db, batch: number): Promise<number> {
-  const deleted = await rows<{ token: string }>(
+  const deleted = await query<{ token: string }>(
     db,
     `delete from verification_tokens where token in (
        select v.token from verification_tokens v where v.expires < now() at time zone 'utc' - interval '7 days' limit ? for update skip locked) returning token`,

@@ -1,6 +1,7 @@
 /** Sessions: one row a refresh token, kept as a digest. Tokens that follow from one sign-in are a family. */
 import { createHash, randomUUID } from 'node:crypto';
-import { type Db, rows } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
+import { execute, query } from '../db/query.ts';
 
 /** Seconds in which a token that was just rotated is still taken: the slower one of two tabs (frontend). */
 const GRACE_SECONDS = 30;
@@ -25,7 +26,8 @@ export interface NewSession {
 /** Opens a session. */
 export async function insertSession(db: Db, session: NewSession): Promise<void> {
   const id = randomUUID();
-  await db.raw(
+  await execute(
+    db,
     `insert into sessions (id, "sessionToken", "userId", expires, "createdAt", "familyId")
      values (?, ?, ?, to_timestamp(?) at time zone 'utc' + make_interval(secs => ?), to_timestamp(?) at time zone 'utc', ?)`,
     [
@@ -51,7 +53,7 @@ export interface FoundSession {
 /** Whose refresh token this is, unlocked: the user is locked before the session. */
 export async function ownerOfSession(db: Db, refreshToken: string): Promise<string | undefined> {
   if (!TOKEN.test(refreshToken)) return undefined;
-  const [found] = await rows<{ userId: string }>(
+  const [found] = await query<{ userId: string }>(
     db,
     `select s."userId" from sessions s where s."sessionToken" in (?, ?)`,
     [sessionTokenHash(refreshToken), refreshToken],
@@ -62,7 +64,7 @@ export async function ownerOfSession(db: Db, refreshToken: string): Promise<stri
 /** The unexpired session of a refresh token, locked. Rows of the existing service hold the token in clear. */
 export async function lockSession(trx: Db, refreshToken: string): Promise<FoundSession | undefined> {
   if (!TOKEN.test(refreshToken)) return undefined;
-  const [found] = await rows<FoundSession>(
+  const [found] = await query<FoundSession>(
     trx,
     `select s.id, s."userId", coalesce(s."familyId", s.id) as "familyId",
        case when s."rotatedAt" is null then 'fresh'
@@ -82,7 +84,8 @@ export async function rotateSession(
   next: Omit<NewSession, 'userId' | 'familyId'>,
 ): Promise<void> {
   if (session.state === 'fresh') {
-    await trx.raw(
+    await execute(
+      trx,
       `update sessions set "rotatedAt" = clock_timestamp() at time zone 'utc', "familyId" = ?, "sessionToken" = ? where id = ?`,
       [session.familyId, sessionTokenHash(refreshToken), session.id],
     );
@@ -95,12 +98,17 @@ export async function endFamily(
   db: Db,
   { userId, familyId }: Pick<FoundSession, 'userId' | 'familyId'>,
 ): Promise<void> {
-  await db.raw(`delete from sessions where "userId" = ? and (id = ? or "familyId" = ?)`, [userId, familyId, familyId]);
+  await execute(db, `delete from sessions where "userId" = ? and (id = ? or "familyId" = ?)`, [
+    userId,
+    familyId,
+    familyId,
+  ]);
 }
 
 /** Ends the sessions of a user; with `except`, all but the family that was opened or refreshed at this time (unix seconds). */
 export async function endSessions(db: Db, userId: string, except?: { issuedAt: number | undefined }): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `delete from sessions where "userId" = ? and coalesce("familyId", id) not in (
        select coalesce(s."familyId", s.id) from sessions s where s."userId" = ? and s."createdAt" = to_timestamp(?::float8) at time zone 'utc')`,
     [userId, userId, except?.issuedAt ?? null],
@@ -109,7 +117,7 @@ export async function endSessions(db: Db, userId: string, except?: { issuedAt: n
 
 /** Deletes expired sessions. @returns how many. */
 export async function purgeSessions(db: Db, batch: number): Promise<number> {
-  const deleted = await rows<{ id: string }>(
+  const deleted = await query<{ id: string }>(
     db,
     `delete from sessions where id in (
        select s.id from sessions s where s.expires < now() at time zone 'utc' order by s.expires limit ? for update skip locked) returning id`,

@@ -1,8 +1,8 @@
 /** What administrators do to accounts: list them, give and take roles, disable, set a password. */
-import type { Knex } from 'knex';
 import { normalizeEmail, type Role } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
-import { contains, type Db, inTransaction, rows } from '../db/db.ts';
+import { type Db, inTransaction, type Transaction } from '../db/db.ts';
+import { contains, execute, query } from '../db/query.ts';
 import { deleteTokens } from './one-time-token-store.ts';
 import { hashPassword } from './password-hash.ts';
 import { endSessions } from './session-store.ts';
@@ -33,33 +33,33 @@ export interface UserQuery {
 }
 
 /** One page of the users, newest first, and how many there are over all pages. */
-export async function listUsers(db: Db, query: UserQuery): Promise<{ users: ListedUser[]; total: number }> {
+export async function listUsers(db: Db, filter: UserQuery): Promise<{ users: ListedUser[]; total: number }> {
   const where: string[] = ['true'];
   const bindings: unknown[] = [];
   const only = (condition: string, ...values: unknown[]): void => {
     where.push(condition);
     bindings.push(...values);
   };
-  if (query.search !== undefined && query.search !== '') {
-    const pattern = contains(query.search);
+  if (filter.search !== undefined && filter.search !== '') {
+    const pattern = contains(filter.search);
     only('(u.email ilike ? or u.username ilike ?)', pattern, pattern);
   }
-  if (query.role !== undefined) only('? = any(u.roles)', query.role);
-  if (query.admins === true) only(`(u."isSystemAdmin" or u.roles && '{SUPER_ADMIN,ADMINISTRATOR}'::text[])`);
-  if (query.active !== undefined) only('coalesce(u."isActive", true) = ?', query.active);
+  if (filter.role !== undefined) only('? = any(u.roles)', filter.role);
+  if (filter.admins === true) only(`(u."isSystemAdmin" or u.roles && '{SUPER_ADMIN,ADMINISTRATOR}'::text[])`);
+  if (filter.active !== undefined) only('coalesce(u."isActive", true) = ?', filter.active);
   const condition = where.join(' and ');
-  const [counted] = await rows<{ total: number }>(
+  const [counted] = await query<{ total: number }>(
     db,
     `select count(*)::int as total from users u where ${condition}`,
     bindings,
   );
-  const users = await rows<ListedUser>(
+  const users = await query<ListedUser>(
     db,
     `select u.id, u.email, u.username, coalesce(u.roles, '{}') as roles,
             coalesce(u."isSystemAdmin", false) as "isSystemAdmin", coalesce(u."isActive", true) as "isActive",
             u."emailVerified", u."lastLoginAt", u."createdAt"
        from users u where ${condition} order by u."createdAt" desc, u.id limit ? offset ?`,
-    [...bindings, query.limit, query.offset],
+    [...bindings, filter.limit, filter.offset],
   );
   return { users, total: counted?.total ?? 0 };
 }
@@ -70,7 +70,7 @@ export async function listUsers(db: Db, query: UserQuery): Promise<{ users: List
  */
 export async function findUserId(db: Db, emailOrId: string): Promise<string> {
   const text = emailOrId.trim();
-  const found = await rows<{ id: string }>(
+  const found = await query<{ id: string }>(
     db,
     `select u.id from users u where u.id = ? or lower(u.email) = ? order by u."createdAt", u.id`,
     [text, normalizeEmail(text)],
@@ -108,7 +108,8 @@ export async function setRoles(db: Db, id: string, change: RoleChange): Promise<
     const roles = changedRoles(user, change);
     const isSystemAdmin = roles.includes('SUPER_ADMIN');
     if (!isSystemAdmin) refuseLast(user, others);
-    await trx.raw(
+    await execute(
+      trx,
       `update users set roles = ?::text[], "isSystemAdmin" = ?, "updatedAt" = now() at time zone 'utc'
         where id = ? and (roles is distinct from ?::text[] or "isSystemAdmin" is distinct from ?)`,
       [roles, isSystemAdmin, id, roles, isSystemAdmin],
@@ -138,7 +139,7 @@ export async function setActive(db: Db, id: string, active: boolean): Promise<Ch
     }
     const changed = user.isActive !== active;
     if (changed) {
-      await trx.raw(`update users set "isActive" = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [
+      await execute(trx, `update users set "isActive" = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [
         active,
         id,
       ]);
@@ -163,7 +164,7 @@ export async function setPassword(
   const hash = await hashPassword(password);
   return inTransaction(db, async (trx) => {
     const { user } = await lock(trx, id, false);
-    const [updated] = await rows<{ emailVerified: Date | null }>(
+    const [updated] = await query<{ emailVerified: Date | null }>(
       trx,
       `update users set password = ?, "updatedAt" = now() at time zone 'utc',
               "emailVerified" = case when ?::boolean then coalesce("emailVerified", now() at time zone 'utc')
@@ -183,11 +184,11 @@ export async function setPassword(
  * for one another either.
  */
 async function lock(
-  trx: Knex.Transaction,
+  trx: Transaction,
   id: string,
   withAdministrators: boolean,
 ): Promise<{ user: ChangedUser; others: ChangedUser[] }> {
-  const locked = await rows<ChangedUser>(
+  const locked = await query<ChangedUser>(
     trx,
     `select u.id, u.email, coalesce(u.roles, '{}') as roles, coalesce(u."isSystemAdmin", false) as "isSystemAdmin",
             coalesce(u."isActive", true) as "isActive", u."emailVerified"

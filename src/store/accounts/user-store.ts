@@ -3,7 +3,9 @@ import { randomUUID } from 'node:crypto';
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
-import { type Db, rows, sqlState } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
+import { execute, query } from '../db/query.ts';
+import { sqlState } from '../db/sql-errors.ts';
 import { hashPassword } from './password-hash.ts';
 
 const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", coalesce(u.roles, '{}') as roles,
@@ -14,7 +16,7 @@ const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", co
 
 /** The user as the authentication layers need it: read fresh at each request. */
 export async function findAuthUser(db: Db, id: string): Promise<AuthUser | undefined> {
-  const [user] = await rows<AuthUser>(db, `select ${AUTH_COLUMNS} from users u where u.id = ?`, [id]);
+  const [user] = await query<AuthUser>(db, `select ${AUTH_COLUMNS} from users u where u.id = ?`, [id]);
   return user;
 }
 
@@ -26,7 +28,7 @@ export async function findByEmail(
   db: Db,
   email: string,
 ): Promise<(AuthUser & { password: string | null }) | undefined> {
-  const [user] = await rows<AuthUser & { password: string | null }>(
+  const [user] = await query<AuthUser & { password: string | null }>(
     db,
     `select ${AUTH_COLUMNS}, u.password from users u where lower(u.email) = ?
       order by (u.email = ?) desc, u."createdAt", u.id limit 1`,
@@ -62,7 +64,7 @@ export async function insertUser(db: Db, user: NewUser & { passwordHash: string 
   const email = normalizeEmail(user.email);
   const id = randomUUID();
   try {
-    const inserted = await rows<{ id: string }>(
+    const inserted = await query<{ id: string }>(
       db,
       `insert into users (id, email, password, username, "firstName", "lastName", roles, "isSystemAdmin", "isActive",
                           "emailVerified", "createdAt", "updatedAt")
@@ -92,7 +94,7 @@ export async function insertUser(db: Db, user: NewUser & { passwordHash: string 
 
 /** Whether an address, in any case, belongs to an account. */
 export async function emailExists(db: Db, email: string, butNot?: string): Promise<boolean> {
-  const [row] = await rows<{ found: boolean }>(
+  const [row] = await query<{ found: boolean }>(
     db,
     `select exists (select 1 from users u where lower(u.email) = ? and (?::text is null or u.id <> ?)) as found`,
     [normalizeEmail(email), butNot ?? null, butNot ?? null],
@@ -106,7 +108,7 @@ export async function emailExists(db: Db, email: string, butNot?: string): Promi
  * ended, a session cannot have a successor while its family is ended, and locks are taken in one order.
  */
 export async function holdUser(trx: Db, userId: string): Promise<(AuthUser & { password: string | null }) | undefined> {
-  const [user] = await rows<AuthUser & { password: string | null }>(
+  const [user] = await query<AuthUser & { password: string | null }>(
     trx,
     `select ${AUTH_COLUMNS}, u.password from users u where u.id = ? for no key update`,
     [userId],
@@ -116,7 +118,7 @@ export async function holdUser(trx: Db, userId: string): Promise<(AuthUser & { p
 
 /** Locks users as {@link holdUser} does, in the order of their ids, so that two callers never wait for each other. */
 export async function lockUsers(trx: Db, userIds: readonly string[]): Promise<void> {
-  await rows<{ id: string }>(
+  await query<{ id: string }>(
     trx,
     `select u.id from users u where u.id = any(?::text[]) order by u.id for no key update`,
     [[...userIds]],
@@ -125,7 +127,7 @@ export async function lockUsers(trx: Db, userIds: readonly string[]): Promise<vo
 
 /** The password hash of a user, locked until the transaction ends. */
 export async function lockPassword(trx: Db, userId: string): Promise<string | null> {
-  const [row] = await rows<{ password: string | null }>(
+  const [row] = await query<{ password: string | null }>(
     trx,
     `select u.password from users u where u.id = ? for no key update`,
     [userId],
@@ -135,17 +137,21 @@ export async function lockPassword(trx: Db, userId: string): Promise<string | nu
 
 /** Stores a new password's hash. */
 export async function setPasswordHash(trx: Db, userId: string, hash: string): Promise<void> {
-  await trx.raw(`update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [hash, userId]);
+  await execute(trx, `update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [
+    hash,
+    userId,
+  ]);
 }
 
 /** Takes the password away: there is none to sign in with until a new one is set. */
 export async function clearPassword(trx: Db, userId: string): Promise<void> {
-  await trx.raw(`update users set password = null, "updatedAt" = now() at time zone 'utc' where id = ?`, [userId]);
+  await execute(trx, `update users set password = null, "updatedAt" = now() at time zone 'utc' where id = ?`, [userId]);
 }
 
 /** The address is the user's: a mailed token came back. Keeps an earlier date. */
 export async function markEmailVerified(trx: Db, userId: string): Promise<void> {
-  await trx.raw(
+  await execute(
+    trx,
     `update users set "emailVerified" = coalesce("emailVerified", now() at time zone 'utc'), "updatedAt" = now() at time zone 'utc' where id = ?`,
     [userId],
   );
@@ -157,7 +163,7 @@ export async function markEmailVerified(trx: Db, userId: string): Promise<void> 
  */
 export async function changeEmail(trx: Db, userId: string, email: string): Promise<void> {
   try {
-    const changed = await rows<{ id: string }>(
+    const changed = await query<{ id: string }>(
       trx,
       `update users set email = ?, "emailVerified" = null, "updatedAt" = now() at time zone 'utc'
        where id = ? and not exists (select 1 from users o where lower(o.email) = ? and o.id <> ?) returning users.id`,
@@ -172,14 +178,14 @@ export async function changeEmail(trx: Db, userId: string, email: string): Promi
 
 /** Notes a sign-in. */
 export async function touchLogin(db: Db, userId: string): Promise<void> {
-  await db.raw(`update users set "lastLoginAt" = now() at time zone 'utc' where id = ?`, [userId]);
+  await execute(db, `update users set "lastLoginAt" = now() at time zone 'utc' where id = ?`, [userId]);
 }
 
 /** Replaces the hash, unless the password was changed meanwhile. */
 export async function updatePasswordHash(db: Db, userId: string, hash: string, replaces: string): Promise<void> {
-  await db.raw(`update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ? and password = ?`, [
-    hash,
-    userId,
-    replaces,
-  ]);
+  await execute(
+    db,
+    `update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ? and password = ?`,
+    [hash, userId, replaces],
+  );
 }

@@ -2,7 +2,8 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { Knex } from 'knex';
 import { AppError } from '../../domain/errors.ts';
-import { createDb, type Db, inTransaction, rows } from './db.ts';
+import { createDb, type Db, inTransaction, type Transaction } from './db.ts';
+import { execute, knexOf, query } from './query.ts';
 
 /** Where the migrations are, whatever the working directory. */
 export const MIGRATIONS_DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url));
@@ -94,7 +95,7 @@ function isMigration(module: unknown): module is Record<Direction, (knex: Knex) 
  * writing JSON, so the failure stays hidden from it behind a savepoint and is thrown here: the transaction around it
  * takes back the entry in the book as well.
  */
-async function runMigration(trx: Knex.Transaction, name: string, direction: Direction): Promise<void> {
+async function runMigration(trx: Transaction, name: string, direction: Direction): Promise<void> {
   const failures: unknown[] = [];
   const migration = await loadMigration(name);
   const hidden = async (knex: Knex): Promise<void> => {
@@ -105,7 +106,7 @@ async function runMigration(trx: Knex.Transaction, name: string, direction: Dire
     }
   };
   const names = await migrationNames();
-  await trx.migrate[direction]({
+  await knexOf(trx).migrate[direction]({
     migrationSource: {
       getMigrations: async () => names,
       getMigrationName: (one: string) => one,
@@ -153,9 +154,9 @@ export function withRequired(selectors: readonly string[]): Unit[] {
 
 /** What was applied, name → when. Empty where nothing ever was. */
 async function appliedMigrations(db: Db): Promise<Map<string, Date>> {
-  const [table] = await rows<{ found: boolean }>(db, "select to_regclass('knex_migrations') is not null as found");
+  const [table] = await query<{ found: boolean }>(db, "select to_regclass('knex_migrations') is not null as found");
   if (table?.found !== true) return new Map();
-  const found = await rows<{ name: string; appliedAt: Date }>(
+  const found = await query<{ name: string; appliedAt: Date }>(
     db,
     'select m.name, m.migration_time as "appliedAt" from knex_migrations m order by m.id',
   );
@@ -167,13 +168,13 @@ async function appliedMigrations(db: Db): Promise<Map<string, Date>> {
  * takes), and knex's own lock row freed. Only its holder could have set that row, and we hold the lock, so it is a
  * left-over of a killed process.
  */
-async function step<T>(db: Db, work: (trx: Knex.Transaction) => Promise<T>): Promise<T> {
+async function step<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> {
   return inTransaction(db, async (trx) => {
-    await trx.raw('set local statement_timeout = 0; set local lock_timeout = 0');
-    await trx.raw('select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
+    await execute(trx, 'set local statement_timeout = 0; set local lock_timeout = 0');
+    await execute(trx, 'select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
     // A table lock that is waited for stops everyone behind it: better to fail and be run again.
-    await trx.raw("set local lock_timeout = '60s'");
-    await trx.migrate.forceFreeMigrationsLock();
+    await execute(trx, "set local lock_timeout = '60s'");
+    await knexOf(trx).migrate.forceFreeMigrationsLock();
     return work(trx);
   });
 }
@@ -260,7 +261,7 @@ export interface MigrationStatus {
 const EXACT_COUNT_LIMIT = 200_000;
 
 async function tableStatus(db: Db, names: readonly string[]): Promise<Map<string, TableStatus>> {
-  const found = await rows<{ name: string; estimate: number; bytes: string }>(
+  const found = await query<{ name: string; estimate: number; bytes: string }>(
     db,
     `select n.name, c.reltuples::float8 as estimate, pg_relation_size(c.oid)::text as bytes
        from unnest(?::text[]) as n(name) join pg_class c on c.oid = to_regclass(quote_ident(n.name))`,
@@ -272,7 +273,7 @@ async function tableStatus(db: Db, names: readonly string[]): Promise<Map<string
   const small = found.filter((t) => t.estimate <= EXACT_COUNT_LIMIT);
   for (const t of large) status.set(t.name, { name: t.name, rows: Math.round(t.estimate), estimated: true });
   if (small.length === 0) return status;
-  const counts = await rows<{ name: string; count: string }>(
+  const counts = await query<{ name: string; count: string }>(
     db,
     small.map(() => 'select ?::text as name, count(*)::text as count from ??').join(' union all '),
     small.flatMap((t) => [t.name, t.name]),
@@ -319,20 +320,21 @@ export async function recreateDatabase(url: URL, name: string): Promise<void> {
     statementTimeoutMs: 0,
   });
   try {
-    const [server] = await rows<{ version: number }>(
+    const [server] = await query<{ version: number }>(
       db,
       "select current_setting('server_version_num')::int as version",
     );
     if ((server?.version ?? 0) >= 130_000) {
-      await db.raw(`drop database if exists ${quoted} with (force)`);
+      await execute(db, `drop database if exists ${quoted} with (force)`);
     } else {
-      await db.raw(
+      await execute(
+        db,
         'select pg_terminate_backend(pid) from pg_stat_activity where datname = ? and pid <> pg_backend_pid()',
         [name],
       );
-      await db.raw(`drop database if exists ${quoted}`);
+      await execute(db, `drop database if exists ${quoted}`);
     }
-    await db.raw(`create database ${quoted} encoding 'UTF8' template template0`);
+    await execute(db, `create database ${quoted} encoding 'UTF8' template template0`);
   } finally {
     await db.destroy();
   }

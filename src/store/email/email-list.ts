@@ -1,6 +1,7 @@
 /** Mails as administrators see them: lists, counts, sending one anew. */
 import type { MailStatus } from '../../domain/email.ts';
-import { contains, type Db, rows } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
+import { contains, query } from '../db/query.ts';
 
 /** Seconds in which asking again means the same mail. */
 const DOUBLE_CLICK_SECONDS = 10;
@@ -25,30 +26,30 @@ const ROW = `e.id, e.template, e.recipient as "to", e.user_id as "userId", e.sub
 
 /** One mail as administrators see it. */
 export async function findMail(db: Db, id: string): Promise<MailRow | undefined> {
-  const [mail] = await rows<MailRow>(db, `select ${ROW} from emails e where e.id = ?::uuid`, [id]);
+  const [mail] = await query<MailRow>(db, `select ${ROW} from emails e where e.id = ?::uuid`, [id]);
   return mail;
 }
 
 /** A page of mails, newest first; `search` looks in the address and the subject. */
 export async function listMails(
   db: Db,
-  query: { status?: MailStatus; search?: string; limit: number; offset: number },
+  filter: { status?: MailStatus; search?: string; limit: number; offset: number },
 ): Promise<{ mails: MailRow[]; total: number }> {
-  const pattern = query.search === undefined ? null : contains(query.search);
+  const pattern = filter.search === undefined ? null : contains(filter.search);
   const where = `(?::text is null or e.status = ?) and (?::text is null or e.recipient ilike ? or e.subject ilike ?)`;
-  const bindings = [query.status ?? null, query.status ?? null, pattern, pattern, pattern];
-  const [count] = await rows<{ n: number }>(db, `select count(*)::int as n from emails e where ${where}`, bindings);
-  const mails = await rows<MailRow>(
+  const bindings = [filter.status ?? null, filter.status ?? null, pattern, pattern, pattern];
+  const [count] = await query<{ n: number }>(db, `select count(*)::int as n from emails e where ${where}`, bindings);
+  const mails = await query<MailRow>(
     db,
     `select ${ROW} from emails e where ${where} order by e.created_at desc, e.id desc limit ? offset ?`,
-    [...bindings, query.limit, query.offset],
+    [...bindings, filter.limit, filter.offset],
   );
   return { mails, total: count?.n ?? 0 };
 }
 
 /** Mails by status. */
 export async function countMails(db: Db): Promise<{ status: MailStatus; count: number }[]> {
-  return rows(db, `select e.status, count(*)::int as count from emails e group by e.status order by e.status`);
+  return query(db, `select e.status, count(*)::int as count from emails e group by e.status order by e.status`);
 }
 
 /**
@@ -56,9 +57,11 @@ export async function countMails(db: Db): Promise<{ status: MailStatus; count: n
  * @returns id of the recent copy; undefined when there is none, or no such mail.
  */
 export async function lockRecentResend(trx: Db, id: string): Promise<string | undefined> {
-  const [original] = await rows<{ id: string }>(trx, `select e.id from emails e where e.id = ?::uuid for update`, [id]);
+  const [original] = await query<{ id: string }>(trx, `select e.id from emails e where e.id = ?::uuid for update`, [
+    id,
+  ]);
   if (original === undefined) return undefined;
-  const [recent] = await rows<{ id: string }>(
+  const [recent] = await query<{ id: string }>(
     trx,
     `select e.id from emails e where e.resent_from = ? and e.created_at > now() - make_interval(secs => ${DOUBLE_CLICK_SECONDS})
      order by e.created_at desc, e.id desc limit 1`,

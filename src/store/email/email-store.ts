@@ -13,8 +13,9 @@ import {
 } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { issueToken, ownerOfToken } from '../accounts/one-time-token-store.ts';
-import { type Db, inTransaction, rows } from '../db/db.ts';
+import { type Db, inTransaction } from '../db/db.ts';
 import type { Encryption } from '../db/encryption.ts';
+import { execute, query } from '../db/query.ts';
 import { enqueue } from '../outbox-store.ts';
 
 export const MAIL_OUTBOX_KIND = 'mail.send';
@@ -97,7 +98,7 @@ export function createMailStore(encryption: Encryption): MailStore {
 
   return {
     async queue(trx, request) {
-      const [row] = await rows<{ id: string }>(
+      const [row] = await query<{ id: string }>(
         trx,
         `insert into emails (template, recipient, user_id, subject, data, resent_from)
          values (?, ?, ?, ?, ?, ?::uuid) returning emails.id`,
@@ -121,7 +122,7 @@ export function createMailStore(encryption: Encryption): MailStore {
 
     prepare: (db, id) =>
       inTransaction(db, async (trx) => {
-        const [mail] = await rows<Stored>(trx, `select ${STORED} from emails e where e.id = ? for update`, [id]);
+        const [mail] = await query<Stored>(trx, `select ${STORED} from emails e where e.id = ? for update`, [id]);
         if (mail === undefined) return { state: 'done', status: 'skipped' };
         if (mail.status === 'sent' || mail.status === 'skipped') return { state: 'done', status: mail.status };
         const template = MAIL_TEMPLATES.find((t) => t === mail.template);
@@ -145,14 +146,17 @@ export function createMailStore(encryption: Encryption): MailStore {
         }
         if (link.data !== data) {
           data = link.data;
-          await trx.raw(
+          await execute(
+            trx,
             `update emails set user_id = coalesce(?, user_id), data = ?, token_expires_at = ?, updated_at = now() where id = ?`,
             [link.userId ?? null, seal(data), link.expiresAt?.toISOString() ?? null, id],
           );
         }
-        await trx.raw(`update emails set status = 'queued', attempts = attempts + 1, updated_at = now() where id = ?`, [
-          id,
-        ]);
+        await execute(
+          trx,
+          `update emails set status = 'queued', attempts = attempts + 1, updated_at = now() where id = ?`,
+          [id],
+        );
         return {
           state: 'ready',
           template,
@@ -164,7 +168,7 @@ export function createMailStore(encryption: Encryption): MailStore {
       }),
 
     async requestOf(db, id) {
-      const [mail] = await rows<Stored>(db, `select ${STORED} from emails e where e.id = ?::uuid`, [id]);
+      const [mail] = await query<Stored>(db, `select ${STORED} from emails e where e.id = ?::uuid`, [id]);
       const template = MAIL_TEMPLATES.find((t) => t === mail?.template);
       if (mail === undefined || template === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
       const clear = unseal(mail.data);
@@ -219,7 +223,7 @@ async function linkFor(trx: Db, mail: Stored, template: MailTemplate, data: Mail
 
 /** The account a link is for: the one that has the mail's address now. Its row stays as it is until the token is stored. */
 async function addressee(trx: Db, mail: Stored): Promise<Addressee | undefined> {
-  const [user] = await rows<Addressee>(
+  const [user] = await query<Addressee>(
     trx,
     `select u.id, u.email, coalesce(u."firstName", '') as name, u."emailVerified" is not null as verified
      from users u where lower(u.email) = ? and coalesce(u."isActive", true) and (?::text is null or u.id = ?)
@@ -234,7 +238,7 @@ export const skipMail = (db: Db, id: string, why: string): Promise<void> => endM
 
 /** The mail needs no sending any more. What it was made of goes. */
 async function endMail(trx: Db, id: string, status: MailStatus, why: string): Promise<void> {
-  await trx.raw(`update emails set status = ?, last_error = ?, data = null, updated_at = now() where id = ?`, [
+  await execute(trx, `update emails set status = ?, last_error = ?, data = null, updated_at = now() where id = ?`, [
     status,
     why,
     id,
@@ -247,7 +251,8 @@ export async function markMailSent(
   id: string,
   sent: { transport: string; providerId: string | null },
 ): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `update emails set status = 'sent', last_error = null, data = null, transport = ?, provider_id = ?, sent_at = coalesce(sent_at, now()), updated_at = now()
      where id = ? and status <> 'sent'`,
     [sent.transport, sent.providerId, id],
@@ -256,12 +261,16 @@ export async function markMailSent(
 
 /** Notes why an attempt failed; the mail stays queued. */
 export async function noteMailFailure(db: Db, id: string, why: string): Promise<void> {
-  await db.raw(`update emails set last_error = ?, updated_at = now() where id = ? and status = 'queued'`, [why, id]);
+  await execute(db, `update emails set last_error = ?, updated_at = now() where id = ? and status = 'queued'`, [
+    why,
+    id,
+  ]);
 }
 
 /** Nobody tries any more. What it was made of stays while its link lives, so that its workflow can be replayed. */
 export async function markMailFailed(db: Db, id: string, why: string | undefined): Promise<void> {
-  await db.raw(
+  await execute(
+    db,
     `update emails set status = 'failed', last_error = coalesce(?, last_error, 'failed'), updated_at = now() where id = ? and status = 'queued'`,
     [why ?? null, id],
   );
@@ -269,7 +278,7 @@ export async function markMailFailed(db: Db, id: string, why: string | undefined
 
 /** Mails whose workflow can only be gone (it gives up after 23 hours) count as failed. @returns how many. */
 export async function failLostMails(db: Db, batch: number): Promise<number> {
-  const failed = await rows<{ id: string }>(
+  const failed = await query<{ id: string }>(
     db,
     `update emails set status = 'failed', last_error = coalesce(last_error, 'it was never finished'), updated_at = now() where id in (
        select e.id from emails e where e.status = 'queued' and e.updated_at < now() - interval '25 hours' limit ? for update skip locked) returning id`,
@@ -280,7 +289,7 @@ export async function failLostMails(db: Db, batch: number): Promise<number> {
 
 /** Clears what dead mails are made of: their link expired, or nobody tries any more since a day. @returns how many. */
 export async function clearDeadMails(db: Db, batch: number): Promise<number> {
-  const cleared = await rows<{ id: string }>(
+  const cleared = await query<{ id: string }>(
     db,
     `update emails set data = null, updated_at = now() where id in (
        select e.id from emails e where e.data is not null and e.status <> 'queued'
@@ -292,7 +301,7 @@ export async function clearDeadMails(db: Db, batch: number): Promise<number> {
 
 /** Deletes mails older than `days` that nobody tries any more. @returns how many. */
 export async function purgeMails(db: Db, days: number, batch: number): Promise<number> {
-  const deleted = await rows<{ id: string }>(
+  const deleted = await query<{ id: string }>(
     db,
     `delete from emails where id in (
        select e.id from emails e where e.created_at < now() - make_interval(days => ?) and e.status <> 'queued' order by e.created_at limit ?) returning id`,

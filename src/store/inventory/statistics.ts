@@ -1,5 +1,6 @@
 /** Counts for the public site, the dashboard and the statistics routes. */
-import { type Db, rows } from '../db/db.ts';
+import type { Db } from '../db/db.ts';
+import { query } from '../db/query.ts';
 
 export interface InventoryCounts {
   users: number;
@@ -20,7 +21,7 @@ export interface InventoryCounts {
 
 /** All counts in one statement, so that they belong together. */
 export async function inventoryCounts(db: Db): Promise<InventoryCounts> {
-  const [counts] = await rows<InventoryCounts>(
+  const [counts] = await query<InventoryCounts>(
     db,
     `select u.total as users, u.active as "activeUsers", u.migrated as "migratedUsers",
             s.total as servers, s.suspended as "suspendedServers",
@@ -46,7 +47,7 @@ export async function inventoryCounts(db: Db): Promise<InventoryCounts> {
 export async function serverStats(
   db: Db,
 ): Promise<{ byStatus: Record<string, number>; byNode: Record<string, number> }> {
-  const found = await rows<{ status: string; node: string; count: number }>(
+  const found = await query<{ status: string; node: string; count: number }>(
     db,
     `select lower(coalesce(s.status, 'unknown')) as status, coalesce(n.name, '') as node, count(*)::int as count
        from servers s left join nodes n on n.id = s."nodeId" group by 1, 2 order by 1, 2`,
@@ -70,7 +71,7 @@ export interface UserStats {
 }
 
 export async function userStats(db: Db): Promise<UserStats> {
-  const [stats] = await rows<UserStats>(
+  const [stats] = await query<UserStats>(
     db,
     `select count(*)::int as total, (count(*) filter (where u."isActive"))::int as active,
             (count(*) filter (where u."isMigrated"))::int as migrated,
@@ -96,7 +97,7 @@ export interface PublicNode {
 
 /** Nodes that may be shown to anyone, by name. */
 export async function publicNodes(db: Db): Promise<PublicNode[]> {
-  return rows<PublicNode>(
+  return query<PublicNode>(
     db,
     `select n.id, n.name, l."shortCode" as "locationCode", coalesce(n."isMaintenanceMode", false) as "isMaintenanceMode",
             n.memory::float8 as memory, n.disk::float8 as disk, coalesce(s.count, 0) as "serverCount"

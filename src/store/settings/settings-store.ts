@@ -1,6 +1,5 @@
 /** The `config` table: settings that a non-empty value in the database takes over from the environment. */
 import { randomUUID } from 'node:crypto';
-import type { Knex } from 'knex';
 import type { Config } from '../../config.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
@@ -11,8 +10,9 @@ import {
   readInteger,
   type SettingKey,
 } from '../../domain/settings.ts';
-import { type Db, inTransaction, rows } from '../db/db.ts';
+import { type Db, inTransaction } from '../db/db.ts';
 import type { Encryption } from '../db/encryption.ts';
+import { execute, query } from '../db/query.ts';
 
 export interface AutoSync {
   enabled: boolean;
@@ -88,12 +88,12 @@ const RUNTIME_KEYS = [
 type SettingsConfig = Pick<Config, 'panel' | 'virtfusion' | 'autoSync' | 'mail'>;
 
 /** Makes the reader and writer of settings over a pool. */
-export function createSettings(deps: { db: Knex; config: SettingsConfig; encryption: Encryption }): Settings {
+export function createSettings(deps: { db: Db; config: SettingsConfig; encryption: Encryption }): Settings {
   const { db, config, encryption } = deps;
   let cached: { until: number; value: Promise<RuntimeSettings> } | undefined;
 
   const stored = async (keys: readonly SettingKey[]): Promise<StoredSettings> => {
-    const found = await rows<{ key: string; value: string }>(
+    const found = await query<{ key: string; value: string }>(
       db,
       `select c.key, c.value from config c where c.key = any(?::text[]) and c.value <> ''`,
       [[...keys]],
@@ -170,14 +170,15 @@ export function createSettings(deps: { db: Knex; config: SettingsConfig; encrypt
       value: isSensitiveSetting(key) ? encryption.encrypt(value) : value,
     }));
     await inTransaction(on, async (trx) => {
-      await trx.raw(
+      await execute(
+        trx,
         `insert into config (id, key, value, "createdAt", "updatedAt")
          select r.id, r.key, r.value, now() at time zone 'utc', now() at time zone 'utc'
            from json_to_recordset(?::json) as r(id text, key text, value text)
          on conflict (key) do update set value = excluded.value, "updatedAt" = excluded."updatedAt"`,
         [JSON.stringify(records)],
       );
-      await trx.raw(`select pg_notify('settings_changed', '')`);
+      await execute(trx, `select pg_notify('settings_changed', '')`);
     });
     cached = undefined;
   };

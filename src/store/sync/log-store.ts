@@ -1,6 +1,8 @@
 /** Sync logs: the rows that say what was asked for, how far it is and how it ended. */
 import { ACTIVE_STATUSES, readStatus, type SyncStatus, type SyncTarget } from '../../domain/sync/sync.ts';
-import { type Db, inTransaction, rows, sqlState } from '../db/db.ts';
+import { type Db, inTransaction } from '../db/db.ts';
+import { execute, query } from '../db/query.ts';
+import { sqlState } from '../db/sql-errors.ts';
 import { enqueue } from '../outbox-store.ts';
 
 export interface SyncLog {
@@ -42,25 +44,25 @@ const activeList = ACTIVE_STATUSES.map((s) => `'${s}'`).join(',');
 /** Newest first; `limit` and `offset` are the caller's, already bounded. */
 export async function listSyncLogs(
   db: Db,
-  query: { limit: number; offset: number; type?: string | undefined },
+  filter: { limit: number; offset: number; type?: string | undefined },
 ): Promise<SyncLog[]> {
-  const found = await rows<Row>(
+  const found = await query<Row>(
     db,
     `select ${COLUMNS} from sync_logs l where (?::text is null or l.type = ?::text)
      order by l."startedAt" desc, l.id desc limit ? offset ?`,
-    [query.type ?? null, query.type ?? null, query.limit, query.offset],
+    [filter.type ?? null, filter.type ?? null, filter.limit, filter.offset],
   );
   return found.map(toLog);
 }
 
 export async function getSyncLog(db: Db, id: string): Promise<SyncLog | undefined> {
-  const [row] = await rows<Row>(db, `select ${COLUMNS} from sync_logs l where l.id = ?`, [id]);
+  const [row] = await query<Row>(db, `select ${COLUMNS} from sync_logs l where l.id = ?`, [id]);
   return row === undefined ? undefined : toLog(row);
 }
 
 /** The newest log of each type. */
 export async function latestSyncLogs(db: Db): Promise<SyncLog[]> {
-  const found = await rows<Row>(
+  const found = await query<Row>(
     db,
     `select distinct on (l.type) ${COLUMNS} from sync_logs l order by l.type, l."startedAt" desc, l.id desc`,
   );
@@ -69,7 +71,7 @@ export async function latestSyncLogs(db: Db): Promise<SyncLog[]> {
 
 /** The one log that is PENDING or RUNNING. */
 export async function activeSyncLog(db: Db): Promise<SyncLog | undefined> {
-  const [row] = await rows<Row>(
+  const [row] = await query<Row>(
     db,
     `select ${COLUMNS} from sync_logs l where l.status in (${activeList}) order by l."startedAt" desc limit 1`,
   );
@@ -78,7 +80,7 @@ export async function activeSyncLog(db: Db): Promise<SyncLog | undefined> {
 
 /** When the last full sync that completed was over. */
 export async function lastCompletedFullSync(db: Db): Promise<Date | undefined> {
-  const [row] = await rows<{ at: Date | null }>(
+  const [row] = await query<{ at: Date | null }>(
     db,
     `select max(coalesce(l."completedAt", l."updatedAt")) as at from sync_logs l
      where l.type = 'full' and upper(l.status) = 'COMPLETED' and coalesce(l.metadata->>'dry_run', 'false') <> 'true'`,
@@ -92,7 +94,7 @@ export async function syncFailures(
   logId: string,
   limit: number,
 ): Promise<{ entity: string; panelId: string; code: string; detail: string }[]> {
-  return rows(
+  return query(
     db,
     `select f.entity, f.panel_id as "panelId", f.code, f.detail from sync_failures f
      where f.log_id = ? order by f.entity, length(f.panel_id), f.panel_id, f.code limit ?`,
@@ -143,9 +145,9 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
   };
   try {
     return await inTransaction(db, async (trx) => {
-      await trx.raw(`set local statement_timeout = '2s'`);
-      await trx.raw(`set local lock_timeout = '2s'`);
-      const inserted = await rows<{ id: string }>(
+      await execute(trx, `set local statement_timeout = '2s'`);
+      await execute(trx, `set local lock_timeout = '2s'`);
+      const inserted = await query<{ id: string }>(
         trx,
         `insert into sync_logs (id, type, status, metadata, "startedAt", "createdAt", "updatedAt")
          values (?, ?, 'PENDING', ?::jsonb, now() at time zone 'utc', now() at time zone 'utc', now() at time zone 'utc')
@@ -153,8 +155,8 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
         [id, request.target, JSON.stringify(metadata)],
       );
       if (inserted.length === 0) return false;
-      await trx.raw(`insert into sync_runs (log_id, options) values (?, ?::jsonb)`, [id, JSON.stringify(options)]);
-      await trx.raw(`select pg_notify('sync_log', ?)`, [id]);
+      await execute(trx, `insert into sync_runs (log_id, options) values (?, ?::jsonb)`, [id, JSON.stringify(options)]);
+      await execute(trx, `select pg_notify('sync_log', ?)`, [id]);
       return true;
     });
   } catch (error) {
@@ -169,7 +171,7 @@ const RUN_COLUMNS = `l.id, l.status, l.type as target, l."cancelledAt" is not nu
 
 /** The active run with its options, or one by id, whatever its status. */
 export async function findRun(db: Db, id?: string): Promise<ActiveRun | undefined> {
-  const [row] = await rows<ActiveRun>(
+  const [row] = await query<ActiveRun>(
     db,
     `select ${RUN_COLUMNS} from sync_logs l left join sync_runs r on r.log_id = l.id
      where ${id === undefined ? `l.status in (${activeList})` : 'l.id = ?'} limit 1`,
@@ -180,7 +182,7 @@ export async function findRun(db: Db, id?: string): Promise<ActiveRun | undefine
 
 /** Takes a PENDING row back when its start could not be handed over. False: it is running (or gone) already. */
 export async function withdrawPendingLog(db: Db, id: string): Promise<boolean> {
-  const deleted = await rows<{ id: string }>(
+  const deleted = await query<{ id: string }>(
     db,
     `delete from sync_logs where id = ? and status = 'PENDING' and "cancelledAt" is null returning id`,
     [id],
@@ -195,7 +197,7 @@ export async function withdrawPendingLog(db: Db, id: string): Promise<boolean> {
  */
 export async function markCancelled(db: Db, id?: string): Promise<{ id: string; closed: boolean } | undefined> {
   return inTransaction(db, async (trx) => {
-    const [row] = await rows<{ id: string; status: string; runId: string | null; type: string; dryRun: boolean }>(
+    const [row] = await query<{ id: string; status: string; runId: string | null; type: string; dryRun: boolean }>(
       trx,
       `select l.id, l.status, l.type, r.workflow_run_id as "runId", coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
        from sync_logs l left join sync_runs r on r.log_id = l.id
@@ -214,14 +216,15 @@ export async function markCancelled(db: Db, id?: string): Promise<{ id: string; 
       });
       return { id: row.id, closed: true };
     }
-    await trx.raw(
+    await execute(
+      trx,
       `update sync_logs set "cancelledAt" = coalesce("cancelledAt", now() at time zone 'utc'), "updatedAt" = now() at time zone 'utc',
          metadata = coalesce(metadata, '{}') || jsonb_build_object('lastMessage', 'Cancelling...', 'lastUpdated', extract(epoch from clock_timestamp()),
            'version', coalesce((metadata->>'version')::int, 0) + 1)
        where id = ?`,
       [row.id],
     );
-    await trx.raw(`select pg_notify('sync_log', ?)`, [row.id]);
+    await execute(trx, `select pg_notify('sync_log', ?)`, [row.id]);
     return { id: row.id, closed: false };
   });
 }
@@ -254,7 +257,8 @@ export async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
     ...(finish.status === 'COMPLETED' ? { step: 'completed', progress: 100, percentage: 100 } : {}),
     ...(finish.status === 'FAILED' ? { failed_step: finish.failedStep ?? 'starting', error: finish.error } : {}),
   };
-  await trx.raw(
+  await execute(
+    trx,
     `update sync_logs set status = ?, error = ?, "completedAt" = now() at time zone 'utc', "updatedAt" = now() at time zone 'utc',
        "cancelledAt" = case when ? = 'CANCELLED' then coalesce("cancelledAt", now() at time zone 'utc') else "cancelledAt" end,
        "durationSeconds" = round(extract(epoch from (now() at time zone 'utc') - "startedAt"))::int,
@@ -273,13 +277,14 @@ export async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
       finish.id,
     ],
   );
-  await trx.raw(`update sync_runs set options = options || jsonb_build_object('closedBy', ?::text) where log_id = ?`, [
-    finish.closedBy,
-    finish.id,
-  ]);
+  await execute(
+    trx,
+    `update sync_runs set options = options || jsonb_build_object('closedBy', ?::text) where log_id = ?`,
+    [finish.closedBy, finish.id],
+  );
   // A kept stage would let a reset next week apply last week's panel.
-  await trx.raw(`delete from sync_pages where log_id = ?`, [finish.id]);
-  await trx.raw(`select pg_notify('sync_log', ?)`, [finish.id]);
+  await execute(trx, `delete from sync_pages where log_id = ?`, [finish.id]);
+  await execute(trx, `select pg_notify('sync_log', ?)`, [finish.id]);
 }
 
 /**
@@ -302,7 +307,7 @@ export async function insertSyncEvent(
 
 /** Deletes finished logs that started more than `days` ago, in batches; active ones stay. @returns how many. */
 export async function purgeSyncLogs(db: Db, days: number, batch: number): Promise<number> {
-  const deleted = await rows<{ id: string }>(
+  const deleted = await query<{ id: string }>(
     db,
     `delete from sync_logs where id in (
        select l.id from sync_logs l where l."startedAt" < (now() at time zone 'utc') - make_interval(days => ?)
@@ -317,7 +322,7 @@ export async function purgeSyncLogs(db: Db, days: number, batch: number): Promis
  * of it, but the old ones of what it joins to it.
  */
 export async function lockLog(trx: Db, id: string): Promise<void> {
-  await trx.raw('select l.id from sync_logs l where l.id = ? for update', [id]);
+  await execute(trx, 'select l.id from sync_logs l where l.id = ? for update', [id]);
 }
 
 export interface StaleRun extends ActiveRun {
@@ -330,7 +335,7 @@ export async function findStaleRun(
   db: Db,
   ages: { pendingSeconds: number; cancelSeconds: number },
 ): Promise<StaleRun | undefined> {
-  const [row] = await rows<StaleRun>(
+  const [row] = await query<StaleRun>(
     db,
     `select ${RUN_COLUMNS},
        l.status = 'PENDING' and l."startedAt" < (now() at time zone 'utc') - make_interval(secs => ?) as "stalePending",
@@ -345,7 +350,7 @@ export async function findStaleRun(
 export async function closeAbandonedRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
   return inTransaction(db, async (trx) => {
     await lockLog(trx, id);
-    const [row] = await rows<{ type: string; dryRun: boolean; cancelling: boolean }>(
+    const [row] = await query<{ type: string; dryRun: boolean; cancelling: boolean }>(
       trx,
       `select l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
        from sync_logs l left join sync_runs r on r.log_id = l.id

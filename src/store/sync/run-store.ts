@@ -1,7 +1,8 @@
 /** The row of a run while it lives: opening, progress, closing. Only a RUNNING row is ever written to. */
 import { AppError } from '../../domain/errors.ts';
 import { doneMessage, type Progress, progressOf, type SourcePlan } from '../../domain/sync/sync.ts';
-import { type Db, inTransaction, rows } from '../db/db.ts';
+import { type Db, inTransaction } from '../db/db.ts';
+import { execute, query } from '../db/query.ts';
 import { finishLog, insertSyncEvent, lockLog } from './log-store.ts';
 import { stageSummary } from './staging-store.ts';
 
@@ -15,7 +16,7 @@ export type OpenResult = 'opened' | 'withdrawn';
 export async function openRun(db: Db, input: { logId: string; runId: string; reopen: boolean }): Promise<OpenResult> {
   return inTransaction(db, async (trx) => {
     await lockLog(trx, input.logId);
-    const [row] = await rows<{ status: string; runId: string | null }>(
+    const [row] = await query<{ status: string; runId: string | null }>(
       trx,
       `select l.status, r.workflow_run_id as "runId" from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ?`,
       [input.logId],
@@ -26,9 +27,10 @@ export async function openRun(db: Db, input: { logId: string; runId: string; reo
       if (row.runId === null || (row.runId === input.runId && !input.reopen)) return 'withdrawn';
       await supersedeOthers(trx, input.logId);
     }
-    await trx.raw(`delete from sync_pages where log_id = ?`, [input.logId]);
-    await trx.raw(`delete from sync_failures where log_id = ?`, [input.logId]);
-    await trx.raw(
+    await execute(trx, `delete from sync_pages where log_id = ?`, [input.logId]);
+    await execute(trx, `delete from sync_failures where log_id = ?`, [input.logId]);
+    await execute(
+      trx,
       `update sync_logs set status = 'RUNNING', error = null, "completedAt" = null, "durationSeconds" = null, "cancelledAt" = null,
          "startedAt" = case when status = 'PENDING' then "startedAt" else now() at time zone 'utc' end,
          "itemsTotal" = 0, "itemsSynced" = 0, "itemsFailed" = 0, "updatedAt" = now() at time zone 'utc',
@@ -39,19 +41,20 @@ export async function openRun(db: Db, input: { logId: string; runId: string; reo
        where id = ?`,
       [input.logId],
     );
-    await trx.raw(
+    await execute(
+      trx,
       `insert into sync_runs (log_id, workflow_run_id, opened_at) values (?, ?, now())
        on conflict (log_id) do update set workflow_run_id = excluded.workflow_run_id, opened_at = now(), applied_key = null, applied = null,
          options = sync_runs.options - 'closedBy'`,
       [input.logId, input.runId],
     );
-    await trx.raw(`select pg_notify('sync_log', ?)`, [input.logId]);
+    await execute(trx, `select pg_notify('sync_log', ?)`, [input.logId]);
     return 'opened';
   });
 }
 
 async function supersedeOthers(trx: Db, logId: string): Promise<void> {
-  const others = await rows<{ id: string; type: string; dryRun: boolean; runId: string | null }>(
+  const others = await query<{ id: string; type: string; dryRun: boolean; runId: string | null }>(
     trx,
     `select l.id, l.type, r.workflow_run_id as "runId", coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
      from sync_logs l left join sync_runs r on r.log_id = l.id
@@ -104,7 +107,8 @@ export async function writeProgressRow(
     itemsProcessed: progress.itemsProcessed,
     lastMessage: progress.lastMessage,
   };
-  await db.raw(
+  await execute(
+    db,
     `with told as (
        update sync_logs set "itemsTotal" = greatest("itemsTotal", ?), "itemsSynced" = greatest("itemsSynced", ?), "updatedAt" = clock_timestamp() at time zone 'utc',
          metadata = coalesce(metadata, '{}') || ?::jsonb || jsonb_build_object('progress', greatest((metadata->>'progress')::int, ?),
@@ -144,7 +148,7 @@ export interface CloseRun {
 export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | 'FAILED' | 'CANCELLED'> {
   return inTransaction(db, async (trx) => {
     await lockLog(trx, input.logId);
-    const [row] = await rows<{
+    const [row] = await query<{
       status: 'PENDING' | 'RUNNING' | 'COMPLETED' | 'FAILED' | 'CANCELLED';
       type: string;
       cancelling: boolean;

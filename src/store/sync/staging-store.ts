@@ -2,11 +2,11 @@
  * The stage of a running sync: pages as they were read, and whether they are whole. Everything written here passes the
  * fence: the log row must still be RUNNING, so a run that was closed, cancelled or replaced writes nothing any more.
  */
-import type { Knex } from 'knex';
 import { AppError } from '../../domain/errors.ts';
 import type { MappedPage } from '../../domain/panel/records.ts';
 import type { Entity, Listing, StageSummary } from '../../domain/sync/sync.ts';
-import { type Db, rows } from '../db/db.ts';
+import { type Db, inTransaction } from '../db/db.ts';
+import { query } from '../db/query.ts';
 
 export interface StagePage {
   logId: string;
@@ -28,7 +28,7 @@ const ROWS_PER_STATEMENT = 4_000;
  * @returns `cancelled` when a cancel was asked for: nothing was stored.
  * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more.
  */
-export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | 'cancelled'> {
+export async function stagePage(db: Db, page: StagePage): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
   const chunks: MappedPage['parts'][] = [];
   let size = Number.POSITIVE_INFINITY;
@@ -47,13 +47,13 @@ export async function stagePage(db: Knex, page: StagePage): Promise<'staged' | '
     }
     return 'staged' as const;
   };
-  return chunks.length === 1 ? write(db) : db.transaction(write);
+  return chunks.length === 1 ? write(db) : inTransaction(db, write);
 }
 
 async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
   const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int, ?::int[])').join(', ');
-  const [result] = await rows<{ open: boolean | null }>(
+  const [result] = await query<{ open: boolean | null }>(
     db,
     `with fence as (
        select "cancelledAt" is null as open from sync_logs where id = ? and status = 'RUNNING' for key share
@@ -121,7 +121,7 @@ export async function stagedPages(
   key: { logId: string; source: string; pass: number; pages: readonly number[]; include: string },
 ): Promise<StagedPageInfo[]> {
   const own = primaryEntity(key.source);
-  const found = await rows<Omit<StagedPageInfo, 'totalPages'>>(
+  const found = await query<Omit<StagedPageInfo, 'totalPages'>>(
     db,
     `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
        max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
@@ -139,7 +139,7 @@ export async function stagedPages(
 }
 
 const stagedIds = (db: Db, key: { logId: string; source: string; pass: number }) =>
-  rows<{ page: number; id: number }>(
+  query<{ page: number; id: number }>(
     db,
     `select p.page, i.id from sync_pages p, unnest(p.ids[1:p.rows]) as i (id)
      where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?`,
@@ -149,19 +149,19 @@ const stagedIds = (db: Db, key: { logId: string; source: string; pass: number })
 /** Staged servers by panel id, for the reads that go server by server. */
 export async function stagedServers(
   db: Db,
-  query: { logId: string; pass: number; after: number; limit: number },
+  filter: { logId: string; pass: number; after: number; limit: number },
 ): Promise<{ pid: number; uuid: string }[]> {
-  return rows(
+  return query(
     db,
     `select distinct x.pid, x.uuid from sync_pages p, json_to_recordset(p.body) as x (pid int, uuid text)
      where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and x.pid > ? order by x.pid limit ?`,
-    [query.logId, query.pass, query.after, query.limit],
+    [filter.logId, filter.pass, filter.after, filter.limit],
   );
 }
 
 /** Eggs of a nest that are known: mirrored, or used by a staged server. */
 export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<number[]> {
-  const found = await rows<{ id: number }>(
+  const found = await query<{ id: number }>(
     db,
     `select e.id from eggs e where e."nestId" = ?
      union select x.egg from sync_pages p, json_to_recordset(p.body) as x (egg int, nest int)
@@ -174,7 +174,7 @@ export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<n
 
 /** Sums of the stage per listing, for progress: what is staged once counts once, however often it was read. */
 export async function stageSummary(db: Db, logId: string): Promise<StageSummary[]> {
-  const found = await rows<{
+  const found = await query<{
     source: string;
     entity: string;
     pages: number;
@@ -244,7 +244,7 @@ export async function verifySource(
   key: { logId: string; source: string; pass: number },
 ): Promise<SourceVerdict> {
   const entity = primaryEntity(key.source);
-  const pages = await rows<{
+  const pages = await query<{
     page: number;
     total: number;
     perPage: number;
@@ -271,7 +271,7 @@ export async function verifySource(
   });
   if (key.source.startsWith('nest:'))
     return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
-  const [read] = await rows<{ total: number; fell: boolean; distinct: number; staged: number }>(
+  const [read] = await query<{ total: number; fell: boolean; distinct: number; staged: number }>(
     db,
     `with page_totals as (
        select p.page, p.total, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before

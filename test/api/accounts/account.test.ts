@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyPassword } from '../../../src/store/accounts/password-hash.ts';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 
 type User = Awaited<ReturnType<typeof makeUser>>;
@@ -33,7 +33,7 @@ interface Row {
   verified: boolean;
 }
 const userRow = async (id: string): Promise<Row> => {
-  const [row] = await rows<Row>(
+  const [row] = await query<Row>(
     harness.database.db,
     'select u.email, u.password, u."emailVerified" is not null as verified from users u where u.id = ?',
     [id],
@@ -42,7 +42,7 @@ const userRow = async (id: string): Promise<Row> => {
   return row;
 };
 const mailsTo = (...to: string[]) =>
-  rows<{ id: string; template: string; to: string; userId: string | null; subject: string | null }>(
+  query<{ id: string; template: string; to: string; userId: string | null; subject: string | null }>(
     harness.database.db,
     `select e.id, e.template, e.recipient as "to", e.user_id as "userId", e.subject from emails e
      where e.recipient = any(?::text[]) order by e.template`,
@@ -58,7 +58,7 @@ async function giveToken(userId: string, type: string): Promise<string> {
 }
 const tokenTypes = async (userId: string) =>
   (
-    await rows<{ type: string }>(
+    await query<{ type: string }>(
       harness.database.db,
       'select v.type from verification_tokens v where v.identifier = ? order by v.type',
       [userId],

@@ -1,7 +1,8 @@
 /** Rate limits of the sign-in area: what they count, what they answer, and that they hold. */
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createDb, rows } from '../../../src/store/db/db.ts';
+import { createDb } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { type Harness, json, makeUser, ORIGIN, PASSWORD, startHarness } from '../../support/api/harness.ts';
 import { type Answer, call, fillBuckets, login, outcome, post, tally } from '../../support/api/sign-in.ts';
 
@@ -145,7 +146,7 @@ test('monstrous addresses are counted in small and not kept', async () => {
   const answer = await post(harness, 'login', { email: monster, password: 'x' });
   expect([...outcome(answer), remainingOf(answer)]).toEqual([400, 'invalid_email', 'INVALID_EMAIL', 9]);
   await post(harness, 'login', { email: 'secret-person@example.com', password: '' });
-  const kept = await rows<{ key: string }>(harness.database.db, 'select r.key from rate_limits r');
+  const kept = await query<{ key: string }>(harness.database.db, 'select r.key from rate_limits r');
   expect(kept).not.toHaveLength(0);
   for (const { key } of kept) expect(key).toMatch(/^[a-z-]{1,30}:[\w-]{22}$/);
 });

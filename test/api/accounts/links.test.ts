@@ -1,8 +1,10 @@
 /** Links from mails: each works once, for its account, for its purpose, in its time; asking for one tells nothing. */
+
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { MailTemplate } from '../../../src/domain/email.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 import {
   fillBuckets,
@@ -41,14 +43,14 @@ const expire = (token: string) =>
     [digest(token)],
   );
 const tokensOf = (id: string) =>
-  rows<{ token: string; type: string }>(
+  query<{ token: string; type: string }>(
     harness.database.db,
     'select v.token, v.type from verification_tokens v where v.identifier = ?',
     [id],
   );
 const userRow = async (id: string) =>
   (
-    await rows<{ emailVerified: Date | null; lastLoginAt: Date | null; password: string }>(
+    await query<{ emailVerified: Date | null; lastLoginAt: Date | null; password: string }>(
       harness.database.db,
       'select u."emailVerified", u."lastLoginAt", u.password from users u where u.id = ?',
       [id],
@@ -60,7 +62,7 @@ test('a token rests as a digest, and its mail encrypted', async () => {
   const token = await tokenFor(harness, 'password-reset', user);
   expect(token).toMatch(/^[0-9a-f]{64}$/);
   expect(await tokensOf(user.id)).toEqual([{ token: digest(token), type: 'password_reset' }]);
-  const [mail] = await rows<{ text: string }>(
+  const [mail] = await query<{ text: string }>(
     harness.database.db,
     'select e::text as text from emails e where e.recipient = ?',
     [user.email],
@@ -162,7 +164,7 @@ describe('after a change of address', () => {
   test('a mail that was asked for before is not sent to the old address', async () => {
     const user = await unverified();
     const { mails, db } = harness.deps;
-    const waiting = await db.transaction((trx) =>
+    const waiting = await inTransaction(db, (trx) =>
       mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
     );
     expect((await change(user, `gone-${user.email}`)).status).toBe(200);

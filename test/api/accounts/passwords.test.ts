@@ -2,7 +2,7 @@
 import bcrypt from 'bcrypt';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { setActive } from '../../../src/store/accounts/user-list.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 import { fillBuckets, login, mailsTo, outcome, post, sessionsOf, tally } from '../../support/api/sign-in.ts';
 
@@ -19,7 +19,7 @@ const WRONG = [401, 'invalid_credentials', 'INVALID_CREDENTIALS'];
 const validate = (email: string, password = PASSWORD) => post(harness, 'validate', { email, password });
 const stored = async (id: string) =>
   (
-    await rows<{ password: string | null }>(harness.database.db, 'select u.password from users u where u.id = ?', [id])
+    await query<{ password: string | null }>(harness.database.db, 'select u.password from users u where u.id = ?', [id])
   )[0]?.password;
 const withHash = async (hash: string | null) => {
   const user = await makeUser(harness);
@@ -85,7 +85,7 @@ test('validate tells who it is, opens no session and notes the sign-in', async (
   expect(answer.body.user).toMatchObject({ id: user.id, email: user.email });
   expect(answer.headers.get('cache-control')).toBe('no-store');
   expect(await sessionsOf(harness, user.id)).toEqual([]);
-  const [row] = await rows<{ noted: boolean }>(
+  const [row] = await query<{ noted: boolean }>(
     harness.database.db,
     'select u."lastLoginAt" is not null as noted from users u where u.id = ?',
     [user.id],

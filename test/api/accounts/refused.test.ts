@@ -1,7 +1,7 @@
 /** What is refused before a route of the sign-in area sees it: there, too, `error` is a code and `message` a sentence. */
 import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 import { call, fillBuckets } from '../../support/api/sign-in.ts';
 
@@ -92,7 +92,7 @@ describe('a body of 10 MB', () => {
         413,
         { success: false, error: expect.stringMatching(/^[A-Z][\w ]+$/), code: 'PAYLOAD_TOO_LARGE' },
       ]);
-      const [row] = await rows<{ email: string }>(harness.database.db, 'select u.email from users u where u.id = ?', [
+      const [row] = await query<{ email: string }>(harness.database.db, 'select u.email from users u where u.id = ?', [
         user.id,
       ]);
       expect(row?.email).toBe(user.email);

@@ -1,9 +1,12 @@
 /** Registration: what it makes, what it refuses in which order, and that one address never has two accounts. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { rows } from '../../../src/store/db/db.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
+import { execute, query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 import { fillBuckets, login, mailsTo, makeMail, outcome, post, tally } from '../../support/api/sign-in.ts';
+import { openTransaction } from '../../support/database.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -23,7 +26,7 @@ const freshEmail = () => {
 const register = (body: Record<string, unknown>, headers: Record<string, string> = {}) =>
   post(harness, 'register', { password: PASSWORD, confirmPassword: PASSWORD, ...body }, headers);
 const usersOf = (email: string) =>
-  rows<Record<string, unknown>>(
+  query<Record<string, unknown>>(
     harness.database.db,
     `select u.email, u.username, u."firstName", u."lastName", u.roles, u."isActive", u."isSystemAdmin",
             u."isPterodactylAdmin", u."emailVerified", u.password
@@ -31,10 +34,10 @@ const usersOf = (email: string) =>
     [email],
   );
 const setSwitch = (value: string | null) =>
-  harness.database.db.transaction(async (trx) => {
-    await trx.raw(`delete from config where key = 'registration_enabled'`);
+  inTransaction(harness.database.db, async (trx) => {
+    await execute(trx, `delete from config where key = 'registration_enabled'`);
     if (value !== null) {
-      await trx.raw(`insert into config (id, key, value) values ('reg', 'registration_enabled', ?)`, [value]);
+      await execute(trx, `insert into config (id, key, value) values ('reg', 'registration_enabled', ?)`, [value]);
     }
   });
 const INVALID = [400, 'invalid_request', 'INVALID_REQUEST'];
@@ -74,7 +77,7 @@ test('makes a member who signs in once the address is verified', async () => {
   const [mail] = await mailsTo(harness, email);
   expect(mail?.template).toBe('email-verification');
   const token = await makeMail(harness, mail?.id ?? '');
-  const [{ id } = { id: '' }] = await rows<{ id: string }>(
+  const [{ id } = { id: '' }] = await query<{ id: string }>(
     harness.database.db,
     'select u.id from users u where u.email = ?',
     [email],
@@ -218,12 +221,12 @@ test('of two at the very same moment the second is told, too', async () => {
   const email = freshEmail();
   const { db } = harness.database;
   const waiting = () =>
-    rows<{ pid: number }>(
+    query<{ pid: number }>(
       db,
       `select a.pid from pg_stat_activity a where a.datname = current_database() and a.wait_event_type = 'Lock'`,
     );
-  const trx = await db.transaction();
-  await trx.raw(`insert into users (id, email) values ('first', ?)`, [email]);
+  const trx = await openTransaction(db);
+  await execute(trx, `insert into users (id, email) values ('first', ?)`, [email]);
   const second = register({ email });
   while ((await waiting()).length === 0) await delay(10);
   await trx.commit();

@@ -1,6 +1,6 @@
 /** Asking for a mail with a link: it is the same for everybody, and tells nobody whether an account exists. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 import { type Answer, fillBuckets, mailedToken, mailsTo, makeMail, outcome, post } from '../../support/api/sign-in.ts';
 
@@ -15,7 +15,7 @@ beforeEach(async () => {
 
 const unverified = () => makeUser(harness, { emailVerified: false });
 const tokensOf = (id: string) =>
-  rows<{ token: string }>(harness.database.db, 'select v.token from verification_tokens v where v.identifier = ?', [
+  query<{ token: string }>(harness.database.db, 'select v.token from verification_tokens v where v.identifier = ?', [
     id,
   ]);
 

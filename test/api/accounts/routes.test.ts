@@ -1,7 +1,7 @@
 /** What all routes of the sign-in area keep to, whatever is sent, and the small ones among them. */
 import { jwtVerify } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import {
   API_KEY,
   bearer,
@@ -214,7 +214,7 @@ test('a sign-in whose session cannot be kept is none', async () => {
       'session_creation_failed',
       'SESSION_CREATION_FAILED',
     ]);
-    const [row] = await rows<{ noted: boolean }>(
+    const [row] = await query<{ noted: boolean }>(
       broken.database.db,
       'select u."lastLoginAt" is not null as noted from users u where u.id = ?',
       [user.id],

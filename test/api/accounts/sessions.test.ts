@@ -3,7 +3,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { setActive } from '../../../src/store/accounts/user-list.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, signToken, startHarness } from '../../support/api/harness.ts';
 import {
   type Answer,
@@ -77,7 +77,7 @@ describe('refresh', () => {
     const me = await call(harness, 'me', { headers: bearer(accessToken) });
     expect([me.status, me.body.user['id']]).toEqual([200, user.id]);
 
-    const stored = await rows<{ sessionToken: string; days: number; familyId: string }>(
+    const stored = await query<{ sessionToken: string; days: number; familyId: string }>(
       harness.database.db,
       `select s."sessionToken", s."familyId", extract(epoch from s.expires - (now() at time zone 'utc'))::float8 / 86400 as days
          from sessions s where s."userId" = ? order by days`,
@@ -129,7 +129,7 @@ describe('refresh', () => {
     next(await refresh(harness, token));
     await used(token, 29);
     next(await refresh(harness, token));
-    const [row] = await rows<{ old: boolean }>(
+    const [row] = await query<{ old: boolean }>(
       harness.database.db,
       `select s."rotatedAt" < (now() at time zone 'utc') - interval '20 s' as old from sessions s where s."sessionToken" = ?`,
       [digest(token)],

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import type { MailRequest } from '../../../src/store/email/email-store.ts';
 import { markMailFailed, markMailSent } from '../../../src/store/email/email-store.ts';
 import { enqueue } from '../../../src/store/outbox-store.ts';
@@ -26,7 +27,8 @@ interface MailList {
 }
 const GOOD = { to: 'ada@example.com', subject: 'Hello', template: 'message', data: { message: 'Hi' } };
 const queue = (body: unknown) => harness.get('/api/v1/email/queue', json(body, { 'X-API-Key': API_KEY }));
-const put = (request: MailRequest) => harness.database.db.transaction((trx) => harness.deps.mails.queue(trx, request));
+const put = (request: MailRequest) =>
+  inTransaction(harness.database.db, (trx) => harness.deps.mails.queue(trx, request));
 const prepare = (id: string) => harness.deps.mails.prepare(harness.database.db, id);
 const asAdmin = (path: string, method = 'GET') => harness.get(path, { method, headers: bearer(admin.token) });
 async function list(query: Record<string, string> = {}): Promise<MailList> {
@@ -228,7 +230,7 @@ describe('metrics', () => {
     await put({ ...GOOD, template: 'message' });
     const failed = await put({ ...GOOD, template: 'message' });
     await markMailFailed(harness.database.db, failed, 'refused');
-    await harness.database.db.transaction((trx) =>
+    await inTransaction(harness.database.db, (trx) =>
       enqueue(trx, { kind: 'odd "kind"\\\n', dedupeKey: 'odd', payload: {} }),
     );
     await harness.database.db.raw(`update outbox set status = 'failed' where dedupe_key = 'odd'`);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { routes } from '../../../src/api/routes/index.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import {
   API_KEY,
   bearer,
@@ -252,7 +252,7 @@ describe('login', () => {
       refreshToken: body.tokens['refreshToken'],
       expiresIn: 2_592_000,
     });
-    const sessions = await rows<{ sessionToken: string; days: number }>(
+    const sessions = await query<{ sessionToken: string; days: number }>(
       harness.database.db,
       `select s."sessionToken", extract(epoch from s.expires - (now() at time zone 'utc'))::float8 / 86400 as days
          from sessions s where s."userId" = ?`,
@@ -278,7 +278,7 @@ describe('login', () => {
       nbf: claims.iat,
       exp: claims.iat + 2_592_000,
     });
-    const [touched] = await rows<{ recent: boolean }>(
+    const [touched] = await query<{ recent: boolean }>(
       harness.database.db,
       `select u."lastLoginAt" > (now() at time zone 'utc') - interval '1 minute' as recent from users u where u.id = ?`,
       [user.id],

@@ -13,6 +13,7 @@ import {
   ORIGIN,
   startHarness,
 } from '../../support/api/harness.ts';
+import type { TestDb } from '../../support/database.ts';
 
 let harness: Harness;
 let admin: Awaited<ReturnType<typeof makeUser>>;
@@ -304,7 +305,7 @@ describe('health', () => {
       client: 'pg',
       connection: 'postgres://x:secret@127.0.0.1:1/x',
       acquireConnectionTimeout: 1000,
-    });
+    }) as unknown as TestDb;
     const down = await startHarness({ database: harness.database, deps: { db: dead } });
     const health = await down.get('/health');
     expect(health.status).toBe(503);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { listServers } from '../../../src/store/accounts/dashboard-store.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 
 type User = Awaited<ReturnType<typeof makeUser>>;
@@ -352,12 +352,12 @@ test('at 5,000 servers only the rows of the page are looked up', async () => {
     Plans?: Node[];
   }
   const nodesOf = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
-  const planOf = async (query: Parameters<typeof listServers>[1]): Promise<Node[]> => {
+  const planOf = async (filter: Parameters<typeof listServers>[1]): Promise<Node[]> => {
     db.on('query', keep);
-    await listServers(db, query);
+    await listServers(db, filter);
     db.removeListener('query', keep);
     const sql = statement?.sql.replace(/\$\d+/g, '?') ?? '';
-    const [row] = await rows<{ 'QUERY PLAN': { Plan: Node }[] }>(
+    const [row] = await query<{ 'QUERY PLAN': { Plan: Node }[] }>(
       db,
       `explain (analyze, format json) ${sql}`,
       statement?.bindings ?? [],

@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { panelConfig } from '../../support/api/harness.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
@@ -32,7 +33,7 @@ const make = (key: Secret | undefined = encryptionKey) =>
 const put = (key: string, value: string) =>
   database.db.raw('insert into config (id, key, value) values (?, ?, ?)', [`id-${key}`, key, value]);
 const stored = async (key: string): Promise<string | undefined> =>
-  (await rows<{ value: string }>(database.db, 'select c.value from config c where c.key = ?', [key]))[0]?.value;
+  (await query<{ value: string }>(database.db, 'select c.value from config c where c.key = ?', [key]))[0]?.value;
 
 describe('settings', () => {
   test('environment before default', async () => {
@@ -120,12 +121,10 @@ describe('settings', () => {
     });
     await expect.poll(() => listener.connected()).toBe(true);
     const settings = make();
-    await database.db
-      .transaction(async (trx) => {
-        await settings.save({ site_name: 'never' }, trx);
-        throw new Error('abandoned');
-      })
-      .catch(() => {});
+    await inTransaction(database.db, async (trx) => {
+      await settings.save({ site_name: 'never' }, trx);
+      throw new Error('abandoned');
+    }).catch(() => {});
     await settings.save({ site_name: 'X' });
     await expect.poll(() => told).toBe(1);
     await listener.close();
@@ -181,7 +180,7 @@ describe('listener', () => {
     expect(got).not.toContain('one:c');
     await listener.close();
     expect(listener.connected()).toBe(false);
-    const left = await rows(
+    const left = await query(
       database.db,
       `select 1 as one from pg_stat_activity where application_name = 'listen-test'`,
     );

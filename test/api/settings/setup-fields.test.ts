@@ -1,7 +1,7 @@
 /** What each field of the wizard may hold, and how a save says what is wrong with one. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import type { Harness } from '../../support/api/harness.ts';
 import { prepareWizard, SAVE, save, type Wizard } from '../../support/api/wizard.ts';
 
@@ -61,7 +61,7 @@ test.each([
     expect([named, body.details[0]]).toEqual([field, { path: `body.${field}`, message }]);
   }
   if (typeof value === 'string') expect(JSON.stringify(body)).not.toContain(value);
-  expect(await rows(wizard.database.db, 'select c.key from config c')).toEqual([]);
+  expect(await query(wizard.database.db, 'select c.key from config c')).toEqual([]);
 });
 
 test('the longest of each is taken, unknown fields are ignored', async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSyncLauncher } from '../../../src/services/sync/request-sync.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
 import { API_KEY, bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
@@ -55,7 +55,7 @@ test('20 equal starts at once are one sync; another is refused; a cancel ends it
   expect(answers.every(([status]) => status === 202)).toBe(true);
   expect(ids.size).toBe(1);
   const [id] = ids;
-  expect(await rows(database.db, 'select l.id from sync_logs l')).toEqual([{ id }]);
+  expect(await query(database.db, 'select l.id from sync_logs l')).toEqual([{ id }]);
 
   const other = await harness.get('/api/admin/sync', json({ type: 'nodes' }, auth));
   expect(other.status).toBe(409);

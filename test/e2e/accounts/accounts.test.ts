@@ -1,4 +1,5 @@
 /** An account's whole life as its owner has it: over HTTP, with the links of mails that really arrive. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CaughtMail, MailCatcher } from '../../../simulators/email/contract.ts';
@@ -6,9 +7,9 @@ import { startMailCatcher } from '../../../simulators/email/simulator.ts';
 import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { setActive } from '../../../src/store/accounts/user-list.ts';
-import { rows } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { createMailStore } from '../../../src/store/email/email-store.ts';
 import { type OutboxRelay, startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { bearer, type Harness, startHarness } from '../../support/api/harness.ts';
@@ -64,7 +65,7 @@ function opened(mail: CaughtMail): URL {
   const [, link] = /<a[^>]* href="([^"]*token=[^"]*)"/.exec(mail.html ?? '') ?? [];
   return new URL((link ?? '').replaceAll('&amp;', '&'));
 }
-const query = (url: URL) => Object.fromEntries(url.searchParams);
+const linkOf = (url: URL) => Object.fromEntries(url.searchParams);
 const done = (answer: Answer): Answer => {
   expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
   return answer;
@@ -84,8 +85,8 @@ test('from the registration to the end', async () => {
   expect(verifyPage.href).toMatch(new RegExp(`^${SITE}/auth/verify-email\\?token=[0-9a-f]{64}&id=`));
   expect(outcome(await login(api, email, password))[1]).toBe('email_not_verified');
   // The refusal sent a new link, which takes the place of the first.
-  const second = query(opened(await lastMail(email, 2)));
-  const first = query(verifyPage);
+  const second = linkOf(opened(await lastMail(email, 2)));
+  const first = linkOf(verifyPage);
   expect(outcome(await post(api, 'verify-email', { token: first['token'], userId: first['id'] }))[1]).toBe(
     'invalid_token',
   );
@@ -112,7 +113,7 @@ test('from the registration to the end', async () => {
   expect(told.subject).toMatch(/changed/i);
   expect(told.html).not.toContain('token=');
   expect(told.html).not.toContain(newEmail);
-  const proof = query(opened(await lastMail(newEmail, 1)));
+  const proof = linkOf(opened(await lastMail(newEmail, 1)));
   expect(proof['id']).toBe(id);
   expect(done(await refresh(api, tab?.body.refreshToken ?? '')).body.success).toBe(true);
   expect(outcome(await login(api, email, password))[1]).toBe('invalid_credentials');
@@ -147,7 +148,7 @@ test('from the registration to the end', async () => {
   done(await post(api, 'forgot-password', { email: 'nobody@customers.example' }));
 
   // Each mail was sent once, and those that nobody may have were not.
-  const waiting = () => rows<{ id: string }>(stack.database.db, `select e.id from emails e where e.status = 'queued'`);
+  const waiting = () => query<{ id: string }>(stack.database.db, `select e.id from emails e where e.status = 'queued'`);
   while ((await waiting()).length > 0) await delay(50);
   const receivers = catcher.mails().map((mail) => mail.to.join());
   expect(receivers.sort()).toEqual([email, email, email, newEmail, newEmail, newEmail]);

@@ -2,6 +2,7 @@
  * Random crashes at every step between the commit of a mail and its mark: whatever fails, and however often, each mail of
  * a committed transaction is sent once, and none of a rolled-back one.
  */
+
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/common';
 import { type ActivityInboundCallsInterceptor, NativeConnection, Worker } from '@temporalio/worker';
@@ -16,11 +17,13 @@ import { createResendTransport, type MailTransport } from '../../../src/clients/
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
 import type { TemporalGateway } from '../../../src/temporal/connection.ts';
 import { type OutboxRelay, startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { QUEUE } from '../../../src/workflows/contract.ts';
+import type { TestDb } from '../../support/database.ts';
 import {
   account,
   caughtIds,
@@ -137,7 +140,7 @@ const crashing: MailTransport = {
 };
 
 /** The real pool, which loses its connection around the mark of a mail. */
-function crashingMarks(db: Knex): Knex {
+function crashingMarks(db: TestDb): TestDb {
   return new Proxy(db, {
     get(target, key) {
       const own: unknown = Reflect.get(target, key);
@@ -273,7 +276,7 @@ async function queue(planned: PlannedMail, to: string): Promise<string | undefin
   if (planned.link) await account(db, to);
   const undone = new Error('undone');
   try {
-    return await db.transaction(async (trx) => {
+    return await inTransaction(db, async (trx) => {
       const id = await plainMails.queue(trx, planned.link ? { template: 'password-reset', to } : message(to));
       faults.set(id, [...planned.faults]);
       if (!planned.committed) throw undone;

@@ -1,4 +1,5 @@
 /** Mail from the transaction that asks for it to the provider: never lost, never sent twice, nothing of it in Temporal. */
+
 import { createHash } from 'node:crypto';
 import pino, { type Logger } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -7,6 +8,7 @@ import { createMailProvider } from '../../../src/clients/email/provider.ts';
 import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { enqueue } from '../../../src/store/outbox-store.ts';
@@ -128,7 +130,7 @@ describe('from the transaction to the provider', () => {
     const { gateway, starts } = recordingGateway(stack.gateway);
     relay({ temporal: gateway });
     const { db } = stack.database;
-    const undone = db.transaction(async (trx) => {
+    const undone = inTransaction(db, async (trx) => {
       await plainMails.queue(trx, message(to('rolled-back')));
       throw new Error('undone');
     });
@@ -341,7 +343,7 @@ describe('the relay', () => {
         staticSummary: 'Mail',
       }),
     };
-    await db.transaction(async (trx) => {
+    await inTransaction(db, async (trx) => {
       for (const kind of ['test.throws', 'test.refused', 'test.unknown']) {
         await enqueue(trx, { kind, dedupeKey: kind, payload: {} });
       }

@@ -1,4 +1,5 @@
 /** What time has made worthless is deleted, in batches, and nothing else is. */
+
 import { randomBytes, randomUUID } from 'node:crypto';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -6,6 +7,8 @@ import { createMaintenanceActivities } from '../../../src/activities/maintenance
 import type { SyncLauncher } from '../../../src/services/sync/request-sync.ts';
 import { issueToken, lockToken, purgeTokens } from '../../../src/store/accounts/one-time-token-store.ts';
 import { insertSession, purgeSessions } from '../../../src/store/accounts/session-store.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
+import { execute } from '../../../src/store/db/query.ts';
 import { takeTokens } from '../../../src/store/rate-limit-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { account, message, queueMail, storedMail } from '../../support/email.ts';
@@ -62,8 +65,8 @@ describe('sessions', () => {
   test('that a request holds are left to the next time', async () => {
     await session('-1 day');
     await session('-2 days');
-    await database.db.transaction(async (trx) => {
-      await query(trx, `select s.id from sessions s where s."familyId" = '-1 day' for update`);
+    await inTransaction(database.db, async (trx) => {
+      await execute(trx, `select s.id from sessions s where s."familyId" = '-1 day' for update`);
       expect(await purgeSessions(database.db, 10)).toBe(1);
     });
     expect(await sessions()).toEqual(['-1 day']);

@@ -1,10 +1,11 @@
 /** What administrators do to accounts, and that a system administrator always remains. */
+
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ROLES } from '../../../src/domain/accounts/account.ts';
 import { verifyPassword } from '../../../src/store/accounts/password-hash.ts';
 import { findUserId, listUsers, setActive, setPassword, setRoles } from '../../../src/store/accounts/user-list.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
 import { query } from '../../support/merge.ts';
 
 let database: TestDatabase;
@@ -179,7 +180,7 @@ describe('the last active system administrator', () => {
 
   test('a change waits for another that is not over yet, and counts with its result', async () => {
     const [first, second] = [await admin(), await admin()];
-    const open = await database.db.transaction();
+    const open = await openTransaction(database.db);
     await setRoles(open, first, { set: ['MEMBER'] });
     let over = false;
     const waiting = settled([setActive(database.db, second, false)]).finally(() => {

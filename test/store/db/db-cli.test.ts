@@ -4,8 +4,8 @@ import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { registerDbCommands } from '../../../src/cli/db.ts';
-import { createDb, rows } from '../../../src/store/db/db.ts';
-import { createTestDatabase, onServer, type TestDatabase } from '../../support/database.ts';
+import { query } from '../../../src/store/db/query.ts';
+import { createTestDatabase, onServer, openTestDb, type TestDatabase } from '../../support/database.ts';
 
 /** Files of the migrations, in their order. */
 const MIGRATIONS = readdirSync(new URL('../../../migrations/', import.meta.url))
@@ -68,7 +68,7 @@ describe('db', () => {
       expect(JSON.parse(stdout).error).toMatch(/^schema_08_config: /);
       expect(stderr).not.toContain('create table');
       // What came before it stays.
-      expect(await rows(db, 'select count(*)::int as n from knex_migrations')).toEqual([{ n: 7 }]);
+      expect(await query(db, 'select count(*)::int as n from knex_migrations')).toEqual([{ n: 7 }]);
     } finally {
       await drop();
     }
@@ -86,16 +86,16 @@ describe('db', () => {
     await onServer(`create database "${name.replaceAll('"', '""')}"`);
     const url = new URL(database.url);
     url.pathname = `/${encodeURI(name)}`;
-    const db = createDb({ connectionString: url.href, applicationName: 'test', max: 1 });
+    const db = openTestDb({ connectionString: url.href, applicationName: 'test', max: 1 });
     try {
       await db.raw('create table mine (id int)');
       const wrong = await run(['reset'], url.href, 'other\n');
       expect(wrong).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing done') });
-      expect(await rows(db, `select to_regclass('mine') is not null as there`)).toEqual([{ there: true }]);
+      expect(await query(db, `select to_regclass('mine') is not null as there`)).toEqual([{ there: true }]);
       // A connection is open all the while.
       const right = await run(['reset', '--json'], url.href, `${name}\n`);
       expect(right.code).toBe(0);
-      expect(await rows(db, 'select current_database() as name, count(*)::int as n from users')).toEqual([
+      expect(await query(db, 'select current_database() as name, count(*)::int as n from users')).toEqual([
         { name, n: 0 },
       ]);
       expect(JSON.parse(right.stdout)).toMatchObject({

@@ -1,7 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Knex } from 'knex';
 import { afterEach, describe, expect, it } from 'vitest';
-import { rows } from '../../../src/store/db/db.ts';
 import {
   migrateLatest,
   migrationStatus,
@@ -9,11 +7,12 @@ import {
   rollbackLast,
   UNITS,
 } from '../../../src/store/db/migrations.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { query } from '../../../src/store/db/query.ts';
+import { createTestDatabase, type TestDatabase, type TestDb } from '../../support/database.ts';
 import { LEGACY_CAMEL, LEGACY_SNAKE } from '../../support/legacy-schema.ts';
 
 const open: TestDatabase[] = [];
-async function emptyDatabase(): Promise<Knex> {
+async function emptyDatabase(): Promise<TestDb> {
   const database = await createTestDatabase({ empty: true });
   open.push(database);
   return database.db;
@@ -39,8 +38,8 @@ const OTHERS = readdirSync(new URL('../../../migrations/', import.meta.url)).fil
 const OWN = ['sync_pages', 'sync_runs', 'sync_failures', 'outbox', 'emails', 'rate_limits'];
 
 /** Tables of the database in the notation of the specification. Every unique key and every index is listed. */
-async function describeSchema(db: Knex): Promise<Map<string, string[]>> {
-  const columns = await rows<{ table: string; line: string }>(
+async function describeSchema(db: TestDb): Promise<Map<string, string[]>> {
+  const columns = await query<{ table: string; line: string }>(
     db,
     `select c.relname as table, concat_ws(' | ', a.attname,
               replace(replace(replace(format_type(a.atttypid, a.atttypmod), ' without time zone', ''),
@@ -62,7 +61,7 @@ async function describeSchema(db: Knex): Promise<Map<string, string[]>> {
        left join pg_attribute fa on fa.attrelid = f.confrelid and fa.attnum = f.confkey[1]
       where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname not like 'knex%'`,
   );
-  const indexes = await rows<{ table: string; line: string }>(
+  const indexes = await query<{ table: string; line: string }>(
     db,
     `select i.indrelid::regclass::text as table,
             case when i.indisunique then 'unique ' else 'index ' end || ic.relname || ' (' ||
@@ -92,8 +91,8 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
 const specified = (name: string): string[] => [...(CONTRACT.get(name) ?? []), ...(ADDED[name] ?? [])].toSorted();
 
 /** Everything the catalog knows about the schema, constraint states included. */
-async function catalog(db: Knex): Promise<unknown[]> {
-  return rows(
+async function catalog(db: TestDb): Promise<unknown[]> {
+  return query(
     db,
     `select pg_get_constraintdef(oid) as def, conname as name, conrelid::regclass::text as owner from pg_constraint
       where connamespace = 'public'::regnamespace
@@ -105,7 +104,7 @@ async function catalog(db: Knex): Promise<unknown[]> {
 }
 
 /** Runs every migration again on a database that has forgotten them. */
-async function migrateAgain(db: Knex): Promise<void> {
+async function migrateAgain(db: TestDb): Promise<void> {
   await db.raw('delete from knex_migrations');
   expect(await migrateLatest(db)).toHaveLength(UNITS.length + OTHERS);
 }
@@ -153,7 +152,7 @@ describe('an empty database', () => {
     await migrateAgain(db);
     expect(await catalog(db)).toEqual(before);
     // A running sync of ours is not a left-over.
-    expect(await rows(db, 'select id, status from sync_logs')).toEqual([{ id: 'ours', status: 'RUNNING' }]);
+    expect(await query(db, 'select id, status from sync_logs')).toEqual([{ id: 'ours', status: 'RUNNING' }]);
   });
 
   it.each(UNITS.map((unit) => [unit.name, unit]))('takes %s alone, with what it needs', async (_name, unit) => {
@@ -183,7 +182,7 @@ describe('rules of the side tables', () => {
     await db.raw(`insert into sync_runs (log_id) values ('a')`);
     await db.raw(`insert into sync_failures (log_id, entity, panel_id, code) values ('a', 'users', '1', 'X')`);
     await db.raw(`delete from sync_logs where id = 'a'`);
-    const left = await rows(
+    const left = await query(
       db,
       'select (select count(*) from sync_pages)::int + (select count(*) from sync_runs)::int + (select count(*) from sync_failures)::int as n',
     );
@@ -214,7 +213,7 @@ describe.each([
     await db.raw(sql);
     await migrateLatest(db);
     expect(
-      await rows(
+      await query(
         db,
         'select id, email, "pterodactylId", "accountBalance", "accountStatus", "isMigrated" from users order by id',
       ),
@@ -253,10 +252,10 @@ describe.each([
       },
     ]);
     expect(
-      await rows(db, 'select egg_id, env_variable, default_value, user_viewable, user_editable from egg_variables'),
+      await query(db, 'select egg_id, env_variable, default_value, user_viewable, user_editable from egg_variables'),
     ).toEqual([{ egg_id: 1, env_variable: 'PORT', default_value: '80', user_viewable: true, user_editable: false }]);
     expect(
-      await rows(
+      await query(
         db,
         `select id, type, status, "itemsTotal", "itemsSynced", error, "completedAt" is not null as closed from sync_logs order by id`,
       ),
@@ -268,7 +267,7 @@ describe.each([
       { id: 'l5', type: 'full', status: 'FAILED', error: 'interrupted', closed: true },
       { id: 'l6', type: 'full', status: 'FAILED', itemsTotal: 5, error: 'boom', closed: false },
     ]);
-    const sessions = await rows(
+    const sessions = await query(
       db,
       `select server_id, session_token, expires_at, status from hytale_game_sessions order by session_token`,
     );
@@ -288,11 +287,11 @@ describe.each([
             { server_id: 'sv2', session_token: 'st3', expires_at: later, status: 'active' },
           ],
     );
-    expect(await rows(db, 'select account_id, access_token, refresh_token from hytale_oauth_tokens')).toEqual([
+    expect(await query(db, 'select account_id, access_token, refresh_token from hytale_oauth_tokens')).toEqual([
       { account_id: '00000000-0000-0000-0000-000000000001', access_token: 'at', refresh_token: 'rt' },
     ]);
     // A server whose product is gone keeps its row and even its pointer.
-    expect(await rows(db, 'select id, "productId", "ownerId" from servers order by id')).toEqual([
+    expect(await query(db, 'select id, "productId", "ownerId" from servers order by id')).toEqual([
       { id: 'sv1', productId: 'gone', ownerId: 'u1' },
       { id: 'sv2', productId: null, ownerId: 'u3' },
     ]);
@@ -312,14 +311,14 @@ describe.each([
     await db.raw(`update server_databases set password = null, "pterodactylId" = 4, "hostId" = 1`);
     // Deleting a user leaves the servers, deleting a server the Hytale sessions, deleting a token the audit trail.
     await db.raw(`delete from users where id = 'u1'`);
-    expect(await rows(db, `select "ownerId" from servers where id = 'sv1'`)).toEqual([{ ownerId: null }]);
+    expect(await query(db, `select "ownerId" from servers where id = 'sv1'`)).toEqual([{ ownerId: null }]);
     const count = 'select count(*)::int as n from hytale_game_sessions';
-    const sessions = await rows(db, count);
+    const sessions = await query(db, count);
     await db.raw(`delete from servers where id = 'sv1'`);
-    expect(await rows(db, count)).toEqual(sessions);
-    const trail = await rows(db, 'select count(*)::int as n from hytale_audit_logs');
+    expect(await query(db, count)).toEqual(sessions);
+    const trail = await query(db, 'select count(*)::int as n from hytale_audit_logs');
     await db.raw('delete from hytale_oauth_tokens');
-    expect(await rows(db, 'select count(*)::int as n from hytale_audit_logs')).toEqual(trail);
+    expect(await query(db, 'select count(*)::int as n from hytale_audit_logs')).toEqual(trail);
     const audit = `insert into hytale_audit_logs (account_id, event_type) values (gen_random_uuid(), ?)`;
     await db.raw(audit, ['AUTH_FAILED']);
     await expect(db.raw(audit, ['NO_SUCH_EVENT'])).rejects.toMatchObject({ constraint: 'check_valid_event_type' });
@@ -349,12 +348,12 @@ function relaxed(line: string): string {
     .replace(/^description \| text \| =$/, 'description | text');
 }
 
-async function rowCounts(db: Knex): Promise<Record<string, number>> {
-  const tables = await rows<{ name: string }>(
+async function rowCounts(db: TestDb): Promise<Record<string, number>> {
+  const tables = await query<{ name: string }>(
     db,
     `select tablename as name from pg_tables where schemaname = 'public' and tablename not like 'knex%'`,
   );
-  const counts = await rows<{ name: string; n: number }>(
+  const counts = await query<{ name: string; n: number }>(
     db,
     tables.map(() => 'select ?::text as name, count(*)::int as n from ??').join(' union all '),
     tables.flatMap(({ name }) => [name, name]),

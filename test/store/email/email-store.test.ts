@@ -1,8 +1,10 @@
 /** Mail in its table: encrypted at rest, what states it goes through, what a resend is made of, when it is forgotten. */
+
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/domain/secret.ts';
 import { ownerOfToken } from '../../../src/store/accounts/one-time-token-store.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { findMail } from '../../../src/store/email/email-list.ts';
 import {
@@ -30,7 +32,7 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-const queue = (request: MailRequest) => database.db.transaction((trx) => mails.queue(trx, request));
+const queue = (request: MailRequest) => inTransaction(database.db, (trx) => mails.queue(trx, request));
 const prepare = (id: string, store = mails) => store.prepare(database.db, id);
 const stored = (id: string) => storedMail(database.db, id);
 const sent = { transport: 'resend', providerId: 'p1' };

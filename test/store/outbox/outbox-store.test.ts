@@ -1,5 +1,7 @@
 /** The outbox: what is written with a transaction, in which order it is handed out, how long a row may fail. */
+
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import {
   dueRows,
@@ -10,7 +12,7 @@ import {
   postpone,
   purgeOutbox,
 } from '../../../src/store/outbox-store.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
 import { query } from '../../support/merge.ts';
 import { quiet } from '../../support/stack.ts';
 
@@ -21,7 +23,7 @@ beforeEach(async () => {
 afterEach(() => database.drop());
 
 const put = (key: string, kind = 'test') =>
-  database.db.transaction((trx) => enqueue(trx, { kind, dedupeKey: key, payload: { key } }));
+  inTransaction(database.db, (trx) => enqueue(trx, { kind, dedupeKey: key, payload: { key } }));
 const due = async (kinds = ['test'], limit = 100) =>
   (await dueRows(database.db, kinds, limit)).map((row) => String(row.payload['key']));
 const idOf = async (key: string): Promise<string> => {
@@ -53,12 +55,12 @@ describe('writing', () => {
     try {
       listener.on('outbox', (payload) => told.push(payload));
       await expect.poll(listener.connected).toBe(true);
-      const undone = database.db.transaction(async (trx) => {
+      const undone = inTransaction(database.db, async (trx) => {
         await enqueue(trx, { kind: 'test', dedupeKey: 'undone', payload: {} });
         throw new Error('undone');
       });
       await expect(undone).rejects.toThrow('undone');
-      await database.db.transaction(async (trx) => {
+      await inTransaction(database.db, async (trx) => {
         await enqueue(trx, { kind: 'test', dedupeKey: 'kept', payload: { key: 'kept' } });
         // Still open: nobody is told, and nobody sees it.
         expect(await due()).toEqual([]);
@@ -83,12 +85,12 @@ describe('handing out', () => {
   });
 
   test('is for one at a time, until the transaction ends, however it ends', async () => {
-    const first = await database.db.transaction();
+    const first = await openTransaction(database.db);
     expect(await lockRelay(first)).toBe(true);
-    expect(await database.db.transaction((trx) => lockRelay(trx))).toBe(false);
+    expect(await inTransaction(database.db, (trx) => lockRelay(trx))).toBe(false);
     await first.rollback();
-    expect(await database.db.transaction((trx) => lockRelay(trx))).toBe(true);
-    expect(await database.db.transaction((trx) => lockRelay(trx))).toBe(true);
+    expect(await inTransaction(database.db, (trx) => lockRelay(trx))).toBe(true);
+    expect(await inTransaction(database.db, (trx) => lockRelay(trx))).toBe(true);
   });
 
   test('what was dispatched is not due any more; the last error is forgotten', async () => {

@@ -1,7 +1,7 @@
 /** Token buckets: against a model of their own, at once, with a clock that goes back, and swept when full. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { rows } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { type Bucket, type BucketState, purgeBuckets, takeTokens } from '../../../src/store/rate-limit-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
@@ -30,7 +30,7 @@ const take = async (...buckets: Bucket[]): Promise<BucketState> => {
 const pass = (seconds: number) =>
   database.db.raw('update rate_limits set updated_at = updated_at - make_interval(secs => ?)', [seconds]);
 const kept = () =>
-  rows<{ key: string; tokens: number }>(database.db, 'select r.key, r.tokens from rate_limits r order by r.key');
+  query<{ key: string; tokens: number }>(database.db, 'select r.key, r.tokens from rate_limits r order by r.key');
 
 test('behaves as its model', async () => {
   const identities = ['a', 'b', 'c'];
@@ -148,7 +148,7 @@ test('a clock that goes back gives nothing and takes nothing', async () => {
   const state = await take(one);
   expect([state.allowed, state.remaining]).toEqual([true, 0]);
   expect((await take(one)).allowed).toBe(false);
-  const [row] = await rows<{ ahead: boolean }>(
+  const [row] = await query<{ ahead: boolean }>(
     database.db,
     `select r.updated_at > now() + interval '4 hours' as ahead from rate_limits r`,
   );

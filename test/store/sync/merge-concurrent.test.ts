@@ -1,10 +1,11 @@
 /** The apply beside others: previews, retries, cancels, closed runs, writers of the site. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { markCancelled, syncFailures } from '../../../src/store/sync/log-store.ts';
 import { type ApplyHooks, applyRun } from '../../../src/store/sync/merge/merge.ts';
 import { closeRun } from '../../../src/store/sync/run-store.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
 import { applyHand, change, HAND_PANEL, type HandPanel, openTestRun, query, stageHand } from '../../support/merge.ts';
 import { rowVersions } from '../../support/mirror.ts';
 
@@ -182,7 +183,7 @@ describe('called off', () => {
     await applyHand(database.db, HAND_PANEL);
     const before = await query(database.db, 'select id, "shortCode" as c from locations order by id');
     const run = await staged(CHANGED);
-    const blocker = await database.db.transaction();
+    const blocker = await openTransaction(database.db);
     await blocker.raw('select 1 from users for update');
     const controller = new AbortController();
     const from = Date.now();

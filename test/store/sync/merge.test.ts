@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createDb } from '../../../src/store/db/db.ts';
 import { applyRun } from '../../../src/store/sync/merge/merge.ts';
 import { closeRun } from '../../../src/store/sync/run-store.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createTestDatabase, openTestDb, type TestDatabase } from '../../support/database.ts';
 import {
   applyHand,
   change,
@@ -365,7 +364,7 @@ describe('an unchanged panel', () => {
     const run = await openTestRun(database.db);
     const staged = await stageHand(database.db, run, PANEL);
     // One connection, whose own log volume is read: other tests write on the same server.
-    const one = createDb({ connectionString: database.url, applicationName: 'test-wal', max: 1 });
+    const one = openTestDb({ connectionString: database.url, applicationName: 'test-wal', max: 1 });
     const logged = async () => {
       await one.raw('select pg_stat_force_next_flush()');
       const [row] = await query(

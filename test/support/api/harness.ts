@@ -1,4 +1,5 @@
 /** A real api on a real database and socket; only the workflow engine is a fake that records what it is asked. */
+
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
@@ -11,9 +12,10 @@ import { createSyncStreams, type SyncStreamOptions } from '../../../src/api/stre
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { hashPassword } from '../../../src/store/accounts/password-hash.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { createMailStore } from '../../../src/store/email/email-store.ts';
 import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
@@ -252,12 +254,12 @@ export async function insertLog(
 
 /** Changes a row and tells the api, as the sync does, in one transaction. */
 export async function changeLog(database: TestDatabase, id: string, status: string, metadata: object): Promise<void> {
-  await database.db.transaction(async (trx) => {
-    await rows(trx, `update sync_logs set status = ?, metadata = ?::jsonb where id = ?`, [
+  await inTransaction(database.db, async (trx) => {
+    await query(trx, `update sync_logs set status = ?, metadata = ?::jsonb where id = ?`, [
       status,
       JSON.stringify(metadata),
       id,
     ]);
-    await rows(trx, `select pg_notify('sync_log', ?)`, [id]);
+    await query(trx, `select pg_notify('sync_log', ?)`, [id]);
   });
 }

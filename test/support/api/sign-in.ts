@@ -1,6 +1,8 @@
 /** What tests of the sign-in area share: calls, mails as the worker makes them, looks into the tables. */
+
 import type { MailTemplate } from '../../../src/domain/email.ts';
-import { rows } from '../../../src/store/db/db.ts';
+import { inTransaction } from '../../../src/store/db/db.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { type Harness, json, PASSWORD, type WireBody } from './harness.ts';
 
 export interface Answer {
@@ -51,7 +53,7 @@ export async function mailedToken(
   userId?: string,
 ): Promise<string | undefined> {
   const { mails, db } = harness.deps;
-  const id = await db.transaction((trx) =>
+  const id = await inTransaction(db, (trx) =>
     mails.queue(trx, { template, to, ...(userId === undefined ? {} : { userId }) }),
   );
   return makeMail(harness, id);
@@ -76,7 +78,7 @@ export async function tokenFor(
 
 /** Mails that were asked for to an address, oldest first. */
 export const mailsTo = (harness: Harness, to: string): Promise<{ id: string; template: string }[]> =>
-  rows(harness.database.db, 'select e.id, e.template from emails e where e.recipient = ? order by e.created_at', [to]);
+  query(harness.database.db, 'select e.id, e.template from emails e where e.recipient = ? order by e.created_at', [to]);
 
 export interface SessionRow {
   id: string;
@@ -85,7 +87,7 @@ export interface SessionRow {
   rotatedAt: Date | null;
 }
 export const sessionsOf = (harness: Harness, userId: string): Promise<SessionRow[]> =>
-  rows(
+  query(
     harness.database.db,
     `select s.id, s."sessionToken", s."familyId", s."rotatedAt" from sessions s where s."userId" = ?
       order by s."createdAt", s.id`,

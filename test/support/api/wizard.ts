@@ -7,8 +7,8 @@ import { createApp } from '../../../src/api/app.ts';
 import { createHttpServer } from '../../../src/api/http/http-server.ts';
 import { createSetupRoutes, type SetupRouteOptions } from '../../../src/api/routes/setup/setup.ts';
 import { loadConfig } from '../../../src/config.ts';
-import { rows } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { type RawServer, startRawServer } from '../panel.ts';
@@ -92,7 +92,7 @@ export async function prepareWizard(): Promise<Wizard> {
       return server;
     },
     async stored(key) {
-      const [row] = await rows<{ value: string }>(db, 'select c.value from config c where c.key = ?', [key]);
+      const [row] = await query<{ value: string }>(db, 'select c.value from config c where c.key = ?', [key]);
       return row?.value;
     },
     administrator: async () => bearer((await makeUser({ database }, { isSystemAdmin: true })).token),

@@ -3,7 +3,7 @@ import type { Context, Next } from 'koa';
 import type { Logger } from 'pino';
 import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
 import { captureError } from '../../../observability.ts';
-import { isConnectionFailure, sqlState } from '../../../store/db/db.ts';
+import { isConnectionFailure, sqlState } from '../../../store/db/sql-errors.ts';
 
 /** SQLSTATEs that say something about the request rather than about us. */
 const SQL_STATES: Readonly<Record<string, ErrorCode>> = {

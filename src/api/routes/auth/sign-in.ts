@@ -1,5 +1,4 @@
 /** What the sign-in routes share: reading addresses and passwords, checking credentials, handing out tokens. */
-import type { Knex } from 'knex';
 import { z } from 'zod';
 import {
   type AuthUser,
@@ -22,7 +21,7 @@ import {
   touchLogin,
   updatePasswordHash,
 } from '../../../store/accounts/user-store.ts';
-import { inTransaction } from '../../../store/db/db.ts';
+import { inTransaction, type Transaction } from '../../../store/db/db.ts';
 import { takeTokens } from '../../../store/rate-limit-store.ts';
 import type { Services } from '../../context.ts';
 import { shownAs } from '../../http/envelopes.ts';
@@ -110,7 +109,7 @@ export function requireGoodPassword(password: string): void {
 export async function checkCredentials(
   deps: Services,
   body: { email: string; password: string },
-): Promise<{ user: AuthUser; confirm: (trx: Knex.Transaction) => Promise<void> }> {
+): Promise<{ user: AuthUser; confirm: (trx: Transaction) => Promise<void> }> {
   const { password } = body;
   if (body.email.trim() === '' || password === '') throw new AppError('MISSING_FIELDS');
   readEmail(body.email, 'MISSING_FIELDS');
@@ -174,7 +173,7 @@ export async function issuePair(deps: Services, user: AuthUser): Promise<IssuedP
 }
 
 /** The session of a pair, as a family of its own. */
-export const openSession = (trx: Knex.Transaction, user: AuthUser, pair: IssuedPair): Promise<void> =>
+export const openSession = (trx: Transaction, user: AuthUser, pair: IssuedPair): Promise<void> =>
   insertSession(trx, { ...sessionOf(pair), userId: user.id });
 
 /** What a session row says of a pair. */

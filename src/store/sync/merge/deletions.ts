@@ -3,7 +3,8 @@
  * it is not among the records set aside, and, where several pages cannot prove absence, the panel denied knowing it.
  */
 import { type Entity, mayPrune, type SyncWarning } from '../../../domain/sync/sync.ts';
-import { type Db, lastRows, rows } from '../../db/db.ts';
+import type { Db } from '../../db/db.ts';
+import { execute, lastRows, query } from '../../db/query.ts';
 import { type ApplyScope, isIncomplete } from './match.ts';
 import { MIRROR } from './tables.ts';
 
@@ -106,7 +107,7 @@ export async function planGone(
   const warnings = scope.entities.filter((entity) => unreadable.has(entity)).map(unreadableRecord);
   if (gone?.found !== true) return warnings;
   const refuse = async (entity: Entity, why: string) => {
-    const kept = await rows<{ id: unknown }>(trx, `delete from g_${entity} returning id`);
+    const kept = await query<{ id: unknown }>(trx, `delete from g_${entity} returning id`);
     if (kept.length > 0) warnings.push(refused(entity, kept.length, why));
   };
   // Children first: a parent whose children stay must stay as well, its deletion would take them along.
@@ -115,20 +116,24 @@ export async function planGone(
     await refuse(entity, 'more than half of the rows, or an empty listing');
     for (const parent of PARENT_OF[entity] ?? []) await refuse(parent, `its ${entity} were refused`);
     if (entity === 'nodes')
-      await trx.raw(
+      await execute(
+        trx,
         `delete from g_allocations g using allocations t where t.id = g.id and t."nodeId" not in (select w.part from whole w where w.entity = 'allocations')`,
       );
     if (entity === 'nests')
-      await trx.raw(
+      await execute(
+        trx,
         `delete from g_eggs g using eggs t where t.id = g.id and t."nestId" not in (select w.part from whole w where w.entity = 'eggs')`,
       );
     if (entity === 'nests' || entity === 'eggs')
-      await trx.raw(
+      await execute(
+        trx,
         `delete from g_egg_variables g using egg_variables t where t.id = g.id and t.egg_id not in (select s.id from s_eggs s) and t.egg_id not in (select e.id from g_eggs e)`,
       );
   }
   // A location goes only when no node is left in it, a nest only when no egg is: other panels' rows survive.
-  await trx.raw(
+  await execute(
+    trx,
     `delete from g_locations g where exists (
        select 1 from nodes n left join s_nodes s on s.id = n.id
        where coalesce(s."locationId", n."locationId") = g.id and not exists (select 1 from g_nodes x where x.id = n.id));
@@ -145,7 +150,7 @@ export async function planGone(
 async function brake(trx: Db, entity: Entity, allowMass: boolean, scope: ApplyScope): Promise<boolean> {
   if (!scope.entities.includes(entity)) return false;
   const { table, mine } = MIRROR[entity];
-  const [count] = await rows<{ gone: number; present: number; staged: number; parents: number }>(
+  const [count] = await query<{ gone: number; present: number; staged: number; parents: number }>(
     trx,
     `select (select count(*) from s_locations)::int as parents, (select count(*) from g_${entity})::int as gone, (select count(*) from ${table} t where ${mine})::int as present,
        (select count(*) from s_${entity})::int + (select count(*) from rejected r where r.entity = '${entity}')::int as staged`,
@@ -172,20 +177,21 @@ const refused = (entity: Entity, gone: number, why: string): SyncWarning => ({
 /** Subusers of servers whose lists were read that are neither listed nor the owner: `g_subusers`. */
 export async function goneSubusers(trx: Db, scope: ApplyScope, allowMass: boolean): Promise<SyncWarning[]> {
   // A record that was set aside keeps its panel id, not its user: it cannot be told which row it speaks of.
-  const [bad] = await rows<{ n: number }>(
+  const [bad] = await query<{ n: number }>(
     trx,
     `select (select coalesce(sum(p.unreadable), 0) from stage p where p.entity = 'subusers')::int
        + (select count(*) from rejected r where r.entity = 'subusers')::int as n`,
   );
   if ((bad?.n ?? 0) > 0) return [];
-  await trx.raw(
+  await execute(
+    trx,
     `insert into g_subusers select t.id from server_subusers t
      join read_subusers r on r.id = t."serverId"
      where not (t."isOwner" and r."ownerId" is null)
        and not exists (select 1 from f_subusers f where f."serverId" = t."serverId" and f."userId" = t."userId")`,
   );
   if (!(await brake(trx, 'subusers', allowMass, scope))) return [];
-  const gone = await rows<{ id: string }>(trx, `delete from g_subusers returning id`);
+  const gone = await query<{ id: string }>(trx, `delete from g_subusers returning id`);
   return [refused('subusers', gone.length, 'more than half of the rows')];
 }
 
@@ -204,7 +210,8 @@ const CASCADES: { parent: Entity; child: Entity; column: string }[] = [
 export async function keepParents(trx: Db, scope: ApplyScope): Promise<void> {
   for (const { parent, child, column } of CASCADES) {
     if (!scope.entities.includes(parent) || !scope.entities.includes(child)) continue;
-    await trx.raw(
+    await execute(
+      trx,
       `delete from g_${parent} g using ${MIRROR[child].table} t left join p_${child} p on p.id = t.id and p.op = 'u'
        where coalesce(p.${column}, t.${column}) = g.id and not exists (select 1 from g_${child} x where x.id = t.id)`,
     );
@@ -214,7 +221,7 @@ export async function keepParents(trx: Db, scope: ApplyScope): Promise<void> {
 /** Panel ids (and uuids) of mirrored rows that a complete source does not contain: whom to ask about. */
 export async function goneCandidates(
   db: Db,
-  query: {
+  filter: {
     logId: string;
     entity: 'servers' | 'nodes' | 'locations' | 'nests';
     source: string;
@@ -223,28 +230,28 @@ export async function goneCandidates(
     limit: number;
   },
 ): Promise<{ id: number; uuid: string | null }[]> {
-  const { entity } = query;
+  const { entity } = filter;
   const id = entity === 'servers' ? `t."pterodactylId"` : 't.id';
-  return rows(
+  return query(
     db,
     `with staged as (
        select i.id from sync_pages p, unnest(p.ids) as i (id) where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
      )
      select ${id} as id, ${entity === 'locations' ? 'null::text' : 't.uuid'} as uuid from ${MIRROR[entity].table} t
      where ${MIRROR[entity].mine} and ${id} > ? and not exists (select 1 from staged s where s.id = ${id}) order by ${id} limit ?`,
-    [query.logId, query.source, query.pass, entity, query.after, query.limit],
+    [filter.logId, filter.source, filter.pass, entity, filter.after, filter.limit],
   );
 }
 
 /** Rows of an entity that are the panel's, and how many of them the stage lacks: would the brake let the prune through? */
 export async function countGone(
   db: Db,
-  query: { logId: string; entity: 'servers' | 'nodes' | 'locations' | 'nests'; source: string; pass: number },
+  filter: { logId: string; entity: 'servers' | 'nodes' | 'locations' | 'nests'; source: string; pass: number },
 ): Promise<{ gone: number; present: number }> {
-  const [present] = await rows<{ n: number }>(
+  const [present] = await query<{ n: number }>(
     db,
-    `select count(*)::int as n from ${MIRROR[query.entity].table} t where ${MIRROR[query.entity].mine}`,
+    `select count(*)::int as n from ${MIRROR[filter.entity].table} t where ${MIRROR[filter.entity].mine}`,
   );
-  const gone = await goneCandidates(db, { ...query, after: 0, limit: 1_000_000 });
+  const gone = await goneCandidates(db, { ...filter, after: 0, limit: 1_000_000 });
   return { gone: gone.length, present: present?.n ?? 0 };
 }

@@ -4,7 +4,8 @@
  */
 import type { StagedEntity } from '../../../domain/panel/records.ts';
 import { ENTITIES, type Entity } from '../../../domain/sync/sync.ts';
-import { type Db, lastRows, rows, script } from '../../db/db.ts';
+import type { Db } from '../../db/db.ts';
+import { execute, lastRows, query, script } from '../../db/query.ts';
 import { MIRROR, type MirrorSpec, neverUsed, STAGED, type UniqueKey } from './tables.ts';
 
 export interface AppliedSource {
@@ -40,7 +41,8 @@ const isNot = (alias: string) => `not ${alias}.aside`;
 async function setScope(trx: Db, scope: ApplyScope): Promise<void> {
   const sources = JSON.stringify(scope.sources.map(({ source, pass }) => ({ source, pass })));
   const incomplete = JSON.stringify(scope.sources.filter((s) => !s.complete).map((s) => s.source));
-  await trx.raw(
+  await execute(
+    trx,
     `select set_config('apply.log_id', ?, true), set_config('apply.sources', ?, true), set_config('apply.incomplete', ?, true)`,
     [scope.logId, sources, incomplete],
   );
@@ -225,7 +227,8 @@ function finalRows(entity: Entity): string[] {
 
 /** What the database refused before is set aside from the start. */
 async function excludeRows(trx: Db, entity: Entity, exclusions: readonly Exclusion[]): Promise<void> {
-  await trx.raw(
+  await execute(
+    trx,
     `with no as (select * from json_to_recordset(?::json) as x ("panelId" text, code text, detail text)),
        marked as (update f_${entity} f set aside = true from no where not f.aside and f.panel_id = no."panelId" returning f.panel_id, no.code, no.detail)
      insert into aside select '${entity}', m.panel_id, m.code, m.detail from marked m on conflict do nothing`,
@@ -258,7 +261,7 @@ const conflictOf = ({ entity, table }: MirrorSpec, key: UniqueKey): string =>
     or exists (select 1 from p_${entity} p join ${table} t on (${unique(key, 't')}) = (${unique(key, 'p')}) where t.id <> p.id))`;
 
 async function mayConflict(trx: Db, spec: MirrorSpec, key: UniqueKey): Promise<boolean> {
-  const [found] = await rows<{ conflict: boolean }>(trx, `select ${conflictOf(spec, key)} as conflict`);
+  const [found] = await query<{ conflict: boolean }>(trx, `select ${conflictOf(spec, key)} as conflict`);
   return found?.conflict === true;
 }
 
@@ -267,7 +270,7 @@ async function setAsideConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Pro
   const parkable = key.park !== undefined;
   // Who holds a wanted value in the end: those that have it today and do not give it up (rank 0: not written at all), else
   // the lower id.
-  const [result] = await rows<{ n: number }>(
+  const [result] = await query<{ n: number }>(
     trx,
     `with changed as (
        select distinct ${key
@@ -379,7 +382,7 @@ export async function planAll(trx: Db, scope: ApplyScope, exclusions: readonly E
     pending.push(...finalRows(entity));
     const refused = exclusions.filter((e) => e.entity === entity);
     if (refused.length > 0) {
-      await trx.raw(script(pending));
+      await execute(trx, script(pending));
       await excludeRows(trx, entity, refused);
       pending = [];
     }
@@ -393,5 +396,5 @@ export async function planAll(trx: Db, scope: ApplyScope, exclusions: readonly E
     }
     pending.push(...knownRows(entity));
   }
-  if (pending.length > 0) await trx.raw(script(pending));
+  if (pending.length > 0) await execute(trx, script(pending));
 }

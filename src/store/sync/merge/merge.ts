@@ -2,7 +2,6 @@
  * The apply: the whole change of a sync in one transaction, from the stage to the mirror. Only rows that differ are
  * written or locked; what is gone is pruned in the same transaction; a preview stops before the first write.
  */
-import type { Knex } from 'knex';
 import { AppError } from '../../../domain/errors.ts';
 import {
   ENTITIES,
@@ -11,7 +10,9 @@ import {
   type SyncCounts,
   type SyncWarning,
 } from '../../../domain/sync/sync.ts';
-import { type Db, rows, sqlState } from '../../db/db.ts';
+import { type Db, inTransaction } from '../../db/db.ts';
+import { execute, query } from '../../db/query.ts';
+import { sqlState } from '../../db/sql-errors.ts';
 import { goneSubusers, keepParents, planGone } from './deletions.ts';
 import { type ApplyScope, type Exclusion, expandStage, planAll } from './match.ts';
 import { ofRow, prunePlan, Refused, transient, writePlan } from './write.ts';
@@ -59,7 +60,7 @@ const APPLY_LOCK = 7_305_110_001;
  * Applies what a run staged.
  * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more; driver errors when PostgreSQL is away.
  */
-export async function applyRun(db: Knex, input: ApplyInput, hooks: ApplyHooks = {}): Promise<ApplyOutcome> {
+export async function applyRun(db: Db, input: ApplyInput, hooks: ApplyHooks = {}): Promise<ApplyOutcome> {
   let exclusions: Exclusion[] = [];
   let retries = 0;
   let bisect = false;
@@ -88,7 +89,7 @@ export async function applyRun(db: Knex, input: ApplyInput, hooks: ApplyHooks = 
 }
 
 async function applyOnce(
-  db: Knex,
+  db: Db,
   input: ApplyInput,
   hooks: ApplyHooks,
   exclusions: readonly Exclusion[],
@@ -98,20 +99,22 @@ async function applyOnce(
   let onAbort: (() => void) | undefined;
   let cancelling: NodeJS.Timeout | undefined;
   try {
-    return await db.transaction(async (trx) => {
+    return await inTransaction(db, async (trx) => {
       // A paused worker must not hold these locks for ever, nor closeRun behind them.
-      await trx.raw(
+      await execute(
+        trx,
         `set local lock_timeout = '30s'; set local statement_timeout = '10min'; set local idle_in_transaction_session_timeout = '15s';
          set local work_mem = '64MB'; set local jit = off`,
       );
-      const [backend] = await rows<{ pid: number; started: string }>(
+      const [backend] = await query<{ pid: number; started: string }>(
         trx,
         `select pg_backend_pid() as pid, now()::text as started`,
       );
       // A cancel that lands between two statements is lost, so it is repeated; the start of the transaction keeps it from
       // hitting the connection's next one.
       const cancelBackend = () => {
-        db.raw(
+        execute(
+          db,
           'select pg_cancel_backend(a.pid) from pg_stat_activity a where a.pid = ? and a.xact_start = ?::timestamptz',
           [backend?.pid ?? 0, backend?.started ?? 'epoch'],
         ).catch(() => undefined);
@@ -122,7 +125,7 @@ async function applyOnce(
       };
       hooks.signal?.addEventListener('abort', onAbort, { once: true });
       hooks.signal?.throwIfAborted();
-      await trx.raw(`select pg_advisory_xact_lock(${APPLY_LOCK})`);
+      await execute(trx, `select pg_advisory_xact_lock(${APPLY_LOCK})`);
       const stored = await fence(trx, input);
       if (stored !== undefined) return stored;
 
@@ -136,19 +139,20 @@ async function applyOnce(
       const changes = Object.values(counts).reduce((n, c) => n + c.created + c.updated + c.pruned, 0);
       if (input.dryRun) {
         // Belt and braces: from here on a mirror write would fail.
-        await trx.raw('set local transaction_read_only = on');
+        await execute(trx, 'set local transaction_read_only = on');
         throw new Rollback({ status: 'applied', counts, warnings }, await asideRows(trx));
       }
       await hooks.onPlan?.(changes);
       await writePlan(trx, { entities: input.entities, counts, warnings, bisect, signal: hooks.signal });
       await prunePlan(trx, input.entities, counts);
-      const [late] = await rows<{ cancelled: boolean }>(
+      const [late] = await query<{ cancelled: boolean }>(
         trx,
         `select "cancelledAt" is not null as cancelled from sync_logs where id = ? for update`,
         [input.logId],
       );
       if (late?.cancelled === true) throw new Rollback({ status: 'cancelled', counts: {}, warnings: [] }, []);
-      await trx.raw(
+      await execute(
+        trx,
         `insert into sync_failures (log_id, entity, panel_id, code, detail) select ?, a.entity, a.panel_id, a.code, a.detail from aside a on conflict do nothing`,
         [input.logId],
       );
@@ -171,7 +175,7 @@ async function applyOnce(
 
 /** The row must be RUNNING; an outcome stored under this key is returned instead of applying twice. */
 async function fence(trx: Db, input: ApplyInput): Promise<ApplyOutcome | undefined> {
-  const [row] = await rows<{ cancelled: boolean; appliedKey: string | null; applied: ApplyOutcome | null }>(
+  const [row] = await query<{ cancelled: boolean; appliedKey: string | null; applied: ApplyOutcome | null }>(
     trx,
     `select l."cancelledAt" is not null as cancelled, r.applied_key as "appliedKey", r.applied
      from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ? and l.status = 'RUNNING' for key share of l`,
@@ -183,7 +187,7 @@ async function fence(trx: Db, input: ApplyInput): Promise<ApplyOutcome | undefin
 }
 
 async function storeOutcome(trx: Db, input: ApplyInput, outcome: ApplyOutcome): Promise<void> {
-  await trx.raw(`update sync_runs set applied_key = ?, applied = ?::jsonb where log_id = ?`, [
+  await execute(trx, `update sync_runs set applied_key = ?, applied = ?::jsonb where log_id = ?`, [
     input.key,
     JSON.stringify(outcome),
     input.logId,
@@ -191,11 +195,12 @@ async function storeOutcome(trx: Db, input: ApplyInput, outcome: ApplyOutcome): 
 }
 
 /** A preview leaves nothing but its own log: counts and the records it would set aside. */
-async function storePreview(db: Knex, input: ApplyInput, outcome: ApplyOutcome, failures: Exclusion[]): Promise<void> {
-  await db.transaction(async (trx) => {
+async function storePreview(db: Db, input: ApplyInput, outcome: ApplyOutcome, failures: Exclusion[]): Promise<void> {
+  await inTransaction(db, async (trx) => {
     const stored = await fence(trx, input);
     if (stored !== undefined) return;
-    await trx.raw(
+    await execute(
+      trx,
       `insert into sync_failures (log_id, entity, panel_id, code, detail)
        select ?, x.entity, x."panelId", x.code, x.detail from json_to_recordset(?::json) as x (entity text, "panelId" text, code text, detail text) on conflict do nothing`,
       [input.logId, JSON.stringify(failures)],
@@ -205,11 +210,12 @@ async function storePreview(db: Knex, input: ApplyInput, outcome: ApplyOutcome, 
 }
 
 const asideRows = (trx: Db) =>
-  rows<Exclusion>(trx, `select a.entity, a.panel_id as "panelId", a.code, a.detail from aside a`);
+  query<Exclusion>(trx, `select a.entity, a.panel_id as "panelId", a.code, a.detail from aside a`);
 
 /** What the mapping could not read stands beside what the plan set aside. */
 async function recordRejects(trx: Db, input: ApplyInput): Promise<void> {
-  await trx.raw(
+  await execute(
+    trx,
     `insert into aside select r.entity, r.id::text, r.code, r.detail from rejected r where r.entity = any(?::text[]) 
        union all select distinct p.entity, 'unknown', 'INVALID_RECORD', 'id: cannot be read' from stage p
          where p.unreadable > 0 and p.entity = any(?::text[])
@@ -219,7 +225,7 @@ async function recordRejects(trx: Db, input: ApplyInput): Promise<void> {
 }
 
 async function countPlan(trx: Db, entities: readonly Entity[]): Promise<SyncCounts> {
-  const counted = await rows<EntityCounts & { entity: Entity }>(
+  const counted = await query<EntityCounts & { entity: Entity }>(
     trx,
     ENTITIES.filter((e) => entities.includes(e))
       .map(

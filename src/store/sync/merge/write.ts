@@ -2,10 +2,11 @@
  * The writing half of the apply: values that change hands are parked, then what was planned is updated, inserted and
  * pruned. Rows that the database refuses for reasons of its own are found by halving.
  */
-import type { Knex } from 'knex';
 import { AppError } from '../../../domain/errors.ts';
 import { ENTITIES, type Entity, type SyncCounts, type SyncWarning } from '../../../domain/sync/sync.ts';
-import { type Db, isConnectionFailure, rows, sqlState } from '../../db/db.ts';
+import type { Db, Transaction } from '../../db/db.ts';
+import { execute, query } from '../../db/query.ts';
+import { isConnectionFailure, sqlState } from '../../db/sql-errors.ts';
 import type { Exclusion } from './match.ts';
 import { MIRROR, type MirrorSpec } from './tables.ts';
 
@@ -40,7 +41,7 @@ export interface WriteInput {
 }
 
 /** Frees values that change hands, then updates and inserts, parents before children. */
-export async function writePlan(trx: Knex.Transaction, input: WriteInput): Promise<void> {
+export async function writePlan(trx: Transaction, input: WriteInput): Promise<void> {
   const { counts, warnings, bisect } = input;
   const changes = (e: Entity) => (counts[e]?.created ?? 0) + (counts[e]?.updated ?? 0) > 0;
   const entities = ENTITIES.filter((e) => input.entities.includes(e) && changes(e));
@@ -55,14 +56,14 @@ export async function writePlan(trx: Knex.Transaction, input: WriteInput): Promi
       await writeEntity(trx, MIRROR[entity]);
       continue;
     }
-    await trx.raw(`savepoint entity_${entity}`);
+    await execute(trx, `savepoint entity_${entity}`);
     try {
       await writeEntity(trx, MIRROR[entity]);
     } catch (error) {
       const state = sqlState(error);
       if (isConnectionFailure(error) || state === '57014' || (!bisect && (transient(state) || ofRow(state))))
         throw error;
-      await trx.raw(`rollback to savepoint entity_${entity}`);
+      await execute(trx, `rollback to savepoint entity_${entity}`);
       if (ofRow(state)) throw new Refused(await findOffenders(trx, MIRROR[entity]));
       if (!optional) throw error;
       const planned = counts[entity];
@@ -83,7 +84,8 @@ async function parkValues(trx: Db, spec: MirrorSpec): Promise<void> {
   for (const key of spec.unique) {
     if (key.park === undefined) continue;
     const { entity, table } = spec;
-    await trx.raw(
+    await execute(
+      trx,
       `update ${table} t set ${key.park} from p_${entity} n
        where (${key.columns('n').join(', ')}) = (${key.columns('t').join(', ')}) and n.id <> t.id
          ${key.parkOnly === undefined ? '' : `and ${key.parkOnly}`}
@@ -97,7 +99,8 @@ const now = `now() at time zone 'utc'`;
 async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to: number }): Promise<void> {
   const { entity, table, owned, assign, onInsert, stamps } = spec;
   const bounds = range === undefined ? '' : ` and p.n between ${range.from} and ${range.to}`;
-  const updated = await trx.raw(
+  const updated = await execute(
+    trx,
     `update ${table} t set ${[...owned.map((c) => `${c} = ${assign?.[c] ?? `p.${c}`}`), ...stamps.change.map((c) => `${c} = ${now}`)].join(', ')}
      from p_${entity} p where p.op = 'u' and t.id = p.id${bounds}`,
   );
@@ -109,13 +112,14 @@ async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to
     ...stamps.create.map(() => now),
     ...stamps.change.map(() => now),
   ];
-  await trx.raw(
+  await execute(
+    trx,
     `insert into ${table} (${columns.join(', ')}) select ${values.join(', ')} from p_${entity} p where p.op = 'c'${bounds} order by p.id`,
   );
   if (range !== undefined) return;
-  const [planned] = await rows<{ n: number }>(trx, `select count(*)::int as n from p_${entity} where op = 'u'`);
+  const [planned] = await query<{ n: number }>(trx, `select count(*)::int as n from p_${entity} where op = 'u'`);
   // A row that vanished since the plan was made: plan again.
-  if ((updated as { rowCount: number }).rowCount !== (planned?.n ?? 0)) {
+  if (updated !== (planned?.n ?? 0)) {
     throw Object.assign(new Error(`a row of ${table} vanished while it was being written`), { code: '40001' });
   }
 }
@@ -123,21 +127,21 @@ async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to
 /** Halves the key range until the refused rows stand alone: about 2·log2 n statements for each. */
 async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
   const { entity } = spec;
-  const [size] = await rows<{ n: number }>(trx, `select coalesce(max(n), 0)::int as n from p_${entity}`);
+  const [size] = await query<{ n: number }>(trx, `select coalesce(max(n), 0)::int as n from p_${entity}`);
   const offenders: Exclusion[] = [];
   const search = async (from: number, to: number): Promise<void> => {
     if (from > to) return;
-    await trx.raw('savepoint half');
+    await execute(trx, 'savepoint half');
     try {
       await writeEntity(trx, spec, { from, to });
-      await trx.raw('release savepoint half');
+      await execute(trx, 'release savepoint half');
       return;
     } catch (error) {
       const state = sqlState(error);
       if (!ofRow(state)) throw error;
-      await trx.raw('rollback to savepoint half');
+      await execute(trx, 'rollback to savepoint half');
       if (from === to) {
-        const [row] = await rows<{ panelId: string }>(
+        const [row] = await query<{ panelId: string }>(
           trx,
           `select p.panel_id as "panelId" from p_${entity} p where p.n = ${from}`,
         );
@@ -165,7 +169,8 @@ async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
 /** A servers sync on its own moves the links of allocations that are known already. */
 async function linkServers(trx: Db, entities: readonly Entity[]): Promise<void> {
   if (!entities.includes('servers') || entities.includes('allocations')) return;
-  await trx.raw(
+  await execute(
+    trx,
     `update allocations t set "serverId" = w.server, "updatedAt" = ${now} from (
        select a.id, l.server from allocations a join nodes n on n.id = a."nodeId" and n."panelType" = 'pterodactyl' left join link_map l on l.id = a.id
        where l.server is not null or a."serverId" in (select r.id from read_links r) or a."serverId" in (select g.id from g_servers g)
@@ -177,6 +182,6 @@ async function linkServers(trx: Db, entities: readonly Entity[]): Promise<void> 
 export async function prunePlan(trx: Db, entities: readonly Entity[], counts: SyncCounts): Promise<void> {
   for (const entity of ENTITIES.toReversed()) {
     if (entity === 'users' || !entities.includes(entity) || (counts[entity]?.pruned ?? 0) === 0) continue;
-    await trx.raw(`delete from ${MIRROR[entity].table} t using g_${entity} g where t.id = g.id`);
+    await execute(trx, `delete from ${MIRROR[entity].table} t using g_${entity} g where t.id = g.id`);
   }
 }
