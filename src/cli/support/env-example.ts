@@ -1,6 +1,6 @@
 /**
- * `npm run env:example`: writes what is derived from the table of variables, `.env.example` and the configuration
- * table of the README. A test holds both to the table.
+ * `npm run env:example`: writes what is derived from the table of variables, `.env.example` and the table of
+ * `docs/guide/configuration.md`. A test holds both to the table.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { CONFIG_VARIABLES, type ConfigVariable } from '../../config-variables.ts';
@@ -30,7 +30,7 @@ export function envExample(): string {
 /** A cell of a Markdown table. */
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 
-/** The README's table: name, default, meaning. */
+/** The table of the guide: name, default, meaning. */
 export function configurationTable(): string {
   const lines: string[] = [];
   for (const [section, variables] of sections()) {
@@ -60,7 +60,7 @@ export function withConfigurationTable(document: string): string {
 
 if (import.meta.main) {
   const root = new URL('../../../', import.meta.url);
-  const readme = new URL('README.md', root);
+  const guide = new URL('docs/guide/configuration.md', root);
   await writeFile(new URL('.env.example', root), envExample());
-  await writeFile(readme, withConfigurationTable(await readFile(readme, 'utf8')));
+  await writeFile(guide, withConfigurationTable(await readFile(guide, 'utf8')));
 }

@@ -40,7 +40,7 @@ describe('.env.example', () => {
   });
 });
 
-test('the configuration table of the README is current', () => {
-  const readme = read('README.md');
-  expect(withConfigurationTable(readme)).toBe(readme);
+test('the table of docs/guide/configuration.md is current', () => {
+  const guide = read('docs/guide/configuration.md');
+  expect(withConfigurationTable(guide)).toBe(guide);
 });
