@@ -12,9 +12,10 @@ import { AppError } from '../../domain/errors.ts';
 import { checkMailData } from '../../messages/email/data.ts';
 import { inTransaction } from '../../store/db/db.ts';
 import { countMails, findMail, listMails, lockRecentResend, type MailRow } from '../../store/email/email-list.ts';
-import { Count, clampedInteger, envelope, IsoDate, ok, PathId, shownAs } from '../http/envelopes.ts';
+import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
+import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { defineRoute, type Route } from '../http/route.ts';
-import { BodyText, NO_STORE } from './auth/sign-in.ts';
+import { NO_STORE } from './auth/sign-in.ts';
 
 const tags = ['Mail'];
 /** Characters of a subject at the most. */
@@ -66,18 +67,6 @@ function countsOf(counted: readonly { status: MailStatus; count: number }[]): Re
   for (const { status, count } of counted) counts[status] = count;
   return counts;
 }
-
-const StatusFilter = z
-  .string()
-  .optional()
-  .transform((text) => MAIL_STATUSES.find((status) => status === text?.trim().toLowerCase()))
-  .meta({ description: 'Other words do not filter', ...shownAs({ type: 'string', enum: ['all', ...MAIL_STATUSES] }) });
-
-const Search = z
-  .string()
-  .optional()
-  .transform((text) => text?.trim() || undefined)
-  .meta({ description: 'Part of the address or the subject, in any case', ...shownAs({ type: 'string' }) });
 
 const refuse = (detail: string, details: { path: string; message: string }[]): AppError =>
   new AppError('VALIDATION_ERROR', { detail, details });
@@ -131,14 +120,14 @@ export const emailRoutes: Route[] = [
     body: z.object({
       to: BodyText,
       subject: BodyText,
-      template: BodyText.meta(shownAs({ type: 'string', enum: [...MAIL_TEMPLATE_NAMES] })),
+      template: BodyText.meta(documentedAs({ type: 'string', enum: [...MAIL_TEMPLATE_NAMES] })),
       data: z
         .record(z.string(), z.string())
         .nullish()
         .transform((data) => data ?? {})
         .meta({
           description: 'Texts the template is filled with',
-          ...shownAs({ type: 'object', additionalProperties: { type: 'string' } }),
+          ...documentedAs({ type: 'object', additionalProperties: { type: 'string' } }),
         }),
     }),
     responses: { 202: envelope(z.object({ task_id: z.string().meta({ description: 'Id of the mail' }) })) },
@@ -158,10 +147,10 @@ export const emailRoutes: Route[] = [
     tags,
     auth: 'admin',
     query: z.object({
-      page: clampedInteger({ min: 1, max: 2_147_483_647, fallback: 1 }),
+      page: PageNumber,
       pageSize: clampedInteger({ min: 1, max: 200, fallback: 25 }),
-      status: StatusFilter,
-      search: Search,
+      status: wordFilter(MAIL_STATUSES, 'Other words do not filter'),
+      search: searchText('Part of the address or the subject, in any case'),
     }),
     responses: {
       200: z.object({

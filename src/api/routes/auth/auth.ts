@@ -14,16 +14,14 @@ import {
 import { emailExists, findAuthUser, holdUser, insertUser, lockUsers } from '../../../store/accounts/user-store.ts';
 import { inTransaction } from '../../../store/db/db.ts';
 import { userOf } from '../../context.ts';
-import { PathId, shownAs } from '../../http/envelopes.ts';
+import { BodyText, OptionalText, PathId, queryText } from '../../http/fields.ts';
 import { byAddress } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import {
-  BodyText,
   checkCredentials,
   issuePair,
   MessageSchema,
   NO_STORE,
-  OptionalText,
   openSession,
   PASSWORD_ERRORS,
   PASSWORD_LIMITS,
@@ -264,13 +262,7 @@ export const authRoutes: Route[] = [
     summary: 'Whether an address has an account, for the registration form',
     auth: 'public',
     limits: [{ name: 'check-email', max: 20, windowSeconds: 900, by: byAddress }],
-    query: z.object({
-      email: z
-        .string()
-        .optional()
-        .transform((text) => text ?? '')
-        .meta(shownAs({ type: 'string', format: 'email' })),
-    }),
+    query: z.object({ email: queryText({ format: 'email' }) }),
     responses: { 200: z.object({ success: z.literal(true), exists: z.boolean() }) },
     errors: ['MISSING_EMAIL', 'INVALID_EMAIL'],
     async handler({ input: { query }, deps }) {

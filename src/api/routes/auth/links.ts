@@ -14,14 +14,13 @@ import {
   touchLogin,
 } from '../../../store/accounts/user-store.ts';
 import { inTransaction } from '../../../store/db/db.ts';
+import { BodyText, OptionalText } from '../../http/fields.ts';
 import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import {
-  BodyText,
   issuePair,
   MessageSchema,
   NO_STORE,
-  OptionalText,
   openSession,
   PASSWORD_ERRORS,
   readEmail,

@@ -24,7 +24,6 @@ import {
 import { inTransaction, type Transaction } from '../../../store/db/db.ts';
 import { takeTokens } from '../../../store/rate-limit-store.ts';
 import type { Services } from '../../context.ts';
-import { shownAs } from '../../http/envelopes.ts';
 import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';
 
 /** What the routes of the sign-in area have in common. */
@@ -33,19 +32,6 @@ export const SIGN_IN = {
   invalid: { code: 'INVALID_REQUEST' },
   failureText: 'server_error',
 } as const;
-
-/** A text field of a body; absent and null are "". */
-export const BodyText = z
-  .string()
-  .nullish()
-  .transform((text) => text ?? '')
-  .meta(shownAs({ type: 'string', minLength: 1 }));
-/** One that may be left out. */
-export const OptionalText = z
-  .string()
-  .nullish()
-  .transform((text) => text ?? '')
-  .meta(shownAs({ type: 'string' }));
 
 const TokenPairSchema = z
   .object({

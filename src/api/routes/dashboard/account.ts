@@ -17,10 +17,11 @@ import { changeEmail, findAuthUser, lockPassword, setPasswordHash } from '../../
 import { inTransaction } from '../../../store/db/db.ts';
 import { takeTokens } from '../../../store/rate-limit-store.ts';
 import { type Caller, userOf } from '../../context.ts';
-import { envelope, IsoDate, ok, shownAs } from '../../http/envelopes.ts';
+import { envelope, IsoDate, ok } from '../../http/envelopes.ts';
+import { BodyText, profileText } from '../../http/fields.ts';
 import { byUser, type LimitRule } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { BodyText, NO_STORE, PASSWORD_ERRORS, queueVerification, VERIFICATION_LIMIT } from '../auth/sign-in.ts';
+import { NO_STORE, PASSWORD_ERRORS, queueVerification, VERIFICATION_LIMIT } from '../auth/sign-in.ts';
 
 /** What the routes of the area have in common. */
 const area = {
@@ -45,6 +46,7 @@ const ADDRESS_CHANGES: readonly LimitRule[] = [
 const PASSWORD_CHECK: LimitRule = { name: 'password-check', max: 20, windowSeconds: 900, by: byUser };
 /** Characters of a text at the most. */
 const TEXT_LIMIT = 255;
+const ProfileText = profileText(TEXT_LIMIT);
 
 const ProfileSchema = z
   .object({
@@ -74,13 +76,6 @@ function toWireProfile(profile: Profile | undefined): z.input<typeof ProfileSche
     lastLoginAt: profile.lastLoginAt?.toISOString() ?? null,
   };
 }
-
-/** A text that is to be changed: absent leaves it, null and "" clear it. */
-const ChangedText = z
-  .string()
-  .nullish()
-  .transform((text) => (text === undefined ? undefined : (text ?? '').trim()))
-  .meta(shownAs({ type: 'string', maxLength: TEXT_LIMIT }));
 
 /** What is wrong with a field, as a sentence; undefined when all is well. */
 function problemOf(field: ProfileField, text: string): string | undefined {
@@ -149,13 +144,13 @@ export const accountRoutes: Route[] = [
     description:
       'Absent fields stay as they are; an empty text clears a field, but not the username. The address is changed by `change-email` only.',
     body: z.object({
-      username: ChangedText,
-      email: ChangedText,
-      firstName: ChangedText,
-      lastName: ChangedText,
-      phoneNumber: ChangedText,
-      companyName: ChangedText,
-      billingEmail: ChangedText,
+      username: ProfileText,
+      email: ProfileText,
+      firstName: ProfileText,
+      lastName: ProfileText,
+      phoneNumber: ProfileText,
+      companyName: ProfileText,
+      billingEmail: ProfileText,
     }),
     responses: { 200: envelope(ProfileSchema) },
     errors: ['CONFLICT'],

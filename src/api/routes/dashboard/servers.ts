@@ -11,7 +11,8 @@ import {
   type ServerState,
 } from '../../../store/accounts/dashboard-store.ts';
 import { userOf } from '../../context.ts';
-import { Count, clampedInteger, envelope, IsoDate, ok, shownAs } from '../../http/envelopes.ts';
+import { Count, envelope, IsoDate, ok } from '../../http/envelopes.ts';
+import { clampedInteger, PageNumber, queryFlag, searchText, wordFilter } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { NO_STORE } from '../auth/sign-in.ts';
 
@@ -99,33 +100,6 @@ const toWireServer = (server: DashboardServer): z.input<typeof ServerSchema> => 
   createdAt: server.createdAt.toISOString(),
 });
 
-const Search = z
-  .string()
-  .optional()
-  .transform((text) => text?.trim() || undefined)
-  .meta({ description: 'Part of the name or the description, in any case', ...shownAs({ type: 'string' }) });
-
-const State = z
-  .string()
-  .optional()
-  .transform((text) => {
-    const word = text?.trim().toLowerCase() ?? '';
-    return Object.hasOwn(STATES, word) ? STATES[word] : undefined;
-  })
-  .meta({
-    description: 'In any case; other words do not filter',
-    ...shownAs({ type: 'string', enum: ['all', ...Object.keys(STATES)] }),
-  });
-
-const ViewAll = z
-  .string()
-  .optional()
-  .transform((text) => ['true', '1'].includes(text?.trim().toLowerCase() ?? ''))
-  .meta({
-    description: 'All servers, for administrators; others see theirs',
-    ...shownAs({ type: 'boolean', default: false }),
-  });
-
 export const dashboardRoutes: Route[] = [
   defineRoute({
     ...area,
@@ -162,11 +136,11 @@ export const dashboardRoutes: Route[] = [
     summary: 'Servers of the signed-in user, last changed first',
     description: 'Those the user owns and those that are shared with the user.',
     query: z.object({
-      page: clampedInteger({ min: 1, max: 2_147_483_647, fallback: 1 }),
+      page: PageNumber,
       per_page: clampedInteger(PER_PAGE),
-      search: Search,
-      status: State,
-      view_all: ViewAll,
+      search: searchText('Part of the name or the description, in any case'),
+      status: wordFilter(Object.keys(STATES), 'In any case; other words do not filter'),
+      view_all: queryFlag('All servers, for administrators; others see theirs'),
     }),
     responses: {
       200: z.object({
@@ -179,7 +153,8 @@ export const dashboardRoutes: Route[] = [
     failureText: 'Failed to fetch servers',
     async handler({ input: { query }, caller, deps }) {
       const user = userOf(caller);
-      const { page, per_page: perPage, search, status: state } = query;
+      const { page, per_page: perPage, search, status } = query;
+      const state = status === undefined ? undefined : STATES[status];
       const wanted: ServerQuery = {
         ...(query.view_all && isAdministrator(user) ? {} : { userId: user.id }),
         ...(search === undefined ? {} : { search }),

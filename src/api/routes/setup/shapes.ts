@@ -4,7 +4,7 @@ import { createAddressGuard } from '../../../clients/http/address-guard.ts';
 import { isAppError } from '../../../domain/errors.ts';
 import { Secret } from '../../../domain/secret.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
-import { shownAs } from '../../http/envelopes.ts';
+import { documentedAs } from '../../http/fields.ts';
 
 /** Characters of a URL or a secret, and of any other text. */
 const MAX_LONG = 2048;
@@ -47,25 +47,25 @@ const panelAddress = () => baseAddress().refine(mayBeReached, 'this address may 
 const withoutSlash = (value: string): string => value.replace(/\/+$/, '');
 /** Absent: leave it; null or empty: clear it. */
 const clearable = (value: string | null | undefined): string | undefined => (value === null ? '' : value);
-const shown = (maxLength: number, more: Record<string, unknown> = {}) =>
-  shownAs({ type: ['string', 'null'], maxLength, ...more });
+const documented = (maxLength: number, more: Record<string, unknown> = {}) =>
+  documentedAs({ type: ['string', 'null'], maxLength, ...more });
 
-const Text = (max: number) => text(max).nullish().transform(clearable).meta(shown(max));
+const Text = (max: number) => text(max).nullish().transform(clearable).meta(documented(max));
 const WebAddress = webAddress()
   .nullish()
   .transform(clearable)
-  .meta(shown(MAX_LONG, { format: 'uri' }));
+  .meta(documented(MAX_LONG, { format: 'uri' }));
 const SiteAddress = baseAddress()
   .transform(withoutSlash)
   .nullish()
   .transform(clearable)
-  .meta(shown(MAX_LONG, { format: 'uri' }));
+  .meta(documented(MAX_LONG, { format: 'uri' }));
 /** A panel's URL in the form it is stored in. */
 const PanelAddress = panelAddress()
   .transform(withoutSlash)
   .nullish()
   .transform(clearable)
-  .meta(shown(MAX_LONG, { format: 'uri' }));
+  .meta(documented(MAX_LONG, { format: 'uri' }));
 
 /** A secret; absent, null, empty and the mask leave the stored one alone. */
 const SecretText = text(MAX_LONG)
@@ -78,7 +78,7 @@ const SecretText = text(MAX_LONG)
   .transform((value) =>
     value === undefined || value === null || value === '' || value === SECRET_MASK ? undefined : new Secret(value),
   )
-  .meta(shown(MAX_LONG, { writeOnly: true, description: 'Empty, null or the mask leave it unchanged' }));
+  .meta(documented(MAX_LONG, { writeOnly: true, description: 'Empty, null or the mask leave it unchanged' }));
 
 /** Body of a save: the fields of any step. Clear texts are '' where they are to be cleared. */
 export const SetupBody = z.object({
@@ -125,7 +125,7 @@ export function toSettings(fields: SetupFields): Partial<Record<SettingKey, stri
 }
 
 /** A field as it was typed: what is wrong with it is the result of the test, not an error of the request. */
-const Typed = z.unknown().optional().meta(shown(MAX_LONG));
+const Typed = z.unknown().optional().meta(documented(MAX_LONG));
 /** Body of a connection test: one panel or both. */
 export const TestBody = z.object({
   testConnections: z.unknown().optional(),

@@ -12,9 +12,18 @@ import {
   syncFailures,
 } from '../../../store/sync/log-store.ts';
 import { userOf } from '../../context.ts';
-import { Count, clampedInteger, IsoDate, ok, PathId, shownAs } from '../../http/envelopes.ts';
+import { Count, IsoDate, ok } from '../../http/envelopes.ts';
+import {
+  BodyFlag,
+  clampedInteger,
+  documentedAs,
+  Offset,
+  OptionalFlag,
+  optionalInteger,
+  PathId,
+} from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { BodyFlag, StartedSchema, SyncLogSchema, TypeFilter, toWireLog } from './shapes.ts';
+import { StartedSchema, SyncLogSchema, TypeFilter, toWireLog } from './shapes.ts';
 
 const tags = ['Admin: sync'];
 /** Set-aside records in one answer at the most. */
@@ -46,22 +55,9 @@ function readTarget(text: string | null | undefined): SyncTarget {
 const TargetText = z
   .string()
   .nullish()
-  .meta(shownAs({ type: 'string', enum: [...WIRE_TARGETS, 'all'] }));
+  .meta(documentedAs({ type: 'string', enum: [...WIRE_TARGETS, 'all'] }));
 
-/** A flag of the schedule form, in either spelling. Absent and null leave it alone. */
-const OptionalFlag = z
-  .union([z.boolean(), z.enum(['true', 'false', '1', '0']), z.null()])
-  .optional()
-  .transform((value) => (value === undefined || value === null ? undefined : [true, 'true', '1'].includes(value)))
-  .meta(shownAs({ type: 'boolean' }));
-
-const OptionalSeconds = z
-  .union([z.number(), z.string().regex(/^\s*\d{1,9}\s*$/), z.null()])
-  .optional()
-  .transform((value) => (value === undefined || value === null ? undefined : Number(value)))
-  .pipe(z.int().max(2_147_483_647).optional())
-  .meta(shownAs({ type: 'integer', minimum: MIN_SYNC_INTERVAL_SECONDS }));
-
+const OptionalSeconds = optionalInteger({ minimum: MIN_SYNC_INTERVAL_SECONDS });
 const AutoSyncShape = z.object({ autoSyncEnabled: z.boolean(), autoSyncInterval: z.int() });
 
 export const adminSyncRoutes: Route[] = [
@@ -180,7 +176,7 @@ export const adminSyncRoutes: Route[] = [
     auth: 'admin',
     query: z.object({
       limit: clampedInteger({ min: 1, max: 500, fallback: 20 }),
-      offset: clampedInteger({ min: 0, max: 2_147_483_647, fallback: 0 }),
+      offset: Offset,
       type: TypeFilter,
     }),
     responses: {

@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import { SYNC_STATUSES } from '../../../domain/sync/sync.ts';
 import type { SyncLog } from '../../../store/sync/log-store.ts';
-import { Count, IsoDate, shownAs } from '../../http/envelopes.ts';
+import { Count, IsoDate } from '../../http/envelopes.ts';
+import { documentedAs } from '../../http/fields.ts';
 
 const base = {
   id: z.string(),
@@ -57,17 +58,10 @@ export const StartedSchema = z.object({
   status: z.enum(SYNC_STATUSES),
 });
 
-/** A flag in a body: absent and null are false; the texts `true` and `1` count, as forms send them. */
-export const BodyFlag = z
-  .union([z.boolean(), z.string(), z.number(), z.null()])
-  .optional()
-  .transform((value) => value === true || value === 1 || value === 'true' || value === '1')
-  .meta(shownAs({ type: 'boolean', default: false }));
-
 /** Text of the query; absent and empty mean "all". */
 export const TypeFilter = z
   .string()
   .max(50)
   .optional()
   .transform((text) => (text === undefined || text === '' ? undefined : text))
-  .meta({ description: 'Only logs of this type', ...shownAs({ type: 'string' }) });
+  .meta({ description: 'Only logs of this type', ...documentedAs({ type: 'string' }) });

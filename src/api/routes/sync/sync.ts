@@ -4,9 +4,10 @@ import { AppError } from '../../../domain/errors.ts';
 import { WIRE_TARGETS } from '../../../domain/sync/sync.ts';
 import { getSyncLog, latestSyncLogs, listSyncLogs } from '../../../store/sync/log-store.ts';
 import type { Caller } from '../../context.ts';
-import { clampedInteger, envelope, ok, PathId, shownAs } from '../../http/envelopes.ts';
+import { envelope, ok } from '../../http/envelopes.ts';
+import { BodyFlag, clampedInteger, documentedAs, Offset, PathId } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { BodyFlag, StartedSchema, SyncLogTextSchema, TypeFilter, toTextLog } from './shapes.ts';
+import { StartedSchema, SyncLogTextSchema, TypeFilter, toTextLog } from './shapes.ts';
 
 const tags = ['Sync'];
 const started = { 202: envelope(StartedSchema) };
@@ -16,7 +17,7 @@ const TriggerBody = z.object({
   requested_by: z
     .unknown()
     .optional()
-    .meta({ description: 'Who asks, for the log', ...shownAs({ type: 'string' }) }),
+    .meta({ description: 'Who asks, for the log', ...documentedAs({ type: 'string' }) }),
 });
 
 /** Who is noted as the one who asked: the signed-in user, else what an API client says of itself. */
@@ -103,7 +104,7 @@ export const syncRoutes: Route[] = [
     auth: 'apiKeyOrAdmin',
     query: z.object({
       limit: clampedInteger({ min: 1, max: 100, fallback: 20 }),
-      offset: clampedInteger({ min: 0, max: 2_147_483_647, fallback: 0 }),
+      offset: Offset,
       type: TypeFilter,
     }),
     responses: {
