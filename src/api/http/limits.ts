@@ -1,5 +1,4 @@
 /** Rate limits of routes: who is counted, and what the answer says about it. */
-import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
@@ -37,34 +36,6 @@ export const byEmailAndAddress = (subject: LimitSubject): string | undefined => 
 };
 export const byUser = ({ caller }: LimitSubject): string | undefined =>
   caller.kind === 'user' ? caller.user.id : undefined;
-
-/**
- * Address of the client: the socket's, or that which the last `hops` proxies of ours vouch for (Koa takes that many
- * entries of X-Forwarded-For from the right). What is no address counts as the socket's.
- */
-export function clientAddress(ctx: Context): string {
-  const socket = ctx.req.socket.remoteAddress ?? '';
-  const given = withoutPort(ctx.ip);
-  const address = (isIP(given) === 0 ? socket : given).replace(/^::ffff:(?=\d+\.)/i, '').toLowerCase();
-  return isIP(address) === 6 ? networkOf(address) : address;
-}
-
-/** Some proxies write `192.0.2.1:4711` and `[2001:db8::1]:4711`. */
-const withoutPort = (text: string): string =>
-  text.replace(/^\[([^\]]*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1');
-
-/** The first four groups of an IPv6 address. */
-function networkOf(address: string): string {
-  const [head = '', tail] = address.split('%')[0]?.split('::') ?? [];
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const groups =
-    tail === undefined ? left : [...left, ...Array(Math.max(0, 8 - left.length - right.length)).fill('0'), ...right];
-  return `${groups
-    .slice(0, 4)
-    .map((g) => Number.parseInt(g, 16).toString(16))
-    .join(':')}::/64`;
-}
 
 /** `15m0s`, `1h0m0s`: how the wire spells a window. */
 function duration(seconds: number): string {
