@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { ConfigError, loadConfig } from '../config.ts';
+import { withDeadline } from '../deadline.ts';
 import { captureError, createLogger, flushErrors, initSentry } from '../observability.ts';
 import { createSyncLauncher } from '../services/sync/request-sync.ts';
 import { createDb } from '../store/db/db.ts';
@@ -136,15 +137,6 @@ async function main(): Promise<void> {
     log.info({ url, version }, 'listening');
     process.send?.({ ready: true, url });
   });
-}
-
-/** Rejects when `work` takes longer; the work itself goes on. */
-async function withDeadline(work: Promise<void>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`not done within ${timeoutMs} ms`)), timeoutMs);
-  });
-  await Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 main().catch((error: unknown) => {

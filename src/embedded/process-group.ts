@@ -1,5 +1,6 @@
 /** api and worker as children of one process, which owns the signals and the order of stopping. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { withDeadline } from '../deadline.ts';
 import { type ProgressLog, sleep } from './process.ts';
 
 export interface GroupMember {
@@ -136,10 +137,8 @@ export function startProcessGroup(
       child.once('exit', () => resolve(true));
     });
     child.kill('SIGTERM');
-    const timer = new AbortController();
-    const inTime = await Promise.race([gone, sleepUnless(member.drainMs, timer.signal)]);
-    timer.abort();
-    if (inTime === true) return;
+    const inTime = await withDeadline(gone, member.drainMs).catch(() => false);
+    if (inTime) return;
     log(`${member.name} did not end within ${member.drainMs / 1000} s: killing it`);
     child.kill('SIGKILL');
     await gone;
@@ -158,14 +157,4 @@ export function startProcessGroup(
     },
     pid: (name) => children.get(name)?.pid,
   };
-}
-
-function sleepUnless(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }

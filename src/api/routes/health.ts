@@ -1,5 +1,6 @@
 /** Health: for the site's guard (2xx while the database answers), for orchestrators (live, ready). */
 import { z } from 'zod';
+import { withDeadline } from '../../deadline.ts';
 import type { Db } from '../../store/db/db.ts';
 import { serverVersion } from '../../store/db/server-version.ts';
 import type { EngineHealth } from '../context.ts';
@@ -35,17 +36,12 @@ const ReadySchema = z.object({
   }),
 });
 
-/** The answer of a check, false when it fails or is late; never throws. */
-async function within(work: Promise<boolean>, timeoutMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), timeoutMs);
-  });
-  return Promise.race([work.catch(() => false), late]).finally(() => clearTimeout(timer));
-}
+/** The answer of a check; false when it fails or is late. */
+const answerWithin = (work: Promise<boolean>, timeoutMs: number): Promise<boolean> =>
+  withDeadline(work, timeoutMs).catch(() => false);
 
 const databaseAnswers = (db: Db): Promise<boolean> =>
-  within(
+  answerWithin(
     serverVersion(db).then(() => true),
     DATABASE_TIMEOUT_MS,
   );
@@ -64,7 +60,7 @@ function engineReachable(engine: EngineHealth): Promise<boolean> {
   engineAnswers.set(engine, answer);
   const age = performance.now() - answer.at;
   if (answer.running === undefined && (answer.known === undefined || age > ENGINE_CACHE_MS)) {
-    answer.running = within(engine.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS).then((reachable) => {
+    answer.running = answerWithin(engine.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS).then((reachable) => {
       answer.known = reachable;
       answer.at = performance.now();
       answer.running = undefined;
@@ -148,8 +144,8 @@ export const healthRoutes: Route[] = [
     async handler({ deps }) {
       const [database, temporal, workers] = await Promise.all([
         databaseAnswers(deps.db),
-        within(deps.temporal.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
-        within(deps.temporal.workersPolling(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
+        answerWithin(deps.temporal.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
+        answerWithin(deps.temporal.workersPolling(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
       ]);
       const ready = database && temporal && workers;
       const body = {
