@@ -1,6 +1,7 @@
 /**
  * One owner at a time of a data folder. The lock is a file with the owner's process id; it is taken over when that
  * process is gone, so a crash blocks nothing.
+ * No library: proper-lockfile goes by the age of a file, so a crash blocks the next start for seconds, and names no owner.
  */
 
 import { randomBytes } from 'node:crypto';

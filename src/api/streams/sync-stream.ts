@@ -1,6 +1,7 @@
 /**
  * Live progress of syncs as event streams. One LISTEN for the process; a changed row is read once, at most every
  * 100 ms, and fanned out to all who watch it. Nothing here is state that a second copy of the api would contradict.
+ * No library: better-sse queues every event for a slow reader, here a newer state replaces the one that waits.
  */
 
 import { PassThrough, type Readable } from 'node:stream';

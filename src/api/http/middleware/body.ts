@@ -1,4 +1,7 @@
-/** Reads JSON bodies, bounded, and refuses text the database cannot hold. */
+/**
+ * Reads JSON bodies, bounded, and refuses text the database cannot hold.
+ * No library: @koa/bodyparser replaces invalid UTF-8, and raw-body stops reading a refused body, so its answer can get lost.
+ */
 import type { Context } from 'koa';
 import { AppError } from '../../../domain/errors.ts';
 
