@@ -1,5 +1,6 @@
 /** Password hashes. The column is shared with the web site, so it stays bcrypt. */
 import bcrypt from 'bcrypt';
+import pLimit from 'p-limit';
 import { PASSWORD_MAX_BYTES } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 
@@ -7,29 +8,18 @@ import { AppError } from '../../domain/errors.ts';
 export const PASSWORD_COST = 12;
 
 /**
- * Hashes that run at once. bcrypt shares the four threads of Node's pool with the signing of tokens and the resolving of
- * names: a flood of sign-ins must leave some of them to everybody else.
+ * Hashes computed at the same time. bcrypt shares the four threads of Node's pool with token signatures and name
+ * resolution, so many sign-ins at once must leave some threads for other requests.
  */
-const AT_ONCE = 2;
-/** Requests that may wait for their turn, about 12 s at a quarter of a second each. */
+const CONCURRENT_HASHES = 2;
+/** Requests that may wait for their turn: about 12 s at 250 ms per hash. */
 const MAX_WAITING = 100;
-let running = 0;
-const waiting: (() => void)[] = [];
+const limit = pLimit(CONCURRENT_HASHES);
 
-/** @throws {AppError} SERVICE_UNAVAILABLE when too many wait already. */
+/** @throws {AppError} SERVICE_UNAVAILABLE when {@link MAX_WAITING} requests wait already. */
 async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  if (running >= AT_ONCE) {
-    if (waiting.length >= MAX_WAITING) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
-    await new Promise<void>((resolve) => waiting.push(resolve));
-  } else running += 1;
-  try {
-    return await work();
-  } finally {
-    // Whoever is next takes over this turn; nobody can come in between.
-    const next = waiting.shift();
-    if (next === undefined) running -= 1;
-    else next();
-  }
+  if (limit.pendingCount >= MAX_WAITING) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
+  return limit(work);
 }
 
 /** A hash of nobody's password, so that an unknown address takes as long to refuse as a known one. */

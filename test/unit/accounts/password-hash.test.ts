@@ -1,0 +1,31 @@
+/** The queue before bcrypt: two hashes at a time, 100 requests waiting, the next one refused. */
+import { expect, test, vi } from 'vitest';
+import { hashPassword } from '../../../src/store/accounts/password-hash.ts';
+
+const bcrypt = vi.hoisted(() => ({ running: 0, peak: 0, finish: [] as (() => void)[] }));
+vi.mock('bcrypt', () => ({
+  default: {
+    async hash() {
+      bcrypt.running += 1;
+      bcrypt.peak = Math.max(bcrypt.peak, bcrypt.running);
+      await new Promise<void>((resolve) => bcrypt.finish.push(resolve));
+      bcrypt.running -= 1;
+      return 'a hash';
+    },
+  },
+}));
+
+test('two hashes run, 100 requests wait, the next is refused; all that waited are served', async () => {
+  const accepted = Array.from({ length: 102 }, () => hashPassword('password'));
+  await expect(hashPassword('password')).rejects.toMatchObject({ code: 'SERVICE_UNAVAILABLE', retryAfterMs: 5000 });
+  for (let done = 0; done < accepted.length; done += 1) {
+    await vi.waitUntil(() => bcrypt.finish.length > 0, { interval: 1 });
+    bcrypt.finish.shift()?.();
+  }
+  expect(await Promise.all(accepted)).toHaveLength(102);
+  expect(bcrypt.peak).toBe(2);
+  const later = hashPassword('password');
+  await vi.waitUntil(() => bcrypt.finish.length > 0, { interval: 1 });
+  bcrypt.finish.shift()?.();
+  expect(await later).toBe('a hash');
+});
