@@ -1,21 +1,39 @@
-/** `/metrics`: what waits and what failed, for Prometheus. */
+/** `/metrics`: the backlog of effects and emails, for Prometheus. */
+import { Gauge, Registry } from 'prom-client';
 import { MAIL_STATUSES } from '../../domain/email.ts';
+import type { Db } from '../../store/db/db.ts';
 import { countMails } from '../../store/email/email-list.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
-interface Sample {
-  label: string;
-  value: number;
-}
+/**
+ * The gauges in Prometheus' text format, version 0.0.4. Each scrape has a registry of its own: the figures are the
+ * database's, so nothing of this process is kept between scrapes or shared with another app.
+ */
+async function renderGauges(db: Db): Promise<string> {
+  const registry = new Registry();
+  const gauge = <Label extends string>(name: string, help: string, label: Label): Gauge<Label> =>
+    new Gauge({ name, help, labelNames: [label], registers: [registry] });
 
-/** A label's value in the text format: backslash, quote and line break are escaped. */
-const escaped = (text: string): string => text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n');
+  const pending = gauge('nodebyte_outbox_pending', 'Effects that wait to be dispatched.', 'kind');
+  const failed = gauge('nodebyte_outbox_failed', 'Effects that failed and are not dispatched again.', 'kind');
+  const oldest = gauge(
+    'nodebyte_outbox_oldest_seconds',
+    'Age in seconds of the oldest pending effect; 0 when none is pending.',
+    'kind',
+  );
+  for (const row of await outboxBacklog(db)) {
+    pending.set({ kind: row.kind }, row.pending);
+    failed.set({ kind: row.kind }, row.failed);
+    oldest.set({ kind: row.kind }, row.oldestSeconds);
+  }
 
-/** One gauge in the text format of Prometheus, version 0.0.4. */
-function gauge(name: string, help: string, label: string, samples: readonly Sample[]): string {
-  const lines = samples.map((sample) => `${name}{${label}="${escaped(sample.label)}"} ${sample.value}`);
-  return [`# HELP ${name} ${help}`, `# TYPE ${name} gauge`, ...lines, ''].join('\n');
+  const emails = gauge('nodebyte_emails', 'Emails by status.', 'status');
+  for (const status of MAIL_STATUSES) emails.set({ status }, 0);
+  for (const row of await countMails(db)) emails.set({ status: row.status }, row.count);
+
+  // The library separates metrics by an empty line.
+  return (await registry.metrics()).replaceAll('\n\n', '\n');
 }
 
 export const metricsRoutes: Route[] = [
@@ -29,37 +47,7 @@ export const metricsRoutes: Route[] = [
     responses: { 200: { contentType: 'text/plain; version=0.0.4', description: 'Gauges' } },
     errors: [],
     async handler({ deps }) {
-      const backlog = await outboxBacklog(deps.db);
-      const mails = await countMails(deps.db);
-      const byKind = (value: (row: (typeof backlog)[number]) => number): Sample[] =>
-        backlog.map((row) => ({ label: row.kind, value: value(row) }));
-      const raw = [
-        gauge(
-          'nodebyte_outbox_pending',
-          'Effects that wait to be dispatched.',
-          'kind',
-          byKind((row) => row.pending),
-        ),
-        gauge(
-          'nodebyte_outbox_failed',
-          'Effects that nobody tries to dispatch any more.',
-          'kind',
-          byKind((row) => row.failed),
-        ),
-        gauge(
-          'nodebyte_outbox_oldest_seconds',
-          'Age in seconds of the oldest effect that waits; 0 when none does.',
-          'kind',
-          byKind((row) => row.oldestSeconds),
-        ),
-        gauge(
-          'nodebyte_emails',
-          'Mails by status.',
-          'status',
-          MAIL_STATUSES.map((status) => ({ label: status, value: mails.find((m) => m.status === status)?.count ?? 0 })),
-        ),
-      ].join('');
-      return { status: 200, raw, headers: { 'Cache-Control': 'no-store' } };
+      return { status: 200, raw: await renderGauges(deps.db), headers: { 'Cache-Control': 'no-store' } };
     },
   }),
 ];
