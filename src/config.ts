@@ -1,55 +1,71 @@
 /**
- * The only reader of the environment. `loadConfig` parses everything once, reports every problem at once
- * (names only, never values) and returns a frozen value that entries hand down to what they compose.
+ * The only reader of the environment. One schema holds every variable: its type, its default and, in `.meta()`, what
+ * `.env.example`, the configuration guide and `doctor` say about it. `loadConfig` reports every problem at once (names
+ * only, never values) and returns a frozen value that the entries pass down as arguments.
  */
 import { z } from 'zod';
+import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
+import { readBoolean, SETTING_KEYS } from './domain/settings.ts';
+
+/** What the schema says about a variable beside its type and its default. */
+const Meta = z.strictObject({
+  section: z.string(),
+  description: z.string(),
+  secret: z.literal(true).optional(),
+  /** Key of the `config` table that overrides this variable when it holds a non-empty value. */
+  databaseKey: z.enum(SETTING_KEYS).optional(),
+  /** Default that several variables share, so that no single one of them holds it. */
+  sharedDefault: z.string().optional(),
+});
 
 const text = z.string().trim();
-const optionalText = text.transform((v) => (v === '' ? undefined : v)).optional();
-const secret = text.transform((v) => (v === '' ? undefined : new Secret(v))).optional();
+const optionalText = text.transform((v) => v || undefined).optional();
+const textOr = (fallback: string) => text.transform((v) => v || fallback).default(fallback);
+const secret = text
+  .transform((v) => (v === '' ? undefined : new Secret(v)))
+  .optional()
+  .meta({ secret: true });
+/** A URL that may hold a password. */
+const secretUrl = (pattern: RegExp, problem: string) =>
+  text
+    .refine((v) => v === '' || pattern.test(v), problem)
+    .transform((v) => (v === '' ? undefined : new Secret(v)))
+    .optional()
+    .meta({ secret: true });
 /** `true`, `1`, `yes` are true, any other non-empty text is false (contract of the existing service). */
-const flag = (fallback: boolean) =>
-  text.transform((v) => (v === '' ? fallback : ['true', '1', 'yes'].includes(v.toLowerCase()))).default(fallback);
-/** Leading digits are parsed, anything else gives the default (contract of the existing service). */
-const integer = (fallback: number, min = 0) =>
+const flag = (fallback: boolean) => text.transform((v) => readBoolean(v, fallback)).default(fallback);
+/** The digits at the start; a text without them counts as not set (contract of the existing service). */
+const wholeNumber = (min: number) =>
   text
     .transform((v, ctx) => {
-      if (v === '') return fallback;
-      const parsed = Number.parseInt(v, 10);
-      if (Number.isNaN(parsed)) return fallback;
-      if (parsed < min) {
-        ctx.addIssue({ code: 'custom', message: `must be ${min} or more` });
-        return z.NEVER;
-      }
-      return parsed;
-    })
-    .default(fallback);
-const optionalInteger = (min = 0) =>
-  text
-    .transform((v, ctx) => {
-      const parsed = Number.parseInt(v, 10);
-      if (Number.isNaN(parsed)) return undefined;
-      if (parsed < min) {
-        ctx.addIssue({ code: 'custom', message: `must be ${min} or more` });
-        return z.NEVER;
-      }
-      return parsed;
+      const parsed = parseWholeNumber(v, { ignoreRest: true });
+      if (parsed === undefined || parsed >= min) return parsed;
+      ctx.addIssue({ code: 'custom', message: `must be ${min} or more` });
+      return z.NEVER;
     })
     .optional();
+const wholeNumberOr = (fallback: number, min = 0) => wholeNumber(min).transform((v) => v ?? fallback);
 const httpUrl = text
   .refine((v) => v === '' || /^https?:\/\/[^\s]+$/.test(v), 'must be an http(s) URL')
   .transform((v) => (v === '' ? undefined : v.replace(/\/+$/, '')))
   .optional();
-const list = (fallback: string) =>
+const httpUrlOr = (fallback: string) => httpUrl.transform((v) => v ?? fallback);
+const sitePath = (fallback: string) =>
   text
-    .transform((v) =>
-      (v === '' ? fallback : v)
+    .refine((v) => v === '' || /^\/[^\s?#]*$/.test(v), 'must be a path that begins with /, without ? and #')
+    .transform((v) => v || fallback)
+    .default(fallback);
+const listOr = (fallback: readonly string[]) =>
+  text
+    .transform((v): readonly string[] => {
+      if (v === '') return fallback;
+      return v
         .split(',')
-        .map((s) => s.trim())
-        .filter((s) => s !== ''),
-    )
-    .default(fallback.split(','));
+        .map((part) => part.trim())
+        .filter((part) => part !== '');
+    })
+    .default(fallback);
 
 /** Reads a 32-byte key: 64 hex digits are tried first (they are valid base64 of 48 bytes), then standard base64. */
 export function parseEncryptionKey(value: string): Buffer | undefined {
@@ -58,181 +74,202 @@ export function parseEncryptionKey(value: string): Buffer | undefined {
   return decoded.length === 32 && decoded.toString('base64') === value ? decoded : undefined;
 }
 const encryptionKey = text
-  .transform((v, ctx) => {
-    if (v === '') return undefined;
-    if (parseEncryptionKey(v) === undefined) {
-      ctx.addIssue({ code: 'custom', message: 'must be 32 bytes as base64 with padding, or 64 hex digits' });
-      return z.NEVER;
-    }
-    return new Secret(v);
-  })
-  .optional();
+  .refine(
+    (v) => v === '' || parseEncryptionKey(v) !== undefined,
+    'must be 32 bytes as base64 with padding, or 64 hex digits',
+  )
+  .transform((v) => (v === '' ? undefined : new Secret(v)))
+  .optional()
+  .meta({ secret: true });
 
-const EMAIL_FROM = 'NodeByte <noreply@nodebyte.host>';
-const sitePath = (fallback: string) =>
-  text
-    .refine((v) => v === '' || /^\/[^\s?#]*$/.test(v), 'must be a path that begins with /, without ? and #')
-    .transform((v) => v || fallback)
-    .default(fallback);
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+const logLevel = text
+  .transform((v) => v || 'info')
+  .pipe(z.enum(LOG_LEVELS))
+  .default('info');
 
-const Schema = z.object({
-  ENV: text.default('development').transform((v) => v || 'development'),
-  LOG_LEVEL: text
-    .transform((v) => v || 'info')
-    .pipe(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']))
-    .default('info'),
-  BACKEND_PORT: optionalInteger(),
-  PORT: optionalInteger(),
-  BACKEND_HOST: text.default('0.0.0.0').transform((v) => v || '0.0.0.0'),
-  DATA_DIR: text.default('.data').transform((v) => v || '.data'),
-  CACHE_DIR: optionalText,
-  DATABASE_URL: secret,
-  TEMPORAL_ADDRESS: optionalText,
-  TEMPORAL_NAMESPACE: text.default('default').transform((v) => v || 'default'),
-  TEMPORAL_API_KEY: secret,
-  TEMPORAL_TLS: flag(false),
-  TEMPORAL_TLS_SERVER_NAME: optionalText,
-  TEMPORAL_TLS_CA_PATH: optionalText,
-  TEMPORAL_TLS_CERT_PATH: optionalText,
-  TEMPORAL_TLS_KEY_PATH: optionalText,
-  TEMPORAL_CLI_PATH: optionalText,
-  BACKEND_API_KEY: secret,
-  JWT_SECRET: secret,
-  NEXTAUTH_SECRET: secret,
-  JWT_ACCESS_TTL: integer(2_592_000, 60),
-  ENCRYPTION_KEY: encryptionKey,
-  ENCRYPTION_KEY_PREVIOUS: encryptionKey,
-  TRUSTED_PROXY_HOPS: integer(0),
-  CORS_ORIGINS: list('http://localhost:3000,https://nodebyte.host'),
-  PTERODACTYL_URL: httpUrl,
-  PTERODACTYL_API_KEY: secret,
-  PTERODACTYL_CLIENT_API_KEY: secret,
-  CF_ACCESS_CLIENT_ID: optionalText,
-  CF_ACCESS_CLIENT_SECRET: secret,
-  PANEL_CONCURRENCY: integer(8, 1),
-  PANEL_REQUESTS_PER_MINUTE: optionalInteger(1),
-  VIRTFUSION_URL: httpUrl,
-  VIRTFUSION_API_KEY: secret,
-  RESEND_API_KEY: secret,
-  RESEND_BASE_URL: httpUrl,
-  SMTP_URL: secret,
-  EMAIL_FROM: text.default(EMAIL_FROM).transform((v) => v || EMAIL_FROM),
-  SITE_URL: httpUrl,
-  NEXT_PUBLIC_SITE_URL: httpUrl,
-  NEXTAUTH_URL: httpUrl,
-  EMAIL_VERIFY_PATH: sitePath('/auth/verify-email'),
-  EMAIL_RESET_PATH: sitePath('/auth/reset-password'),
-  EMAIL_MAGIC_PATH: sitePath('/auth/magic-link'),
-  AUTO_SYNC_ENABLED: flag(false),
-  AUTO_SYNC_INTERVAL: optionalInteger(1),
-  SYNC_SUBUSERS_ENABLED: flag(true),
-  SYNC_SUBUSERS_BATCH_SIZE: integer(25, 1),
-  SYNC_LOG_RETENTION_DAYS: integer(30),
-  SENTRY_DSN: secret,
+const DEFAULT_PORT = 8080;
+const DEFAULT_SITE_URL = 'https://nodebyte.host';
+const DEFAULT_RETENTION_DAYS = 30;
+/** Characters of BACKEND_API_KEY in production: half of what `openssl rand -hex 32` gives. */
+const MIN_API_KEY_LENGTH = 32;
+
+/** Puts variables under one heading of the documents. */
+function section<Shape extends z.ZodRawShape>(title: string, shape: Shape): Shape {
+  for (const schema of Object.values(shape)) {
+    z.globalRegistry.add(schema, { ...z.globalRegistry.get(schema), section: title });
+  }
+  return shape;
+}
+
+/** Every variable, in the order of the documents. */
+const Variables = z.object({
+  ...section('Process', {
+    ENV: textOr('development').meta({
+      description: '`production` requires secrets and logs JSON; any other value is for development',
+    }),
+    LOG_LEVEL: logLevel.meta({ description: `One of ${LOG_LEVELS.join(', ')}` }),
+    BACKEND_PORT: wholeNumber(0).meta({ description: 'Port of the api', sharedDefault: String(DEFAULT_PORT) }),
+    PORT: wholeNumber(0).meta({ description: 'Port of the api when BACKEND_PORT is not set' }),
+    BACKEND_HOST: textOr('0.0.0.0').meta({ description: 'Address on which the api listens' }),
+    CORS_ORIGINS: listOr(['http://localhost:3000', DEFAULT_SITE_URL]).meta({
+      description: 'Origins of the web frontend, exact, separated by commas',
+    }),
+    TRUSTED_PROXY_HOPS: wholeNumberOr(0).meta({
+      description:
+        'Number of your own proxies in front of the api: rate limits trust this many entries of X-Forwarded-For, from the right; 0 = the header is ignored',
+    }),
+    DATA_DIR: textOr('.data').meta({
+      description: 'Folder in which `npm start` keeps the embedded PostgreSQL and Temporal and the generated secrets',
+    }),
+    CACHE_DIR: optionalText.meta({
+      description: 'Folder of downloaded programs; empty = a folder of this project in the user cache folder',
+    }),
+  }),
+  ...section('Services', {
+    DATABASE_URL: secretUrl(/^postgres(ql)?:\/\//, 'must start with postgres:// or postgresql://').meta({
+      description: 'postgres://… of an external PostgreSQL 12 or newer; empty = the embedded one',
+    }),
+    TEMPORAL_ADDRESS: optionalText.meta({
+      description: 'host:port of an external Temporal; empty = the embedded dev server',
+    }),
+    TEMPORAL_NAMESPACE: textOr('default').meta({ description: 'Temporal namespace' }),
+    TEMPORAL_API_KEY: secret.meta({ description: 'API key of a hosted Temporal' }),
+    TEMPORAL_TLS: flag(false).meta({
+      description: 'true = TLS to Temporal (an API key or a client certificate also turns it on)',
+    }),
+    TEMPORAL_TLS_SERVER_NAME: optionalText.meta({ description: 'Name expected in the server certificate' }),
+    TEMPORAL_TLS_CA_PATH: optionalText.meta({ description: 'File with the certificate authority' }),
+    TEMPORAL_TLS_CERT_PATH: optionalText.meta({ description: 'File with the client certificate' }),
+    TEMPORAL_TLS_KEY_PATH: optionalText.meta({ description: 'File with the client key' }),
+    TEMPORAL_CLI_PATH: optionalText.meta({
+      description: 'Path of a Temporal CLI for the embedded dev server; empty = found or downloaded',
+    }),
+  }),
+  ...section('Secrets', {
+    BACKEND_API_KEY: secret.meta({
+      description: `Key of API clients (X-API-Key); empty = all API-key calls are refused; at least ${MIN_API_KEY_LENGTH} characters in production`,
+    }),
+    JWT_SECRET: secret.meta({ description: 'Signs access tokens' }),
+    NEXTAUTH_SECRET: secret.meta({ description: 'Also verifies tokens; signs them when JWT_SECRET is empty' }),
+    JWT_ACCESS_TTL: wholeNumberOr(2_592_000, 60).meta({ description: 'Lifetime of an access token in seconds' }),
+    ENCRYPTION_KEY: encryptionKey.meta({
+      description: 'Encrypts stored secrets: 32 bytes as base64, or 64 hex digits',
+    }),
+    ENCRYPTION_KEY_PREVIOUS: encryptionKey.meta({
+      description: 'The key before a rotation, still accepted for reading',
+    }),
+  }),
+  ...section('Panel', {
+    PTERODACTYL_URL: httpUrl.meta({ description: 'Origin of the Pterodactyl panel', databaseKey: 'pterodactyl_url' }),
+    PTERODACTYL_API_KEY: secret.meta({
+      description: 'Application API key of the panel',
+      databaseKey: 'pterodactyl_api_key',
+    }),
+    PTERODACTYL_CLIENT_API_KEY: secret.meta({
+      description: 'Client API key of a panel administrator',
+      databaseKey: 'pterodactyl_client_api_key',
+    }),
+    CF_ACCESS_CLIENT_ID: optionalText.meta({
+      description: 'Client id for Cloudflare Access, if the panel is behind it',
+      databaseKey: 'cf_access_client_id',
+    }),
+    CF_ACCESS_CLIENT_SECRET: secret.meta({
+      description: 'Client secret for Cloudflare Access',
+      databaseKey: 'cf_access_client_secret',
+    }),
+    PANEL_CONCURRENCY: wholeNumberOr(8, 1).meta({
+      description: 'Maximum number of panel requests at the same time',
+    }),
+    PANEL_REQUESTS_PER_MINUTE: wholeNumber(1).meta({
+      description: 'Limit of our own for a panel that sends no throttle headers; empty = none',
+    }),
+    VIRTFUSION_URL: httpUrl.meta({
+      description: 'Origin of a VirtFusion panel; only the setup pages show and test it',
+      databaseKey: 'virtfusion_url',
+    }),
+    VIRTFUSION_API_KEY: secret.meta({
+      description: 'API key of the VirtFusion panel',
+      databaseKey: 'virtfusion_api_key',
+    }),
+  }),
+  ...section('Email', {
+    RESEND_API_KEY: secret.meta({
+      description: 'Sends email through Resend; without it and without SMTP_URL, email waits for at most a day',
+      databaseKey: 'resend_api_key',
+    }),
+    RESEND_BASE_URL: httpUrlOr('https://api.resend.com').meta({ description: 'Address of the Resend API, for tests' }),
+    SMTP_URL: secretUrl(/^smtps?:\/\/[^\s]+$/, 'must start with smtp:// or smtps://').meta({
+      description: 'smtp(s)://user:password@host:port; when set, email goes by SMTP instead of Resend',
+    }),
+    EMAIL_FROM: textOr('NodeByte <noreply@nodebyte.host>').meta({
+      description: 'Sender of all email',
+      databaseKey: 'email_from',
+    }),
+    SITE_URL: httpUrl.meta({
+      description: 'Origin of the web site that the links in emails open',
+      databaseKey: 'site_url',
+      sharedDefault: DEFAULT_SITE_URL,
+    }),
+    NEXT_PUBLIC_SITE_URL: httpUrl.meta({ description: 'Used when SITE_URL is not set' }),
+    NEXTAUTH_URL: httpUrl.meta({ description: 'Used when SITE_URL and NEXT_PUBLIC_SITE_URL are not set' }),
+    EMAIL_VERIFY_PATH: sitePath('/auth/verify-email').meta({
+      description: 'Page of the site that verifies an address',
+    }),
+    EMAIL_RESET_PATH: sitePath('/auth/reset-password').meta({
+      description: 'Page of the site that sets a new password',
+    }),
+    EMAIL_MAGIC_PATH: sitePath('/auth/magic-link').meta({ description: 'Page of the site that redeems a magic link' }),
+  }),
+  ...section('Sync', {
+    AUTO_SYNC_ENABLED: flag(false).meta({
+      description: 'Run a full sync by schedule',
+      databaseKey: 'auto_sync_enabled',
+    }),
+    AUTO_SYNC_INTERVAL: wholeNumberOr(60, 1).meta({
+      description: 'Minutes between scheduled syncs (the setting in the database is in seconds)',
+      databaseKey: 'auto_sync_interval',
+    }),
+    SYNC_SUBUSERS_ENABLED: flag(true).meta({ description: 'Sync subusers' }),
+    SYNC_SUBUSERS_BATCH_SIZE: wholeNumberOr(25, 1).meta({
+      description: 'Servers per batch when subusers come from the client API',
+    }),
+    SYNC_LOG_RETENTION_DAYS: wholeNumberOr(DEFAULT_RETENTION_DAYS).meta({
+      description: `Days for which a finished sync log, an outbox row and an email are kept; 0 = ${DEFAULT_RETENTION_DAYS}`,
+    }),
+  }),
+  ...section('Observability', {
+    SENTRY_DSN: secret.meta({ description: 'Address for error reports; empty = off' }),
+  }),
 });
+type Variables = z.output<typeof Variables>;
 
-export interface Config {
-  readonly env: string;
-  readonly production: boolean;
-  readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
-  readonly host: string;
-  readonly port: number;
-  readonly portGiven: boolean;
-  readonly dataDir: string;
-  readonly cacheDir: string | undefined;
-  readonly databaseUrl: Secret | undefined;
-  readonly temporal: {
-    readonly address: string | undefined;
-    readonly namespace: string;
-    readonly apiKey: Secret | undefined;
-    readonly tls: boolean;
-    readonly tlsServerName: string | undefined;
-    readonly tlsCaPath: string | undefined;
-    readonly tlsCertPath: string | undefined;
-    readonly tlsKeyPath: string | undefined;
-    readonly cliPath: string | undefined;
-  };
-  readonly backendApiKey: Secret | undefined;
-  readonly jwtSecret: Secret | undefined;
-  readonly nextAuthSecret: Secret | undefined;
-  readonly jwtAccessTtlSeconds: number;
-  readonly encryptionKey: Secret | undefined;
-  readonly encryptionKeyPrevious: Secret | undefined;
-  readonly corsOrigins: readonly string[];
-  readonly trustedProxyHops: number;
-  readonly panel: {
-    readonly url: string | undefined;
-    readonly apiKey: Secret | undefined;
-    readonly clientApiKey: Secret | undefined;
-    readonly cfAccessClientId: string | undefined;
-    readonly cfAccessClientSecret: Secret | undefined;
-    readonly concurrency: number;
-    readonly requestsPerMinute: number | undefined;
-  };
-  readonly virtfusion: { readonly url: string | undefined; readonly apiKey: Secret | undefined };
-  readonly mail: {
-    readonly resendApiKey: Secret | undefined;
-    readonly resendBaseUrl: string;
-    readonly smtpUrl: Secret | undefined;
-    readonly from: string;
-    readonly siteUrl: string;
-    readonly paths: { readonly verify: string; readonly reset: string; readonly magic: string };
-  };
-  readonly autoSync: { readonly enabled: boolean; readonly intervalSeconds: number };
-  readonly subusers: { readonly enabled: boolean; readonly batchSize: number };
-  readonly syncLogRetentionDays: number;
-  readonly sentryDsn: Secret | undefined;
-}
-
-/** Thrown by {@link loadConfig}; `problems` names each variable that is wrong, never its value. */
-export class ConfigError extends Error {
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[]) {
-    super(`configuration is not usable:\n${problems.map((p) => `  - ${p}`).join('\n')}`);
-    this.name = 'ConfigError';
-    this.problems = problems;
-  }
-}
-
-/**
- * Parses the environment.
- * @throws {ConfigError} with all problems at once.
- */
-export function loadConfig(env: Record<string, string | undefined>): Config {
-  const parsed = Schema.safeParse(env);
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`));
-  }
-  const v = parsed.data;
-  const production = v.ENV === 'production';
-  const problems: string[] = [];
-  if (production) {
-    if (v.ENCRYPTION_KEY === undefined) problems.push('ENCRYPTION_KEY: required when ENV=production');
+/** The rules that take more than one variable. */
+const CheckedVariables = Variables.superRefine((v, ctx) => {
+  const problem = (name: keyof Variables, message: string): void =>
+    ctx.addIssue({ code: 'custom', path: [name], message });
+  if (v.ENV === 'production') {
+    if (v.ENCRYPTION_KEY === undefined) problem('ENCRYPTION_KEY', 'required when ENV=production');
     if (v.JWT_SECRET === undefined && v.NEXTAUTH_SECRET === undefined) {
-      problems.push('JWT_SECRET: required when ENV=production (or NEXTAUTH_SECRET)');
+      problem('JWT_SECRET', 'required when ENV=production (or NEXTAUTH_SECRET)');
     }
-    if (v.BACKEND_API_KEY !== undefined && v.BACKEND_API_KEY.reveal().length < 32) {
-      problems.push('BACKEND_API_KEY: must be 32 characters or more when ENV=production');
+    if (v.BACKEND_API_KEY !== undefined && v.BACKEND_API_KEY.reveal().length < MIN_API_KEY_LENGTH) {
+      problem('BACKEND_API_KEY', `must be ${MIN_API_KEY_LENGTH} characters or more when ENV=production`);
     }
-  }
-  if (v.DATABASE_URL !== undefined && !/^postgres(ql)?:\/\//.test(v.DATABASE_URL.reveal())) {
-    problems.push('DATABASE_URL: must start with postgres:// or postgresql://');
-  }
-  if (v.SMTP_URL !== undefined && !/^smtps?:\/\/[^\s]+$/.test(v.SMTP_URL.reveal())) {
-    problems.push('SMTP_URL: must start with smtp:// or smtps://');
   }
   if ((v.TEMPORAL_TLS_CERT_PATH === undefined) !== (v.TEMPORAL_TLS_KEY_PATH === undefined)) {
-    problems.push('TEMPORAL_TLS_CERT_PATH, TEMPORAL_TLS_KEY_PATH: set both or neither');
+    problem('TEMPORAL_TLS_CERT_PATH', 'set it together with TEMPORAL_TLS_KEY_PATH, or neither');
   }
-  if (problems.length > 0) throw new ConfigError(problems);
-  const givenPort = v.BACKEND_PORT ?? v.PORT;
+});
+
+/** Groups the variables by what they configure. */
+function toConfig(v: Variables) {
   return Object.freeze({
     env: v.ENV,
-    production,
+    production: v.ENV === 'production',
     logLevel: v.LOG_LEVEL,
     host: v.BACKEND_HOST,
-    port: givenPort ?? 8080,
-    portGiven: givenPort !== undefined,
+    port: v.BACKEND_PORT ?? v.PORT ?? DEFAULT_PORT,
     dataDir: v.DATA_DIR,
     cacheDir: v.CACHE_DIR,
     databaseUrl: v.DATABASE_URL,
@@ -265,20 +302,59 @@ export function loadConfig(env: Record<string, string | undefined>): Config {
       requestsPerMinute: v.PANEL_REQUESTS_PER_MINUTE,
     }),
     virtfusion: Object.freeze({ url: v.VIRTFUSION_URL, apiKey: v.VIRTFUSION_API_KEY }),
-    mail: Object.freeze({
+    email: Object.freeze({
       resendApiKey: v.RESEND_API_KEY,
-      resendBaseUrl: v.RESEND_BASE_URL ?? 'https://api.resend.com',
+      resendBaseUrl: v.RESEND_BASE_URL,
       smtpUrl: v.SMTP_URL,
       from: v.EMAIL_FROM,
-      siteUrl: v.SITE_URL ?? v.NEXT_PUBLIC_SITE_URL ?? v.NEXTAUTH_URL ?? 'https://nodebyte.host',
+      siteUrl: v.SITE_URL ?? v.NEXT_PUBLIC_SITE_URL ?? v.NEXTAUTH_URL ?? DEFAULT_SITE_URL,
       paths: Object.freeze({ verify: v.EMAIL_VERIFY_PATH, reset: v.EMAIL_RESET_PATH, magic: v.EMAIL_MAGIC_PATH }),
     }),
-    autoSync: Object.freeze({
-      enabled: v.AUTO_SYNC_ENABLED,
-      intervalSeconds: v.AUTO_SYNC_INTERVAL === undefined ? 3600 : v.AUTO_SYNC_INTERVAL * 60,
-    }),
+    autoSync: Object.freeze({ enabled: v.AUTO_SYNC_ENABLED, intervalSeconds: v.AUTO_SYNC_INTERVAL * 60 }),
     subusers: Object.freeze({ enabled: v.SYNC_SUBUSERS_ENABLED, batchSize: v.SYNC_SUBUSERS_BATCH_SIZE }),
-    syncLogRetentionDays: v.SYNC_LOG_RETENTION_DAYS === 0 ? 30 : v.SYNC_LOG_RETENTION_DAYS,
+    syncLogRetentionDays: v.SYNC_LOG_RETENTION_DAYS || DEFAULT_RETENTION_DAYS,
     sentryDsn: v.SENTRY_DSN,
+  });
+}
+
+/** The configuration of a process. */
+export interface Config extends ReturnType<typeof toConfig> {}
+
+/** Thrown by {@link loadConfig}; `problems` names each variable that is wrong, never its value. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(`configuration is not usable:\n${problems.map((p) => `  - ${p}`).join('\n')}`);
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+/**
+ * Parses the environment, by default that of this process.
+ * @throws {ConfigError} with all problems at once.
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const parsed = CheckedVariables.safeParse(env);
+  if (parsed.success) return toConfig(parsed.data);
+  throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+}
+
+/** A variable as the documents and `doctor` show it. */
+export interface ConfigVariable extends Omit<z.output<typeof Meta>, 'sharedDefault'> {
+  name: string;
+  /** As it would be written in the environment; `undefined` when the variable has none. */
+  defaultText: string | undefined;
+}
+
+/**
+ * Every variable that `loadConfig` reads, in the order of the documents.
+ * @throws {z.ZodError} when the schema describes a variable incompletely.
+ */
+export function configVariables(): ConfigVariable[] {
+  return Object.entries(Variables.shape).map(([name, schema]) => {
+    const { sharedDefault, ...meta } = Meta.parse(schema.meta());
+    const value: unknown = schema.parse(undefined) ?? sharedDefault;
+    return { name, ...meta, defaultText: value === undefined ? undefined : String(value) };
   });
 }

@@ -76,7 +76,7 @@ async function main(): Promise<void> {
   const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption });
   const panel = createPanelProvider(settings.runtime);
-  const mail = createMailProvider({ ...config.mail, settings: settings.runtime });
+  const mail = createMailProvider({ ...config.email, settings: settings.runtime });
   const launcher = createSyncLauncher({ db, temporal: gateway, log });
   const listener = createListener({ connectionString: databaseUrl, log, applicationName: 'nodebyte-worker-listen' });
   const bundlePath = await workflowBundle(cacheFolder(config.cacheDir));
@@ -96,7 +96,7 @@ async function main(): Promise<void> {
       mails: createMailStore(encryption),
       transport: mail.transport,
       settings: settings.runtime,
-      paths: config.mail.paths,
+      paths: config.email.paths,
     },
     options: {
       concurrency: config.panel.concurrency,

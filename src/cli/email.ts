@@ -92,7 +92,7 @@ function preview(name: string, flags: Flags, env: MailCommandIo['env']): string 
   const data = { ...SAMPLES[template], ...given(template, flags.data ?? []) };
   const problems = checkMailData(template, data);
   if (problems.length > 0) throw new UsageError(problems.map(({ path, message }) => `${path} ${message}`).join('; '));
-  const { siteUrl, paths } = loadConfig(env).mail;
+  const { siteUrl, paths } = loadConfig(env).email;
   const subject = flags.subject === undefined ? {} : { subject: flags.subject };
   const mail = renderMail(template, data, { siteUrl, paths, year: new Date().getUTCFullYear(), ...subject });
   switch (flags.format ?? formatOf(flags.out ?? '')) {

@@ -1,4 +1,5 @@
 /** Settings that live in the `config` table: their keys, which of them are secrets, how texts become values. */
+import { parseWholeNumber } from './numbers.ts';
 
 /** Keys whose values are encrypted at rest and masked on the wire. */
 export const SENSITIVE_SETTINGS = [
@@ -47,9 +48,9 @@ export const isSensitiveSetting = (key: string): boolean => sensitive.has(key);
 /** What a set secret looks like on the wire: exactly 20 × U+2022. Sent back, it means "leave unchanged". */
 export const SECRET_MASK = '•'.repeat(20);
 
-/** Seconds between scheduled syncs at the least; below it a setting is refused. */
+/** Minimum number of seconds between scheduled syncs; a setting below it is refused. */
 export const MIN_SYNC_INTERVAL_SECONDS = 60;
-/** Seconds a statistic may be old when `cache_timeout` is not set. */
+/** Maximum age of a statistic in seconds when `cache_timeout` is not set. */
 export const DEFAULT_CACHE_TIMEOUT_SECONDS = 60;
 
 /** `true`, `1`, `yes` are true, any other text is false; absent or empty gives the fallback. */
@@ -58,9 +59,7 @@ export function readBoolean(text: string | undefined, fallback: boolean): boolea
   return value === undefined || value === '' ? fallback : ['true', '1', 'yes'].includes(value);
 }
 
-/** A whole number of at least `min`; anything else gives undefined. */
+/** A whole number of at least `min`: the digits at the start count. Anything else gives undefined. */
 export function readInteger(text: string | undefined, min: number): number | undefined {
-  if (text === undefined || !/^\s*\d{1,9}/.test(text)) return undefined;
-  const value = Number.parseInt(text, 10);
-  return value >= min ? value : undefined;
+  return text === undefined ? undefined : parseWholeNumber(text, { min, ignoreRest: true });
 }

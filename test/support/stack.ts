@@ -121,7 +121,7 @@ export async function startStack(
         mails: createMailStore(encryption),
         transport: options.mailTransport ?? (() => Promise.reject(new AppError('MAIL_NOT_CONFIGURED'))),
         settings,
-        paths: loadConfig({}).mail.paths,
+        paths: loadConfig({}).email.paths,
       },
       options: {
         concurrency: options.concurrency ?? 8,

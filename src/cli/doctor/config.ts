@@ -1,7 +1,7 @@
 /** Where each configuration value comes from: database, environment, `.env`, default. */
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-import { CONFIG_VARIABLES } from '../../config-variables.ts';
+import { configVariables } from '../../config.ts';
 
 export type ConfigOrigin = 'database' | 'environment' | '.env' | 'data folder' | 'default' | 'not set';
 
@@ -39,7 +39,7 @@ export function configRows(
   stored: ReadonlyMap<string, string>,
   made: ReadonlySet<string>,
 ): ConfigRow[] {
-  return CONFIG_VARIABLES.map((variable) => {
+  return configVariables().map((variable) => {
     const given = env[variable.name] ?? '';
     const inDatabase = variable.databaseKey === undefined ? '' : (stored.get(variable.databaseKey) ?? '');
     const show = (value: string): string => (variable.secret === true ? MASK : withoutPassword(value));
@@ -53,8 +53,6 @@ export function configRows(
     // --env-file never overrides: an equal value in the file is the file's.
     if (given !== '') return row(dotEnv[variable.name] === given ? '.env' : 'environment', show(given));
     if (made.has(variable.name)) return row('data folder', MASK);
-    return variable.example !== undefined && variable.secret !== true
-      ? row('default', variable.example)
-      : row('not set', '');
+    return variable.defaultText === undefined ? row('not set', '') : row('default', variable.defaultText);
   });
 }

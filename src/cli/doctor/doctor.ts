@@ -221,7 +221,7 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
     config.databaseUrl ?? (note?.databaseUrl === undefined ? undefined : new Secret(note.databaseUrl));
   let stored: ReadonlyMap<string, string> = new Map();
   let panel: PanelAccess = config.panel;
-  let resendApiKey = config.mail.resendApiKey;
+  let resendApiKey = config.email.resendApiKey;
   if (databaseUrl === undefined) {
     checks.push(await checkEmbeddedPostgres(config));
   } else {
@@ -305,7 +305,7 @@ function print(report: DoctorReport, terminal: Terminal): void {
 
 /** Only whether mail has a way out: trying it would send one. */
 function checkMail(config: Config, resendApiKey: Secret | undefined): Check {
-  if (config.mail.smtpUrl !== undefined)
+  if (config.email.smtpUrl !== undefined)
     return { name: 'Mail', state: 'ok', detail: 'goes by SMTP (SMTP_URL); not tried' };
   if (resendApiKey !== undefined) return { name: 'Mail', state: 'ok', detail: 'goes by Resend; not tried' };
   return {

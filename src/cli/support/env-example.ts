@@ -1,15 +1,15 @@
 /**
- * `npm run env:example`: writes what is derived from the table of variables, `.env.example` and the table of
- * `docs/guide/configuration.md`. A test holds both to the table.
+ * `npm run env:example`: writes what is derived from the schema in `config.ts`, `.env.example` and the table of
+ * `docs/guide/configuration.md`. A test keeps both current.
  */
 import { readFile, writeFile } from 'node:fs/promises';
-import { CONFIG_VARIABLES, type ConfigVariable } from '../../config-variables.ts';
+import { type ConfigVariable, configVariables } from '../../config.ts';
 
 const TABLE_START = '<!-- configuration:start (npm run env:example) -->';
 const TABLE_END = '<!-- configuration:end -->';
 
-/** Variables by section, in the order of the table. */
-const sections = (): Map<string, ConfigVariable[]> => Map.groupBy(CONFIG_VARIABLES, (variable) => variable.section);
+/** Variables by section, in the order of the schema. */
+const sections = (): Map<string, ConfigVariable[]> => Map.groupBy(configVariables(), (variable) => variable.section);
 
 /** Text of `.env.example`: every variable, commented out, with its default as the value. */
 export function envExample(): string {
@@ -19,9 +19,9 @@ export function envExample(): string {
   ];
   for (const [section, variables] of sections()) {
     lines.push('', `# ${section}`);
-    for (const { name, description, example, databaseKey } of variables) {
+    for (const { name, description, databaseKey, defaultText } of variables) {
       lines.push('', `# ${description}${databaseKey === undefined ? '' : ` (setting: ${databaseKey})`}`);
-      lines.push(`# ${name}=${example ?? ''}`);
+      lines.push(`# ${name}=${defaultText ?? ''}`);
     }
   }
   return `${lines.join('\n')}\n`;
@@ -35,13 +35,13 @@ export function configurationTable(): string {
   const lines: string[] = [];
   for (const [section, variables] of sections()) {
     lines.push('', `**${section}**`, '', '| variable | default | meaning |', '| --- | --- | --- |');
-    for (const { name, description, example, databaseKey, secret } of variables) {
+    for (const { name, description, databaseKey, secret, defaultText } of variables) {
       const marks = [
         secret === true ? 'secret' : undefined,
         databaseKey === undefined ? undefined : `setting \`${databaseKey}\``,
       ].filter((mark) => mark !== undefined);
       const meaning = `${description}${marks.length === 0 ? '' : ` (${marks.join(', ')})`}`;
-      lines.push(`| \`${name}\` | ${example === undefined ? '' : `\`${cell(example)}\``} | ${cell(meaning)} |`);
+      lines.push(`| \`${name}\` | ${defaultText === undefined ? '' : `\`${cell(defaultText)}\``} | ${cell(meaning)} |`);
     }
   }
   return lines.slice(1).join('\n');

@@ -85,7 +85,7 @@ const RUNTIME_KEYS = [
   'site_url',
 ] as const satisfies readonly SettingKey[];
 
-type SettingsConfig = Pick<Config, 'panel' | 'virtfusion' | 'autoSync' | 'mail'>;
+type SettingsConfig = Pick<Config, 'panel' | 'virtfusion' | 'autoSync' | 'email'>;
 
 /** Makes the reader and writer of settings over a pool. */
 export function createSettings(deps: { db: Db; config: SettingsConfig; encryption: Encryption }): Settings {
@@ -129,7 +129,7 @@ export function createSettings(deps: { db: Db; config: SettingsConfig; encryptio
     const cfAccessClientSecret = secret('cf_access_client_secret', panel.cfAccessClientSecret);
     const virtfusionUrl = text('virtfusion_url', config.virtfusion.url)?.replace(/\/+$/, '');
     const virtfusionApiKey = secret('virtfusion_api_key', config.virtfusion.apiKey);
-    const resendApiKey = secret('resend_api_key', config.mail.resendApiKey);
+    const resendApiKey = secret('resend_api_key', config.email.resendApiKey);
     const siteUrl = text('site_url', undefined)?.replace(/\/+$/, '');
     const interval =
       readInteger(values.get('auto_sync_interval'), 1) ??
@@ -151,9 +151,9 @@ export function createSettings(deps: { db: Db; config: SettingsConfig; encryptio
       mail: {
         ...(resendApiKey === undefined ? {} : { resendApiKey }),
         notifications: readBoolean(values.get('email_notifications_enabled'), true),
-        from: text('email_from', config.mail.from) ?? config.mail.from,
+        from: text('email_from', config.email.from) ?? config.email.from,
         // A link of a mail must open: a setting that is no web address does not count.
-        siteUrl: siteUrl !== undefined && /^https?:\/\/\S+$/.test(siteUrl) ? siteUrl : config.mail.siteUrl,
+        siteUrl: siteUrl !== undefined && /^https?:\/\/\S+$/.test(siteUrl) ? siteUrl : config.email.siteUrl,
       },
       allowMassPrune: readBoolean(values.get('sync_allow_mass_prune'), false),
       cacheTimeoutSeconds: readInteger(values.get('cache_timeout'), 0) ?? DEFAULT_CACHE_TIMEOUT_SECONDS,

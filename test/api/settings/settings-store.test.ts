@@ -26,7 +26,7 @@ const make = (key: Secret | undefined = encryptionKey) =>
       panel: { ...panelConfig, url: 'https://env.example', apiKey: new Secret('env-key') },
       autoSync: { enabled: true, intervalSeconds: 900 },
       virtfusion: loadConfig({}).virtfusion,
-      mail: loadConfig({}).mail,
+      email: loadConfig({}).email,
     },
     encryption: createEncryption({ key }),
   });

@@ -177,7 +177,7 @@ beforeAll(async () => {
   const tiny = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
   stack = await startStack({ panel: { ...tiny, subusers: 0 }, workers: false });
   connection = await NativeConnection.connect({ address: temporalAddress() });
-  const { mail: config } = loadConfig({});
+  const { email: config } = loadConfig({});
   const activities = createMailActivities({
     db: crashingMarks(stack.database.db),
     mails: plainMails,

@@ -105,7 +105,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       panel: panelConfig,
       virtfusion: { url: undefined, apiKey: undefined },
       autoSync: { enabled: false, intervalSeconds: 3600 },
-      mail: loadConfig({}).mail,
+      email: loadConfig({}).email,
     },
     encryption,
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isAdministrator, passwordProblem, toWireUser } from '../../../src/domain/accounts/account.ts';
+import { parseWholeNumber } from '../../../src/domain/numbers.ts';
 import {
   isSensitiveSetting,
   readBoolean,
@@ -36,6 +37,22 @@ describe('texts of the settings table', () => {
     [undefined, undefined],
   ])('%j as a number from 1 is %s', (text, value) => {
     expect(readInteger(text, 1)).toBe(value);
+  });
+  test.each([
+    ['12', {}, 12],
+    [' -3 ', {}, -3],
+    ['12 s', {}, undefined],
+    ['1e3', {}, undefined],
+    ['0x10', {}, undefined],
+    ['', {}, undefined],
+    ['60 seconds', { ignoreRest: true }, 60],
+    ['about 60', { ignoreRest: true }, undefined],
+    ['5', { min: 6 }, undefined],
+    ['7', { max: 6 }, undefined],
+    ['6', { min: 6, max: 6 }, 6],
+    ['9007199254740993', {}, undefined],
+  ])('%j with %j is the whole number %s', (text, options, value) => {
+    expect(parseWholeNumber(text, options)).toBe(value);
   });
   test('every key that names a key or token is a secret', () => {
     for (const key of SETTING_KEYS) {
