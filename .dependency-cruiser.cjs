@@ -1,7 +1,7 @@
 /**
  * The direction of dependencies. domain knows nothing; store, clients and mail know domain; activities glue them;
  * workflows orchestrate; temporal starts workflows; api answers. Entries (worker, cli, start, api/server) compose all
- * of it.
+ * of it. What workflows load at run time is held by .dependency-cruiser.runtime.cjs.
  * @type {import('dependency-cruiser').IConfiguration}
  */
 const from = (path, extra = {}) => ({ path, ...extra });
@@ -50,16 +50,6 @@ module.exports = {
       dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'],
       pathNot: 'node_modules/@temporalio/(workflow|common)/',
     }),
-    forbid(
-      'workflows-domain-without-zod',
-      'a domain file that may bring zod does not enter the sandbox',
-      from('^src/workflows/'),
-      {
-        path: '^src/domain/',
-        pathNot: '^src/domain/(sync/[a-z-]+|errors)\\.ts$',
-        dependencyTypesNot: ['type-only'],
-      },
-    ),
     forbid('store-below', 'store takes domain', from('^src/store/'), {
       path: '^src/',
       pathNot: ['^src/(store|domain)/', '^src/config\\.ts$'],

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
 import { AppError } from '../domain/errors.ts';
-import type { SyncStatus, SyncTarget } from '../domain/sync/sync.ts';
+import type { SyncStatus, SyncTarget } from '../domain/sync/targets.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { Db } from '../store/db/db.ts';

@@ -5,7 +5,7 @@ import { Argument, type Command, InvalidArgumentError } from 'commander';
 import pino from 'pino';
 import { loadConfig } from '../config.ts';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/sync.ts';
+import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/targets.ts';
 import { attachServices } from '../embedded/attach.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/request-sync.ts';
 import { createDb, type Db } from '../store/db/db.ts';

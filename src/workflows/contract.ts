@@ -1,6 +1,6 @@
 /** What the outside may know of the workflows: queues, ids, names, inputs, queries. Imported by every process. */
 import { defineSearchAttributeKey } from '@temporalio/common';
-import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync/sync.ts';
+import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync/targets.ts';
 
 /** Task queues: workflows and database work; panel calls; Discord and mail. */
 export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound' } as const;

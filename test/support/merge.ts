@@ -14,7 +14,7 @@ import {
   mapServers,
   mapUsers,
 } from '../../src/domain/panel/records.ts';
-import { type Entity, type Listing, type SyncTarget, sourcesOf } from '../../src/domain/sync/sync.ts';
+import { type Entity, type Listing, type SyncTarget, sourcesOf } from '../../src/domain/sync/targets.ts';
 import { insertPendingLog, syncFailures } from '../../src/store/sync/log-store.ts';
 import type { AppliedSource } from '../../src/store/sync/merge/match.ts';
 import { type ApplyHooks, type ApplyInput, type ApplyOutcome, applyRun } from '../../src/store/sync/merge/merge.ts';

@@ -10,7 +10,7 @@ import { createPanelProvider } from '../../src/clients/panel/provider.ts';
 import { loadConfig } from '../../src/config.ts';
 import { AppError } from '../../src/domain/errors.ts';
 import { Secret } from '../../src/domain/secret.ts';
-import type { SyncTarget } from '../../src/domain/sync/sync.ts';
+import type { SyncTarget } from '../../src/domain/sync/targets.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
 import { createSyncLauncher, type RequestSync, type SyncLauncher } from '../../src/services/sync/request-sync.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';

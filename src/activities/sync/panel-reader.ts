@@ -12,6 +12,7 @@ import {
   mapServers,
   mapUsers,
 } from '../../domain/panel/records.ts';
+import { parseSource } from '../../domain/sync/source-ref.ts';
 
 export interface ReadPage {
   mapped: MappedPage;
@@ -31,12 +32,12 @@ export interface PageRequest {
   split: number;
 }
 
-const idOf = (source: string) => Number(source.slice(source.indexOf(':') + 1));
 const includesOf = (include: string) => include.split(',').map((name) => name.split('.')[0] ?? name);
 
 function requestOf(source: string, include: string): { path: string; query: ListQuery } {
-  if (source.startsWith('node:')) return { path: `/nodes/${idOf(source)}/allocations`, query: {} };
-  if (source.startsWith('nest:')) return { path: `/nests/${idOf(source)}/eggs`, query: { include: 'variables' } };
+  const ref = parseSource(source);
+  if (ref?.kind === 'node') return { path: `/nodes/${ref.id}/allocations`, query: {} };
+  if (ref?.kind === 'nest') return { path: `/nests/${ref.id}/eggs`, query: { include: 'variables' } };
   const query: ListQuery = include === '' ? {} : { include };
   // Nests cannot be sorted; everywhere else new rows come last, so that a page that was read stays what it was.
   if (source !== 'nests') query.sort = 'id';
@@ -44,9 +45,10 @@ function requestOf(source: string, include: string): { path: string; query: List
 }
 
 export function mapItems(source: string, include: string, items: PanelItem[]): MappedPage {
-  if (source.startsWith('node:')) return mapNodeAllocations(items, idOf(source));
-  if (source.startsWith('nest:')) return mapEggs(items, idOf(source));
-  switch (source) {
+  const ref = parseSource(source);
+  if (ref?.kind === 'node') return mapNodeAllocations(items, ref.id);
+  if (ref?.kind === 'nest') return mapEggs(items, ref.id);
+  switch (ref?.kind === 'listing' ? ref.listing : undefined) {
     case 'locations':
       return mapLocations(items, include !== '');
     case 'nodes':
@@ -72,7 +74,7 @@ export function partSize(perPage: number, split: number): number {
 /** Reads one page. With `split` it is put together from smaller pages at the same offset. */
 export async function readPage(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
   const { path, query } = requestOf(request.source, request.include);
-  if (request.source.startsWith('nest:')) {
+  if (parseSource(request.source)?.kind === 'nest') {
     const answer = await client.list(path, query, { signal });
     return {
       mapped: mapItems(request.source, request.include, answer.items),

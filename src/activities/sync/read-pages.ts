@@ -5,7 +5,8 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { PanelClient, Throttle } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import { mapClientSubusers } from '../../domain/panel/records.ts';
-import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/sync.ts';
+import { CONFIRMATIONS, clientSource, parseSource, primaryEntity } from '../../domain/sync/source-ref.ts';
+import { type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
 import { goneCandidates } from '../../store/sync/merge/merge.ts';
 import { PROGRESS_INTERVAL_MS, writeProgress } from '../../store/sync/run-store.ts';
@@ -67,14 +68,6 @@ const tooManyPages = (source: string) =>
   new AppError('PANEL_CONTRACT', {
     details: [{ path: `${source}.meta.pagination`, message: 'says that there are more pages than any panel has' }],
   });
-
-const primaryRows: Record<string, Entity> = {
-  locations: 'locations',
-  nodes: 'nodes',
-  nests: 'nests',
-  users: 'users',
-  servers: 'servers',
-};
 
 /** What a final failure tells the workflow: where, and whether another way of asking may avoid it. */
 export interface PanelFailureDetail {
@@ -161,7 +154,8 @@ export function createPageActivities(deps: PageActivityDeps) {
             storing = stagePage(db, { ...key, page, total: read.total, perPage: read.perPage, mapped: read.mapped });
             // Its failure is seen by settle(); without this it would count as unhandled while a request runs.
             storing.catch(() => undefined);
-            const own = input.source.startsWith('node:') ? 'allocations' : primaryRows[input.source];
+            // Eggs of a nest are not counted: their list is not paged and says no total.
+            const own = parseSource(input.source)?.kind === 'nest' ? undefined : primaryEntity(input.source);
             const primary = read.mapped.parts.filter((p) => p.entity === own);
             const rejected = read.mapped.rejects.filter((r) => r.entity === own).length;
             result.pages.push({
@@ -229,7 +223,7 @@ export function createPageActivities(deps: PageActivityDeps) {
         }
         const outcome = await stagePage(db, {
           logId: input.logId,
-          source: 'gone',
+          source: CONFIRMATIONS,
           pass: input.pass,
           page: input.lot,
           total: candidates.length,
@@ -302,7 +296,7 @@ export function createPageActivities(deps: PageActivityDeps) {
             ? 'staged'
             : await stagePage(db, {
                 logId: input.logId,
-                source: `client:${input.batch}`,
+                source: clientSource(input.batch),
                 pass: 1,
                 page: input.batch,
                 total: servers.length,
@@ -327,13 +321,10 @@ export function createPageActivities(deps: PageActivityDeps) {
     attempt: number,
     signal: AbortSignal,
   ) {
-    if (
-      !input.source.startsWith('nest:') ||
-      !isAppError(error, 'PANEL_UNAVAILABLE') ||
-      attempt < FINAL_ATTEMPT.fallback
-    )
+    const ref = parseSource(input.source);
+    if (ref?.kind !== 'nest' || !isAppError(error, 'PANEL_UNAVAILABLE') || attempt < FINAL_ATTEMPT.fallback)
       return undefined;
-    const nestId = Number(input.source.slice(5));
+    const nestId = ref.id;
     const singly = await readEggsSingly(client, nestId, await eggIdsOf(db, input.logId, nestId), signal);
     const warnings: SyncWarning[] = [
       {

@@ -2,7 +2,8 @@
 
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, ERRORS, type ErrorCode } from '../../domain/errors.ts';
-import { type Entity, mayPrune, type SyncCounts, type SyncWarning } from '../../domain/sync/sync.ts';
+import { mayPrune } from '../../domain/sync/prune-guard.ts';
+import type { Entity, SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
 import type { RuntimeSettings } from '../../store/settings/settings-store.ts';
 import type { AppliedSource } from '../../store/sync/merge/match.ts';

@@ -7,7 +7,7 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { AppError } from '../../domain/errors.ts';
-import { ACTIVE_STATUSES } from '../../domain/sync/sync.ts';
+import { ACTIVE_STATUSES } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
 import type { Listener } from '../../store/db/listener.ts';
 import { getSyncLog, type SyncLog } from '../../store/sync/log-store.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, loadConfig } from '../../config.ts';
-import { ENTITIES } from '../../domain/sync/sync.ts';
+import { ENTITIES } from '../../domain/sync/targets.ts';
 import { isPortFree, sleep } from '../../embedded/process.ts';
 import { type ProcessGroup, startProcessGroup, WORKER_ENV, WORKER_NODE_FLAGS } from '../../embedded/process-group.ts';
 import { type Services, startServices } from '../../embedded/services.ts';

@@ -4,7 +4,7 @@
  * choke on is set aside here, with its id, so that it neither costs its page nor counts as gone.
  */
 import { z } from 'zod';
-import type { Entity } from '../sync/sync.ts';
+import type { Entity } from '../sync/targets.ts';
 import { type PanelItem, relationship } from './envelope.ts';
 
 /** Entities as staged: the mirror's tables, and `links` (which allocation belongs to which server). */

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { AppError } from '../../domain/errors.ts';
-import type { SyncStatus } from '../../domain/sync/sync.ts';
+import type { SyncStatus } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
 import {
   type ActiveRun,

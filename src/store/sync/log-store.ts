@@ -1,5 +1,5 @@
 /** Sync logs: the rows that say what was asked for, how far it is and how it ended. */
-import { ACTIVE_STATUSES, readStatus, type SyncStatus, type SyncTarget } from '../../domain/sync/sync.ts';
+import { ACTIVE_STATUSES, readStatus, type SyncStatus, type SyncTarget } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { sqlState } from '../db/sql-errors.ts';

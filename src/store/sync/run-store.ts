@@ -1,6 +1,7 @@
 /** The row of a run while it lives: opening, progress, closing. Only a RUNNING row is ever written to. */
 import { AppError } from '../../domain/errors.ts';
-import { doneMessage, type Progress, progressOf, type SourcePlan } from '../../domain/sync/sync.ts';
+import { doneMessage, type Progress, progressOf } from '../../domain/sync/progress.ts';
+import type { SourcePlan } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { finishLog, insertSyncEvent, lockLog } from './log-store.ts';

@@ -4,7 +4,9 @@
  */
 import { AppError } from '../../domain/errors.ts';
 import type { MappedPage } from '../../domain/panel/records.ts';
-import type { Entity, Listing, StageSummary } from '../../domain/sync/sync.ts';
+import type { StagingSummary } from '../../domain/sync/progress.ts';
+import { CONFIRMATIONS, parseSource, primaryEntity } from '../../domain/sync/source-ref.ts';
+import { type Entity, LISTINGS, type Listing } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
 import { query } from '../db/query.ts';
 
@@ -93,12 +95,12 @@ async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']):
 }
 
 /** Listings that are checked for being whole, and asked about what they lack. */
-const LISTED = new Set(['locations', 'nodes', 'nests', 'users', 'servers']);
+const LISTED: ReadonlySet<string> = new Set(LISTINGS);
 
 /** Panel ids of a part's records, those that were set aside included; only of parts that a check will ask about. */
 function idsOf(page: StagePage, part: MappedPage['parts'][number]): number[] {
-  const checked = LISTED.has(part.entity) || page.source.startsWith('node:');
-  if (!checked || page.source === 'gone') return [];
+  const checked = LISTED.has(part.entity) || parseSource(page.source)?.kind === 'node';
+  if (!checked || page.source === CONFIRMATIONS) return [];
   const own = part.rows.map((row) => Number(row[ID_COLUMN[part.entity] ?? 'id']));
   const aside = page.mapped.rejects.filter((r) => r.entity === part.entity).map((r) => r.id);
   return [...own, ...aside];
@@ -120,7 +122,7 @@ export async function stagedPages(
   db: Db,
   key: { logId: string; source: string; pass: number; pages: readonly number[]; include: string },
 ): Promise<StagedPageInfo[]> {
-  const own = primaryEntity(key.source);
+  const own = primaryEntity(key.source) ?? key.source;
   const found = await query<Omit<StagedPageInfo, 'totalPages'>>(
     db,
     `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
@@ -173,7 +175,7 @@ export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<n
 }
 
 /** Sums of the stage per listing, for progress: what is staged once counts once, however often it was read. */
-export async function stageSummary(db: Db, logId: string): Promise<StageSummary[]> {
+export async function stageSummary(db: Db, logId: string): Promise<StagingSummary[]> {
   const found = await query<{
     source: string;
     entity: string;
@@ -188,7 +190,7 @@ export async function stageSummary(db: Db, logId: string): Promise<StageSummary[
      from sync_pages p where p.log_id = ? group by 1, 2`,
     [logId],
   );
-  const bySource = new Map<string, StageSummary>();
+  const bySource = new Map<string, StagingSummary>();
   const listings: Record<string, Listing> = {
     locations: 'locations',
     nodes: 'nodes',
@@ -232,8 +234,6 @@ export interface SourceVerdict {
 }
 
 const ID_COLUMN: Record<string, string> = { users: 'pid', servers: 'pid' };
-const primaryEntity = (source: string) =>
-  source.startsWith('node:') ? 'allocations' : source.startsWith('nest:') ? 'eggs' : source;
 
 /**
  * Is a source whole? Pages 1…P are there in one pass, the total never fell, and the distinct ids are as many as the
@@ -243,7 +243,7 @@ export async function verifySource(
   db: Db,
   key: { logId: string; source: string; pass: number },
 ): Promise<SourceVerdict> {
-  const entity = primaryEntity(key.source);
+  const entity = primaryEntity(key.source) ?? key.source;
   const pages = await query<{
     page: number;
     total: number;
@@ -269,7 +269,7 @@ export async function verifySource(
     missing,
     ...extra,
   });
-  if (key.source.startsWith('nest:'))
+  if (parseSource(key.source)?.kind === 'nest')
     return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
   const [read] = await query<{ total: number; fell: boolean; distinct: number; staged: number }>(
     db,

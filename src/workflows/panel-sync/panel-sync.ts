@@ -20,7 +20,14 @@ import {
 } from '@temporalio/workflow';
 import type { MaintenanceActivities } from '../../activities/maintenance.ts';
 import type { OpenRunResult, SyncActivities } from '../../activities/sync/run.ts';
-import { type Entity, type SyncCounts, type SyncStatus, type SyncWarning, sourcesOf } from '../../domain/sync/sync.ts';
+import { clientSource } from '../../domain/sync/source-ref.ts';
+import {
+  type Entity,
+  type SyncCounts,
+  type SyncStatus,
+  type SyncWarning,
+  sourcesOf,
+} from '../../domain/sync/targets.ts';
 import {
   type PanelSyncInput,
   type PanelSyncResult,
@@ -354,7 +361,7 @@ async function lateSubusers(
       if (answer.stopped?.kind === 'cancelled') throw new CancelledFailure('the cancel was asked for');
       if (answer.stopped?.kind === 'throttled')
         await sleep(answer.stopped.retryAfterMs, { summary: 'the client API asks to wait' });
-      else late.push({ source: `client:${batch}`, pass: 1, complete: true, pages: 1, missing: [] });
+      else late.push({ source: clientSource(batch), pass: 1, complete: true, pages: 1, missing: [] });
       after = answer.next;
     }
     const outcome = await applyActs.applyStage({

@@ -11,7 +11,8 @@ import {
   isCancellation,
 } from '@temporalio/workflow';
 import type { StagePagesInput, StagePagesResult } from '../../activities/sync/read-pages.ts';
-import type { SyncWarning } from '../../domain/sync/sync.ts';
+import { parseSource } from '../../domain/sync/source-ref.ts';
+import type { SyncWarning } from '../../domain/sync/targets.ts';
 import type { Pacer } from './pacer.ts';
 import {
   type AskedEntity,
@@ -68,7 +69,12 @@ export class ReadFailed extends Error {
   }
 }
 
-const stepOf = (source: string) => (source.startsWith('node') ? 'nodes' : source.startsWith('nest') ? 'nests' : source);
+/** The step of the HTTP API at which a source is read. */
+function stepOf(source: string): string {
+  const ref = parseSource(source);
+  if (ref?.kind === 'node') return 'nodes';
+  return ref?.kind === 'nest' ? 'nests' : source;
+}
 
 /**
  * Reads every source to its end; nothing is in flight any more when it returns or throws. Sources may be added on the

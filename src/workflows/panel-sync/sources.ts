@@ -1,6 +1,7 @@
 /** What a sync knows of each listing it reads: pages, passes, and what can still be done when the panel fails one. */
 import type { StagePagesResult } from '../../activities/sync/read-pages.ts';
-import type { SourcePlan, SyncWarning } from '../../domain/sync/sync.ts';
+import { nestSource, nodeSource, parseSource } from '../../domain/sync/source-ref.ts';
+import type { SourcePlan, SyncWarning } from '../../domain/sync/targets.ts';
 
 /** Entities whose disappearance from a listing of several pages is asked about before it is believed. */
 export type AskedEntity = 'servers' | 'nodes' | 'locations' | 'nests';
@@ -140,7 +141,7 @@ export function takeIn(source: SourceState, asked: readonly number[], result: St
 
 /** A single answer that holds as many records as it says is whole; several pages, or odd numbers, are checked. */
 export const needsNoCheck = (source: SourceState): boolean =>
-  source.source.startsWith('nest:') || (source.pagesTotal === 1 && itemsOf(source) === source.total);
+  parseSource(source.source)?.kind === 'nest' || (source.pagesTotal === 1 && itemsOf(source) === source.total);
 
 /** Draws the conclusion from a check: whole, read again, or read without being whole (nothing of it is pruned). */
 export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarning[]): void {
@@ -205,17 +206,16 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
     restart(source, { include: '', perPage: PER_PAGE, children: true });
     return true;
   }
-  if (source.source.startsWith('node:')) {
-    const node = source.source.slice(5);
+  const ref = parseSource(source.source);
+  if (ref?.kind === 'node') {
     return drop(
       'NODE_FAILED',
       'allocations',
-      `the allocations of node ${node} cannot be read; they were kept as they are`,
+      `the allocations of node ${ref.id} cannot be read; they were kept as they are`,
     );
   }
-  if (source.source.startsWith('nest:')) {
-    const nest = source.source.slice(5);
-    return drop('NEST_FAILED', 'eggs', `the eggs of nest ${nest} cannot be read; they were kept as they are`);
+  if (ref?.kind === 'nest') {
+    return drop('NEST_FAILED', 'eggs', `the eggs of nest ${ref.id} cannot be read; they were kept as they are`);
   }
   const next = SPLITS[SPLITS.indexOf(splitOf(source, page)) + 1];
   if ((source.source === 'users' || source.source === 'servers') && next !== undefined) {
@@ -228,10 +228,10 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
 /** A bare listing in place of a failed include goes on record by record. */
 export function addChildren(source: SourceState, sources: SourceState[]): void {
   if (!source.children) return;
-  const child = source.source === 'nodes' ? 'node' : 'nest';
+  const childSource = source.source === 'nodes' ? nodeSource : nestSource;
   const known = new Set(sources.map((s) => s.source));
   for (const id of source.ids) {
-    const name = `${child}:${id}`;
+    const name = childSource(id);
     if (!known.has(name)) sources.push(newSource(name, ''));
     known.add(name);
   }

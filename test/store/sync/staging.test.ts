@@ -1,7 +1,7 @@
 /** The stage: pages as they were read, judged whole or not, counted for progress, asked for what is gone. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapNodeAllocations, mapNodes, mapServers, mapUsers } from '../../../src/domain/panel/records.ts';
-import { sourcesOf } from '../../../src/domain/sync/sync.ts';
+import { sourcesOf } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
 import { countGone, goneCandidates } from '../../../src/store/sync/merge/merge.ts';
 import { closeRun, writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';

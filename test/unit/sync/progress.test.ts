@@ -1,16 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  BRAKE_MIN_ROWS,
-  type Listing,
-  mayPrune,
-  progressOf,
-  readStatus,
-  STEPS,
-  type StageSummary,
-  SYNC_TARGETS,
-  sourcesOf,
-} from '../../../src/domain/sync/sync.ts';
+import { progressOf, STEPS, type StagingSummary } from '../../../src/domain/sync/progress.ts';
+import { type Listing, SYNC_TARGETS, sourcesOf } from '../../../src/domain/sync/targets.ts';
 
 const PER_PAGE = 10;
 const order = STEPS.map((s) => s.step as string);
@@ -46,12 +37,12 @@ const run = fc
   });
 
 /** What is staged after each page. */
-function* stages(r: {
+function* stagings(r: {
   totals: Record<Listing, number>;
   plans: ReturnType<typeof sourcesOf>;
   pages: { source: Listing; page: number }[];
 }) {
-  const staged = new Map<Listing, StageSummary>();
+  const staged = new Map<Listing, StagingSummary>();
   yield [];
   for (const { source, page } of r.pages) {
     const total = r.totals[source];
@@ -71,7 +62,7 @@ describe('progress while reading', () => {
     fc.assert(
       fc.property(run, (r) => {
         let last = { progress: 0, at: -1, processed: 0 };
-        for (const staged of stages(r)) {
+        for (const staged of stagings(r)) {
           const p = progressOf(r.plans, staged);
           const at = order.indexOf(p.step);
           expect(at).toBeGreaterThanOrEqual(last.at);
@@ -94,15 +85,15 @@ describe('progress while reading', () => {
     fc.assert(
       fc.property(run, (r) => {
         const own = new Set<string>(r.plans.flatMap((p) => p.entities));
-        const steps = [...stages(r)].slice(0, -1).map((staged) => progressOf(r.plans, staged).step);
+        const steps = [...stagings(r)].slice(0, -1).map((staged) => progressOf(r.plans, staged).step);
         expect(steps.filter((step) => !own.has(step))).toEqual([]);
       }),
     );
   });
 
-  test('a full sync passes its steps in the order of the wire', () => {
+  test('a full sync passes its steps in the order of the HTTP API', () => {
     const plans = sourcesOf('full', { skipUsers: false, subusers: true });
-    const whole = (source: Listing): StageSummary => ({
+    const whole = (source: Listing): StagingSummary => ({
       source,
       pages: 1,
       totalPages: 1,
@@ -128,51 +119,4 @@ describe('progress while reading', () => {
     const all = [whole('locations'), whole('nests'), whole('users'), whole('servers')];
     expect(progressOf(plans, all)).toMatchObject({ step: 'databases', progress: 92, percentage: 100 });
   });
-});
-
-describe('the brake', () => {
-  test('refuses an empty listing always, and more than half of more than 20 rows unless allowed', () => {
-    fc.assert(
-      fc.property(
-        fc.nat({ max: 200 }),
-        fc.nat({ max: 200 }),
-        fc.boolean(),
-        fc.boolean(),
-        (a, b, emptyListing, allowMass) => {
-          const [gone, present] = [Math.min(a, b), Math.max(a, b)];
-          const allowed = mayPrune(gone, present, { emptyListing, allowMass });
-          if (gone === 0) expect(allowed).toBe(true);
-          else if (emptyListing) expect(allowed).toBe(false);
-          else expect(allowed).toBe(allowMass || present <= BRAKE_MIN_ROWS || gone * 2 <= present);
-        },
-      ),
-    );
-  });
-});
-
-test('statuses of the existing service are read; anything else counts as failed', () => {
-  const spellings = [
-    'pending',
-    'RUNNING',
-    'in_progress',
-    'cancelling',
-    'success',
-    'Completed',
-    'canceled',
-    'CANCELLED',
-    'odd',
-    null,
-  ];
-  expect(spellings.map(readStatus)).toEqual([
-    'PENDING',
-    'RUNNING',
-    'RUNNING',
-    'RUNNING',
-    'COMPLETED',
-    'COMPLETED',
-    'CANCELLED',
-    'CANCELLED',
-    'FAILED',
-    'FAILED',
-  ]);
 });

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { AppError } from '../../../domain/errors.ts';
 import { MIN_SYNC_INTERVAL_SECONDS } from '../../../domain/settings.ts';
-import { type SyncTarget, WIRE_TARGETS } from '../../../domain/sync/sync.ts';
+import { API_TARGETS, type SyncTarget } from '../../../domain/sync/targets.ts';
 import { inventoryCounts } from '../../../store/inventory/statistics.ts';
 import {
   activeSyncLog,
@@ -45,9 +45,9 @@ const CountsSchema = z.object({
 /** A target of the wire; `all` is the dashboard's word for `full`. Absent and empty mean `full`. */
 function readTarget(text: string | null | undefined): SyncTarget {
   const wanted = text === undefined || text === null || text === '' ? 'full' : text;
-  const target = WIRE_TARGETS.find((t) => t === (wanted === 'all' ? 'full' : wanted));
+  const target = API_TARGETS.find((t) => t === (wanted === 'all' ? 'full' : wanted));
   if (target === undefined) {
-    throw new AppError('VALIDATION_ERROR', { detail: `Invalid sync type. Valid types: ${WIRE_TARGETS.join(', ')}` });
+    throw new AppError('VALIDATION_ERROR', { detail: `Invalid sync type. Valid types: ${API_TARGETS.join(', ')}` });
   }
   return target;
 }
@@ -55,7 +55,7 @@ function readTarget(text: string | null | undefined): SyncTarget {
 const TargetText = z
   .string()
   .nullish()
-  .meta(documentedAs({ type: 'string', enum: [...WIRE_TARGETS, 'all'] }));
+  .meta(documentedAs({ type: 'string', enum: [...API_TARGETS, 'all'] }));
 
 const OptionalSeconds = optionalInteger({ minimum: MIN_SYNC_INTERVAL_SECONDS });
 const AutoSyncShape = z.object({ autoSyncEnabled: z.boolean(), autoSyncInterval: z.int() });
@@ -78,7 +78,7 @@ export const adminSyncRoutes: Route[] = [
           latest: SyncLogSchema.nullable(),
         }),
         counts: CountsSchema,
-        availableTargets: z.array(z.enum(WIRE_TARGETS)),
+        availableTargets: z.array(z.enum(API_TARGETS)),
       }),
     },
     errors: [],
@@ -102,7 +102,7 @@ export const adminSyncRoutes: Route[] = [
             latest: latest === undefined ? null : toWireLog(latest),
           },
           counts,
-          availableTargets: WIRE_TARGETS.slice(),
+          availableTargets: API_TARGETS.slice(),
         },
       };
     },

@@ -1,6 +1,6 @@
 /** How a sync log looks on the wire, in both of its areas. */
 import { z } from 'zod';
-import { SYNC_STATUSES } from '../../../domain/sync/sync.ts';
+import { SYNC_STATUSES } from '../../../domain/sync/targets.ts';
 import type { SyncLog } from '../../../store/sync/log-store.ts';
 import { Count, IsoDate } from '../../http/envelopes.ts';
 import { documentedAs } from '../../http/fields.ts';

@@ -1,7 +1,7 @@
 /** `/api/v1/sync/*`: the sync for programs with an API key. Logs carry their metadata as JSON text here. */
 import { z } from 'zod';
 import { AppError } from '../../../domain/errors.ts';
-import { WIRE_TARGETS } from '../../../domain/sync/sync.ts';
+import { API_TARGETS } from '../../../domain/sync/targets.ts';
 import { getSyncLog, latestSyncLogs, listSyncLogs } from '../../../store/sync/log-store.ts';
 import type { Caller } from '../../context.ts';
 import { envelope, ok } from '../../http/envelopes.ts';
@@ -26,7 +26,7 @@ function requester(caller: Caller, said: unknown): string {
   return typeof said === 'string' && said.trim() !== '' ? said.trim().slice(0, 200) : 'api';
 }
 
-const triggers: Route[] = WIRE_TARGETS.map((target) =>
+const triggers: Route[] = API_TARGETS.map((target) =>
   defineRoute({
     method: 'post',
     path: `/api/v1/sync/${target}`,

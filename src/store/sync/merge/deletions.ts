@@ -2,7 +2,8 @@
  * What is gone from the panel: `g_<entity>`. A row counts as gone only if its list was read whole and consistently,
  * it is not among the records set aside, and, where several pages cannot prove absence, the panel denied knowing it.
  */
-import { type Entity, mayPrune, type SyncWarning } from '../../../domain/sync/sync.ts';
+import { mayPrune } from '../../../domain/sync/prune-guard.ts';
+import type { Entity, SyncWarning } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows, query } from '../../db/query.ts';
 import { type ApplyScope, isIncomplete } from './match.ts';

@@ -3,7 +3,7 @@
  * `s_x` what was staged, `f_x` how each row shall end, `g_x` what is gone, `p_x` what is to be written, `aside` what is not.
  */
 import type { StagedEntity } from '../../../domain/panel/records.ts';
-import { ENTITIES, type Entity } from '../../../domain/sync/sync.ts';
+import { ENTITIES, type Entity } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows, query, script } from '../../db/query.ts';
 import { MIRROR, type MirrorSpec, neverUsed, STAGED, type UniqueKey } from './tables.ts';

@@ -9,7 +9,7 @@ import {
   type EntityCounts,
   type SyncCounts,
   type SyncWarning,
-} from '../../../domain/sync/sync.ts';
+} from '../../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
 import { sqlState } from '../../db/sql-errors.ts';

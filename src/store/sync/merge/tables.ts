@@ -3,7 +3,7 @@
  * driven by it; a new mirrored column is one line here.
  */
 import type { StagedEntity } from '../../../domain/panel/records.ts';
-import type { Entity } from '../../../domain/sync/sync.ts';
+import type { Entity } from '../../../domain/sync/targets.ts';
 
 /** Columns of the staged JSON, with the SQL types they are read as; `joins` are those the planner needs statistics of. */
 export const STAGED: Record<StagedEntity, { key: string; joins: string; columns: string }> = {

@@ -3,7 +3,7 @@
  * pruned. Rows that the database refuses for reasons of its own are found by halving.
  */
 import { AppError } from '../../../domain/errors.ts';
-import { ENTITIES, type Entity, type SyncCounts, type SyncWarning } from '../../../domain/sync/sync.ts';
+import { ENTITIES, type Entity, type SyncCounts, type SyncWarning } from '../../../domain/sync/targets.ts';
 import type { Db, Transaction } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
 import { isConnectionFailure, sqlState } from '../../db/sql-errors.ts';
