@@ -4,7 +4,7 @@
  */
 import type { Knex } from 'knex';
 import { query } from '../../src/store/db/query.ts';
-import { sqlState } from '../../src/store/db/sql-errors.ts';
+import { isSchemaRefused } from '../../src/store/db/sql-errors.ts';
 
 export interface ForeignKey {
   table: string;
@@ -121,8 +121,8 @@ export async function tableExists(knex: Knex, name: string): Promise<boolean> {
 }
 
 /**
- * Runs SQL behind a savepoint. `false` when the data or the schema found there do not allow it (SQLSTATE classes 22, 23
- * and 42, and 2BP01 dependent objects); anything else is thrown.
+ * Runs SQL behind a savepoint. `false` when the data or the schema found there do not allow it; any other error is
+ * thrown.
  */
 export async function attempt(knex: Knex, sql: string): Promise<boolean> {
   try {
@@ -131,7 +131,7 @@ export async function attempt(knex: Knex, sql: string): Promise<boolean> {
     });
     return true;
   } catch (error) {
-    if (/^(22|23|42|2BP01)/.test(sqlState(error) ?? '')) return false;
+    if (isSchemaRefused(error)) return false;
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
-import { sqlState } from '../db/sql-errors.ts';
+import { isUniqueViolation } from '../db/sql-errors.ts';
 import { hashPassword } from './password-hash.ts';
 
 const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", coalesce(u.roles, '{}') as roles,
@@ -87,7 +87,7 @@ export async function insertUser(db: Db, user: NewUser & { passwordHash: string 
     );
     if (inserted[0] !== undefined) return inserted[0];
   } catch (error) {
-    if (sqlState(error) !== '23505') throw error;
+    if (!isUniqueViolation(error)) throw error;
   }
   throw new AppError('EMAIL_EXISTS', { message: 'A user with this e-mail address already exists' });
 }
@@ -171,7 +171,7 @@ export async function changeEmail(trx: Db, userId: string, email: string): Promi
     );
     if (changed.length > 0) return;
   } catch (error) {
-    if (sqlState(error) !== '23505') throw error;
+    if (!isUniqueViolation(error)) throw error;
   }
   throw new AppError('CONFLICT', { detail: 'Email already in use' });
 }

@@ -1,11 +1,57 @@
-/** What a driver error says: its SQLSTATE, and whether the connection was lost. */
+/**
+ * What a driver error says: its SQLSTATE, by named predicates, and whether the connection was lost. The only file that
+ * spells SQLSTATEs (PostgreSQL manual, appendix A).
+ */
 
-/** SQLSTATE of a driver error, if it is one. */
+/** SQLSTATEs that the product acts on. */
+export const SQLSTATE = {
+  numericValueOutOfRange: '22003',
+  characterNotInRepertoire: '22021',
+  invalidTextRepresentation: '22P02',
+  foreignKeyViolation: '23503',
+  uniqueViolation: '23505',
+  serializationFailure: '40001',
+  deadlockDetected: '40P01',
+  programLimitExceeded: '54000',
+  lockNotAvailable: '55P03',
+  queryCanceled: '57014',
+  raiseException: 'P0001',
+} as const;
+
+/** SQLSTATE of a driver error; undefined when the error is none. */
 export function sqlState(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   const { code } = error as { code?: unknown };
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
+
+const hasState = (error: unknown, states: readonly string[]): boolean => states.includes(sqlState(error) ?? '');
+
+/** Another row has the unique value. */
+export const isUniqueViolation = (error: unknown): boolean => hasState(error, [SQLSTATE.uniqueViolation]);
+
+/** The row refers to a parent that does not exist. */
+export const isForeignKeyViolation = (error: unknown): boolean => hasState(error, [SQLSTATE.foreignKeyViolation]);
+
+/** A concurrent writer was in the way (serialization, deadlock, lock timeout): the same transaction may pass next time. */
+export const isConcurrencyFailure = (error: unknown): boolean =>
+  hasState(error, [SQLSTATE.serializationFailure, SQLSTATE.deadlockDetected, SQLSTATE.lockNotAvailable]);
+
+/** The statement was cancelled, by its timeout or by request. */
+export const isQueryCanceled = (error: unknown): boolean => hasState(error, [SQLSTATE.queryCanceled]);
+
+/**
+ * The database refused the row, not the statement: data exceptions (class 22), constraints (class 23), `raise` in a
+ * trigger, a value that is too long for an index.
+ */
+export const isRowRefused = (error: unknown): boolean =>
+  /^2[23]/.test(sqlState(error) ?? '') || hasState(error, [SQLSTATE.raiseException, SQLSTATE.programLimitExceeded]);
+
+/**
+ * A change of the schema does not fit what is there: data (22), constraints (23), names and types (42), objects that
+ * depend on what would be dropped (2BP01).
+ */
+export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|2BP01)/.test(sqlState(error) ?? '');
 
 /** The connection to PostgreSQL was lost or refused: the statement may be tried again later. */
 export function isConnectionFailure(error: unknown): boolean {

@@ -2,7 +2,7 @@
 import { ACTIVE_STATUSES, readStatus, type SyncStatus, type SyncTarget } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
-import { sqlState } from '../db/sql-errors.ts';
+import { isUniqueViolation } from '../db/sql-errors.ts';
 import { enqueue } from '../outbox-store.ts';
 
 export interface SyncLog {
@@ -160,7 +160,7 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
       return true;
     });
   } catch (error) {
-    if (sqlState(error) === '23505') return false;
+    if (isUniqueViolation(error)) return false;
     throw error;
   }
 }

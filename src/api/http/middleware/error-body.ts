@@ -3,18 +3,18 @@ import type { Context, Next } from 'koa';
 import type { Logger } from 'pino';
 import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
 import { captureError } from '../../../observability.ts';
-import { isConnectionFailure, sqlState } from '../../../store/db/sql-errors.ts';
+import { isConnectionFailure, SQLSTATE, sqlState } from '../../../store/db/sql-errors.ts';
 
 /** SQLSTATEs that say something about the request rather than about us. */
 const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
-  '22P02': 'BAD_REQUEST', // not the text of a uuid or a number
-  '22003': 'BAD_REQUEST', // number out of range
-  '22021': 'BAD_REQUEST', // a byte that text cannot hold
-  '23505': 'CONFLICT',
-  '23503': 'NOT_FOUND',
-  '40P01': 'SERVICE_UNAVAILABLE', // deadlock
-  '55P03': 'SERVICE_UNAVAILABLE', // lock timeout
-  '57014': 'SERVICE_UNAVAILABLE', // statement timeout
+  [SQLSTATE.invalidTextRepresentation]: 'BAD_REQUEST', // not the text of a uuid or a number
+  [SQLSTATE.numericValueOutOfRange]: 'BAD_REQUEST',
+  [SQLSTATE.characterNotInRepertoire]: 'BAD_REQUEST', // a byte that text cannot hold
+  [SQLSTATE.uniqueViolation]: 'CONFLICT',
+  [SQLSTATE.foreignKeyViolation]: 'NOT_FOUND',
+  [SQLSTATE.deadlockDetected]: 'SERVICE_UNAVAILABLE',
+  [SQLSTATE.lockNotAvailable]: 'SERVICE_UNAVAILABLE', // lock timeout
+  [SQLSTATE.queryCanceled]: 'SERVICE_UNAVAILABLE', // statement timeout
 };
 
 const SIGN_IN_AREA = /^\/api\/v1\/auth\//i;

@@ -12,10 +12,10 @@ import {
 } from '../../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
-import { sqlState } from '../../db/sql-errors.ts';
+import { isConcurrencyFailure, isForeignKeyViolation, isRowRefused, isUniqueViolation } from '../../db/sql-errors.ts';
 import { goneSubusers, keepParents, planGone } from './deletions.ts';
 import { type ApplyScope, type Exclusion, expandStage, planAll } from './match.ts';
-import { ofRow, prunePlan, Refused, transient, writePlan } from './write.ts';
+import { prunePlan, Refused, writePlan } from './write.ts';
 
 export { countGone, goneCandidates } from './deletions.ts';
 
@@ -72,14 +72,13 @@ export async function applyRun(db: Db, input: ApplyInput, hooks: ApplyHooks = {}
         exclusions = [...exclusions, ...error.offenders];
         continue;
       }
-      const state = sqlState(error);
-      // 23505 and 23503 may come from a concurrent writer: look again before blaming a row.
-      const concurrent = transient(state) || state === '23505' || state === '23503';
+      // A violated key may come from a concurrent writer: look again before a row is blamed.
+      const concurrent = isConcurrencyFailure(error) || isUniqueViolation(error) || isForeignKeyViolation(error);
       if (concurrent && retries < IMMEDIATE_RETRIES) {
         retries += 1;
         continue;
       }
-      if (ofRow(state) && !bisect) {
+      if (isRowRefused(error) && !bisect) {
         bisect = true;
         continue;
       }

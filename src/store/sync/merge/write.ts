@@ -6,7 +6,14 @@ import { AppError } from '../../../domain/errors.ts';
 import { ENTITIES, type Entity, type SyncCounts, type SyncWarning } from '../../../domain/sync/targets.ts';
 import type { Db, Transaction } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
-import { isConnectionFailure, sqlState } from '../../db/sql-errors.ts';
+import {
+  isConcurrencyFailure,
+  isConnectionFailure,
+  isQueryCanceled,
+  isRowRefused,
+  SQLSTATE,
+  sqlState,
+} from '../../db/sql-errors.ts';
 import type { Exclusion } from './match.ts';
 import { MIRROR, type MirrorSpec } from './tables.ts';
 
@@ -18,17 +25,6 @@ export class Refused extends Error {
     this.offenders = offenders;
   }
 }
-
-/** SQLSTATEs of a concurrent writer: the same transaction may pass the next time. */
-export const transient = (state: string | undefined): boolean =>
-  state !== undefined && ['40001', '40P01', '55P03'].includes(state);
-
-/**
- * SQLSTATEs that a single row can cause: data exceptions, constraints, `raise` in a trigger (P0001), a value too long
- * for an index (54000).
- */
-export const ofRow = (state: string | undefined): boolean =>
-  state !== undefined && (/^2[23]/.test(state) || state === 'P0001' || state === '54000');
 
 export interface WriteInput {
   entities: readonly Entity[];
@@ -60,11 +56,11 @@ export async function writePlan(trx: Transaction, input: WriteInput): Promise<vo
     try {
       await writeEntity(trx, MIRROR[entity]);
     } catch (error) {
-      const state = sqlState(error);
-      if (isConnectionFailure(error) || state === '57014' || (!bisect && (transient(state) || ofRow(state))))
-        throw error;
+      const refused = isRowRefused(error);
+      if (isConnectionFailure(error) || isQueryCanceled(error)) throw error;
+      if (!bisect && (isConcurrencyFailure(error) || refused)) throw error;
       await execute(trx, `rollback to savepoint entity_${entity}`);
-      if (ofRow(state)) throw new Refused(await findOffenders(trx, MIRROR[entity]));
+      if (refused) throw new Refused(await findOffenders(trx, MIRROR[entity]));
       if (!optional) throw error;
       const planned = counts[entity];
       if (planned !== undefined) {
@@ -74,7 +70,7 @@ export async function writePlan(trx: Transaction, input: WriteInput): Promise<vo
       warnings.push({
         code: 'WRITE_FAILED',
         entity,
-        message: `${entity} could not be written (SQLSTATE ${state ?? 'unknown'})`,
+        message: `${entity} could not be written (SQLSTATE ${sqlState(error) ?? 'unknown'})`,
       });
     }
   }
@@ -120,7 +116,9 @@ async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to
   const [planned] = await query<{ n: number }>(trx, `select count(*)::int as n from p_${entity} where op = 'u'`);
   // A row that vanished since the plan was made: plan again.
   if (updated !== (planned?.n ?? 0)) {
-    throw Object.assign(new Error(`a row of ${table} vanished while it was being written`), { code: '40001' });
+    throw Object.assign(new Error(`a row of ${table} vanished while it was being written`), {
+      code: SQLSTATE.serializationFailure,
+    });
   }
 }
 
@@ -137,8 +135,7 @@ async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
       await execute(trx, 'release savepoint half');
       return;
     } catch (error) {
-      const state = sqlState(error);
-      if (!ofRow(state)) throw error;
+      if (!isRowRefused(error)) throw error;
       await execute(trx, 'rollback to savepoint half');
       if (from === to) {
         const [row] = await query<{ panelId: string }>(
@@ -150,7 +147,7 @@ async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
             entity,
             panelId: row.panelId,
             code: 'DB_REFUSED',
-            detail: `the database refused the row (SQLSTATE ${state})`,
+            detail: `the database refused the row (SQLSTATE ${sqlState(error)})`,
           });
         }
         return;
