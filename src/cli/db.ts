@@ -341,7 +341,7 @@ async function rollback(context: Context, flags: Flags): Promise<void> {
   print(context, { rolledBack: name ?? null }, [name === undefined ? 'nothing to roll back' : `rolled back  ${name}`]);
 }
 
-const TEMPLATE = `import pg from 'pg';
+const TEMPLATE = `import type { Knex } from 'knex';
 
 /** What this brings, and why. Must work on an empty database and on one in use. */
 export async function up(knex: Knex): Promise<void> {

@@ -139,7 +139,9 @@ describe('db make', () => {
       const now = new Date('2027-02-03T04:05:06Z');
       const file = await makeMigration('Add e-mails', now, folder);
       expect(file).toBe('20270203040506_add_e_mails.ts');
-      expect(await readFile(join(folder, file), 'utf8')).toContain('export async function down');
+      const content = await readFile(join(folder, file), 'utf8');
+      expect(content).toMatch(/^import type { Knex } from 'knex';$/m);
+      expect(content).toContain('export async function down');
       await expect(makeMigration('add_e_mails', now, folder)).rejects.toMatchObject({ code: 'CONFLICT' });
       await expect(makeMigration('../x', now, folder)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
     } finally {
