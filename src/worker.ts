@@ -1,4 +1,5 @@
 /** Process entry of the worker: configuration, composition, workers, schedules, an orderly end. */
+
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { createWorkers } from './activities/workers.ts';
 import { createMailProvider } from './clients/email/provider.ts';
@@ -6,7 +7,7 @@ import { createPanelProvider } from './clients/panel/provider.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { captureError, createLogger, flushErrors, initSentry } from './observability.ts';
-import { createSyncLauncher } from './services/sync/request-sync.ts';
+import { createSyncLauncher } from './services/sync/launcher.ts';
 import { createDb } from './store/db/db.ts';
 import { createEncryption } from './store/db/encryption.ts';
 import { createListener } from './store/db/listener.ts';

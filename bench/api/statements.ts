@@ -7,7 +7,7 @@ import { createApp } from '../../src/api/app.ts';
 import { createHttpServer } from '../../src/api/http/http-server.ts';
 import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../src/config.ts';
-import { createSyncLauncher } from '../../src/services/sync/request-sync.ts';
+import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
 import { createMailStore } from '../../src/store/email/email-store.ts';

@@ -4,6 +4,7 @@
  *
  * Options: `-- --sizes S,M,L --latencies 0,20 --repeat 3 --throttled --json`; of several repetitions the medians are shown.
  */
+
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +19,7 @@ import { cacheFolder } from '../../src/embedded/folders.ts';
 import { startPostgres } from '../../src/embedded/postgres/postgres.ts';
 import { WORKER_ENV, WORKER_NODE_FLAGS } from '../../src/embedded/process-group.ts';
 import { startTemporal } from '../../src/embedded/temporal/temporal.ts';
-import { createSyncLauncher } from '../../src/services/sync/request-sync.ts';
+import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createDb } from '../../src/store/db/db.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import { getSyncLog } from '../../src/store/sync/log-store.ts';

@@ -1,7 +1,7 @@
 /** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, retention. */
 
 import { isAppError } from '../domain/errors.ts';
-import type { SyncLauncher } from '../services/sync/request-sync.ts';
+import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
 import { purgeSessions } from '../store/accounts/session-store.ts';
 import type { Db } from '../store/db/db.ts';

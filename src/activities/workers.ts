@@ -2,7 +2,7 @@
 
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
-import type { SyncLauncher } from '../services/sync/request-sync.ts';
+import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import { QUEUE } from '../workflows/contract.ts';
 import { createMailActivities, type MailActivityDeps } from './email.ts';

@@ -4,24 +4,13 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
 import { AppError } from '../domain/errors.ts';
-import type { SyncStatus, SyncTarget } from '../domain/sync/targets.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
+import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import type { MailStore } from '../store/email/email-store.ts';
 import type { AutoSync, Settings } from '../store/settings/settings-store.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
-
-/** The one way to start and to stop a sync. */
-export interface SyncLauncher {
-  requestSync(request: {
-    target: SyncTarget;
-    dryRun?: boolean;
-    skipUsers?: boolean;
-    requestedBy: string;
-  }): Promise<{ syncLogId: string; taskId: string; status: SyncStatus; joined: boolean }>;
-  cancelSync(id?: string): Promise<{ syncLogId: string }>;
-}
 
 /** What health asks of the workflow engine; both answer within their timeout. */
 export interface EngineHealth {
@@ -43,7 +32,7 @@ export interface AppDeps {
   db: Db;
   settings: Settings;
   mails: MailStore;
-  launcher: SyncLauncher;
+  launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
   temporal: EngineHealth;
   streams: SyncStreams;
   log: Logger;

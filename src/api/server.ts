@@ -1,10 +1,11 @@
 /** Process entry of the api: configuration, composition, listening, draining. */
+
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { ConfigError, loadConfig } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, createLogger, flushErrors, initSentry } from '../observability.ts';
-import { createSyncLauncher } from '../services/sync/request-sync.ts';
+import { createSyncLauncher } from '../services/sync/launcher.ts';
 import { createDb } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createListener } from '../store/db/listener.ts';

@@ -1,4 +1,5 @@
 /** `sync run|status|cancel|logs`: what the API offers administrators, on the command line. */
+
 import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Argument, type Command, InvalidArgumentError } from 'commander';
@@ -7,7 +8,7 @@ import { loadConfig } from '../config.ts';
 import { AppError, isAppError } from '../domain/errors.ts';
 import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/targets.ts';
 import { attachServices } from '../embedded/attach.ts';
-import { createSyncLauncher, type SyncLauncher } from '../services/sync/request-sync.ts';
+import { createSyncLauncher, type SyncLauncher } from '../services/sync/launcher.ts';
 import { createDb, type Db } from '../store/db/db.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../temporal/connection.ts';

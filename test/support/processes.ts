@@ -17,7 +17,7 @@ import { cacheFolder } from '../../src/embedded/folders.ts';
 import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgres/postgres.ts';
 import { freePort, isAlive, waitUntil } from '../../src/embedded/process.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../src/embedded/temporal/temporal.ts';
-import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/request-sync.ts';
+import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/launcher.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../src/temporal/connection.ts';

@@ -1,4 +1,5 @@
 /** A whole sync stack in one process: simulated panel, database, namespace, workers, launcher. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
@@ -12,7 +13,8 @@ import { AppError } from '../../src/domain/errors.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import type { SyncTarget } from '../../src/domain/sync/targets.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
-import { createSyncLauncher, type RequestSync, type SyncLauncher } from '../../src/services/sync/request-sync.ts';
+import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/launcher.ts';
+import type { RequestSync } from '../../src/services/sync/request-sync.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createMailStore } from '../../src/store/email/email-store.ts';
 import { createSettings, type RuntimeSettings } from '../../src/store/settings/settings-store.ts';

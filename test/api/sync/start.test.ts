@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createSyncLauncher } from '../../../src/services/sync/request-sync.ts';
+import { createSyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
 import { API_KEY, bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';

@@ -1,10 +1,11 @@
 /** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always tell the same story. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
 import { isAppError } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
-import { createSyncLauncher } from '../../../src/services/sync/request-sync.ts';
+import { createSyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { insertPendingLog, markCancelled, type SyncLog } from '../../../src/store/sync/log-store.ts';
 import { createTemporalGateway } from '../../../src/temporal/connection.ts';
 import { reconcileAutoSync, reconcileSchedules } from '../../../src/temporal/schedules.ts';

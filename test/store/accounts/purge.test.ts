@@ -4,7 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
-import type { SyncLauncher } from '../../../src/services/sync/request-sync.ts';
+import type { SyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { issueToken, lockToken, purgeTokens } from '../../../src/store/accounts/one-time-token-store.ts';
 import { insertSession, purgeSessions } from '../../../src/store/accounts/session-store.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';

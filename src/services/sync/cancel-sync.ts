@@ -1,0 +1,40 @@
+/** Cancels a sync. The mark on the row decides; the workflow is notified so that it ends early. */
+import { WorkflowNotFoundError } from '@temporalio/client';
+import { AppError } from '../../domain/errors.ts';
+import { findRun, listSyncLogs, markCancelled } from '../../store/sync/log-store.ts';
+import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
+import type { SyncDeps } from './start-run.ts';
+
+const CALL_DEADLINE_MS = 2_000;
+
+/**
+ * Cancels the active sync, or the one with this id. Once this returns, the sync writes nothing more.
+ * @throws {AppError} NOT_FOUND; BAD_REQUEST when it has ended already.
+ */
+export async function cancelSync(deps: SyncDeps, id?: string): Promise<{ syncLogId: string }> {
+  const marked = await markCancelled(deps.db, id);
+  if (marked === undefined) {
+    const known =
+      id === undefined
+        ? (await listSyncLogs(deps.db, { limit: 1, offset: 0 })).length > 0
+        : (await findRun(deps.db, id)) !== undefined;
+    if (!known) throw new AppError('NOT_FOUND', { detail: 'No sync found' });
+    throw new AppError('BAD_REQUEST', { detail: 'Cannot cancel a sync that is not running' });
+  }
+  if (!marked.closed) await cancelWorkflow(deps);
+  return { syncLogId: marked.id };
+}
+
+/**
+ * Sends the cancel of a marked row to its workflow; without a run id, to the present run. A cancel that cannot be sent
+ * is only logged: page writes, the last statement of the merge and closing the run all read the mark.
+ */
+export async function cancelWorkflow({ temporal, log }: SyncDeps, runId?: string): Promise<void> {
+  try {
+    await temporal.within(CALL_DEADLINE_MS, () => temporal.client.workflow.getHandle(PANEL_SYNC_ID, runId).cancel());
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) {
+      log.warn({ err: error }, 'the cancel could not be sent to the workflow engine');
+    }
+  }
+}

@@ -1,0 +1,60 @@
+/** Looks after the active row when the process that should have done so is gone. */
+import { WorkflowNotFoundError } from '@temporalio/client';
+import { closeAbandonedRun, findStaleRun, type StaleRun } from '../../store/sync/log-store.ts';
+import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
+import { cancelWorkflow } from './cancel-sync.ts';
+import { type SyncDeps, startRun } from './start-run.ts';
+
+const CALL_DEADLINE_MS = 2_000;
+/** Ages in seconds at which a PENDING row counts as not started, and a cancel as not received. */
+const STALE_PENDING_SECONDS = 10;
+const STALE_CANCEL_SECONDS = 5;
+
+export type WatchOutcome = 'nothing' | 'started' | 'cancelled' | 'closed';
+
+/**
+ * Starts a row that was left PENDING, repeats a cancel that did not arrive, and closes a row whose run no longer exists.
+ * @returns the action that was taken.
+ * @throws errors of the Temporal client when the server cannot be reached.
+ */
+export async function watchSync(deps: SyncDeps): Promise<WatchOutcome> {
+  const stale = await findStaleRun(deps.db, {
+    pendingSeconds: STALE_PENDING_SECONDS,
+    cancelSeconds: STALE_CANCEL_SECONDS,
+  });
+  if (stale === undefined) return 'nothing';
+  if (stale.status === 'PENDING') {
+    if (!stale.stalePending) return 'nothing';
+    return (await startRun(deps, stale)) === undefined ? 'nothing' : 'started';
+  }
+  if (!(await isAlive(deps, stale))) {
+    const closed = await closeAbandonedRun(deps.db, stale.id, stale.workflowRunId);
+    if (closed) deps.log.warn({ logId: stale.id }, 'a sync whose run no longer exists was closed as failed');
+    return closed ? 'closed' : 'nothing';
+  }
+  if (!stale.staleCancel) return 'nothing';
+  await cancelWorkflow(deps);
+  return 'cancelled';
+}
+
+/** Whether the run that opened the row is open, or another one that goes on with the same row after a reset. */
+async function isAlive(deps: SyncDeps, { id, workflowRunId }: StaleRun): Promise<boolean> {
+  const current = await describeRun(deps, undefined);
+  const opened = workflowRunId === null ? undefined : await describeRun(deps, workflowRunId);
+  return opened?.open === true || (current?.open === true && current.logId === id);
+}
+
+async function describeRun(
+  { temporal }: SyncDeps,
+  runId: string | undefined,
+): Promise<{ open: boolean; logId: unknown } | undefined> {
+  try {
+    const found = await temporal.within(CALL_DEADLINE_MS, () =>
+      temporal.client.workflow.getHandle(PANEL_SYNC_ID, runId).describe(),
+    );
+    return { open: found.status.name === 'RUNNING', logId: found.memo?.['logId'] };
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw error;
+  }
+}
