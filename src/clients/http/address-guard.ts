@@ -1,15 +1,17 @@
 /**
- * Which addresses a URL that somebody typed may reach. Names are judged after resolution, by the very lookup the socket
- * connects with, so a name cannot answer one address to the check and another to the connection.
+ * Which addresses a configured URL may reach. A name is checked after resolution, in the same lookup that the socket
+ * uses, so a name cannot resolve to one address for the check and to another one for the connection.
  */
 import type { LookupAddress, LookupOptions } from 'node:dns';
 import { lookup as resolveName } from 'node:dns/promises';
-import { BlockList, isIP, isIPv4, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
+import ipaddr from 'ipaddr.js';
 import { AppError } from '../../domain/errors.ts';
 
 /**
- * `public`: only what the public internet routes. `private`: also the operator's own networks and this machine, for
- * people who may configure them; never link-local, multicast, unspecified, broadcast or a cloud's metadata service.
+ * `public`: only addresses that the public internet routes. `private`: also the operator's own networks and this
+ * machine, for URLs that an administrator configures. Neither allows link-local, multicast, unspecified and broadcast
+ * addresses and the metadata services of clouds.
  */
 export type AddressPolicy = 'public' | 'private';
 
@@ -18,34 +20,33 @@ export type Resolver = (hostname: string, options: LookupOptions & { all: true }
 
 export interface AddressGuardOptions {
   policy: AddressPolicy;
-  /** `public` with this machine let through, for development. */
+  /** With `public`: this machine is allowed too, for development. */
   loopback?: boolean;
-  /** Default: the operating system's. */
+  /** Default: the resolver of the operating system. */
   resolve?: Resolver;
 }
 
 export interface AddressGuard {
   /**
-   * Judges a host that is an address already, which no socket looks up; names pass.
-   * @param hostname as in `URL.hostname`: IPv6 in brackets, other spellings of IPv4 brought to dots.
+   * Checks a host that is an address, because no socket looks it up; names pass.
+   * @param hostname as in `URL.hostname`: IPv6 in brackets, IPv4 in the form with four decimal parts.
    * @throws {AppError} ADDRESS_REFUSED
    */
   checkHost(hostname: string): void;
-  /** For `net.connect`, `tls.connect` and undici's connector; fails with ADDRESS_REFUSED if any address is refused. */
+  /** For `net.connect`, `tls.connect` and undici's connector; fails with ADDRESS_REFUSED if one address is refused. */
   lookup: LookupFunction;
 }
 
-const list = (subnets: readonly string[]): BlockList => {
-  const blocked = new BlockList();
-  for (const subnet of subnets) {
-    const [network = '', prefix] = subnet.split('/');
-    blocked.addSubnet(network, Number(prefix), isIPv4(network) ? 'ipv4' : 'ipv6');
-  }
-  return blocked;
-};
+type Address = ipaddr.IPv4 | ipaddr.IPv6;
+type Network = [Address, prefixLength: number];
+
+const networks = (...texts: string[]): Network[] => texts.map((text) => ipaddr.parseCIDR(text));
+
+const isIn = (address: Address, list: readonly Network[]): boolean =>
+  list.some((network) => network[0].kind() === address.kind() && address.match(network));
 
 /** Link-local, multicast, unspecified ("this network"), broadcast: RFC 1122, 3927, 4291, 5771. */
-const NEVER = list([
+const NEVER = networks(
   '0.0.0.0/8',
   '169.254.0.0/16',
   '224.0.0.0/4',
@@ -59,10 +60,10 @@ const NEVER = list([
   '100.100.100.200/32',
   '168.63.129.16/32',
   '192.0.0.192/32',
-]);
+);
 
-/** The IANA registry of special-purpose IPv4 addresses, as far as it is not globally reachable. */
-const NOT_PUBLIC_V4 = list([
+/** The IANA registry of special-purpose IPv4 addresses, as far as they are not globally reachable. */
+const NOT_PUBLIC_V4 = networks(
   '10.0.0.0/8',
   '100.64.0.0/10',
   '127.0.0.0/8',
@@ -75,68 +76,53 @@ const NOT_PUBLIC_V4 = list([
   '198.51.100.0/24',
   '203.0.113.0/24',
   '240.0.0.0/4',
-]);
-/** All of IPv6 that is allocated for global use (RFC 4291): what lies outside is not public. */
-const GLOBAL_V6 = list(['2000::/3']);
+);
+/** All of IPv6 that is allocated for global use (RFC 4291): an address outside it is not public. */
+const GLOBAL_V6 = networks('2000::/3');
 /** Special purposes inside it: protocol assignments with Teredo, documentation, segment routing. */
-const NOT_PUBLIC_V6 = list(['2001::/23', '2001:db8::/32', '3fff::/20']);
-const LOOPBACK = list(['127.0.0.0/8', '::1/128']);
+const NOT_PUBLIC_V6 = networks('2001::/23', '2001:db8::/32', '3fff::/20');
+const LOOPBACK = networks('127.0.0.0/8', '::1/128');
 
-/** Blocks that carry an IPv4 address, and the group of 16 bits where it begins. */
-const EMBEDDED_V4: readonly { block: BlockList; at: number }[] = [
+/** Networks whose addresses contain an IPv4 address, and the byte at which it begins. */
+const EMBEDDED_V4: readonly { networks: readonly Network[]; at: number }[] = [
   // compatible and mapped (RFC 4291), translated (RFC 2765), NAT64 (RFC 6052)
-  { block: list(['::/96', '::ffff:0:0/96', '::ffff:0:0:0/96', '64:ff9b::/96']), at: 6 },
+  { networks: networks('::/96', '::ffff:0:0/96', '::ffff:0:0:0/96', '64:ff9b::/96'), at: 12 },
   // 6to4 (RFC 3056)
-  { block: list(['2002::/16']), at: 1 },
+  { networks: networks('2002::/16'), at: 2 },
 ];
 
-/** In the block of compatible addresses, but no IPv4. */
-const UNSPECIFIED_OR_LOOPBACK = list(['::/127']);
+/** In the network of compatible addresses, but without an IPv4 address. */
+const UNSPECIFIED_OR_LOOPBACK = networks('::/127');
 
-/** The eight groups of an IPv6 address in any spelling. */
-function groupsOf(address: string): number[] {
-  const [head = '', tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split('::');
-  const numbers = (part: string | undefined): number[] =>
-    part === undefined || part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16));
-  const left = numbers(head);
-  const right = numbers(tail);
-  return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
+/** The IPv4 address that an IPv6 address contains; other addresses as they are. */
+function withoutEnvelope(address: Address): Address {
+  if (isIn(address, UNSPECIFIED_OR_LOOPBACK)) return address;
+  const at = EMBEDDED_V4.find((block) => isIn(address, block.networks))?.at;
+  return at === undefined ? address : ipaddr.fromByteArray(address.toByteArray().slice(at, at + 4));
 }
 
-function embeddedV4(address: string): string | undefined {
-  if (UNSPECIFIED_OR_LOOPBACK.check(address, 'ipv6')) return undefined;
-  const at = EMBEDDED_V4.find(({ block }) => block.check(address, 'ipv6'))?.at;
-  if (at === undefined) return undefined;
-  const [high = 0, low = 0] = groupsOf(address).slice(at);
-  return [high >> 8, high & 255, low >> 8, low & 255].join('.');
-}
-
-/** Whether the policy lets an address through; IPv6 that carries an IPv4 address counts as that address. */
+/** Whether the policy allows an address; an IPv6 address that contains an IPv4 address counts as that address. */
 export function mayReach(address: string, options: Pick<AddressGuardOptions, 'policy' | 'loopback'>): boolean {
   const [bare = ''] = address.split('%', 1);
-  const version = isIP(bare);
-  if (version === 0) return false;
-  if (version === 6) {
-    const inner = embeddedV4(bare);
-    if (inner !== undefined) return mayReach(inner, options);
-  }
-  const family = version === 4 ? 'ipv4' : 'ipv6';
-  if (NEVER.check(bare, family)) return false;
+  // isIP is strict; ipaddr.js alone would also accept octal and shortened IPv4 forms.
+  if (isIP(bare) === 0 || !ipaddr.isValid(bare)) return false;
+  const target = withoutEnvelope(ipaddr.parse(bare));
+  if (isIn(target, NEVER)) return false;
   if (options.policy === 'private') return true;
-  if (LOOPBACK.check(bare, family)) return options.loopback === true;
-  return version === 4
-    ? !NOT_PUBLIC_V4.check(bare, family)
-    : GLOBAL_V6.check(bare, family) && !NOT_PUBLIC_V6.check(bare, family);
+  if (isIn(target, LOOPBACK)) return options.loopback === true;
+  return target.kind() === 'ipv4'
+    ? !isIn(target, NOT_PUBLIC_V4)
+    : isIn(target, GLOBAL_V6) && !isIn(target, NOT_PUBLIC_V6);
 }
 
-/** Makes the guard of one policy. It holds nothing and may serve any number of connections. */
+/** Creates the guard of one policy. It has no state and can serve any number of connections. */
 export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
   const resolve: Resolver = options.resolve ?? resolveName;
   const refuse = (host: string): AppError => new AppError('ADDRESS_REFUSED', { meta: { host } });
 
   async function checked(hostname: string, wanted: LookupOptions): Promise<LookupAddress[]> {
     const found = await resolve(hostname, { ...wanted, all: true });
-    // One bad address spoils the name: the socket would come to it when the others do not answer.
+    // One refused address is enough: the socket would try it when the others do not answer.
     if (found.length === 0 || found.some(({ address }) => !mayReach(address, options))) throw refuse(hostname);
     return found;
   }
