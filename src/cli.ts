@@ -46,8 +46,8 @@ const GROUPS: readonly Group[] = [
     name: 'mail',
     description: 'look at mails',
     async register(program) {
-      const { registerMailCommands } = await import('./cli/email.ts');
-      registerMailCommands(program);
+      const { registerEmailCommands } = await import('./cli/email.ts');
+      registerEmailCommands(program);
     },
   },
   {

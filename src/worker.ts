@@ -2,7 +2,7 @@
 
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { createWorkers } from './activities/workers.ts';
-import { createMailProvider } from './clients/email/provider.ts';
+import { createEmailProvider } from './clients/email/provider.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { cacheFolder } from './embedded/folders.ts';
@@ -12,7 +12,7 @@ import { createDb } from './store/db/db.ts';
 import { createEncryption } from './store/db/encryption.ts';
 import { createListener } from './store/db/listener.ts';
 import { pendingMigrations } from './store/db/migrations.ts';
-import { createMailStore } from './store/email/email-store.ts';
+import { createEmailStore } from './store/email/email-store.ts';
 import { createSettings } from './store/settings/settings-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
 import { connectionOptions, createTemporalGateway } from './temporal/connection.ts';
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
   const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption });
   const panel = createPanelProvider(settings.runtime);
-  const mail = createMailProvider({ ...config.email, settings: settings.runtime });
+  const email = createEmailProvider({ ...config.email, settings: settings.runtime });
   const launcher = createSyncLauncher({ db, temporal: gateway, log });
   const listener = createListener({ connectionString: databaseUrl, log, applicationName: 'nodebyte-worker-listen' });
   const bundlePath = await workflowBundle(cacheFolder(config.cacheDir));
@@ -93,9 +93,9 @@ async function main(): Promise<void> {
     report: captureError,
     bundlePath,
     retentionDays: config.syncLogRetentionDays,
-    mail: {
-      mails: createMailStore(encryption),
-      transport: mail.transport,
+    email: {
+      emails: createEmailStore(encryption),
+      transport: email.transport,
       settings: settings.runtime,
       paths: config.email.paths,
     },
@@ -151,7 +151,7 @@ async function main(): Promise<void> {
   await Promise.allSettled([
     listener.close(),
     panel.close(),
-    mail.close(),
+    email.close(),
     gateway.close(),
     connection.close(),
     db.destroy(),

@@ -10,7 +10,7 @@ import { loadConfig } from '../../src/config.ts';
 import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
-import { createMailStore } from '../../src/store/email/email-store.ts';
+import { createEmailStore } from '../../src/store/email/email-store.ts';
 import { createSettings } from '../../src/store/settings/settings-store.ts';
 import { createTemporalGateway } from '../../src/temporal/connection.ts';
 import { openTestDb } from '../../test/support/database.ts';
@@ -37,7 +37,7 @@ export async function countStatements(
     config,
     db,
     settings: createSettings({ db, config, encryption }),
-    mails: createMailStore(encryption),
+    emails: createEmailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
     // Not the client: closed while it waits for its next try, it throws out of a timer.
     temporal: { reachable: async () => false, workersPolling: async () => false },

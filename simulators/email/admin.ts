@@ -2,7 +2,7 @@
  * `/__sim/*`: how another process drives a running catcher, in JSON. Faults are `{ fault, times? }`, one or an array.
  */
 import { z } from 'zod';
-import type { MailCatcher } from './contract.ts';
+import type { EmailCatcher } from './contract.ts';
 
 const FaultSchema = z.discriminatedUnion('kind', [
   z.object({
@@ -25,7 +25,7 @@ const EntriesSchema = z.union([z.array(EntrySchema), EntrySchema.transform((one)
 
 /** Answers one admin call. */
 export function handleAdmin(
-  catcher: MailCatcher,
+  catcher: EmailCatcher,
   clearFaults: () => void,
   call: { method: string; path: string; body: string },
 ): { status: number; body: unknown } {
@@ -34,7 +34,7 @@ export function handleAdmin(
       case 'GET /__sim/info':
         return { status: 200, body: { url: catcher.url, smtpUrl: catcher.smtpUrl, apiKey: catcher.apiKey } };
       case 'GET /__sim/mails':
-        return { status: 200, body: { mails: catcher.mails() } };
+        return { status: 200, body: { mails: catcher.emails() } };
       case 'DELETE /__sim/mails':
         catcher.clear();
         return { status: 200, body: {} };

@@ -1,7 +1,7 @@
-/** What a running mail catcher offers to tests, the demo and its own admin calls. */
+/** What a running email catcher offers to tests, the demo and its own admin calls. */
 
-/** One mail that was accepted. */
-export interface CaughtMail {
+/** One email that was accepted. */
+export interface CaughtEmail {
   /** Id the sender was given (Resend) or would have been (SMTP). */
   readonly id: string;
   /** Unix milliseconds of its acceptance. */
@@ -48,9 +48,9 @@ export type SmtpFault =
   /** Accepted, then the connection ends instead of the reply. */
   | { kind: 'smtp-drop' };
 
-export type MailFault = HttpFault | SmtpFault;
+export type EmailFault = HttpFault | SmtpFault;
 
-export interface MailCatcherOptions {
+export interface EmailCatcherOptions {
   /** Default 0: a free one. */
   port?: number;
   /** Default 127.0.0.1. */
@@ -63,17 +63,17 @@ export interface MailCatcherOptions {
   smtpPort?: number;
 }
 
-export interface MailCatcher {
-  /** Base URL of the API, and of the page with the mails. */
+export interface EmailCatcher {
+  /** Base URL of the API, and of the page with the emails. */
   readonly url: string;
   /** `smtp://resend:<key>@host:port`; null without `smtpPort`. */
   readonly smtpUrl: string | null;
   readonly apiKey: string;
-  /** Accepted mails, oldest first (the latest 10,000). */
-  mails(): CaughtMail[];
+  /** Accepted emails, oldest first (the latest 10,000). */
+  emails(): CaughtEmail[];
   /** The next `times` (default 1) requests or SMTP sessions meet the fault; faults queue up in order. */
-  fault(fault: MailFault, times?: number): void;
-  /** Forgets mails, idempotency keys and faults. */
+  fault(fault: EmailFault, times?: number): void;
+  /** Forgets emails, idempotency keys and faults. */
   clear(): void;
   /** Ends every connection, hanging ones too. */
   close(): Promise<void>;

@@ -1,8 +1,8 @@
-/** Runs the mail catcher as its own process: prints the URLs and the key as one line of JSON. `--help` lists the options. */
+/** Runs the email catcher as its own process: prints the URLs and the key as one line of JSON. `--help` lists the options. */
 import { readOptions, serve } from '../support/command-line.ts';
-import { startMailCatcher } from './simulator.ts';
+import { startEmailCatcher } from './simulator.ts';
 
-const catcher = await startMailCatcher(
+const catcher = await startEmailCatcher(
   readOptions({
     texts: { host: 'host', 'api-key': 'apiKey' },
     numbers: { port: 'port', latency: 'latencyMs', 'smtp-port': 'smtpPort' },

@@ -1,5 +1,5 @@
-/** The pages of the catcher: the list of mails, one mail, its HTML part. What a mail says is shown, never obeyed. */
-import type { CaughtMail } from './contract.ts';
+/** The pages of the catcher: the list of emails, one email, its HTML part. What an email says is shown, never obeyed. */
+import type { CaughtEmail } from './contract.ts';
 
 /** A page with the headers it needs. */
 export interface Page {
@@ -8,7 +8,7 @@ export interface Page {
 }
 
 const REFRESH_SECONDS = 3;
-/** Mails on the list, which is loaded every few seconds. */
+/** Emails on the list, which is loaded every few seconds. */
 const MAX_ROWS = 200;
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
@@ -48,7 +48,7 @@ const HEADERS: Readonly<Record<string, string>> = {
   'referrer-policy': 'no-referrer',
 };
 
-/** Links of a mail open in a window of their own; a script or a form of it does nothing. */
+/** Links of an email open in a window of their own; a script or a form of it does nothing. */
 const SANDBOX = 'allow-popups allow-popups-to-escape-sandbox';
 
 function page(title: string, head: string, content: string): Page {
@@ -79,48 +79,48 @@ const time = (at: number): string => {
   return `<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
 };
 
-/** The latest mails, newest first; loads itself anew. */
-export function listPage(mails: readonly CaughtMail[], smtp: boolean): Page {
-  const rows = mails
+/** The latest emails, newest first; loads itself anew. */
+export function listPage(emails: readonly CaughtEmail[], smtp: boolean): Page {
+  const rows = emails
     .slice(-MAX_ROWS)
     .toReversed()
     .map(
-      (mail) => `<li><a href="/mails/${encodeURIComponent(mail.id)}">
-<strong>${escaped(mail.subject === '' ? '(no subject)' : mail.subject)}</strong> ${time(mail.at)}
-<span>${escaped(mail.to.join(', '))}</span> <span>${mail.via}</span>
+      (email) => `<li><a href="/mails/${encodeURIComponent(email.id)}">
+<strong>${escaped(email.subject === '' ? '(no subject)' : email.subject)}</strong> ${time(email.at)}
+<span>${escaped(email.to.join(', '))}</span> <span>${email.via}</span>
 </a></li>`,
     );
-  const count = `${mails.length} ${mails.length === 1 ? 'mail' : 'mails'}${mails.length > rows.length ? `, the latest ${rows.length} are here` : ''}`;
+  const count = `${emails.length} ${emails.length === 1 ? 'email' : 'emails'}${emails.length > rows.length ? `, the latest ${rows.length} are here` : ''}`;
   return page(
-    `Mail catcher (${mails.length})`,
+    `Email catcher (${emails.length})`,
     `<meta http-equiv="refresh" content="${REFRESH_SECONDS}">\n`,
-    `<h1>Mail catcher</h1>
+    `<h1>Email catcher</h1>
 <p>${count}. Nothing leaves this machine: what is sent by ${smtp ? 'the API or SMTP' : 'the API'} ends here.</p>
 ${rows.length === 0 ? '' : `<ul>\n${rows.join('\n')}\n</ul>`}`,
   );
 }
 
-/** One mail: headers, text part, HTML part in a frame, and the message as it came. */
-export function mailPage(mail: CaughtMail): Page {
+/** One email: headers, text part, HTML part in a frame, and the message as it came. */
+export function emailPage(email: CaughtEmail): Page {
   const about: [string, string][] = [
-    ['Id', mail.id],
-    ...mail.headers.map(([name, value]): [string, string] => [name, value]),
+    ['Id', email.id],
+    ...email.headers.map(([name, value]): [string, string] => [name, value]),
   ];
-  if (mail.idempotencyKey !== null) about.push(['Idempotency-Key', mail.idempotencyKey]);
-  const frame = `<iframe title="HTML part" sandbox="${SANDBOX}" src="/mails/${encodeURIComponent(mail.id)}/html"></iframe>`;
+  if (email.idempotencyKey !== null) about.push(['Idempotency-Key', email.idempotencyKey]);
+  const frame = `<iframe title="HTML part" sandbox="${SANDBOX}" src="/mails/${encodeURIComponent(email.id)}/html"></iframe>`;
   const sections = [
     `<dl>\n${about.map(([name, value]) => `<dt>${escaped(name)}</dt><dd>${escaped(value)}</dd>`).join('\n')}\n</dl>`,
-    mail.html === null ? '' : `<h2>HTML part</h2>\n${frame}`,
-    mail.text === null ? '' : `<h2>Text part</h2>\n<pre>${escaped(mail.text)}</pre>`,
-    mail.raw === null
+    email.html === null ? '' : `<h2>HTML part</h2>\n${frame}`,
+    email.text === null ? '' : `<h2>Text part</h2>\n<pre>${escaped(email.text)}</pre>`,
+    email.raw === null
       ? ''
-      : `<h2>Source</h2>\n<details><summary>${mail.raw.length} characters</summary><pre>${escaped(mail.raw)}</pre></details>`,
+      : `<h2>Source</h2>\n<details><summary>${email.raw.length} characters</summary><pre>${escaped(email.raw)}</pre></details>`,
   ];
-  const subject = mail.subject === '' ? '(no subject)' : mail.subject;
+  const subject = email.subject === '' ? '(no subject)' : email.subject;
   return page(
     subject,
     '',
-    `<p><a href="/">All mails</a></p>\n<h1>${escaped(subject)}</h1>\n<p>${time(mail.at)} by ${mail.via}</p>\n${sections.join('\n')}`,
+    `<p><a href="/">All emails</a></p>\n<h1>${escaped(subject)}</h1>\n<p>${time(email.at)} by ${email.via}</p>\n${sections.join('\n')}`,
   );
 }
 
@@ -137,4 +137,5 @@ export function htmlPart(html: string): Page {
 }
 
 /** A short page for an address that leads nowhere. */
-export const missingPage = (): Page => page('Not found', '', '<p>There is no such mail. <a href="/">All mails</a></p>');
+export const missingPage = (): Page =>
+  page('Not found', '', '<p>There is no such email. <a href="/">All emails</a></p>');

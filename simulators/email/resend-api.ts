@@ -1,6 +1,6 @@
 /** `POST /emails` as Resend documents it: the key, the fields, the idempotency key, the errors. */
 import { z } from 'zod';
-import type { MailState } from './state.ts';
+import type { EmailState } from './state.ts';
 
 /** An answer of the API. */
 export interface ApiAnswer {
@@ -86,7 +86,7 @@ export function checkKey(authorization: string | undefined, apiKey: string): Api
  * idempotency key is refused.
  */
 export async function sendEmail(
-  state: MailState,
+  state: EmailState,
   request: { body: string; idempotencyKey: string | undefined },
   wait: () => Promise<void>,
 ): Promise<ApiAnswer> {
@@ -111,7 +111,7 @@ export async function sendEmail(
   const mine: { body: string; id: string | undefined } = { body: request.body, id: undefined };
   if (key !== undefined) state.keys.set(key, mine);
   await wait();
-  const mail = state.accept({
+  const email = state.accept({
     via: 'resend',
     from: body.from,
     to: body.to,
@@ -126,6 +126,6 @@ export async function sendEmail(
     idempotencyKey: key ?? null,
     raw: null,
   });
-  mine.id = mail.id;
-  return { status: 200, body: { id: mail.id } };
+  mine.id = email.id;
+  return { status: 200, body: { id: email.id } };
 }

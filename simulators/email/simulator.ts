@@ -1,17 +1,17 @@
 /**
- * A mail provider that delivers to nobody: Resend's `POST /emails` over a real HTTP server, SMTP beside it when asked
+ * An email provider that delivers to nobody: Resend's `POST /emails` over a real HTTP server, SMTP beside it when asked
  * for, faults on demand, and a page that shows what was sent.
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { handleAdmin } from './admin.ts';
-import type { MailCatcher, MailCatcherOptions } from './contract.ts';
-import { htmlPart, listPage, mailPage, missingPage, type Page } from './pages.ts';
+import type { EmailCatcher, EmailCatcherOptions } from './contract.ts';
+import { emailPage, htmlPart, listPage, missingPage, type Page } from './pages.ts';
 import { type ApiAnswer, apiError, checkKey, sendEmail } from './resend-api.ts';
 import { startSmtpCatcher } from './smtp.ts';
-import { createMailState } from './state.ts';
+import { createEmailState } from './state.ts';
 
-export type { MailCatcher, MailCatcherOptions } from './contract.ts';
+export type { EmailCatcher, EmailCatcherOptions } from './contract.ts';
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
 
@@ -41,11 +41,11 @@ function writeJson(response: ServerResponse, { status, headers = {}, body }: Api
 }
 
 /** Starts the catcher; it listens when the promise resolves. */
-export async function startMailCatcher(options: MailCatcherOptions = {}): Promise<MailCatcher> {
+export async function startEmailCatcher(options: EmailCatcherOptions = {}): Promise<EmailCatcher> {
   const host = options.host ?? '127.0.0.1';
   const apiKey = options.apiKey ?? `re_${randomBytes(18).toString('hex')}`;
   const latencyMs = options.latencyMs ?? 0;
-  const state = createMailState();
+  const state = createEmailState();
   const wait = async () => {
     if (latencyMs > 0) await new Promise((resolve) => setTimeout(resolve, latencyMs).unref());
   };
@@ -75,11 +75,11 @@ export async function startMailCatcher(options: MailCatcherOptions = {}): Promis
   }
 
   function pageOf(path: string): Page | undefined {
-    if (path === '/') return listPage(catcher.mails(), catcher.smtpUrl !== null);
+    if (path === '/') return listPage(catcher.emails(), catcher.smtpUrl !== null);
     const [, id = '', part] = /^\/mails\/([^/]+)(\/html)?$/.exec(path) ?? [];
-    const mail = state.mails.get(id);
-    if (mail === undefined || part === undefined) return mail && mailPage(mail);
-    return mail.html === null ? undefined : htmlPart(mail.html);
+    const email = state.emails.get(id);
+    if (email === undefined || part === undefined) return email && emailPage(email);
+    return email.html === null ? undefined : htmlPart(email.html);
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -119,11 +119,11 @@ export async function startMailCatcher(options: MailCatcherOptions = {}): Promis
   const address = server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
 
-  const catcher: MailCatcher = {
+  const catcher: EmailCatcher = {
     url: `http://${host}:${port}`,
     smtpUrl: smtp?.url ?? null,
     apiKey,
-    mails: () => [...state.mails.values()],
+    emails: () => [...state.emails.values()],
     fault: (fault, times = 1) => state.addFault(fault, times),
     clear: () => state.clear(),
     async close() {

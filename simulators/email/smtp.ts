@@ -1,7 +1,7 @@
 /** The SMTP side: takes what the API takes, with the API key as the password (user `resend`, as at Resend). */
 import type { Socket } from 'node:net';
 import { headerOf, readMessage } from './message.ts';
-import type { MailState } from './state.ts';
+import type { EmailState } from './state.ts';
 
 const USER = 'resend';
 const MAX_MESSAGE_BYTES = 1024 * 1024;
@@ -16,7 +16,7 @@ const reply = (code: number, text: string): Error => Object.assign(new Error(tex
 
 /** Listens when the promise resolves. */
 export async function startSmtpCatcher(
-  state: MailState,
+  state: EmailState,
   options: { host: string; port: number; apiKey: string; wait: () => Promise<void> },
 ): Promise<SmtpCatcher> {
   // a development dependency, which is there when somebody asks for SMTP
@@ -25,7 +25,7 @@ export async function startSmtpCatcher(
   const sockets = new Map<number, Socket>();
   const server = new SMTPServer({
     logger: false,
-    banner: 'mail catcher',
+    banner: 'email catcher',
     size: MAX_MESSAGE_BYTES,
     // no certificate that a client would believe
     disabledCommands: ['STARTTLS'],
@@ -52,7 +52,7 @@ export async function startSmtpCatcher(
           const buffer = Buffer.concat(chunks);
           const { headers, text, html } = readMessage(buffer.toString('latin1'));
           const { mailFrom, rcptTo } = session.envelope;
-          const mail = state.accept({
+          const email = state.accept({
             via: 'smtp',
             from: headerOf(headers, 'from') || (mailFrom === false ? '' : mailFrom.address),
             to: rcptTo.map(({ address }) => address),
@@ -63,7 +63,7 @@ export async function startSmtpCatcher(
             idempotencyKey: null,
             raw: buffer.toString('utf8'),
           });
-          if (state.takeSmtpFault('end') === undefined) done(null, `queued as ${mail.id}`);
+          if (state.takeSmtpFault('end') === undefined) done(null, `queued as ${email.id}`);
           else sockets.get(session.remotePort)?.destroy();
         }, done);
       });

@@ -1,9 +1,9 @@
-/** What the catcher remembers: accepted mails, idempotency keys, faults still to come. */
+/** What the catcher remembers: accepted emails, idempotency keys, faults still to come. */
 import { randomUUID } from 'node:crypto';
-import type { CaughtMail, HttpFault, MailFault, SmtpFault } from './contract.ts';
+import type { CaughtEmail, EmailFault, HttpFault, SmtpFault } from './contract.ts';
 
-/** Older mails are dropped, so that a demo may run for weeks. */
-const MAX_MAILS = 10_000;
+/** Older emails are dropped, so that a demo may run for weeks. */
+const MAX_EMAILS = 10_000;
 
 /** The use of an idempotency key: the body it came with, and the id it was answered with, once it was. */
 export interface KeyUse {
@@ -11,11 +11,11 @@ export interface KeyUse {
   id: string | undefined;
 }
 
-export interface MailState {
-  readonly mails: Map<string, CaughtMail>;
+export interface EmailState {
+  readonly emails: Map<string, CaughtEmail>;
   readonly keys: Map<string, KeyUse>;
-  accept(mail: Omit<CaughtMail, 'id' | 'at'>): CaughtMail;
-  addFault(fault: MailFault, times: number): void;
+  accept(email: Omit<CaughtEmail, 'id' | 'at'>): CaughtEmail;
+  addFault(fault: EmailFault, times: number): void;
   /** The fault that the next request to the API meets. */
   takeHttpFault(): HttpFault | undefined;
   /** The fault that a session at this point meets; `end` is the moment after acceptance. */
@@ -24,21 +24,21 @@ export interface MailState {
   clearFaults(): void;
 }
 
-const isSmtp = (fault: MailFault): fault is SmtpFault => fault.kind === 'smtp-reply' || fault.kind === 'smtp-drop';
+const isSmtp = (fault: EmailFault): fault is SmtpFault => fault.kind === 'smtp-reply' || fault.kind === 'smtp-drop';
 
-export function createMailState(): MailState {
-  const mails = new Map<string, CaughtMail>();
+export function createEmailState(): EmailState {
+  const emails = new Map<string, CaughtEmail>();
   const keys = new Map<string, KeyUse>();
   let http: HttpFault[] = [];
   let smtp: SmtpFault[] = [];
   return {
-    mails,
+    emails,
     keys,
-    accept(mail) {
-      const caught: CaughtMail = { id: randomUUID(), at: Date.now(), ...mail };
-      mails.set(caught.id, caught);
-      const oldest = mails.keys().next();
-      if (mails.size > MAX_MAILS && oldest.done !== true) mails.delete(oldest.value);
+    accept(email) {
+      const caught: CaughtEmail = { id: randomUUID(), at: Date.now(), ...email };
+      emails.set(caught.id, caught);
+      const oldest = emails.keys().next();
+      if (emails.size > MAX_EMAILS && oldest.done !== true) emails.delete(oldest.value);
       return caught;
     },
     addFault(fault, times) {
@@ -55,7 +55,7 @@ export function createMailState(): MailState {
       return smtp.shift();
     },
     clear() {
-      mails.clear();
+      emails.clear();
       keys.clear();
       http = [];
       smtp = [];

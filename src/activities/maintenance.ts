@@ -5,7 +5,7 @@ import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
 import { purgeSessions } from '../store/accounts/session-store.ts';
 import type { Db } from '../store/db/db.ts';
-import { clearDeadMails, failLostMails, purgeMails } from '../store/email/email-store.ts';
+import { clearDeadEmails, failLostEmails, purgeEmails } from '../store/email/email-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
 import { purgeSyncLogs } from '../store/sync/log-store.ts';
@@ -55,7 +55,7 @@ export function createMaintenanceActivities(deps: { db: Db; launcher: SyncLaunch
       return withHeartbeat(async (signal) => {
         const syncLogs = await drain(signal, () => purgeSyncLogs(db, retentionDays, BATCH));
         const outbox = await drain(signal, () => purgeOutbox(db, retentionDays, BATCH));
-        const mails = await drain(signal, () => purgeMails(db, retentionDays, BATCH));
+        const mails = await drain(signal, () => purgeEmails(db, retentionDays, BATCH));
         return { syncLogs, outbox, mails };
       });
     },
@@ -66,8 +66,8 @@ export function createMaintenanceActivities(deps: { db: Db; launcher: SyncLaunch
         const sessions = await drain(signal, () => purgeSessions(db, BATCH));
         const tokens = await drain(signal, () => purgeTokens(db, BATCH));
         const buckets = await drain(signal, () => purgeBuckets(db, BATCH));
-        const lost = await drain(signal, () => failLostMails(db, BATCH));
-        const mails = await drain(signal, () => clearDeadMails(db, BATCH));
+        const lost = await drain(signal, () => failLostEmails(db, BATCH));
+        const mails = await drain(signal, () => clearDeadEmails(db, BATCH));
         return { sessions, tokens, buckets, mails, lost };
       });
     },

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import { QUEUE } from '../workflows/contract.ts';
-import { createMailActivities, type MailActivityDeps } from './email.ts';
+import { createEmailActivities, type EmailActivityDeps } from './email.ts';
 import { createFailureInterceptor } from './failures.ts';
 import { createMaintenanceActivities } from './maintenance.ts';
 import { createSyncActivities, type SyncActivityDeps } from './sync/run.ts';
@@ -20,7 +20,7 @@ export interface WorkersDeps extends SyncActivityDeps {
   /** File of the workflow bundle. */
   bundlePath: string;
   retentionDays: number;
-  mail: Omit<MailActivityDeps, 'db'>;
+  email: Omit<EmailActivityDeps, 'db'>;
 }
 
 /** Grace for activities in flight at a shutdown; then they are called off and run again elsewhere. */
@@ -32,7 +32,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const activities = {
     ...createSyncActivities(deps),
     ...createMaintenanceActivities(deps),
-    ...createMailActivities({ ...deps.mail, db: deps.db }),
+    ...createEmailActivities({ ...deps.email, db: deps.db }),
   };
   const common = {
     connection: deps.connection,

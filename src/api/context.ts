@@ -8,7 +8,7 @@ import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
-import type { MailStore } from '../store/email/email-store.ts';
+import type { EmailStore } from '../store/email/email-store.ts';
 import type { AutoSync, Settings } from '../store/settings/settings-store.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
 
@@ -31,7 +31,7 @@ export interface AppDeps {
   >;
   db: Db;
   settings: Settings;
-  mails: MailStore;
+  emails: EmailStore;
   launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
   temporal: EngineHealth;
   streams: SyncStreams;

@@ -10,7 +10,7 @@ import { createDb } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createListener } from '../store/db/listener.ts';
 import { pendingMigrations } from '../store/db/migrations.ts';
-import { createMailStore } from '../store/email/email-store.ts';
+import { createEmailStore } from '../store/email/email-store.ts';
 import { createSettings } from '../store/settings/settings-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
@@ -96,7 +96,7 @@ async function main(): Promise<void> {
     config,
     db,
     settings,
-    mails: createMailStore(encryption),
+    emails: createEmailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
     temporal,
     streams,

@@ -3,17 +3,17 @@ import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../config.ts';
 import {
-  MAIL_TEMPLATE_NAMES,
-  MAIL_TEMPLATES,
-  type MailData,
-  type MailTemplate,
-  mailTemplate,
+  EMAIL_TEMPLATE_NAMES,
+  EMAIL_TEMPLATES,
+  type EmailData,
+  type EmailTemplate,
+  emailTemplate,
 } from '../domain/email.ts';
-import { checkMailData, MAIL_FIELDS } from '../messages/email/data.ts';
-import { renderMail } from '../messages/email/templates.ts';
+import { checkEmailData, EMAIL_FIELDS } from '../messages/email/data.ts';
+import { renderEmail } from '../messages/email/templates.ts';
 
 /** Where the commands read and write; the process by default. */
-export interface MailCommandIo {
+export interface EmailCommandIo {
   stdout: NodeJS.WritableStream;
   stderr: NodeJS.WritableStream;
   env: Record<string, string | undefined>;
@@ -37,7 +37,7 @@ const ACCOUNT = {
   id: '3f0a1c52-8d5e-4b7a-9c1d-2e6f4a8b0c7d',
 };
 /** Data of each template that shows all it can say. */
-const SAMPLES: Readonly<Record<MailTemplate, MailData>> = {
+const SAMPLES: Readonly<Record<EmailTemplate, EmailData>> = {
   'email-verification': ACCOUNT,
   'password-reset': ACCOUNT,
   'magic-link': ACCOUNT,
@@ -48,7 +48,7 @@ const SAMPLES: Readonly<Record<MailTemplate, MailData>> = {
 };
 
 /** Adds `mail preview`. A command that fails prints why and sets exit code 1. */
-export function registerMailCommands(program: Command, io: MailCommandIo = process): void {
+export function registerEmailCommands(program: Command, io: EmailCommandIo = process): void {
   program
     .command('mail')
     .description('look at mails')
@@ -73,10 +73,10 @@ export function registerMailCommands(program: Command, io: MailCommandIo = proce
 }
 
 function list(): string {
-  const blocks = MAIL_TEMPLATES.map((template) => {
-    const others = MAIL_TEMPLATE_NAMES.filter((name) => name !== template && mailTemplate(name) === template);
+  const blocks = EMAIL_TEMPLATES.map((template) => {
+    const others = EMAIL_TEMPLATE_NAMES.filter((name) => name !== template && emailTemplate(name) === template);
     const title = others.length === 0 ? template : `${template} (also ${others.join(', ')})`;
-    const fields = MAIL_FIELDS[template].map(
+    const fields = EMAIL_FIELDS[template].map(
       ({ key, description, required }) => `  ${key.padEnd(13)} ${description}${required ? ' (required)' : ''}`,
     );
     return [title, ...fields].join('\n');
@@ -84,17 +84,17 @@ function list(): string {
   return `${blocks.join('\n\n')}\n`;
 }
 
-function preview(name: string, flags: Flags, env: MailCommandIo['env']): string {
-  const template = mailTemplate(name);
+function preview(name: string, flags: Flags, env: EmailCommandIo['env']): string {
+  const template = emailTemplate(name);
   if (template === undefined) {
-    throw new UsageError(`no such template: ${name} (known: ${MAIL_TEMPLATE_NAMES.join(', ')})`);
+    throw new UsageError(`no such template: ${name} (known: ${EMAIL_TEMPLATE_NAMES.join(', ')})`);
   }
   const data = { ...SAMPLES[template], ...given(template, flags.data ?? []) };
-  const problems = checkMailData(template, data);
+  const problems = checkEmailData(template, data);
   if (problems.length > 0) throw new UsageError(problems.map(({ path, message }) => `${path} ${message}`).join('; '));
   const { siteUrl, paths } = loadConfig(env).email;
   const subject = flags.subject === undefined ? {} : { subject: flags.subject };
-  const mail = renderMail(template, data, { siteUrl, paths, year: new Date().getUTCFullYear(), ...subject });
+  const mail = renderEmail(template, data, { siteUrl, paths, year: new Date().getUTCFullYear(), ...subject });
   switch (flags.format ?? formatOf(flags.out ?? '')) {
     case 'json':
       return `${JSON.stringify({ template, ...mail }, null, 2)}\n`;
@@ -105,8 +105,8 @@ function preview(name: string, flags: Flags, env: MailCommandIo['env']): string 
   }
 }
 
-function given(template: MailTemplate, pairs: readonly string[]): MailData {
-  const known = MAIL_FIELDS[template].map(({ key }) => key);
+function given(template: EmailTemplate, pairs: readonly string[]): EmailData {
+  const known = EMAIL_FIELDS[template].map(({ key }) => key);
   return Object.fromEntries(
     pairs.map((pair) => {
       const at = pair.indexOf('=');

@@ -1,7 +1,7 @@
-/** Mail: the templates and their names on the wire, what a mail carries, what states it goes through. */
+/** Email: the templates and their names on the wire, what an email carries, what states it goes through. */
 
 /** Templates of the renderer; see `src/messages/email/templates.ts`. */
-export const MAIL_TEMPLATES = [
+export const EMAIL_TEMPLATES = [
   'email-verification',
   'password-reset',
   'magic-link',
@@ -10,22 +10,22 @@ export const MAIL_TEMPLATES = [
   'sync-complete',
   'message',
 ] as const;
-export type MailTemplate = (typeof MAIL_TEMPLATES)[number];
+export type EmailTemplate = (typeof EMAIL_TEMPLATES)[number];
 
 /** Names the wire takes besides the templates' own. */
-const ALIASES: Readonly<Record<string, MailTemplate>> = {
+const ALIASES: Readonly<Record<string, EmailTemplate>> = {
   'verify-email': 'email-verification',
   'reset-password': 'password-reset',
 };
 
 /** The template of a name on the wire, by either spelling; undefined when there is none. */
-export function mailTemplate(name: string): MailTemplate | undefined {
-  const own = MAIL_TEMPLATES.find((template) => template === name);
+export function emailTemplate(name: string): EmailTemplate | undefined {
+  const own = EMAIL_TEMPLATES.find((template) => template === name);
   return own ?? (Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined);
 }
 
 /** Names that the wire takes, own and others. */
-export const MAIL_TEMPLATE_NAMES: readonly string[] = [...MAIL_TEMPLATES, ...Object.keys(ALIASES)];
+export const EMAIL_TEMPLATE_NAMES: readonly string[] = [...EMAIL_TEMPLATES, ...Object.keys(ALIASES)];
 
 /** One-time tokens: `verification_tokens.type`, lifetime in seconds. */
 export const ONE_TIME_TOKENS = {
@@ -35,8 +35,8 @@ export const ONE_TIME_TOKENS = {
 } as const;
 export type OneTimeTokenType = keyof typeof ONE_TIME_TOKENS;
 
-/** The token a template's link needs. It is issued when the mail is made, so its life begins when the mail leaves. */
-export const TOKEN_OF_TEMPLATE: Partial<Record<MailTemplate, OneTimeTokenType>> = {
+/** The token a template's link needs. It is issued when the email is made, so its life begins when the email leaves. */
+export const TOKEN_OF_TEMPLATE: Partial<Record<EmailTemplate, OneTimeTokenType>> = {
   'email-verification': 'email_verification',
   'password-reset': 'password_reset',
   'magic-link': 'magic_link',
@@ -47,15 +47,15 @@ export const TOKEN_OF_TEMPLATE: Partial<Record<MailTemplate, OneTimeTokenType>> 
  * `queued` → `sent`, or `failed` (with a reason), or `skipped` (there is nobody to send it to: no such account, disabled,
  * or its address changed meanwhile).
  */
-export const MAIL_STATUSES = ['queued', 'sent', 'failed', 'skipped'] as const;
-export type MailStatus = (typeof MAIL_STATUSES)[number];
+export const EMAIL_STATUSES = ['queued', 'sent', 'failed', 'skipped'] as const;
+export type EmailStatus = (typeof EMAIL_STATUSES)[number];
 
 /** Texts a template is filled with. */
-export type MailData = Readonly<Record<string, string>>;
+export type EmailData = Readonly<Record<string, string>>;
 
-/** A mail ready to be handed to a transport. */
-export interface OutgoingMail {
-  /** Id of the mail: idempotency key at the provider, Message-ID by SMTP. Equal ids carry equal content. */
+/** An email ready to be handed to a transport. */
+export interface OutgoingEmail {
+  /** Id of the email: idempotency key at the provider, Message-ID by SMTP. Equal ids carry equal content. */
   id: string;
   /** Mailbox, with or without a display name. */
   from: string;

@@ -81,10 +81,10 @@ export const ERRORS = {
   EMAIL_EXISTS: spec(409, 'email_exists', { message: 'There is an account with this address already.' }),
   TOKEN_GENERATION_FAILED: spec(500, 'token_generation_failed', { report: true }),
   SESSION_CREATION_FAILED: spec(500, 'session_creation_failed', { report: true }),
-  // mail
-  MAIL_REJECTED: spec(502, 'The mail server refused the mail'),
-  MAIL_UNAVAILABLE: spec(502, 'The mail server cannot be reached', { retryable: true }),
-  MAIL_NOT_CONFIGURED: spec(503, 'Mail is not configured: set a Resend API key or an SMTP URL', { retryable: true }),
+  // email
+  EMAIL_REJECTED: spec(502, 'The email server refused the email'),
+  EMAIL_UNAVAILABLE: spec(502, 'The email server cannot be reached', { retryable: true }),
+  EMAIL_NOT_CONFIGURED: spec(503, 'Email is not configured: set a Resend API key or an SMTP URL', { retryable: true }),
   // panel
   PANEL_NOT_CONFIGURED: spec(503, 'The panel is not configured: set its URL and application API key'),
   PANEL_AUTH: spec(502, 'The panel refused the API key'),

@@ -8,7 +8,7 @@ import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { type Db, inTransaction } from '../store/db/db.ts';
 import type { Listener } from '../store/db/listener.ts';
-import { MAIL_OUTBOX_KIND } from '../store/email/email-store.ts';
+import { EMAIL_OUTBOX_KIND } from '../store/email/email-store.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
 import { QUEUE, sendEmailId } from '../workflows/contract.ts';
 import { grpcCode, type TemporalGateway } from './connection.ts';
@@ -25,9 +25,9 @@ export interface Dispatch {
 export type DispatchTable = Readonly<Record<string, (row: OutboxRow) => Dispatch>>;
 
 export const DISPATCH: DispatchTable = {
-  [MAIL_OUTBOX_KIND]: ({ payload }) => {
-    const mailId = String(payload['mailId']);
-    return { workflowType: 'sendEmail', workflowId: sendEmailId(mailId), args: [{ mailId }], staticSummary: 'Mail' };
+  [EMAIL_OUTBOX_KIND]: ({ payload }) => {
+    const emailId = String(payload['emailId']);
+    return { workflowType: 'sendEmail', workflowId: sendEmailId(emailId), args: [{ emailId }], staticSummary: 'Email' };
   },
 };
 

@@ -2,7 +2,7 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync/targets.ts';
 
-/** Task queues: workflows and database work; panel calls; Discord and mail. */
+/** Task queues: workflows and database work; panel calls; Discord and email. */
 export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound' } as const;
 
 /** All syncs share this id, so no two overlap, however many copies of the api start one. */
@@ -12,8 +12,8 @@ export const maintenanceId = (kind: MaintenanceKind) => `maintenance:${kind}`;
 
 export type MaintenanceKind = 'sync-watch' | 'log-retention' | 'expired-sessions';
 
-/** One workflow a mail: the id is the mail's. */
-export const sendEmailId = (mailId: string) => `email:${mailId}`;
+/** One workflow an email: the id is the email's. */
+export const sendEmailId = (emailId: string) => `email:${emailId}`;
 
 /** Ids and kinds only: search attributes are never encrypted. */
 export const SEARCH_ATTRIBUTES = {
@@ -54,7 +54,7 @@ export interface SyncProgressView {
 export const PROGRESS_QUERY = 'progress';
 
 export interface SendEmailInput {
-  mailId: string;
+  emailId: string;
 }
 
 export interface SendEmailResult {

@@ -5,11 +5,11 @@ import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type MailCatcher, startMailCatcher } from '../../simulators/email/simulator.ts';
-import { createResendTransport, type MailTransport } from '../../src/clients/email/resend.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/simulator.ts';
+import { createResendTransport, type EmailTransport } from '../../src/clients/email/resend.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
-import { account, queueMail } from '../support/email.ts';
+import { account, queueEmail } from '../support/email.ts';
 import { resetPoints } from '../support/histories.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 
@@ -30,10 +30,10 @@ function cleaned(value: unknown): unknown {
 
 describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 60_000 }, () => {
   let stack: Stack;
-  let transport: () => Promise<MailTransport>;
+  let transport: () => Promise<EmailTransport>;
   beforeAll(async () => {
     mkdirSync(FOLDER, { recursive: true });
-    stack = await startStack({ subusersBatchSize: 130, mailTransport: () => transport() });
+    stack = await startStack({ subusersBatchSize: 130, emailTransport: () => transport() });
   });
   afterAll(() => stack?.stop());
   beforeEach(() => {
@@ -118,11 +118,11 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
     expect(await record('panel-sync-reset', PANEL_SYNC_ID, runId)).toBe('COMPLETED');
   });
 
-  describe('mail', () => {
-    let catcher: MailCatcher;
-    let provider: MailTransport;
+  describe('email', () => {
+    let catcher: EmailCatcher;
+    let provider: EmailTransport;
     beforeAll(async () => {
-      catcher = await startMailCatcher();
+      catcher = await startEmailCatcher();
       provider = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
       transport = async () => provider;
     });
@@ -130,17 +130,17 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
       await provider?.close();
       await catcher?.close();
     });
-    /** A mail with a link, so that there is something that must not be in its history. */
+    /** An email with a link, so that there is something that must not be in its history. */
     async function start(): Promise<string> {
       const address = `${randomUUID()}@customer-of-the-recording.example`;
       await account(stack.database.db, address);
-      const mailId = await queueMail(stack.database.db, { template: 'password-reset', to: address });
-      const workflowId = sendEmailId(mailId);
+      const emailId = await queueEmail(stack.database.db, { template: 'password-reset', to: address });
+      const workflowId = sendEmailId(emailId);
       await stack.gateway.client.workflow.start('sendEmail', {
         workflowId,
         taskQueue: QUEUE.core,
-        args: [{ mailId }],
-        staticSummary: 'Mail',
+        args: [{ emailId }],
+        staticSummary: 'Email',
       });
       return workflowId;
     }

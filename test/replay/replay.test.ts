@@ -61,10 +61,10 @@ describe('replay', () => {
     expect(error).toBeInstanceOf(Error);
   });
 
-  test('of a mail they know the id, and nothing more', () => {
-    const mails = names.filter((name) => name.startsWith('send-email'));
-    expect(mails).toHaveLength(4);
-    for (const name of mails) {
+  test('of an email they know the id, and nothing more', () => {
+    const emails = names.filter((name) => name.startsWith('send-email'));
+    expect(emails).toHaveLength(4);
+    for (const name of emails) {
       // Payloads are base64 in the file.
       const payloads = [...textOf(name).matchAll(/"data": "([^"]*)"/g)].map((match) =>
         Buffer.from(match[1] ?? '', 'base64').toString('utf8'),

@@ -1,31 +1,31 @@
-/** An installation of real processes whose workers send by a mail catcher in the test's own process. */
+/** An installation of real processes whose workers send by an email catcher in the test's own process. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
-import { type MailCatcher, startMailCatcher } from '../../simulators/email/simulator.ts';
-import { caughtIds, mailsEnded, message, queueMail, type StoredMail } from './email.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/simulator.ts';
+import { caughtIds, emailsEnded, message, queueEmail, type StoredEmail } from './email.ts';
 import { query } from './merge.ts';
 import { type Installation, type ServiceProcess, startInstallation } from './processes.ts';
 import { SMALL } from './stack.ts';
 
-/** Between a request and its acceptance: what is killed meanwhile leaves a mail that was sent and not marked. */
+/** Between a request and its acceptance: what is killed meanwhile leaves an email that was sent and not marked. */
 const LATENCY_MS = 400;
 
-export interface MailInstallation {
+export interface EmailInstallation {
   installation: Installation;
-  catcher: MailCatcher;
+  catcher: EmailCatcher;
   startWorker(): Promise<ServiceProcess>;
-  /** No mail, and so many workers: what every test begins with. */
+  /** No email, and so many workers: what every test begins with. */
   prepare(workers?: number): Promise<void>;
-  /** Queues mails one after the other, `pauseMs` apart; one whose commit was not acknowledged is left out. */
+  /** Queues emails one after the other, `pauseMs` apart; one whose commit was not acknowledged is left out. */
   queueMany(count: number, pauseMs?: number): Promise<string[]>;
-  /** Waits for the end of all mails: each that was acknowledged is there, and each that is there was sent once. */
-  expectSentOnce(acknowledged: readonly string[], timeoutMs?: number): Promise<StoredMail[]>;
+  /** Waits for the end of all emails: each that was acknowledged is there, and each that is there was sent once. */
+  expectSentOnce(acknowledged: readonly string[], timeoutMs?: number): Promise<StoredEmail[]>;
   stop(): Promise<void>;
 }
 
 /** Starts everything but workers. */
-export async function startMailInstallation(): Promise<MailInstallation> {
-  const catcher = await startMailCatcher({ latencyMs: LATENCY_MS });
+export async function startEmailInstallation(): Promise<EmailInstallation> {
+  const catcher = await startEmailCatcher({ latencyMs: LATENCY_MS });
   const installation = await startInstallation(SMALL).catch(async (error: unknown) => {
     await catcher.close();
     throw error;
@@ -47,7 +47,7 @@ export async function startMailInstallation(): Promise<MailInstallation> {
     async queueMany(count, pauseMs = 0) {
       const ids: string[] = [];
       for (let i = 0; i < count; i += 1) {
-        await queueMail(db, message(`reader-${i}@example.net`)).then(
+        await queueEmail(db, message(`reader-${i}@example.net`)).then(
           (id) => ids.push(id),
           () => undefined,
         );
@@ -56,18 +56,18 @@ export async function startMailInstallation(): Promise<MailInstallation> {
       return ids;
     },
     async expectSentOnce(acknowledged, timeoutMs = 90_000) {
-      const mails = await mailsEnded(db, timeoutMs).catch(async (error: unknown) => {
+      const emails = await emailsEnded(db, timeoutMs).catch(async (error: unknown) => {
         console.error(await installation.diagnosis());
         throw error;
       });
-      const ids = mails.map((mail) => mail.id);
+      const ids = emails.map((email) => email.id);
       expect(ids).toEqual(expect.arrayContaining([...acknowledged]));
-      expect(mails.map(({ status, error, data }) => ({ status, error, data }))).toEqual(
+      expect(emails.map(({ status, error, data }) => ({ status, error, data }))).toEqual(
         ids.map(() => ({ status: 'sent', error: null, data: null })),
       );
       expect(caughtIds(catcher)).toEqual(ids.sort());
       expect(await query(db, `select o.id from outbox o where o.status <> 'dispatched'`)).toEqual([]);
-      return mails;
+      return emails;
     },
     async stop() {
       await installation.stop();

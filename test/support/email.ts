@@ -1,24 +1,24 @@
-/** Mail for tests: accounts to write to, mails queued as the product queues them, what became of them. */
+/** Email for tests: accounts to write to, emails queued as the product queues them, what became of them. */
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
-import type { MailCatcher } from '../../simulators/email/contract.ts';
-import type { MailStatus } from '../../src/domain/email.ts';
+import type { EmailCatcher } from '../../simulators/email/contract.ts';
+import type { EmailStatus } from '../../src/domain/email.ts';
 import { inTransaction } from '../../src/store/db/db.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
-import { createMailStore, type MailRequest } from '../../src/store/email/email-store.ts';
+import { createEmailStore, type EmailRequest } from '../../src/store/email/email-store.ts';
 import type { TemporalGateway } from '../../src/temporal/connection.ts';
 import type { TestDb } from './database.ts';
 import { query } from './merge.ts';
 
-/** A mail as its table holds it; times are left out. */
-export interface StoredMail {
+/** An email as its table holds it; times are left out. */
+export interface StoredEmail {
   id: string;
   template: string;
   to: string;
   userId: string | null;
-  status: MailStatus;
+  status: EmailStatus;
   attempts: number;
   error: string | null;
   data: string | null;
@@ -27,7 +27,7 @@ export interface StoredMail {
 }
 
 /** Contents in clear, as without ENCRYPTION_KEY: tests look into them. */
-export const plainMails = createMailStore(createEncryption({}));
+export const plainEmails = createEmailStore(createEncryption({}));
 
 /** An account. @returns its id. */
 export async function account(
@@ -45,58 +45,58 @@ export async function account(
   return id;
 }
 
-/** A plain mail to an address: nothing has to be looked up to make it. */
-export const message = (to: string): MailRequest => ({
+/** A plain email to an address: nothing has to be looked up to make it. */
+export const message = (to: string): EmailRequest => ({
   template: 'message',
   to,
   subject: 'News',
   data: { message: `for ${to}` },
 });
 
-/** Queues one mail in a transaction of its own. @returns its id. */
-export const queueMail = (db: TestDb, request: MailRequest): Promise<string> =>
-  inTransaction(db, (trx) => plainMails.queue(trx, request));
+/** Queues one email in a transaction of its own. @returns its id. */
+export const queueEmail = (db: TestDb, request: EmailRequest): Promise<string> =>
+  inTransaction(db, (trx) => plainEmails.queue(trx, request));
 
-/** Mails in the order in which they were asked for. */
-export async function storedMails(db: TestDb): Promise<StoredMail[]> {
+/** Emails in the order in which they were asked for. */
+export async function storedEmails(db: TestDb): Promise<StoredEmail[]> {
   const found = await query(
     db,
     `select e.id, e.template, e.recipient as "to", e.user_id as "userId", e.status, e.attempts, e.last_error as error,
        e.data, e.transport, e.provider_id as "providerId"
-     from emails e left join outbox o on o.payload->>'mailId' = e.id::text order by o.seq, e.id`,
+     from emails e left join outbox o on o.payload->>'emailId' = e.id::text order by o.seq, e.id`,
   );
-  return found as unknown as StoredMail[];
+  return found as unknown as StoredEmail[];
 }
 
-export async function storedMail(db: TestDb, id: string): Promise<StoredMail> {
-  const mail = (await storedMails(db)).find((m) => m.id === id);
-  if (mail === undefined) throw new Error('the mail is gone');
-  return mail;
+export async function storedEmail(db: TestDb, id: string): Promise<StoredEmail> {
+  const email = (await storedEmails(db)).find((m) => m.id === id);
+  if (email === undefined) throw new Error('the email is gone');
+  return email;
 }
 
-/** Waits until no mail is queued any more; a database that is away meanwhile is waited for, too. */
-export async function mailsEnded(db: TestDb, timeoutMs = 60_000): Promise<StoredMail[]> {
+/** Waits until no email is queued any more; a database that is away meanwhile is waited for, too. */
+export async function emailsEnded(db: TestDb, timeoutMs = 60_000): Promise<StoredEmail[]> {
   const end = Date.now() + timeoutMs;
   let last: unknown;
   while (Date.now() < end) {
     try {
-      const mails = await storedMails(db);
-      const waiting = mails.filter((m) => m.status === 'queued');
-      if (waiting.length === 0) return mails;
+      const emails = await storedEmails(db);
+      const waiting = emails.filter((m) => m.status === 'queued');
+      if (waiting.length === 0) return emails;
       last = waiting.map(({ id, attempts, error }) => ({ id, attempts, error }));
     } catch (error) {
       last = error;
     }
     await delay(40);
   }
-  throw new Error(`mails are still queued: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
+  throw new Error(`emails are still queued: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
 }
 
-/** Idempotency keys of what the catcher accepted, sorted: a mail that was sent twice is in it twice. */
-export const caughtIds = (catcher: Pick<MailCatcher, 'mails'>): string[] =>
+/** Idempotency keys of what the catcher accepted, sorted: an email that was sent twice is in it twice. */
+export const caughtIds = (catcher: Pick<EmailCatcher, 'emails'>): string[] =>
   catcher
-    .mails()
-    .map((mail) => mail.idempotencyKey ?? '')
+    .emails()
+    .map((email) => email.idempotencyKey ?? '')
     .sort();
 
 /** Every outbox row's state, in the order of writing. */

@@ -6,7 +6,7 @@ import pino, { type Logger } from 'pino';
 import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
 import { createWorkers } from '../../src/activities/workers.ts';
-import type { MailTransport } from '../../src/clients/email/resend.ts';
+import type { EmailTransport } from '../../src/clients/email/resend.ts';
 import { createPanelProvider } from '../../src/clients/panel/provider.ts';
 import { loadConfig } from '../../src/config.ts';
 import { AppError } from '../../src/domain/errors.ts';
@@ -16,7 +16,7 @@ import { cacheFolder } from '../../src/embedded/folders.ts';
 import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/launcher.ts';
 import type { RequestSync } from '../../src/services/sync/request-sync.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
-import { createMailStore } from '../../src/store/email/email-store.ts';
+import { createEmailStore } from '../../src/store/email/email-store.ts';
 import { createSettings, type RuntimeSettings } from '../../src/store/settings/settings-store.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { workflowBundle } from '../../src/temporal/bundle.ts';
@@ -80,7 +80,7 @@ export async function startStack(
     subusersBatchSize?: number;
     /** Milliseconds after which a panel request is given up. */
     panelTimeoutMs?: number;
-    mailTransport?: () => Promise<MailTransport>;
+    emailTransport?: () => Promise<EmailTransport>;
   } = {},
 ): Promise<Stack> {
   installRuntime();
@@ -119,9 +119,9 @@ export async function startStack(
       report: () => undefined,
       bundlePath,
       retentionDays: 30,
-      mail: {
-        mails: createMailStore(encryption),
-        transport: options.mailTransport ?? (() => Promise.reject(new AppError('MAIL_NOT_CONFIGURED'))),
+      email: {
+        emails: createEmailStore(encryption),
+        transport: options.emailTransport ?? (() => Promise.reject(new AppError('EMAIL_NOT_CONFIGURED'))),
         settings,
         paths: loadConfig({}).email.paths,
       },

@@ -1,69 +1,69 @@
-/** Mail: queueing one, for programs; what became of it, for administrators. */
+/** Email: queueing one, for programs; what became of it, for administrators. */
 import { z } from 'zod';
 import { isEmail } from '../../domain/accounts/account.ts';
 import {
-  MAIL_STATUSES,
-  MAIL_TEMPLATE_NAMES,
-  type MailData,
-  type MailStatus,
-  mailTemplate,
+  EMAIL_STATUSES,
+  EMAIL_TEMPLATE_NAMES,
+  type EmailData,
+  type EmailStatus,
+  emailTemplate,
 } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
-import { checkMailData } from '../../messages/email/data.ts';
+import { checkEmailData } from '../../messages/email/data.ts';
 import { inTransaction } from '../../store/db/db.ts';
-import { countMails, findMail, listMails, lockRecentResend, type MailRow } from '../../store/email/email-list.ts';
+import { countEmails, type EmailRow, findEmail, listEmails, lockRecentResend } from '../../store/email/email-list.ts';
 import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 import { NO_STORE } from './auth/sign-in.ts';
 
-const tags = ['Mail'];
+const tags = ['Email'];
 /** Characters of a subject at the most. */
 const SUBJECT_LIMIT = 255;
-/** Bytes of a mail's data, as JSON, at the most: templates hold a few lines. */
+/** Bytes of an email's data, as JSON, at the most: templates hold a few lines. */
 const DATA_LIMIT_BYTES = 64 * 1024;
 
-const MailSchema = z
+const EmailSchema = z
   .object({
     id: z.string(),
     template: z.string(),
     to: z.string(),
     userId: z.string().nullable(),
     subject: z.string().nullable().meta({ description: 'null: the one of the template' }),
-    status: z.enum(MAIL_STATUSES),
+    status: z.enum(EMAIL_STATUSES),
     attempts: Count,
     error: z.string().nullable(),
     transport: z.string().nullable(),
-    resentFrom: z.string().nullable().meta({ description: 'The mail this one repeats' }),
+    resentFrom: z.string().nullable().meta({ description: 'The email this one repeats' }),
     createdAt: IsoDate,
     sentAt: IsoDate.nullable(),
   })
-  .meta({ id: 'Mail', description: 'A mail that was asked for, and what became of it' });
+  .meta({ id: 'Email', description: 'An email that was asked for, and what became of it' });
 
-/** @throws {AppError} NOT_FOUND for what is no id of a mail. */
-function mailId(text: string): string {
-  if (!z.uuid().safeParse(text).success) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
+/** @throws {AppError} NOT_FOUND for what is no id of an email. */
+function readEmailId(text: string): string {
+  if (!z.uuid().safeParse(text).success) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
   return text;
 }
 
-const toWireMail = (mail: MailRow): z.input<typeof MailSchema> => ({
-  id: mail.id,
-  template: mail.template,
-  to: mail.to,
-  userId: mail.userId,
-  subject: mail.subject,
-  status: mail.status,
-  attempts: mail.attempts,
-  error: mail.error,
-  transport: mail.transport,
-  resentFrom: mail.resentFrom,
-  createdAt: mail.createdAt.toISOString(),
-  sentAt: mail.sentAt?.toISOString() ?? null,
+const toWireEmail = (email: EmailRow): z.input<typeof EmailSchema> => ({
+  id: email.id,
+  template: email.template,
+  to: email.to,
+  userId: email.userId,
+  subject: email.subject,
+  status: email.status,
+  attempts: email.attempts,
+  error: email.error,
+  transport: email.transport,
+  resentFrom: email.resentFrom,
+  createdAt: email.createdAt.toISOString(),
+  sentAt: email.sentAt?.toISOString() ?? null,
 });
 
-/** How many mails there are of each status, those of none included. */
-function countsOf(counted: readonly { status: MailStatus; count: number }[]): Record<MailStatus, number> {
-  const counts: Record<MailStatus, number> = { queued: 0, sent: 0, failed: 0, skipped: 0 };
+/** How many emails there are of each status, those of none included. */
+function countsOf(counted: readonly { status: EmailStatus; count: number }[]): Record<EmailStatus, number> {
+  const counts: Record<EmailStatus, number> = { queued: 0, sent: 0, failed: 0, skipped: 0 };
   for (const { status, count } of counted) counts[status] = count;
   return counts;
 }
@@ -72,7 +72,7 @@ const refuse = (detail: string, details: { path: string; message: string }[]): A
   new AppError('VALIDATION_ERROR', { detail, details });
 
 /** Checks what is asked for, field by field. @throws {AppError} VALIDATION_ERROR. */
-function readRequest(body: { to: string; subject: string; template: string; data: MailData }) {
+function readRequest(body: { to: string; subject: string; template: string; data: EmailData }) {
   const to = body.to.trim();
   const { subject, data } = body;
   const name = body.template.trim();
@@ -81,12 +81,12 @@ function readRequest(body: { to: string; subject: string; template: string; data
     const details = missing.map(([field]) => ({ path: `body.${field}`, message: 'is required' }));
     throw refuse('to, subject, and template are required', details);
   }
-  const template = mailTemplate(name);
+  const template = emailTemplate(name);
   if (template === undefined) {
-    const message = `one of ${MAIL_TEMPLATE_NAMES.join(', ')}`;
+    const message = `one of ${EMAIL_TEMPLATE_NAMES.join(', ')}`;
     throw refuse('Unknown email template', [{ path: 'body.template', message }]);
   }
-  if (!isEmail(to)) throw refuse('Invalid email address', [{ path: 'body.to', message: 'is not an e-mail address' }]);
+  if (!isEmail(to)) throw refuse('Invalid email address', [{ path: 'body.to', message: 'is not an email address' }]);
   // A line break in a subject would begin a header of its own.
   if (subject.length > SUBJECT_LIMIT || /\p{Cc}/u.test(subject)) {
     const message = `may have ${SUBJECT_LIMIT} characters at the most, none of them a control character`;
@@ -96,7 +96,7 @@ function readRequest(body: { to: string; subject: string; template: string; data
     const message = `may have ${DATA_LIMIT_BYTES / 1024} KiB as JSON at the most`;
     throw refuse('The data is too large', [{ path: 'body.data', message }]);
   }
-  const problems = checkMailData(template, data);
+  const problems = checkEmailData(template, data);
   if (problems.length > 0) {
     throw refuse(
       'Invalid data for this template',
@@ -111,16 +111,16 @@ export const emailRoutes: Route[] = [
     method: 'post',
     path: '/api/v1/email/queue',
     operationId: 'queueEmail',
-    summary: 'Send a mail',
+    summary: 'Send an email',
     description:
-      'A template with a link needs its URL in `data`, or an account that has the address: then the link is made when the mail is sent.',
+      'A template with a link needs its URL in `data`, or an account that has the address: then the link is made when the email is sent.',
     tags,
     auth: 'apiKeyOrAdmin',
     invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
     body: z.object({
       to: BodyText,
       subject: BodyText,
-      template: BodyText.meta(documentedAs({ type: 'string', enum: [...MAIL_TEMPLATE_NAMES] })),
+      template: BodyText.meta(documentedAs({ type: 'string', enum: [...EMAIL_TEMPLATE_NAMES] })),
       data: z
         .record(z.string(), z.string())
         .nullish()
@@ -130,12 +130,12 @@ export const emailRoutes: Route[] = [
           ...documentedAs({ type: 'object', additionalProperties: { type: 'string' } }),
         }),
     }),
-    responses: { 202: envelope(z.object({ task_id: z.string().meta({ description: 'Id of the mail' }) })) },
+    responses: { 202: envelope(z.object({ task_id: z.string().meta({ description: 'Id of the email' }) })) },
     errors: [],
     failureText: 'Failed to queue email',
     async handler({ input: { body }, deps }) {
       const request = readRequest(body);
-      const id = await inTransaction(deps.db, (trx) => deps.mails.queue(trx, request));
+      const id = await inTransaction(deps.db, (trx) => deps.emails.queue(trx, request));
       return { status: 202, body: ok({ task_id: id }, 'Email has been queued') };
     },
   }),
@@ -143,22 +143,22 @@ export const emailRoutes: Route[] = [
     method: 'get',
     path: '/api/admin/emails',
     operationId: 'listEmails',
-    summary: 'Mails, newest first',
+    summary: 'Emails, newest first',
     tags,
     auth: 'admin',
     query: z.object({
       page: PageNumber,
       pageSize: clampedInteger({ min: 1, max: 200, fallback: 25 }),
-      status: wordFilter(MAIL_STATUSES, 'Other words do not filter'),
+      status: wordFilter(EMAIL_STATUSES, 'Other words do not filter'),
       search: searchText('Part of the address or the subject, in any case'),
     }),
     responses: {
       200: z.object({
         success: z.literal(true),
-        emails: z.array(MailSchema),
+        emails: z.array(EmailSchema),
         pagination: z.object({ page: z.int(), pageSize: z.int(), total: Count, totalPages: Count }),
         counts: z.object({ queued: Count, sent: Count, failed: Count, skipped: Count }).meta({
-          description: 'Of all mails, whatever the filter',
+          description: 'Of all emails, whatever the filter',
         }),
       }),
     },
@@ -166,7 +166,7 @@ export const emailRoutes: Route[] = [
     failureText: 'Failed to fetch emails',
     async handler({ input: { query }, deps }) {
       const { page, pageSize, status, search } = query;
-      const { mails, total } = await listMails(deps.db, {
+      const { emails, total } = await listEmails(deps.db, {
         ...(status === undefined ? {} : { status }),
         ...(search === undefined ? {} : { search }),
         limit: pageSize,
@@ -176,9 +176,9 @@ export const emailRoutes: Route[] = [
         status: 200,
         body: {
           success: true,
-          emails: mails.map(toWireMail),
+          emails: emails.map(toWireEmail),
           pagination: { page, pageSize, total, totalPages: Math.ceil(total / pageSize) },
-          counts: countsOf(await countMails(deps.db)),
+          counts: countsOf(await countEmails(deps.db)),
         },
         headers: NO_STORE,
       };
@@ -188,25 +188,25 @@ export const emailRoutes: Route[] = [
     method: 'get',
     path: '/api/admin/emails/:id',
     operationId: 'getEmail',
-    summary: 'One mail',
+    summary: 'One email',
     tags,
     auth: 'admin',
     params: PathId,
-    responses: { 200: z.object({ success: z.literal(true), email: MailSchema }) },
+    responses: { 200: z.object({ success: z.literal(true), email: EmailSchema }) },
     errors: ['NOT_FOUND'],
     failureText: 'Failed to fetch email',
     async handler({ input, deps }) {
-      const mail = await findMail(deps.db, mailId(input.params.id));
-      if (mail === undefined) throw new AppError('NOT_FOUND', { detail: 'E-mail not found' });
-      return { status: 200, body: { success: true, email: toWireMail(mail) }, headers: NO_STORE };
+      const email = await findEmail(deps.db, readEmailId(input.params.id));
+      if (email === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+      return { status: 200, body: { success: true, email: toWireEmail(email) }, headers: NO_STORE };
     },
   }),
   defineRoute({
     method: 'post',
     path: '/api/admin/emails/:id/resend',
     operationId: 'resendEmail',
-    summary: 'Send a mail again, with a new link',
-    description: 'Asked twice within ten seconds, one mail is sent.',
+    summary: 'Send an email again, with a new link',
+    description: 'Asked twice within ten seconds, one email is sent.',
     tags,
     auth: 'admin',
     params: PathId,
@@ -214,10 +214,11 @@ export const emailRoutes: Route[] = [
     errors: ['NOT_FOUND', 'CONFLICT'],
     failureText: 'Failed to queue email',
     async handler({ input, deps }) {
-      const id = mailId(input.params.id);
+      const id = readEmailId(input.params.id);
       const emailId = await inTransaction(
         deps.db,
-        async (trx) => (await lockRecentResend(trx, id)) ?? deps.mails.queue(trx, await deps.mails.requestOf(trx, id)),
+        async (trx) =>
+          (await lockRecentResend(trx, id)) ?? deps.emails.queue(trx, await deps.emails.requestOf(trx, id)),
       );
       return { status: 202, body: { success: true, message: 'Email has been queued', email_id: emailId } };
     },

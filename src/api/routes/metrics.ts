@@ -1,8 +1,8 @@
 /** `/metrics`: the backlog of effects and emails, for Prometheus. */
 import { Gauge, Registry } from 'prom-client';
-import { MAIL_STATUSES } from '../../domain/email.ts';
+import { EMAIL_STATUSES } from '../../domain/email.ts';
 import type { Db } from '../../store/db/db.ts';
-import { countMails } from '../../store/email/email-list.ts';
+import { countEmails } from '../../store/email/email-list.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
@@ -29,8 +29,8 @@ async function renderGauges(db: Db): Promise<string> {
   }
 
   const emails = gauge('nodebyte_emails', 'Emails by status.', 'status');
-  for (const status of MAIL_STATUSES) emails.set({ status }, 0);
-  for (const row of await countMails(db)) emails.set({ status: row.status }, row.count);
+  for (const status of EMAIL_STATUSES) emails.set({ status }, 0);
+  for (const row of await countEmails(db)) emails.set({ status: row.status }, row.count);
 
   // The library separates metrics by an empty line.
   return (await registry.metrics()).replaceAll('\n\n', '\n');
@@ -41,7 +41,7 @@ export const metricsRoutes: Route[] = [
     method: 'get',
     path: '/metrics',
     operationId: 'getMetrics',
-    summary: 'Backlog of effects and mails in the text format of Prometheus',
+    summary: 'Backlog of effects and emails in the text format of Prometheus',
     tags: ['Health'],
     auth: 'apiKeyOrAdmin',
     responses: { 200: { contentType: 'text/plain; version=0.0.4', description: 'Gauges' } },

@@ -150,14 +150,14 @@ async function openPanel(config: Config, flags: DemoFlags, terminal: Terminal): 
 
 /** Nobody gets mail from a demo, whatever is configured: it ends in a catcher with a page to read it. */
 async function openMailBox(): Promise<MailBox> {
-  const { startMailCatcher } = await import('../../../simulators/email/simulator.ts');
-  const catcher = await startMailCatcher();
+  const { startEmailCatcher } = await import('../../../simulators/email/simulator.ts');
+  const catcher = await startEmailCatcher();
   return {
     url: catcher.url,
     env: { RESEND_BASE_URL: catcher.url, RESEND_API_KEY: catcher.apiKey, SMTP_URL: '' },
     async firstMail() {
       for (let tries = 0; tries < 15_000 / POLL_MS; tries += 1) {
-        const [mail] = catcher.mails();
+        const [mail] = catcher.emails();
         if (mail !== undefined) return `mail "${mail.subject}" to ${mail.to.join(', ')}`;
         await sleep(POLL_MS);
       }

@@ -260,7 +260,7 @@ export async function runDoctor(env: Record<string, string | undefined>): Promis
           cfAccessClientId: runtime.cfAccessClientId,
           cfAccessClientSecret: runtime.cfAccessClientSecret,
         };
-        resendApiKey = runtime.mail.resendApiKey;
+        resendApiKey = runtime.email.resendApiKey;
       }
     } finally {
       await db.destroy();

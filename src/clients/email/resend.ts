@@ -1,25 +1,25 @@
 /**
- * Mail over Resend's API, one attempt a call: when to try again is the workflow's to decide. The mail's id is the
+ * Email over Resend's API, one attempt a call: when to try again is the workflow's to decide. The email's id is the
  * idempotency key, so a repeated call sends nothing twice (Resend remembers a key for 24 hours).
- * Every failure is an `AppError` whose `meta` holds status and name, never a key, an address or a text of the mail.
+ * Every failure is an `AppError` whose `meta` holds status and name, never a key, an address or a text of the email.
  */
 
-import type { OutgoingMail } from '../../domain/email.ts';
+import type { OutgoingEmail } from '../../domain/email.ts';
 import { AppError, type AppErrorOptions } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { createHttpClient, type HttpAnswer, HttpFailure } from '../http/http.ts';
 
-/** One way mail leaves by. */
-export interface MailTransport {
+/** One way email leaves by. */
+export interface EmailTransport {
   readonly name: 'resend' | 'smtp';
   /**
-   * Hands one mail over; `providerId` is what the receiver calls it, null when it did not say.
-   * @throws {AppError} MAIL_UNAVAILABLE (later may work; `retryAfterMs` when it is known), MAIL_REJECTED (this mail never
-   * will) or MAIL_NOT_CONFIGURED (the key or login is refused: a person must act, `retryAfterMs` 5 minutes).
+   * Hands one email over; `providerId` is what the receiver calls it, null when it did not say.
+   * @throws {AppError} EMAIL_UNAVAILABLE (later may work; `retryAfterMs` when it is known), EMAIL_REJECTED (this email never
+   * will) or EMAIL_NOT_CONFIGURED (the key or login is refused: a person must act, `retryAfterMs` 5 minutes).
    * @throws the reason of `options.signal` when the caller aborted.
    */
-  send(mail: OutgoingMail, options?: { signal?: AbortSignal }): Promise<{ providerId: string | null }>;
-  /** Waits for mails in flight and ends the connections. */
+  send(email: OutgoingEmail, options?: { signal?: AbortSignal }): Promise<{ providerId: string | null }>;
+  /** Waits for emails in flight and ends the connections. */
   close(): Promise<void>;
 }
 
@@ -42,7 +42,7 @@ const BUSY_MS = 2_000;
 const QUOTA_MS = 10 * 60_000;
 /** How long a refused key or login is left alone. Shared by the transports. */
 export const REFUSED_MS = 5 * 60_000;
-/** No answer may park a mail for longer than this. */
+/** No answer may park an email for longer than this. */
 const MAX_RETRY_AFTER_MS = 60 * 60_000;
 
 const QUOTA_NAMES: readonly string[] = ['daily_quota_exceeded', 'monthly_quota_exceeded'];
@@ -77,15 +77,15 @@ function errorName(text: string): string | undefined {
 }
 
 /**
- * A malformed key is answered 400 `validation_error`, as a malformed mail is: only the text tells them apart, and a key
- * that is to be corrected must not cost the mails of the meantime.
+ * A malformed key is answered 400 `validation_error`, as a malformed email is: only the text tells them apart, and a key
+ * that is to be corrected must not cost the emails of the meantime.
  */
 const speaksOfKey = (answer: HttpAnswer, name: string | undefined): boolean =>
   answer.status === 401 ||
   (answer.status === 403 && name !== undefined && KEY_NAMES.includes(name.toLowerCase())) ||
   (answer.status === 400 && /^API key is invalid\.?$/i.test(field(answer.text, 'message') ?? ''));
 
-/** The error of an answer other than 2xx; undefined when it says that the mail was accepted before. */
+/** The error of an answer other than 2xx; undefined when it says that the email was accepted before. */
 function answerError(answer: HttpAnswer): AppError | undefined {
   const { status } = answer;
   const name = errorName(answer.text);
@@ -93,11 +93,11 @@ function answerError(answer: HttpAnswer): AppError | undefined {
   const unavailable = (wait: number | undefined) => {
     const options: AppErrorOptions = { meta };
     if (wait !== undefined) options.retryAfterMs = wait;
-    return new AppError('MAIL_UNAVAILABLE', options);
+    return new AppError('EMAIL_UNAVAILABLE', options);
   };
   if (speaksOfKey(answer, name)) {
-    return new AppError('MAIL_NOT_CONFIGURED', {
-      detail: 'The mail provider refuses the API key',
+    return new AppError('EMAIL_NOT_CONFIGURED', {
+      detail: 'The email provider refuses the API key',
       meta,
       retryAfterMs: REFUSED_MS,
     });
@@ -107,11 +107,11 @@ function answerError(answer: HttpAnswer): AppError | undefined {
     return unavailable(retryAfter(answer) ?? wait);
   }
   if (status === 409 && name === 'concurrent_idempotent_requests') return unavailable(retryAfter(answer) ?? BUSY_MS);
-  // The key is the mail's id: an earlier attempt of this very mail was accepted, then made with another content.
+  // The key is the email's id: an earlier attempt of this very email was accepted, then made with another content.
   if (status === 409 && name === 'invalid_idempotent_request') return undefined;
   if (status < 400 || status === 408 || status >= 500) return unavailable(retryAfter(answer));
-  return new AppError('MAIL_REJECTED', {
-    detail: `The mail provider refused the mail (${name ?? `status ${status}`})`,
+  return new AppError('EMAIL_REJECTED', {
+    detail: `The email provider refused the email (${name ?? `status ${status}`})`,
     meta,
   });
 }
@@ -119,16 +119,16 @@ function answerError(answer: HttpAnswer): AppError | undefined {
 function parseBase(baseUrl: string): URL {
   const url = URL.canParse(baseUrl) ? new URL(baseUrl) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
-    throw new AppError('MAIL_NOT_CONFIGURED', { detail: 'The address of the mail provider is not an http(s) URL' });
+    throw new AppError('EMAIL_NOT_CONFIGURED', { detail: 'The address of the email provider is not an http(s) URL' });
   }
   return url;
 }
 
 /**
- * A transport with a pool of its own; {@link MailTransport.close} it.
- * @throws {AppError} MAIL_NOT_CONFIGURED when the address cannot be used.
+ * A transport with a pool of its own; {@link EmailTransport.close} it.
+ * @throws {AppError} EMAIL_NOT_CONFIGURED when the address cannot be used.
  */
-export function createResendTransport(options: ResendTransportOptions): MailTransport {
+export function createResendTransport(options: ResendTransportOptions): EmailTransport {
   const url = parseBase(options.baseUrl);
   const path = `${url.pathname.replace(/\/+$/, '')}/emails`;
   const http = createHttpClient({
@@ -142,8 +142,8 @@ export function createResendTransport(options: ResendTransportOptions): MailTran
   function authorization(): string {
     const key = options.apiKey.reveal().trim();
     if (!/^[\x21-\x7e]+$/.test(key)) {
-      throw new AppError('MAIL_NOT_CONFIGURED', {
-        detail: 'The mail API key is empty or holds characters that no header may hold',
+      throw new AppError('EMAIL_NOT_CONFIGURED', {
+        detail: 'The email API key is empty or holds characters that no header may hold',
         retryAfterMs: REFUSED_MS,
       });
     }
@@ -152,8 +152,8 @@ export function createResendTransport(options: ResendTransportOptions): MailTran
 
   return {
     name: 'resend',
-    async send(mail, { signal } = {}) {
-      const { from, to, subject, html, text } = mail;
+    async send(email, { signal } = {}) {
+      const { from, to, subject, html, text } = email;
       let answer: HttpAnswer;
       try {
         answer = await http.send({
@@ -163,16 +163,16 @@ export function createResendTransport(options: ResendTransportOptions): MailTran
             accept: 'application/json',
             'content-type': 'application/json',
             authorization: authorization(),
-            'idempotency-key': mail.id,
+            'idempotency-key': email.id,
           },
           body: JSON.stringify({ from, to: [to], subject, html, text }),
           signal,
         });
       } catch (error) {
         if (!(error instanceof HttpFailure)) throw error;
-        // only 2xx fail for their size: whatever it says at such length, the mail was accepted
+        // only 2xx fail for their size: whatever it says at such length, the email was accepted
         if (error.kind === 'too-large') return { providerId: null };
-        throw new AppError('MAIL_UNAVAILABLE', {
+        throw new AppError('EMAIL_UNAVAILABLE', {
           meta: {
             name: error.reason ?? error.kind,
             ...(error.status === undefined ? {} : { status: error.status }),

@@ -1,14 +1,14 @@
 /**
- * Mail by SMTP, one attempt and one connection a call. SMTP knows no idempotency: when the connection ends between the
+ * Email by SMTP, one attempt and one connection a call. SMTP knows no idempotency: when the connection ends between the
  * last byte and the server's answer, a further attempt may deliver twice, with the same Message-ID.
  * Every failure is an `AppError` whose `meta` holds the reply code and the library's word, never what the server wrote:
  * replies quote addresses.
  */
 import { createTransport, type SMTPTransportOptions } from 'nodemailer';
-import type { OutgoingMail } from '../../domain/email.ts';
+import type { OutgoingEmail } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { type MailTransport, REFUSED_MS } from './resend.ts';
+import { type EmailTransport, REFUSED_MS } from './resend.ts';
 
 export interface SmtpTransportOptions {
   /** `smtp(s)://user:password@host:port`, user and password URL-encoded; ports default to 587 and 465. */
@@ -21,11 +21,11 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 const TIMED_OUT = Symbol('timed out');
 /** Replies that ask for a login, for another one, or for encryption before it (RFC 4954, RFC 3207). */
 const LOGIN_REPLIES: readonly number[] = [530, 534, 535, 538];
-/** The library's words for a server that answered about the mail, and not about the connection. */
-const ABOUT_THE_MAIL: readonly string[] = ['EENVELOPE', 'EMESSAGE'];
+/** The library's words for a server that answered about the email, and not about the connection. */
+const ABOUT_THE_EMAIL: readonly string[] = ['EENVELOPE', 'EMESSAGE'];
 
 const unusable = () =>
-  new AppError('MAIL_NOT_CONFIGURED', {
+  new AppError('EMAIL_NOT_CONFIGURED', {
     detail: 'The SMTP URL is not understood: it is smtp(s)://user:password@host:port',
     retryAfterMs: REFUSED_MS,
   });
@@ -64,21 +64,21 @@ function sendError(error: unknown): AppError {
   const status = typeof reply === 'number' ? reply : undefined;
   const meta = { ...(name === undefined ? {} : { name }), ...(status === undefined ? {} : { status }) };
   // the library's error is not kept as a cause: its message is the server's reply
-  if (status !== undefined && status < 500) return new AppError('MAIL_UNAVAILABLE', { meta });
+  if (status !== undefined && status < 500) return new AppError('EMAIL_UNAVAILABLE', { meta });
   if (name === 'EAUTH' || (status !== undefined && LOGIN_REPLIES.includes(status))) {
-    return new AppError('MAIL_NOT_CONFIGURED', {
-      detail: 'The mail server refuses the login',
+    return new AppError('EMAIL_NOT_CONFIGURED', {
+      detail: 'The email server refuses the login',
       meta,
       retryAfterMs: REFUSED_MS,
     });
   }
-  if (name !== undefined && ABOUT_THE_MAIL.includes(name)) {
-    return new AppError('MAIL_REJECTED', {
-      detail: `The mail server refused the mail (${status ?? 'invalid address or size'})`,
+  if (name !== undefined && ABOUT_THE_EMAIL.includes(name)) {
+    return new AppError('EMAIL_REJECTED', {
+      detail: `The email server refused the email (${status ?? 'invalid address or size'})`,
       meta,
     });
   }
-  return new AppError('MAIL_UNAVAILABLE', { meta });
+  return new AppError('EMAIL_UNAVAILABLE', { meta });
 }
 
 /** Right part of the sender's address, which makes the Message-ID unique in the world. */
@@ -86,15 +86,18 @@ const domainOf = (from: string): string => /@([^\s@<>]+)>?\s*$/.exec(from)?.[1] 
 
 /**
  * A transport to one server. `smtps:` is encrypted from the start, `smtp:` as soon as the server offers it; a
- * certificate that does not fit ends the attempt. `providerId` is the Message-ID the mail arrived with.
- * @throws {AppError} MAIL_NOT_CONFIGURED when the URL is not understood.
+ * certificate that does not fit ends the attempt. `providerId` is the Message-ID the email arrived with.
+ * @throws {AppError} EMAIL_NOT_CONFIGURED when the URL is not understood.
  */
-export function createSmtpTransport(options: SmtpTransportOptions): MailTransport {
+export function createSmtpTransport(options: SmtpTransportOptions): EmailTransport {
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   readUrl(options.url);
   const inFlight = new Set<Promise<unknown>>();
 
-  async function attempt(mail: OutgoingMail, signal: AbortSignal | undefined): Promise<{ providerId: string | null }> {
+  async function attempt(
+    email: OutgoingEmail,
+    signal: AbortSignal | undefined,
+  ): Promise<{ providerId: string | null }> {
     signal?.throwIfAborted();
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(TIMED_OUT), timeoutMs);
@@ -110,13 +113,13 @@ export function createSmtpTransport(options: SmtpTransportOptions): MailTranspor
     });
     try {
       const { messageId, serverMessageId } = await transport.sendMail({
-        messageId: `<${mail.id}@${domainOf(mail.from)}>`,
-        from: mail.from,
+        messageId: `<${email.id}@${domainOf(email.from)}>`,
+        from: email.from,
         // an object is one address, a text would be split at its commas
-        to: { name: '', address: mail.to },
-        subject: mail.subject,
-        text: mail.text,
-        html: mail.html,
+        to: { name: '', address: email.to },
+        subject: email.subject,
+        text: email.text,
+        html: email.html,
         xMailer: false,
         disableFileAccess: true,
         disableUrlAccess: true,
@@ -125,7 +128,7 @@ export function createSmtpTransport(options: SmtpTransportOptions): MailTranspor
       return { providerId: serverMessageId ?? messageId };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (deadline.signal.aborted) throw new AppError('MAIL_UNAVAILABLE', { meta: { name: 'timeout' } });
+      if (deadline.signal.aborted) throw new AppError('EMAIL_UNAVAILABLE', { meta: { name: 'timeout' } });
       throw sendError(error);
     } finally {
       clearTimeout(timer);
@@ -136,8 +139,8 @@ export function createSmtpTransport(options: SmtpTransportOptions): MailTranspor
 
   return {
     name: 'smtp',
-    async send(mail, { signal } = {}) {
-      const sending = attempt(mail, signal);
+    async send(email, { signal } = {}) {
+      const sending = attempt(email, signal);
       inFlight.add(sending);
       try {
         return await sending;

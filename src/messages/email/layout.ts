@@ -1,20 +1,20 @@
-/** What all mails look like: one list of blocks, set as HTML for mail programs and as plain text. */
+/** What all emails look like: one list of blocks, set as HTML for email programs and as plain text. */
 import { html, type SafeHtml } from './html.ts';
 
-/** A part of a mail. All its texts are plain; a line break in one is kept. */
-export type MailBlock =
+/** A part of an email. All its texts are plain; a line break in one is kept. */
+export type EmailBlock =
   | { readonly kind: 'text' | 'note'; readonly text: string }
   | { readonly kind: 'facts'; readonly rows: readonly (readonly [label: string, value: string])[] }
   /** A button, and the URL in clear for those whose program shows no button. */
   | { readonly kind: 'link'; readonly label: string; readonly url: string };
 
-export interface MailContent {
+export interface EmailContent {
   /** One line. */
   readonly subject: string;
   readonly heading: string;
-  /** What the list of an inbox shows after the subject; empty = the beginning of the mail. */
+  /** What the list of an inbox shows after the subject; empty = the beginning of the email. */
   readonly preheader: string;
-  readonly blocks: readonly MailBlock[];
+  readonly blocks: readonly EmailBlock[];
   /** Of the copyright notice. */
   readonly year: number;
 }
@@ -32,7 +32,7 @@ const INK = '#111827';
 const MUTED = '#6b7280';
 const PAPER = '#ffffff';
 const BOX = '#f9fafb';
-/** Columns of a mail: what mail programs show without scrolling. */
+/** Columns of an email: what email programs show without scrolling. */
 const WIDTH_PX = 600;
 const FONT = '-apple-system,BlinkMacSystemFont,Segoe UI,Roboto,Helvetica,Arial,sans-serif';
 
@@ -53,8 +53,8 @@ const STYLE = html`<style>
       }
     </style>`;
 
-/** The HTML part: tables and inline styles, since mail programs know little else; no script, no image, no remote font. */
-export function layoutHtml({ subject, heading, preheader, blocks, year }: MailContent): string {
+/** The HTML part: tables and inline styles, since email programs know little else; no script, no image, no remote font. */
+export function layoutHtml({ subject, heading, preheader, blocks, year }: EmailContent): string {
   return `${html`<!DOCTYPE html>
 <html lang="en" dir="ltr">
   <head>
@@ -98,7 +98,7 @@ export function layoutHtml({ subject, heading, preheader, blocks, year }: MailCo
 </html>`}\n`;
 }
 
-/** The line is hidden in the mail itself. What fills it up keeps the heading from following it in the inbox. */
+/** The line is hidden in the email itself. What fills it up keeps the heading from following it in the inbox. */
 function hiddenLine(text: string): SafeHtml {
   if (text === '') return html``;
   const filler = Array.from({ length: 60 }, () => html`&#847;&zwnj;&nbsp;`);
@@ -108,7 +108,7 @@ function hiddenLine(text: string): SafeHtml {
 const lines = (texts: readonly string[]): readonly SafeHtml[] =>
   texts.map((line, i) => (i === 0 ? html`${line}` : html`<br>${line}`));
 
-function blockHtml(block: MailBlock): SafeHtml {
+function blockHtml(block: EmailBlock): SafeHtml {
   switch (block.kind) {
     case 'text':
       return html`<p class="ink" style="margin:0 0 16px;font-size:16px;line-height:25px;color:${INK};">${lines(block.text.split('\n'))}</p>
@@ -149,12 +149,12 @@ function factHtml([label, value]: readonly [string, string]): SafeHtml {
 const COLUMNS = 72;
 
 /** The plain part: the same words, wrapped; a URL stands on a line of its own and is never broken. */
-export function layoutText({ heading, blocks, year }: MailContent): string {
+export function layoutText({ heading, blocks, year }: EmailContent): string {
   const parts = [BRAND, heading, ...blocks.map(blockText), ['--', ...footer(year)].join('\n')];
   return `${parts.join('\n\n')}\n`;
 }
 
-function blockText(block: MailBlock): string {
+function blockText(block: EmailBlock): string {
   switch (block.kind) {
     case 'text':
     case 'note':

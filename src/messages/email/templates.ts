@@ -1,37 +1,37 @@
-/** The mails: what each says. Pure: equal arguments give equal mails, so that an attempt can be repeated. */
-import { type MailData, type MailTemplate, ONE_TIME_TOKENS, type OneTimeTokenType } from '../../domain/email.ts';
-import { httpUrl, type MailLink, type MailSite, mailLink, textOf } from './data.ts';
-import { layoutHtml, layoutText, type MailBlock, type MailContent } from './layout.ts';
+/** The emails: what each says. Pure: equal arguments give equal emails, so that an attempt can be repeated. */
+import { type EmailData, type EmailTemplate, ONE_TIME_TOKENS, type OneTimeTokenType } from '../../domain/email.ts';
+import { type EmailLink, type EmailSite, emailLink, httpUrl, textOf } from './data.ts';
+import { type EmailBlock, type EmailContent, layoutHtml, layoutText } from './layout.ts';
 
-export interface MailContext extends MailSite {
-  /** Of the copyright notice: the year in which the mail is made. */
+export interface EmailContext extends EmailSite {
+  /** Of the copyright notice: the year in which the email is made. */
   readonly year: number;
   /** Instead of the template's own; empty = the template's own. */
   readonly subject?: string;
 }
 
-export interface RenderedMail {
+export interface RenderedEmail {
   /** One line, never empty. */
   subject: string;
   html: string;
   text: string;
 }
 
-/** What a template gives: the content without what all mails share. */
-type Draft = Omit<MailContent, 'year'>;
+/** What a template gives: the content without what all emails share. */
+type Draft = Omit<EmailContent, 'year'>;
 
 /**
- * A mail from a template. Data that the template does not know is ignored, absent data is empty. A link is made only of
- * an http(s) URL; a mail that should hold a link and has no such URL says so.
+ * An email from a template. Data that the template does not know is ignored, absent data is empty. A link is made only of
+ * an http(s) URL; an email that should hold a link and has no such URL says so.
  */
-export function renderMail(template: MailTemplate, data: MailData, context: MailContext): RenderedMail {
+export function renderEmail(template: EmailTemplate, data: EmailData, context: EmailContext): RenderedEmail {
   const draft = DRAFTS[template](data, context);
   const subject = oneLine(context.subject ?? '') || oneLine(draft.subject);
   const content = { ...draft, subject, year: context.year };
   return { subject, html: layoutHtml(content), text: layoutText(content) };
 }
 
-const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => Draft>> = {
+const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) => Draft>> = {
   'email-verification': (data, site) => ({
     subject: 'Verify your email',
     heading: 'Verify your email',
@@ -39,8 +39,8 @@ const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => 
     blocks: [
       greeting(data),
       text('Please confirm that this address belongs to your NodeByte account.'),
-      ...linkBlocks(mailLink('email-verification', data, site), 'Verify email', 'email_verification'),
-      note('If you did not ask for this, you can ignore this mail: nothing will happen.'),
+      ...linkBlocks(emailLink('email-verification', data, site), 'Verify email', 'email_verification'),
+      note('If you did not ask for this, you can ignore this email: nothing will happen.'),
     ],
   }),
   'password-reset': (data, site) => ({
@@ -50,8 +50,8 @@ const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => 
     blocks: [
       greeting(data),
       text('We were asked to reset the password of your NodeByte account.'),
-      ...linkBlocks(mailLink('password-reset', data, site), 'Choose a new password', 'password_reset'),
-      note('If you did not ask for this, you can ignore this mail: your password stays as it is.'),
+      ...linkBlocks(emailLink('password-reset', data, site), 'Choose a new password', 'password_reset'),
+      note('If you did not ask for this, you can ignore this email: your password stays as it is.'),
     ],
   }),
   'magic-link': (data, site) => ({
@@ -61,14 +61,14 @@ const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => 
     blocks: [
       greeting(data),
       text('With this link you can sign in to NodeByte without a password.'),
-      ...linkBlocks(mailLink('magic-link', data, site), 'Sign in', 'magic_link'),
+      ...linkBlocks(emailLink('magic-link', data, site), 'Sign in', 'magic_link'),
       note(
-        'If you did not ask for this, you can ignore this mail. Never pass the link on: it signs in whoever opens it.',
+        'If you did not ask for this, you can ignore this email. Never pass the link on: it signs in whoever opens it.',
       ),
     ],
   }),
   welcome: (data, site) => {
-    const link = mailLink('welcome', data, site);
+    const link = emailLink('welcome', data, site);
     return {
       subject: 'Welcome to NodeByte',
       heading: 'Welcome to NodeByte',
@@ -96,7 +96,7 @@ const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => 
       blocks: [
         greeting(data),
         text(
-          'The email address of your NodeByte account was changed. You can no longer sign in with this address, and later mails go to the new one.',
+          'The email address of your NodeByte account was changed. You can no longer sign in with this address, and later emails go to the new one.',
         ),
         ...facts([['New address', newEmail]]),
         text('If this was you, there is nothing to do.'),
@@ -131,18 +131,18 @@ const DRAFTS: Readonly<Record<MailTemplate, (data: MailData, site: MailSite) => 
   }),
 };
 
-const text = (content: string): MailBlock => ({ kind: 'text', text: content });
-const note = (content: string): MailBlock => ({ kind: 'note', text: content });
+const text = (content: string): EmailBlock => ({ kind: 'text', text: content });
+const note = (content: string): EmailBlock => ({ kind: 'note', text: content });
 
 /** Known values only. */
-function facts(rows: readonly (readonly [string, string])[]): readonly MailBlock[] {
+function facts(rows: readonly (readonly [string, string])[]): readonly EmailBlock[] {
   const known = rows.filter(([, content]) => content !== '');
   return known.length === 0 ? [] : [{ kind: 'facts', rows: known }];
 }
 
-function linkBlocks(link: MailLink, label: string, token: OneTimeTokenType): readonly MailBlock[] {
+function linkBlocks(link: EmailLink, label: string, token: OneTimeTokenType): readonly EmailBlock[] {
   if (typeof link === 'string') {
-    return [text('This mail should hold a link, but it was made without a valid one. Please ask for a new mail.')];
+    return [text('This email should hold a link, but it was made without a valid one. Please ask for a new email.')];
   }
   const lifetime = spelledDuration(ONE_TIME_TOKENS[token].lifetimeSeconds);
   return [{ kind: 'link', label, url: link.url }, note(`This link can be used once and expires in ${lifetime}.`)];
@@ -160,9 +160,9 @@ const NAME_MAX = 64;
 
 /**
  * Anybody can register somebody else's address. A name that is an advertisement, a web address or longer than a name, is
- * not passed on: mail programs would turn it into a link.
+ * not passed on: email programs would turn it into a link.
  */
-function greeting(data: MailData): MailBlock {
+function greeting(data: EmailData): EmailBlock {
   const name = oneLine(textOf(data, 'name'));
   const isName = name !== '' && [...name].length <= NAME_MAX && !/:\/\/|www\.|[\p{L}\p{N}-]\.\p{L}{2,}/iu.test(name);
   return text(isName ? `Hello ${name},` : 'Hello,');

@@ -29,7 +29,7 @@ export interface RuntimeSettings {
   virtfusionApiKey?: Secret;
   autoSync: AutoSync;
   allowMassPrune: boolean;
-  mail: {
+  email: {
     resendApiKey?: Secret;
     /** Sender, a mailbox with or without a display name. */
     from: string;
@@ -148,7 +148,7 @@ export function createSettings(deps: { db: Db; config: SettingsConfig; encryptio
         // A row of the existing service may hold less than the minimum: run as often as is allowed.
         intervalSeconds: Math.max(interval, MIN_SYNC_INTERVAL_SECONDS),
       },
-      mail: {
+      email: {
         ...(resendApiKey === undefined ? {} : { resendApiKey }),
         notifications: readBoolean(values.get('email_notifications_enabled'), true),
         from: text('email_from', config.email.from) ?? config.email.from,

@@ -1,7 +1,7 @@
 /** The verification mail: asked for on the account page or by signing in, once for a double request, three times an hour. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';
-import { login, mailsTo, outcome, tally } from '../../support/api/sign-in.ts';
+import { emailsTo, login, outcome, tally } from '../../support/api/sign-in.ts';
 
 type User = Awaited<ReturnType<typeof makeUser>>;
 
@@ -18,7 +18,7 @@ const resend = async (user: User) => {
 };
 const signIn = (user: User) => login(harness, user.email);
 const unverified = () => makeUser(harness, { emailVerified: false });
-const templatesTo = async (user: User) => (await mailsTo(harness, user.email)).map((mail) => mail.template);
+const templatesTo = async (user: User) => (await emailsTo(harness, user.email)).map((mail) => mail.template);
 /** Lets eleven seconds pass: what comes then is no repeat any more. */
 const pass = async () => {
   await harness.database.db.raw(`update emails set created_at = created_at - interval '11 s'`);

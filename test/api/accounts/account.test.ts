@@ -41,7 +41,7 @@ const userRow = async (id: string): Promise<Row> => {
   if (row === undefined) throw new Error('no such user');
   return row;
 };
-const mailsTo = (...to: string[]) =>
+const emailsTo = (...to: string[]) =>
   query<{ id: string; template: string; to: string; userId: string | null; subject: string | null }>(
     harness.database.db,
     `select e.id, e.template, e.recipient as "to", e.user_id as "userId", e.subject from emails e
@@ -332,7 +332,7 @@ describe('change of address', () => {
     });
     expect(await userRow(user.id)).toMatchObject({ email: newEmail, verified: false });
     expect(await tokenTypes(user.id)).toEqual([]);
-    const mails = await mailsTo(user.email, newEmail);
+    const mails = await emailsTo(user.email, newEmail);
     expect(mails).toEqual([
       { id: expect.any(String), template: 'email-changed', to: user.email, userId: null, subject: null },
       {
@@ -343,7 +343,7 @@ describe('change of address', () => {
         subject: 'Verify your new email address',
       },
     ]);
-    expect(await harness.deps.mails.prepare(harness.database.db, mails[0]?.id ?? '')).toMatchObject({
+    expect(await harness.deps.emails.prepare(harness.database.db, mails[0]?.id ?? '')).toMatchObject({
       state: 'ready',
       data: { name: 'Ada', newEmail: 'n***@example.com' },
     });
@@ -357,7 +357,7 @@ describe('change of address', () => {
     expect((await address(user, newEmail)).status).toBe(200);
     await giveToken(user.id, 'email_verification');
     expect((await address(user, newEmail)).status).toBe(200);
-    expect(await mailsTo(user.email, newEmail)).toHaveLength(2);
+    expect(await emailsTo(user.email, newEmail)).toHaveLength(2);
     expect(await tokenTypes(user.id)).toEqual(['email_verification']);
     expect((await address(user, newEmail, 'Wrong-horse-7')).status).toBe(403);
   });
@@ -367,10 +367,10 @@ describe('change of address', () => {
     const newEmail = `both-${user.id}@example.com`;
     const answers = await Promise.all([user, other].map((who) => address(who, newEmail)));
     expect(answers.map((answer) => answer.status).sort()).toEqual([200, 409]);
-    expect(await mailsTo(newEmail)).toHaveLength(1);
+    expect(await emailsTo(newEmail)).toHaveLength(1);
     const loser = answers[0]?.status === 409 ? user : other;
     expect(await userRow(loser.id)).toMatchObject({ email: loser.email, verified: true });
-    expect(await mailsTo(loser.email)).toEqual([]);
+    expect(await emailsTo(loser.email)).toEqual([]);
   });
 
   test.each([
@@ -412,7 +412,7 @@ describe('change of address', () => {
       'This is your email address already',
       'VALIDATION_ERROR',
     ]);
-    expect(await mailsTo(user.email, other.email)).toEqual([]);
+    expect(await emailsTo(user.email, other.email)).toEqual([]);
   });
 });
 

@@ -2,15 +2,15 @@
 
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { MailTemplate } from '../../../src/domain/email.ts';
+import type { EmailTemplate } from '../../../src/domain/email.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 import {
+  emailsTo,
   fillBuckets,
   login,
-  mailsTo,
-  makeMail,
+  makeEmail,
   outcome,
   post,
   refresh,
@@ -122,7 +122,7 @@ describe('verify-email', () => {
     expect((await verify({ token: newer, id: user.id })).status).toBe(200);
     expect(outcome(await verify({ token, id: user.id }))).toEqual(VERIFIED);
   });
-  test.each<MailTemplate>(['password-reset', 'magic-link'])('not by the token of %s', async (template) => {
+  test.each<EmailTemplate>(['password-reset', 'magic-link'])('not by the token of %s', async (template) => {
     const user = await unverified();
     const token = await tokenFor(harness, template, user);
     expect(outcome(await verify({ token, id: user.id }))).toEqual(SPENT);
@@ -157,18 +157,18 @@ describe('after a change of address', () => {
     expect(outcome(await post(harness, 'reset-password', { token: reset, password: NEW_PASSWORD }))).toEqual(SPENT);
     expect(outcome(await post(harness, 'magic-link/verify', { token: magic }))).toEqual(NO_LINK);
     expect((await userRow(user.id))?.emailVerified).toBeNull();
-    const [mail] = await mailsTo(harness, newEmail);
-    const token = await makeMail(harness, mail?.id ?? '');
+    const [mail] = await emailsTo(harness, newEmail);
+    const token = await makeEmail(harness, mail?.id ?? '');
     expect((await post(harness, 'verify-email', { token, id: user.id })).status).toBe(200);
   });
   test('a mail that was asked for before is not sent to the old address', async () => {
     const user = await unverified();
-    const { mails, db } = harness.deps;
+    const { emails, db } = harness.deps;
     const waiting = await inTransaction(db, (trx) =>
-      mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
+      emails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
     );
     expect((await change(user, `gone-${user.email}`)).status).toBe(200);
-    expect(await makeMail(harness, waiting)).toBeUndefined();
+    expect(await makeEmail(harness, waiting)).toBeUndefined();
     expect(await tokensOf(user.id)).toEqual([]);
   });
 });
@@ -244,7 +244,7 @@ describe('reset-password', () => {
     const winner = passwords[answers.findIndex((a) => a.status === 200)] ?? '';
     expect((await login(harness, user.email, winner)).status).toBe(200);
   });
-  test.each<MailTemplate>(['email-verification', 'magic-link'])('not by the token of %s', async (template) => {
+  test.each<EmailTemplate>(['email-verification', 'magic-link'])('not by the token of %s', async (template) => {
     const user = await unverified();
     const token = await tokenFor(harness, template, user);
     expect(outcome(await reset({ token, password: NEW_PASSWORD }))).toEqual(SPENT);

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { setActive } from '../../../src/store/accounts/user-list.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
-import { fillBuckets, login, mailsTo, outcome, post, sessionsOf, tally } from '../../support/api/sign-in.ts';
+import { emailsTo, fillBuckets, login, outcome, post, sessionsOf, tally } from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -125,18 +125,18 @@ describe.each([
     expect(outcome(await signIn(user.email))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
     const both = await makeUser(harness, { isActive: false, emailVerified: false });
     expect(outcome(await signIn(both.email))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
-    expect(await mailsTo(harness, both.email)).toEqual([]);
+    expect(await emailsTo(harness, both.email)).toEqual([]);
     expect(await sessionsOf(harness, user.id)).toEqual([]);
   });
   test('an unverified account, and sends a new mail for the right password, three an hour at the most', async () => {
     const user = await makeUser(harness, { emailVerified: false });
     for (let i = 0; i < 2; i += 1) expect(outcome(await signIn(user.email, 'wrong'))).toEqual(WRONG);
-    expect(await mailsTo(harness, user.email)).toEqual([]);
+    expect(await emailsTo(harness, user.email)).toEqual([]);
     for (let i = 1; i <= 5; i += 1) {
       const answer = await signIn(user.email);
       expect(outcome(answer)).toEqual([401, 'email_not_verified', 'EMAIL_NOT_VERIFIED']);
       expect(answer.body.message).toBe('Verify your e-mail address first: the link is in the mail we sent you.');
-      const mails = await mailsTo(harness, user.email);
+      const mails = await emailsTo(harness, user.email);
       expect(mails.map((m) => m.template)).toEqual(Array(Math.min(i, 3)).fill('email-verification'));
       // Asked for again within ten seconds, it would be the same mail.
       await harness.database.db.raw(`update emails set created_at = created_at - interval '11 s' where user_id = ?`, [

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { execute, query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
-import { fillBuckets, login, mailsTo, makeMail, outcome, post, tally } from '../../support/api/sign-in.ts';
+import { emailsTo, fillBuckets, login, makeEmail, outcome, post, tally } from '../../support/api/sign-in.ts';
 import { openTransaction } from '../../support/database.ts';
 
 let harness: Harness;
@@ -74,9 +74,9 @@ test('makes a member who signs in once the address is verified', async () => {
     },
   ]);
   expect(outcome(await login(harness, email, PASSWORD))).toEqual([401, 'email_not_verified', 'EMAIL_NOT_VERIFIED']);
-  const [mail] = await mailsTo(harness, email);
+  const [mail] = await emailsTo(harness, email);
   expect(mail?.template).toBe('email-verification');
-  const token = await makeMail(harness, mail?.id ?? '');
+  const token = await makeEmail(harness, mail?.id ?? '');
   const [{ id } = { id: '' }] = await query<{ id: string }>(
     harness.database.db,
     'select u.id from users u where u.email = ?',
@@ -214,7 +214,7 @@ test('ten at once for one address make one account and one mail', async () => {
   expect(tally(answers)).toEqual({ 201: 1, 409: 9 });
   expect(new Set(answers.map((a) => a.body.error))).toEqual(new Set([undefined, 'email_exists']));
   expect(await usersOf(email)).toHaveLength(1);
-  expect(await mailsTo(harness, email)).toHaveLength(1);
+  expect(await emailsTo(harness, email)).toHaveLength(1);
 });
 
 test('of two at the very same moment the second is told, too', async () => {
@@ -237,7 +237,7 @@ test('nothing is left of one that cannot be completed', async () => {
   const email = freshEmail();
   const broken = await startHarness({
     database: harness.database,
-    deps: { mails: { ...harness.deps.mails, queue: () => Promise.reject(new Error('no room')) } },
+    deps: { emails: { ...harness.deps.emails, queue: () => Promise.reject(new Error('no room')) } },
   });
   try {
     const answer = await post(broken, 'register', { email, password: PASSWORD, confirmPassword: PASSWORD });

@@ -2,7 +2,15 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
-import { type Answer, fillBuckets, mailedToken, mailsTo, makeMail, outcome, post } from '../../support/api/sign-in.ts';
+import {
+  type Answer,
+  emailsTo,
+  fillBuckets,
+  mailedToken,
+  makeEmail,
+  outcome,
+  post,
+} from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -55,16 +63,16 @@ describe.each([
       [disabled.email, undefined],
       [nobody, undefined],
     ] as const) {
-      const [mail, ...more] = await mailsTo(harness, to);
+      const [mail, ...more] = await emailsTo(harness, to);
       expect([mail?.template, more]).toEqual([template, []]);
-      expect(await makeMail(harness, mail?.id ?? '')).toEqual(expected);
+      expect(await makeEmail(harness, mail?.id ?? '')).toEqual(expected);
     }
   });
   test('finds an account whatever the case of its address', async () => {
     const user = await makeUser(harness, { email: `Old.Row-${route}@Example.com` });
     expect((await post(harness, route, { email: ` OLD.row-${route}@example.COM ` })).status).toBe(200);
-    const [mail] = await mailsTo(harness, user.email.toLowerCase());
-    expect(await makeMail(harness, mail?.id ?? '')).toEqual(expect.any(String));
+    const [mail] = await emailsTo(harness, user.email.toLowerCase());
+    expect(await makeEmail(harness, mail?.id ?? '')).toEqual(expect.any(String));
   });
   test('refusals', async () => {
     for (const email of ['', ' ', null, undefined]) {

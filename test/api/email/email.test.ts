@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { inTransaction } from '../../../src/store/db/db.ts';
-import type { MailRequest } from '../../../src/store/email/email-store.ts';
-import { markMailFailed, markMailSent } from '../../../src/store/email/email-store.ts';
+import type { EmailRequest } from '../../../src/store/email/email-store.ts';
+import { markEmailFailed, markEmailSent } from '../../../src/store/email/email-store.ts';
 import { enqueue } from '../../../src/store/outbox-store.ts';
 import { API_KEY, bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';
 
@@ -14,30 +14,30 @@ beforeAll(async () => {
 beforeEach(() => harness.database.db.raw('delete from emails; delete from outbox'));
 afterAll(() => harness.close());
 
-interface Mail {
+interface Email {
   id: string;
   to: string;
   resentFrom: string | null;
   [key: string]: unknown;
 }
-interface MailList {
-  emails: Mail[];
+interface EmailList {
+  emails: Email[];
   pagination: Record<string, number>;
   counts: Record<string, number>;
 }
 const GOOD = { to: 'ada@example.com', subject: 'Hello', template: 'message', data: { message: 'Hi' } };
 const queue = (body: unknown) => harness.get('/api/v1/email/queue', json(body, { 'X-API-Key': API_KEY }));
-const put = (request: MailRequest) =>
-  inTransaction(harness.database.db, (trx) => harness.deps.mails.queue(trx, request));
-const prepare = (id: string) => harness.deps.mails.prepare(harness.database.db, id);
+const put = (request: EmailRequest) =>
+  inTransaction(harness.database.db, (trx) => harness.deps.emails.queue(trx, request));
+const prepare = (id: string) => harness.deps.emails.prepare(harness.database.db, id);
 const asAdmin = (path: string, method = 'GET') => harness.get(path, { method, headers: bearer(admin.token) });
-async function list(query: Record<string, string> = {}): Promise<MailList> {
+async function list(query: Record<string, string> = {}): Promise<EmailList> {
   const response = await asAdmin(`/api/admin/emails?${new URLSearchParams(query)}`);
   expect(response.status).toBe(200);
-  return (await response.json()) as unknown as MailList;
+  return (await response.json()) as unknown as EmailList;
 }
 
-describe('queueing a mail', () => {
+describe('queueing an email', () => {
   test('stores it with its effect, for a program and for an administrator', async () => {
     const response = await queue({ ...GOOD, to: ' ada@example.com ' });
     expect(response.status).toBe(202);
@@ -52,7 +52,7 @@ describe('queueing a mail', () => {
       data: { message: 'Hi' },
     });
     const effects = await harness.database.db('outbox').select('kind', 'payload');
-    expect(effects).toEqual([{ kind: 'mail.send', payload: { mailId: id } }]);
+    expect(effects).toEqual([{ kind: 'mail.send', payload: { emailId: id } }]);
     const byAdmin = await harness.get('/api/v1/email/queue', json(GOOD, bearer(admin.token)));
     expect(byAdmin.status).toBe(202);
   });
@@ -102,12 +102,12 @@ describe('queueing a mail', () => {
   });
 });
 
-describe('mails for administrators', () => {
+describe('emails for administrators', () => {
   test('field by field', async () => {
     const user = await makeUser(harness);
     const sent = await put({ template: 'message', to: 'a@example.com', subject: 'S', data: { message: 'x' } });
     await prepare(sent);
-    await markMailSent(harness.database.db, sent, { transport: 'smtp', providerId: null });
+    await markEmailSent(harness.database.db, sent, { transport: 'smtp', providerId: null });
     const queued = await put({ template: 'email-verification', to: user.email, userId: user.id });
     const body = await list();
     expect(body).toEqual({
@@ -149,7 +149,7 @@ describe('mails for administrators', () => {
     expect(await one.json()).toEqual({ success: true, email: body.emails[1] });
     for (const id of ['nobody', '00000000-0000-0000-0000-000000000000']) {
       const missing = await asAdmin(`/api/admin/emails/${id}`);
-      expect([missing.status, (await missing.json()).error]).toEqual([404, 'E-mail not found']);
+      expect([missing.status, (await missing.json()).error]).toEqual([404, 'Email not found']);
     }
   });
 
@@ -157,7 +157,7 @@ describe('mails for administrators', () => {
     for (let n = 0; n < 3; n += 1)
       await put({ ...GOOD, template: 'message', to: `u_${n}@example.com`, subject: '50%' });
     const failed = await put({ ...GOOD, template: 'message', to: 'x@example.com' });
-    await markMailFailed(harness.database.db, failed, 'refused');
+    await markEmailFailed(harness.database.db, failed, 'refused');
     const page = await list({ page: '2', pageSize: '3' });
     expect(page.emails).toHaveLength(1);
     expect(page.pagination).toEqual({ page: 2, pageSize: 3, total: 4, totalPages: 2 });
@@ -180,9 +180,9 @@ describe('mails for administrators', () => {
 describe('sending again', () => {
   const resend = (id: string) => asAdmin(`/api/admin/emails/${id}/resend`, 'POST');
 
-  test('makes a new mail of the same content', async () => {
+  test('makes a new email of the same content', async () => {
     const id = await put({ ...GOOD, template: 'message' });
-    await markMailFailed(harness.database.db, id, 'refused');
+    await markEmailFailed(harness.database.db, id, 'refused');
     const response = await resend(id);
     expect(response.status).toBe(202);
     const body = (await response.json()) as unknown as { email_id: string };
@@ -190,7 +190,7 @@ describe('sending again', () => {
     expect(body.email_id).not.toBe(id);
     expect(await prepare(body.email_id)).toMatchObject({ state: 'ready', to: GOOD.to, data: GOOD.data });
     const { emails } = await list();
-    expect(emails.find((mail) => mail.id === body.email_id)?.resentFrom).toBe(id);
+    expect(emails.find((email) => email.id === body.email_id)?.resentFrom).toBe(id);
   });
 
   test('a double click makes one, a later click another', async () => {
@@ -212,12 +212,12 @@ describe('sending again', () => {
   test('what is gone cannot be sent; what never was is not found', async () => {
     const id = await put({ ...GOOD, template: 'message' });
     await prepare(id);
-    await markMailSent(harness.database.db, id, { transport: 'smtp', providerId: null });
+    await markEmailSent(harness.database.db, id, { transport: 'smtp', providerId: null });
     const gone = await resend(id);
     expect(gone.status).toBe(409);
     expect(await gone.json()).toMatchObject({ code: 'CONFLICT', error: expect.stringContaining('gone') });
     const missing = await resend('nobody');
-    expect([missing.status, (await missing.json()).error]).toEqual([404, 'E-mail not found']);
+    expect([missing.status, (await missing.json()).error]).toEqual([404, 'Email not found']);
     expect((await list()).pagination['total']).toBe(1);
   });
 });
@@ -226,10 +226,10 @@ describe('metrics', () => {
   /** Not held to the document: it knows types without their parameters. */
   const metrics = (headers: Record<string, string>) => fetch(`${harness.url}/metrics`, { headers });
 
-  test('count effects by kind and mails by status', async () => {
+  test('count effects by kind and emails by status', async () => {
     await put({ ...GOOD, template: 'message' });
     const failed = await put({ ...GOOD, template: 'message' });
-    await markMailFailed(harness.database.db, failed, 'refused');
+    await markEmailFailed(harness.database.db, failed, 'refused');
     await inTransaction(harness.database.db, (trx) =>
       enqueue(trx, { kind: 'odd "kind"\\\n', dedupeKey: 'odd', payload: {} }),
     );

@@ -2,15 +2,15 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { CaughtMail, MailCatcher } from '../../../simulators/email/contract.ts';
-import { startMailCatcher } from '../../../simulators/email/simulator.ts';
-import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import type { CaughtEmail, EmailCatcher } from '../../../simulators/email/contract.ts';
+import { startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { setActive } from '../../../src/store/accounts/user-list.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
-import { createMailStore } from '../../../src/store/email/email-store.ts';
+import { createEmailStore } from '../../../src/store/email/email-store.ts';
 import { type OutboxRelay, startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { bearer, type Harness, startHarness } from '../../support/api/harness.ts';
 import { type Answer, call, login, outcome, post, refresh, sessionsOf } from '../../support/api/sign-in.ts';
@@ -18,22 +18,22 @@ import { quiet, type Stack, startStack } from '../../support/stack.ts';
 
 const SITE = 'https://play.example';
 let stack: Stack;
-let catcher: MailCatcher;
-let transport: MailTransport;
+let catcher: EmailCatcher;
+let transport: EmailTransport;
 let listener: Listener;
 let relay: OutboxRelay;
 let api: Harness;
 
 beforeAll(async () => {
-  catcher = await startMailCatcher();
+  catcher = await startEmailCatcher();
   transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
-  stack = await startStack({ panel: { servers: 1, users: 1 }, mailTransport: async () => transport });
+  stack = await startStack({ panel: { servers: 1, users: 1 }, emailTransport: async () => transport });
   const { database } = stack;
   await database.db.raw(`insert into config (id, key, value) values ('site', 'site_url', ?)`, [`${SITE}/`]);
   listener = createListener({ connectionString: database.url, log: quiet });
   relay = startOutboxRelay({ db: database.db, listener, temporal: stack.gateway, log: quiet });
   // Api and worker read each other's mails: one key, here none.
-  api = await startHarness({ database, deps: { mails: createMailStore(createEncryption({})) } });
+  api = await startHarness({ database, deps: { emails: createEmailStore(createEncryption({})) } });
 });
 afterAll(async () => {
   await api?.close();
@@ -45,23 +45,23 @@ afterAll(async () => {
 });
 
 /** The mails to an address, once there are so many. */
-async function mailsTo(to: string, count: number): Promise<CaughtMail[]> {
+async function emailsTo(to: string, count: number): Promise<CaughtEmail[]> {
   const end = Date.now() + 60_000;
   for (;;) {
-    const mails = catcher.mails().filter((mail) => mail.to.includes(to));
+    const mails = catcher.emails().filter((mail) => mail.to.includes(to));
     if (mails.length >= count) return mails;
     if (Date.now() > end) throw new Error(`${mails.length} mails of ${count} to ${to}`);
     await delay(50);
   }
 }
 /** The mail that came last, when so many came. */
-const lastMail = async (to: string, count: number): Promise<CaughtMail> => {
-  const mail = (await mailsTo(to, count)).at(-1);
+const lastEmail = async (to: string, count: number): Promise<CaughtEmail> => {
+  const mail = (await emailsTo(to, count)).at(-1);
   if (mail === undefined) throw new Error('no mail');
   return mail;
 };
 /** What clicking the link of a mail opens. */
-function opened(mail: CaughtMail): URL {
+function opened(mail: CaughtEmail): URL {
   const [, link] = /<a[^>]* href="([^"]*token=[^"]*)"/.exec(mail.html ?? '') ?? [];
   return new URL((link ?? '').replaceAll('&amp;', '&'));
 }
@@ -79,13 +79,13 @@ test('from the registration to the end', async () => {
 
   // Registration; nobody signs in before the address is verified.
   done(await post(api, 'register', { email, password, confirmPassword: password, firstName: 'Ada' }));
-  const welcome = await lastMail(email, 1);
+  const welcome = await lastEmail(email, 1);
   expect(welcome.text).toContain('Ada');
   const verifyPage = opened(welcome);
   expect(verifyPage.href).toMatch(new RegExp(`^${SITE}/auth/verify-email\\?token=[0-9a-f]{64}&id=`));
   expect(outcome(await login(api, email, password))[1]).toBe('email_not_verified');
   // The refusal sent a new link, which takes the place of the first.
-  const second = linkOf(opened(await lastMail(email, 2)));
+  const second = linkOf(opened(await lastEmail(email, 2)));
   const first = linkOf(verifyPage);
   expect(outcome(await post(api, 'verify-email', { token: first['token'], userId: first['id'] }))[1]).toBe(
     'invalid_token',
@@ -109,11 +109,11 @@ test('from the registration to the end', async () => {
     body: JSON.stringify({ newEmail, currentPassword: password }),
   });
   expect(moved.status, await moved.text()).toBe(200);
-  const told = await lastMail(email, 3);
+  const told = await lastEmail(email, 3);
   expect(told.subject).toMatch(/changed/i);
   expect(told.html).not.toContain('token=');
   expect(told.html).not.toContain(newEmail);
-  const proof = linkOf(opened(await lastMail(newEmail, 1)));
+  const proof = linkOf(opened(await lastEmail(newEmail, 1)));
   expect(proof['id']).toBe(id);
   expect(done(await refresh(api, tab?.body.refreshToken ?? '')).body.success).toBe(true);
   expect(outcome(await login(api, email, password))[1]).toBe('invalid_credentials');
@@ -122,7 +122,7 @@ test('from the registration to the end', async () => {
 
   // A link instead of a password.
   done(await post(api, 'magic-link', { email: newEmail }));
-  const magic = opened(await lastMail(newEmail, 2));
+  const magic = opened(await lastEmail(newEmail, 2));
   expect(magic.origin).toBe(SITE);
   const byLink = done(await post(api, 'magic-link/verify', { token: magic.searchParams.get('token') }));
   expect((await me(byLink)).body.user['email']).toBe(newEmail);
@@ -130,7 +130,7 @@ test('from the registration to the end', async () => {
 
   // The password is forgotten; what was open is closed. The form sends token and password only.
   done(await post(api, 'forgot-password', { email: newEmail }));
-  const resetPage = opened(await lastMail(newEmail, 3));
+  const resetPage = opened(await lastEmail(newEmail, 3));
   expect(resetPage.pathname).toBe('/auth/reset-password');
   const token = resetPage.searchParams.get('token');
   done(await post(api, 'reset-password', { token, password: 'Second-horse-2' }));
@@ -150,6 +150,6 @@ test('from the registration to the end', async () => {
   // Each mail was sent once, and those that nobody may have were not.
   const waiting = () => query<{ id: string }>(stack.database.db, `select e.id from emails e where e.status = 'queued'`);
   while ((await waiting()).length > 0) await delay(50);
-  const receivers = catcher.mails().map((mail) => mail.to.join());
+  const receivers = catcher.emails().map((mail) => mail.to.join());
   expect(receivers.sort()).toEqual([email, email, email, newEmail, newEmail, newEmail]);
 });

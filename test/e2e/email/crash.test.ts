@@ -1,5 +1,5 @@
 /**
- * Random crashes at every step between the commit of a mail and its mark: whatever fails, and however often, each mail of
+ * Random crashes at every step between the commit of an email and its mark: whatever fails, and however often, each email of
  * a committed transaction is sent once, and none of a rolled-back one.
  */
 
@@ -10,10 +10,10 @@ import fc from 'fast-check';
 import type { Knex } from 'knex';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HttpFault } from '../../../simulators/email/contract.ts';
-import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
-import { createMailActivities } from '../../../src/activities/email.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createEmailActivities } from '../../../src/activities/email.ts';
 import { createFailureInterceptor } from '../../../src/activities/failures.ts';
-import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
@@ -27,12 +27,12 @@ import type { TestDb } from '../../support/database.ts';
 import {
   account,
   caughtIds,
-  mailsEnded,
+  emailsEnded,
   message,
   outboxRows,
-  plainMails,
+  plainEmails,
   recordingGateway,
-  type StoredMail,
+  type StoredEmail,
 } from '../../support/email.ts';
 import { query } from '../../support/merge.ts';
 import { quiet, type Stack, startStack } from '../../support/stack.ts';
@@ -47,10 +47,10 @@ const HTTP_FAULTS: readonly HttpFault[] = [
   { kind: 'truncate' },
   { kind: 'html' },
 ];
-/** What meets the attempts of one mail, one after the other. */
+/** What meets the attempts of one email, one after the other. */
 type SendFault =
   | { at: 'provider'; http: HttpFault }
-  /** The process ends between the making of the mail and the request, after the acceptance, around the mark. */
+  /** The process ends between the making of the email and the request, after the acceptance, around the mark. */
   | { at: 'before-request' | 'after-acceptance' | 'before-mark' | 'after-mark' };
 /** What meets the relay's batches, or its starts. */
 type RelayFault = {
@@ -58,15 +58,15 @@ type RelayFault = {
   /** A new relay takes over; else the same one tries again. */
   restart: boolean;
 };
-interface PlannedMail {
+interface PlannedEmail {
   committed: boolean;
   link: boolean;
   faults: SendFault[];
 }
 interface Plan {
   /** Queued before any relay runs. */
-  early: PlannedMail[];
-  late: PlannedMail[];
+  early: PlannedEmail[];
+  late: PlannedEmail[];
   relay: RelayFault[];
   /** Starts that the engine does not hear at first. */
   unreachable: number;
@@ -76,14 +76,14 @@ const sendFault: fc.Arbitrary<SendFault> = fc.oneof(
   fc.record({ at: fc.constant('provider' as const), http: fc.constantFrom(...HTTP_FAULTS) }),
   fc.record({ at: fc.constantFrom('before-request', 'after-acceptance', 'before-mark', 'after-mark') }),
 );
-const mail: fc.Arbitrary<PlannedMail> = fc.record({
+const email: fc.Arbitrary<PlannedEmail> = fc.record({
   committed: fc.oneof({ weight: 4, arbitrary: fc.constant(true) }, fc.constant(false)),
   link: fc.boolean(),
   faults: fc.array(sendFault, { maxLength: 3 }),
 });
 const plans: fc.Arbitrary<Plan> = fc.record({
-  early: fc.array(mail, { maxLength: 4 }),
-  late: fc.array(mail, { maxLength: 4 }),
+  early: fc.array(email, { maxLength: 4 }),
+  late: fc.array(email, { maxLength: 4 }),
   relay: fc.array(
     fc.record({
       at: fc.constantFrom('before-start', 'after-start', 'before-commit', 'after-commit'),
@@ -100,14 +100,14 @@ const BUDGET = 90_000;
 /** Milliseconds between attempts, whatever the policy or the provider says. */
 const SOON = 20;
 
-let catcher: MailCatcher;
+let catcher: EmailCatcher;
 let stack: Stack;
-let provider: MailTransport;
+let provider: EmailTransport;
 let connection: NativeConnection;
 let workers: Worker[];
 let running: Promise<unknown>;
 let listener: Listener;
-/** Faults that are still to come, by mail. */
+/** Faults that are still to come, by email. */
 let faults: Map<string, SendFault[]>;
 let relayFaults: RelayFault[];
 let unreachable: number;
@@ -117,16 +117,16 @@ const met = new Map<string, number>();
 const note = (name: string) => met.set(name, (met.get(name) ?? 0) + 1);
 const lost = () => Object.assign(new Error('the connection was lost'), { code: 'ECONNRESET' });
 
-/** Whether the next fault of a mail is at this point; then it is over. */
-function meets(mailId: string, at: SendFault['at']): SendFault | undefined {
-  const next = faults.get(mailId)?.[0];
+/** Whether the next fault of an email is at this point; then it is over. */
+function meets(emailId: string, at: SendFault['at']): SendFault | undefined {
+  const next = faults.get(emailId)?.[0];
   if (next?.at !== at) return undefined;
   note(next.at === 'provider' ? `provider ${next.http.kind}` : at);
-  return faults.get(mailId)?.shift();
+  return faults.get(emailId)?.shift();
 }
 
 /** The real transport; a fault before or after it looks to the activity as the end of its process does. */
-const crashing: MailTransport = {
+const crashing: EmailTransport = {
   name: 'resend',
   async send(outgoing, options) {
     if (meets(outgoing.id, 'before-request') !== undefined) throw lost();
@@ -139,7 +139,7 @@ const crashing: MailTransport = {
   close: async () => undefined,
 };
 
-/** The real pool, which loses its connection around the mark of a mail. */
+/** The real pool, which loses its connection around the mark of an email. */
 function crashingMarks(db: TestDb): TestDb {
   return new Proxy(db, {
     get(target, key) {
@@ -172,17 +172,17 @@ const hurry = (): { inbound: ActivityInboundCallsInterceptor } => ({
 });
 
 beforeAll(async () => {
-  catcher = await startMailCatcher();
+  catcher = await startEmailCatcher();
   provider = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 400 });
   const tiny = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
   stack = await startStack({ panel: { ...tiny, subusers: 0 }, workers: false });
   connection = await NativeConnection.connect({ address: temporalAddress() });
   const { email: config } = loadConfig({});
-  const activities = createMailActivities({
+  const activities = createEmailActivities({
     db: crashingMarks(stack.database.db),
-    mails: plainMails,
+    emails: plainEmails,
     transport: async () => crashing,
-    settings: async () => ({ mail: { ...config, notifications: true } }),
+    settings: async () => ({ email: { ...config, notifications: true } }),
     paths: config.paths,
   });
   const codePath = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));
@@ -270,14 +270,14 @@ function superviseRelay(): { close: () => Promise<void> } {
   };
 }
 
-/** Queues one mail as planned, in a transaction of its own. @returns its id when it was committed. */
-async function queue(planned: PlannedMail, to: string): Promise<string | undefined> {
+/** Queues one email as planned, in a transaction of its own. @returns its id when it was committed. */
+async function queue(planned: PlannedEmail, to: string): Promise<string | undefined> {
   const { db } = stack.database;
   if (planned.link) await account(db, to);
   const undone = new Error('undone');
   try {
     return await inTransaction(db, async (trx) => {
-      const id = await plainMails.queue(trx, planned.link ? { template: 'password-reset', to } : message(to));
+      const id = await plainEmails.queue(trx, planned.link ? { template: 'password-reset', to } : message(to));
       faults.set(id, [...planned.faults]);
       if (!planned.committed) throw undone;
       return id;
@@ -288,12 +288,12 @@ async function queue(planned: PlannedMail, to: string): Promise<string | undefin
   }
 }
 
-/** The link of each mail is the one the account's token is for. */
-async function expectLinks(mails: readonly StoredMail[]): Promise<void> {
+/** The link of each email is the one the account's token is for. */
+async function expectLinks(emails: readonly StoredEmail[]): Promise<void> {
   const issued = await query(stack.database.db, 'select v.identifier as "user", v.token from verification_tokens v');
-  const linked = mails.filter((m) => m.template === 'password-reset');
+  const linked = emails.filter((m) => m.template === 'password-reset');
   const caught = linked.map(({ id, userId }) => {
-    const text = catcher.mails().find((m) => m.idempotencyKey === id)?.text ?? '';
+    const text = catcher.emails().find((m) => m.idempotencyKey === id)?.text ?? '';
     const token = /token=([0-9a-f]{64})/.exec(text)?.[1] ?? '';
     return { user: userId, token: createHash('sha256').update(token).digest('hex') };
   });
@@ -309,8 +309,8 @@ async function carryOut(plan: Plan): Promise<void> {
   relayFaults = [...plan.relay];
   unreachable = plan.unreachable;
   const committed: string[] = [];
-  const queueAll = async (mails: readonly PlannedMail[], name: string) => {
-    for (const [i, planned] of mails.entries()) {
+  const queueAll = async (emails: readonly PlannedEmail[], name: string) => {
+    for (const [i, planned] of emails.entries()) {
       const id = await queue(planned, `${name}-${i}@crash.example`);
       if (id !== undefined) committed.push(id);
     }
@@ -319,20 +319,20 @@ async function carryOut(plan: Plan): Promise<void> {
   const relay = superviseRelay();
   try {
     await queueAll(plan.late, 'late');
-    const mails = await mailsEnded(db, 30_000);
-    expect(mails.map((m) => m.id).sort()).toEqual(committed.toSorted());
-    expect(mails.map((m) => [m.status, m.data])).toEqual(mails.map(() => ['sent', null]));
+    const emails = await emailsEnded(db, 30_000);
+    expect(emails.map((m) => m.id).sort()).toEqual(committed.toSorted());
+    expect(emails.map((m) => [m.status, m.data])).toEqual(emails.map(() => ['sent', null]));
     await expect
       .poll(async () => (await outboxRows(db)).map((o) => o['status']), { timeout: 20_000 })
       .toEqual(committed.map(() => 'dispatched'));
     expect(caughtIds(catcher)).toEqual(committed.toSorted());
-    await expectLinks(mails);
+    await expectLinks(emails);
   } finally {
     await relay.close();
   }
 }
 
-test('whatever crashes, each committed mail is sent once', async () => {
+test('whatever crashes, each committed email is sent once', async () => {
   await fc.assert(fc.asyncProperty(plans, carryOut), {
     numRuns: RUNS,
     interruptAfterTimeLimit: BUDGET,

@@ -1,11 +1,11 @@
-/** Mail from the transaction that asks for it to the provider: never lost, never sent twice, nothing of it in Temporal. */
+/** Email from the transaction that asks for it to the provider: never lost, never sent twice, nothing of it in Temporal. */
 
 import { createHash } from 'node:crypto';
 import pino, { type Logger } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
-import { createMailProvider } from '../../../src/clients/email/provider.ts';
-import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createEmailProvider } from '../../../src/clients/email/provider.ts';
+import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
@@ -24,14 +24,14 @@ import { sendEmailId } from '../../../src/workflows/contract.ts';
 import {
   account,
   caughtIds,
-  mailsEnded,
+  emailsEnded,
   message,
   outboxRows,
-  plainMails,
-  queueMail,
+  plainEmails,
+  queueEmail,
   recordingGateway,
-  storedMail,
-  storedMails,
+  storedEmail,
+  storedEmails,
 } from '../../support/email.ts';
 import { allHistories, failedTasks, textOf } from '../../support/histories.ts';
 import { query } from '../../support/merge.ts';
@@ -39,20 +39,20 @@ import { quiet, type Stack, startStack, temporalConfig } from '../../support/sta
 
 const TINY = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
 /** Whatever a test writes to ends like this, so that histories can be searched for all of them. */
-const DOMAIN = 'customer-of-the-mail-test.example';
+const DOMAIN = 'customer-of-the-email-test.example';
 const to = (name: string) => `${name}@${DOMAIN}`;
 
-let catcher: MailCatcher;
+let catcher: EmailCatcher;
 let stack: Stack;
-let quick: MailTransport;
-let transport: () => Promise<MailTransport>;
+let quick: EmailTransport;
+let transport: () => Promise<EmailTransport>;
 const closers: (() => Promise<void>)[] = [];
 const tokens: string[] = [];
 
 beforeAll(async () => {
-  catcher = await startMailCatcher();
+  catcher = await startEmailCatcher();
   quick = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 1_000 });
-  stack = await startStack({ panel: { ...TINY, subusers: 0 }, mailTransport: () => transport() });
+  stack = await startStack({ panel: { ...TINY, subusers: 0 }, emailTransport: () => transport() });
 });
 afterAll(async () => {
   await stack?.stop();
@@ -69,7 +69,7 @@ afterEach(async () => {
 });
 
 function listening(): Listener {
-  const listener = createListener({ connectionString: stack.database.url, log: quiet, applicationName: 'mail-test' });
+  const listener = createListener({ connectionString: stack.database.url, log: quiet, applicationName: 'email-test' });
   closers.push(listener.close);
   return listener;
 }
@@ -87,31 +87,31 @@ function relay(
   closers.push(started.close);
   return started;
 }
-const ended = (timeoutMs?: number) => mailsEnded(stack.database.db, timeoutMs);
-const queue = (request: Parameters<typeof queueMail>[1]) => queueMail(stack.database.db, request);
+const ended = (timeoutMs?: number) => emailsEnded(stack.database.db, timeoutMs);
+const queue = (request: Parameters<typeof queueEmail>[1]) => queueEmail(stack.database.db, request);
 const handle = (id: string) => stack.gateway.client.workflow.getHandle(sendEmailId(id));
 const tokenRows = () =>
   query(stack.database.db, 'select v.identifier as "user", v.token, v.type from verification_tokens v');
 const hashOf = (token: string) => createHash('sha256').update(token).digest('hex');
-/** The token of the link in the text part of the n-th mail. */
+/** The token of the link in the text part of the n-th email. */
 function caughtToken(n = 0): string {
-  const token = /token=([0-9a-f]{64})/.exec(catcher.mails()[n]?.text ?? '')?.[1] ?? '';
+  const token = /token=([0-9a-f]{64})/.exec(catcher.emails()[n]?.text ?? '')?.[1] ?? '';
   tokens.push(token);
   return token;
 }
 
 describe('from the transaction to the provider', () => {
-  test('each mail has one workflow, is sent once, and nothing is kept of what it was made of', async () => {
+  test('each email has one workflow, is sent once, and nothing is kept of what it was made of', async () => {
     const { gateway, starts } = recordingGateway(stack.gateway);
     relay({ temporal: gateway });
     const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => queue(message(to(`many-${i}`)))));
-    const mails = await ended();
+    const emails = await ended();
     expect(caughtIds(catcher)).toEqual([...ids].sort());
     expect(starts.toSorted()).toEqual(ids.map(sendEmailId).sort());
-    const given = new Map(catcher.mails().map((mail) => [mail.idempotencyKey, mail.id]));
-    for (const mail of mails) {
-      const { id, status, attempts, data, error, providerId } = mail;
-      expect(mail.transport).toBe('resend');
+    const given = new Map(catcher.emails().map((email) => [email.idempotencyKey, email.id]));
+    for (const email of emails) {
+      const { id, status, attempts, data, error, providerId } = email;
+      expect(email.transport).toBe('resend');
       expect({ status, attempts, data, error, providerId }).toEqual({
         status: 'sent',
         attempts: 1,
@@ -131,7 +131,7 @@ describe('from the transaction to the provider', () => {
     relay({ temporal: gateway });
     const { db } = stack.database;
     const undone = inTransaction(db, async (trx) => {
-      await plainMails.queue(trx, message(to('rolled-back')));
+      await plainEmails.queue(trx, message(to('rolled-back')));
       throw new Error('undone');
     });
     await expect(undone).rejects.toThrow('undone');
@@ -141,7 +141,7 @@ describe('from the transaction to the provider', () => {
     expect(starts).toEqual([sendEmailId(id)]);
   });
 
-  test('whatever the provider does to some requests, every mail arrives once', async () => {
+  test('whatever the provider does to some requests, every email arrives once', async () => {
     relay();
     catcher.fault({ kind: 'status', status: 429, retryAfter: 1 });
     catcher.fault({ kind: 'status', status: 500 });
@@ -151,46 +151,46 @@ describe('from the transaction to the provider', () => {
     catcher.fault({ kind: 'hang' });
     catcher.fault({ kind: 'html' });
     const ids = await Promise.all(Array.from({ length: 12 }, (_, i) => queue(message(to(`faulty-${i}`)))));
-    const mails = await ended();
+    const emails = await ended();
     expect(caughtIds(catcher)).toEqual([...ids].sort());
-    expect(mails.map((m) => [m.status, m.error])).toEqual(ids.map(() => ['sent', null]));
+    expect(emails.map((m) => [m.status, m.error])).toEqual(ids.map(() => ['sent', null]));
     // All faults but the last cost an attempt: a page with status 200 means that it was accepted.
-    expect(mails.reduce((sum, m) => sum + m.attempts, 0)).toBe(ids.length + 6);
+    expect(emails.reduce((sum, m) => sum + m.attempts, 0)).toBe(ids.length + 6);
   });
 
-  test('a mail the provider refuses fails at once, with a reason that names nobody', async () => {
+  test('an email the provider refuses fails at once, with a reason that names nobody', async () => {
     relay();
     const refused = to('refused');
     catcher.fault({ kind: 'status', status: 422, message: `Invalid \`to\` field: ${refused}` });
     const id = await queue(message(refused));
     await ended();
-    const mail = await storedMail(stack.database.db, id);
-    expect(mail).toMatchObject({ status: 'failed', attempts: 1 });
-    expect(mail.error).toBe('The mail provider refused the mail (validation_error)');
+    const email = await storedEmail(stack.database.db, id);
+    expect(email).toMatchObject({ status: 'failed', attempts: 1 });
+    expect(email.error).toBe('The email provider refused the email (validation_error)');
     await expect(handle(id).result()).rejects.toThrow();
     expect((await handle(id).describe()).status.name).toBe('FAILED');
-    expect(catcher.mails()).toEqual([]);
+    expect(catcher.emails()).toEqual([]);
   });
 
-  test('a mail that is called off in the UI counts as failed and is not sent later', async () => {
+  test('an email that is called off in the UI counts as failed and is not sent later', async () => {
     relay();
     catcher.fault({ kind: 'hang' }, 5);
     const id = await queue(message(to('called-off')));
-    await expect.poll(async () => (await storedMail(stack.database.db, id)).attempts, { timeout: 15_000 }).toBe(1);
+    await expect.poll(async () => (await storedEmail(stack.database.db, id)).attempts, { timeout: 15_000 }).toBe(1);
     await handle(id).cancel();
     await ended();
-    expect(await storedMail(stack.database.db, id)).toMatchObject({ status: 'failed', error: 'cancelled' });
+    expect(await storedEmail(stack.database.db, id)).toMatchObject({ status: 'failed', error: 'cancelled' });
     await handle(id)
       .result()
       .catch(() => undefined);
     expect((await handle(id).describe()).status.name).toBe('CANCELLED');
-    expect(catcher.mails()).toEqual([]);
+    expect(catcher.emails()).toEqual([]);
   });
 
-  test('without a key mail waits and says why; the link it carries is made once there is one', async () => {
+  test('without a key email waits and says why; the link it carries is made once there is one', async () => {
     const { db } = stack.database;
     const settings = createSettings({ db, config: loadConfig({}), encryption: createEncryption({}) });
-    const provider = createMailProvider({
+    const provider = createEmailProvider({
       smtpUrl: undefined,
       resendBaseUrl: catcher.url,
       settings: settings.runtime,
@@ -200,11 +200,11 @@ describe('from the transaction to the provider', () => {
     relay();
     const user = await account(db, to('patient'));
     const ids = [await queue(message(to('waiting'))), await queue({ template: 'magic-link', to: to('patient') })];
-    const states = async () => (await storedMails(db)).map((m) => [m.status, m.error]);
-    const why = 'Mail is not configured: set a Resend API key or an SMTP URL';
+    const states = async () => (await storedEmails(db)).map((m) => [m.status, m.error]);
+    const why = 'Email is not configured: set a Resend API key or an SMTP URL';
     await expect.poll(states, { timeout: 15_000 }).toEqual(ids.map(() => ['queued', why]));
     expect(await tokenRows()).toEqual([]);
-    expect(catcher.mails()).toEqual([]);
+    expect(catcher.emails()).toEqual([]);
 
     await settings.save({ resend_api_key: catcher.apiKey });
     // The next attempt is a minute away: an impatient administrator asks for it in the UI.
@@ -212,18 +212,18 @@ describe('from the transaction to the provider', () => {
       await stack.gateway.client.workflowService.resetActivity({
         namespace: stack.namespace,
         execution: { workflowId: sendEmailId(id) },
-        type: 'deliverMail',
+        type: 'deliverEmail',
       });
     }
     await ended();
     expect(caughtIds(catcher)).toEqual([...ids].sort());
     const [row] = await tokenRows();
-    const link = catcher.mails().findIndex((mail) => mail.to[0] === to('patient'));
+    const link = catcher.emails().findIndex((email) => email.to[0] === to('patient'));
     expect(row).toEqual({ user, token: hashOf(caughtToken(link)), type: 'magic_link' });
   });
 });
 
-test('a mail that nobody waits for is skipped while such mails are switched off, any other is not', async () => {
+test('an email that nobody waits for is skipped while such emails are switched off, any other is not', async () => {
   const { db } = stack.database;
   const done = (name: string) =>
     queue({ template: 'sync-complete', to: to(name), data: { syncType: 'full', status: 'completed' } });
@@ -235,15 +235,15 @@ test('a mail that nobody waits for is skipped while such mails are switched off,
   const off = await done('switched-off');
   await queue(message(to('switched-off')));
   expect(await onlyStatus()).toEqual(['sent', 'skipped', 'sent']);
-  expect(await storedMail(db, off)).toMatchObject({ error: 'notifications by mail are switched off', data: null });
+  expect(await storedEmail(db, off)).toMatchObject({ error: 'notifications by email are switched off', data: null });
   expect(await handle(off).result()).toEqual({ status: 'skipped' });
   await query(db, `update config set value = 'true'`);
   await done('switched-on');
   expect(await onlyStatus()).toEqual(['sent', 'skipped', 'sent', 'sent']);
-  expect(catcher.mails().map((mail) => mail.to[0])).toEqual(['by-default', 'switched-off', 'switched-on'].map(to));
+  expect(catcher.emails().map((email) => email.to[0])).toEqual(['by-default', 'switched-off', 'switched-on'].map(to));
 });
 
-describe('mail with a link', () => {
+describe('email with a link', () => {
   test('is not sent where there is nobody to send it to', async () => {
     const { db } = stack.database;
     await account(db, to('disabled'), { active: false });
@@ -259,17 +259,17 @@ describe('mail with a link', () => {
     for (const request of requests) await queue(request);
     await query(db, 'update users set email = ? where id = ?', [to('new-address'), moved]);
     relay();
-    const mails = await ended();
+    const emails = await ended();
     const nobody = ['skipped', 'no active account has this address', null];
-    expect(mails.map((m) => [m.status, m.error, m.data])).toEqual([
+    expect(emails.map((m) => [m.status, m.error, m.data])).toEqual([
       nobody,
       nobody,
       ['skipped', 'the address is verified already', null],
       nobody,
       nobody,
     ]);
-    for (const { id } of mails) expect(await handle(id).result()).toEqual({ status: 'skipped' });
-    expect(catcher.mails()).toEqual([]);
+    for (const { id } of emails) expect(await handle(id).result()).toEqual({ status: 'skipped' });
+    expect(catcher.emails()).toEqual([]);
     expect(await tokenRows()).toEqual([]);
   });
 
@@ -278,16 +278,16 @@ describe('mail with a link', () => {
     const user = await account(db, to('Reader'), { name: 'Grace' });
     const id = await queue({ template: 'email-verification', to: to('reader') });
     expect(await tokenRows()).toEqual([]);
-    expect((await storedMail(db, id)).data).toBe('{}');
-    // Accepted, but the answer is lost: the second attempt must be the same mail.
+    expect((await storedEmail(db, id)).data).toBe('{}');
+    // Accepted, but the answer is lost: the second attempt must be the same email.
     catcher.fault({ kind: 'accept-hang' });
     relay();
     await ended();
     expect(caughtIds(catcher)).toEqual([id]);
     const token = caughtToken();
     expect(await tokenRows()).toEqual([{ user, token: hashOf(token), type: 'email_verification' }]);
-    expect(catcher.mails()[0]?.text).toContain(`token=${token}&id=${user}`);
-    expect(await storedMail(db, id)).toMatchObject({ status: 'sent', attempts: 2, userId: user, data: null });
+    expect(catcher.emails()[0]?.text).toContain(`token=${token}&id=${user}`);
+    expect(await storedEmail(db, id)).toMatchObject({ status: 'sent', attempts: 2, userId: user, data: null });
   });
 });
 
@@ -321,7 +321,7 @@ describe('the relay', () => {
     await query(
       stack.database.db,
       `select pg_terminate_backend(a.pid) from pg_stat_activity a
-       where a.application_name = 'mail-test' and a.datname = current_database()`,
+       where a.application_name = 'email-test' and a.datname = current_database()`,
     );
     const id = await queue(message(to('unheard')));
     await ended(20_000);
@@ -340,7 +340,7 @@ describe('the relay', () => {
         workflowType: 'sendEmail',
         workflowId: 'x'.repeat(5_000),
         args: [],
-        staticSummary: 'Mail',
+        staticSummary: 'Email',
       }),
     };
     await inTransaction(db, async (trx) => {
@@ -376,7 +376,7 @@ describe('the relay', () => {
     await expect.poll(() => lines.length, { timeout: 30_000 }).toBeGreaterThan(0);
     await stranded.close();
     expect(lines.join('\n')).toContain('the outbox cannot be relayed at the moment');
-    expect(await outboxRows(db)).toEqual([{ payload: { mailId: id }, status: 'pending', attempts: 0, error: null }]);
+    expect(await outboxRows(db)).toEqual([{ payload: { emailId: id }, status: 'pending', attempts: 0, error: null }]);
     relay();
     await ended();
     expect(caughtIds(catcher)).toEqual([id]);
@@ -388,7 +388,7 @@ test('no address and no token is in any history, and no workflow task failed', a
   expect(runs.length).toBeGreaterThan(100);
   expect(tokens.filter((token) => token.length === 64)).toHaveLength(2);
   const text = textOf(runs.map((run) => run.events));
-  expect(text).toContain('mailId');
+  expect(text).toContain('emailId');
   for (const secret of [DOMAIN, ...tokens, ...tokens.map(hashOf), catcher.apiKey]) expect(text).not.toContain(secret);
   expect(runs.flatMap(failedTasks)).toEqual([]);
 });

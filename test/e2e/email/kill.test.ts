@@ -1,46 +1,46 @@
 /**
- * Processes die while mail is on its way: none is lost, none is sent twice. (`npm run test:life` kills at many more
+ * Processes die while email is on its way: none is lost, none is sent twice. (`npm run test:life` kills at many more
  * moments.)
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { storedMails } from '../../support/email.ts';
-import { type MailInstallation, startMailInstallation } from '../../support/email-processes.ts';
+import { storedEmails } from '../../support/email.ts';
+import { type EmailInstallation, startEmailInstallation } from '../../support/email-processes.ts';
 import { query } from '../../support/merge.ts';
 
-let life: MailInstallation;
+let life: EmailInstallation;
 beforeAll(async () => {
-  life = await startMailInstallation();
+  life = await startEmailInstallation();
 });
 afterAll(() => life?.stop());
 beforeEach(() => life.prepare());
 
-test('the worker is killed while mails are on their way to the provider; another sends each once', async () => {
+test('the worker is killed while emails are on their way to the provider; another sends each once', async () => {
   const { installation, catcher } = life;
   // The provider takes the first two and never says so.
   catcher.fault({ kind: 'accept-hang' }, 2);
   const ids = await life.queueMany(12);
-  await expect.poll(() => catcher.mails().length, { timeout: 20_000, interval: 10 }).toBeGreaterThan(3);
+  await expect.poll(() => catcher.emails().length, { timeout: 20_000, interval: 10 }).toBeGreaterThan(3);
   const unanswered = new Map(
     catcher
-      .mails()
+      .emails()
       .slice(0, 2)
       .map(({ idempotencyKey, id }) => [idempotencyKey ?? '', id]),
   );
   for (const worker of installation.workers()) await worker.kill();
-  const cut = (await storedMails(installation.db)).filter((mail) => unanswered.has(mail.id));
+  const cut = (await storedEmails(installation.db)).filter((email) => unanswered.has(email.id));
   expect(cut.map(({ status, attempts }) => [status, attempts])).toEqual([
     ['queued', 1],
     ['queued', 1],
   ]);
   await life.startWorker();
-  const mails = await life.expectSentOnce(ids);
-  const repeated = mails.filter((mail) => unanswered.has(mail.id));
+  const emails = await life.expectSentOnce(ids);
+  const repeated = emails.filter((email) => unanswered.has(email.id));
   expect(repeated.map(({ attempts, providerId }) => [attempts, providerId])).toEqual(
-    repeated.map((mail) => [2, unanswered.get(mail.id)]),
+    repeated.map((email) => [2, unanswered.get(email.id)]),
   );
 });
 
-test('mail that is queued while Temporal is away leaves when it is back', async () => {
+test('email that is queued while Temporal is away leaves when it is back', async () => {
   const { installation } = life;
   await installation.killTemporal();
   const ids = await life.queueMany(8);
@@ -48,15 +48,15 @@ test('mail that is queued while Temporal is away leaves when it is back', async 
   expect(await query(installation.db, 'select distinct o.status, o.attempts from outbox o')).toEqual([
     { status: 'pending', attempts: 0 },
   ]);
-  expect(life.catcher.mails()).toEqual([]);
+  expect(life.catcher.emails()).toEqual([]);
   await installation.restartTemporal();
   await life.expectSentOnce(ids);
 });
 
-test('PostgreSQL is killed, its backends too, while mail is being sent, and comes back', async () => {
+test('PostgreSQL is killed, its backends too, while email is being sent, and comes back', async () => {
   const { installation, catcher } = life;
   const ids = await life.queueMany(12);
-  await expect.poll(() => catcher.mails().length, { timeout: 20_000, interval: 10 }).toBeGreaterThan(3);
+  await expect.poll(() => catcher.emails().length, { timeout: 20_000, interval: 10 }).toBeGreaterThan(3);
   await installation.killPostgres(true);
   await installation.restartPostgres();
   await life.expectSentOnce(ids);

@@ -1,30 +1,30 @@
 /**
- * Mail by SMTP, from the transaction to the server. SMTP knows no idempotency: what arrives twice, because the server's
+ * Email by SMTP, from the transaction to the server. SMTP knows no idempotency: what arrives twice, because the server's
  * answer was lost, arrives with one Message-ID.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { headerOf } from '../../../simulators/email/message.ts';
-import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
-import type { MailTransport } from '../../../src/clients/email/resend.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import type { EmailTransport } from '../../../src/clients/email/resend.ts';
 import { createSmtpTransport } from '../../../src/clients/email/smtp.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
-import { account, mailsEnded, message, queueMail, storedMail } from '../../support/email.ts';
+import { account, emailsEnded, message, queueEmail, storedEmail } from '../../support/email.ts';
 import { query } from '../../support/merge.ts';
 import { quiet, type Stack, startStack } from '../../support/stack.ts';
 
 const TINY = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
 
-let catcher: MailCatcher;
+let catcher: EmailCatcher;
 let stack: Stack;
-let transport: MailTransport;
+let transport: EmailTransport;
 const closers: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
-  catcher = await startMailCatcher({ smtpPort: 0 });
+  catcher = await startEmailCatcher({ smtpPort: 0 });
   transport = createSmtpTransport({ url: new Secret(catcher.smtpUrl ?? ''), timeoutMs: 5_000 });
-  stack = await startStack({ panel: { ...TINY, subusers: 0 }, mailTransport: async () => transport });
+  stack = await startStack({ panel: { ...TINY, subusers: 0 }, emailTransport: async () => transport });
 });
 afterAll(async () => {
   await stack?.stop();
@@ -43,25 +43,25 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-const queue = (request: Parameters<typeof queueMail>[1]) => queueMail(stack.database.db, request);
-const ended = () => mailsEnded(stack.database.db);
-const stored = (id: string) => storedMail(stack.database.db, id);
+const queue = (request: Parameters<typeof queueEmail>[1]) => queueEmail(stack.database.db, request);
+const ended = () => emailsEnded(stack.database.db);
+const stored = (id: string) => storedEmail(stack.database.db, id);
 /** Message-IDs of what arrived, in order. */
-const arrived = () => catcher.mails().map((mail) => headerOf(mail.headers, 'message-id'));
-/** The Message-ID of a mail begins with its id; what follows is the sender's domain. */
+const arrived = () => catcher.emails().map((email) => headerOf(email.headers, 'message-id'));
+/** The Message-ID of an email begins with its id; what follows is the sender's domain. */
 const idOf = (messageId: string) => /^<([^@]+)@[^@]+>$/.exec(messageId)?.[1];
 
-test('five mails arrive once each, under their ids, and are marked with what they arrived as', async () => {
+test('five emails arrive once each, under their ids, and are marked with what they arrived as', async () => {
   const ids = await Promise.all(Array.from({ length: 5 }, (_, i) => queue(message(`reader-${i}@example.net`))));
-  const mails = await ended();
-  expect(catcher.mails().map((mail) => mail.via)).toEqual(ids.map(() => 'smtp'));
+  const emails = await ended();
+  expect(catcher.emails().map((email) => email.via)).toEqual(ids.map(() => 'smtp'));
   expect(arrived().map(idOf).sort()).toEqual([...ids].sort());
-  for (const mail of mails) {
-    const at = arrived().findIndex((messageId) => idOf(messageId) === mail.id);
-    const caught = catcher.mails()[at];
-    expect([caught?.to, caught?.subject]).toEqual([[mail.to], 'News']);
-    expect(caught?.text).toContain(`for ${mail.to}`);
-    expect(mail).toMatchObject({
+  for (const email of emails) {
+    const at = arrived().findIndex((messageId) => idOf(messageId) === email.id);
+    const caught = catcher.emails()[at];
+    expect([caught?.to, caught?.subject]).toEqual([[email.to], 'News']);
+    expect(caught?.text).toContain(`for ${email.to}`);
+    expect(email).toMatchObject({
       status: 'sent',
       attempts: 1,
       error: null,
@@ -80,7 +80,7 @@ test.each(['rcpt', 'data'] as const)('a reply of 4xx to %s is not the last word'
   expect(waiting).toMatchObject({ status: 'queued', attempts: 1 });
   // Replies quote addresses: nothing of them is kept.
   expect(waiting.error).not.toMatch(/come back|@/);
-  expect(catcher.mails()).toEqual([]);
+  expect(catcher.emails()).toEqual([]);
   await ended();
   expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null });
   expect(arrived().map(idOf)).toEqual([id]);
@@ -92,22 +92,22 @@ test('a connection that is lost after the last byte costs a second copy at the m
   const id = await queue({ template: 'email-verification', to: 'reader@example.net' });
   await ended();
   expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, data: null });
-  expect(catcher.mails().length).toBeGreaterThanOrEqual(1);
+  expect(catcher.emails().length).toBeGreaterThanOrEqual(1);
   expect(new Set(arrived().map(idOf))).toEqual(new Set([id]));
   expect(new Set(arrived()).size).toBe(1);
-  const links = catcher.mails().map((mail) => /token=[0-9a-f]{64}&id=[\w-]+/.exec(mail.text ?? '')?.[0]);
+  const links = catcher.emails().map((email) => /token=[0-9a-f]{64}&id=[\w-]+/.exec(email.text ?? '')?.[0]);
   expect(new Set(links).size).toBe(1);
   expect(links[0]).toContain(`&id=${user}`);
 });
 
-test.each(['rcpt', 'data'] as const)('a reply of 5xx to %s is: the mail failed, with the code alone', async (at) => {
+test.each(['rcpt', 'data'] as const)('a reply of 5xx to %s is: the email failed, with the code alone', async (at) => {
   catcher.fault({ kind: 'smtp-reply', at, code: 550, text: 'no such user: reader@example.net' });
   const id = await queue(message('reader@example.net'));
   await ended();
   expect(await stored(id)).toMatchObject({
     status: 'failed',
     attempts: 1,
-    error: 'The mail server refused the mail (550)',
+    error: 'The email server refused the email (550)',
   });
-  expect(catcher.mails()).toEqual([]);
+  expect(catcher.emails()).toEqual([]);
 });

@@ -3,15 +3,15 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
-import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../../src/embedded/temporal/temporal.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { QUEUE, sendEmailId } from '../../../src/workflows/contract.ts';
-import { account, mailsEnded, message, queueMail, storedMail } from '../../support/email.ts';
+import { account, emailsEnded, message, queueEmail, storedEmail } from '../../support/email.ts';
 import { quiet, type Stack, startStack } from '../../support/stack.ts';
 
 const shared = process.env['TEST_TEMPORAL_ADDRESS'];
@@ -22,8 +22,8 @@ const KEYS = {
 };
 let server: EmbeddedTemporal;
 let stack: Stack;
-let catcher: MailCatcher;
-let transport: MailTransport;
+let catcher: EmailCatcher;
+let transport: EmailTransport;
 
 beforeAll(async () => {
   const cli = process.env['TEMPORAL_CLI_PATH'];
@@ -35,12 +35,12 @@ beforeAll(async () => {
     ...(cli === undefined || cli === '' ? {} : { cliPath: cli }),
   });
   process.env['TEST_TEMPORAL_ADDRESS'] = server.address;
-  catcher = await startMailCatcher();
+  catcher = await startEmailCatcher();
   transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 1_000 });
   stack = await startStack({
     panel: { keys: KEYS },
     subusersBatchSize: 250,
-    mailTransport: async () => transport,
+    emailTransport: async () => transport,
   });
 });
 afterAll(async () => {
@@ -60,22 +60,22 @@ function contentsOf(path: string): Buffer {
 }
 
 /** Mails of every outcome. @returns their ids, and what must not be found. */
-async function sendMails(): Promise<{ ids: string[]; secrets: string[] }> {
+async function sendEmails(): Promise<{ ids: string[]; secrets: string[] }> {
   const { db } = stack.database;
   const listener = createListener({ connectionString: stack.database.url, log: quiet });
   const relay = startOutboxRelay({ db, listener, temporal: stack.gateway, log: quiet });
   const to = (name: string) => `${name}@known-mail-address.example`;
   try {
     for (const name of ['linked', 'retried']) await account(db, to(name), { name: `First name of ${name}` });
-    const ids = [await queueMail(db, { template: 'password-reset', to: to('linked') })];
-    await mailsEnded(db);
+    const ids = [await queueEmail(db, { template: 'password-reset', to: to('linked') })];
+    await emailsEnded(db);
     catcher.fault({ kind: 'status', status: 429, retryAfter: 1, message: `Too many mails to ${to('retried')}` });
-    ids.push(await queueMail(db, { template: 'magic-link', to: to('retried') }));
-    await mailsEnded(db);
+    ids.push(await queueEmail(db, { template: 'magic-link', to: to('retried') }));
+    await emailsEnded(db);
     catcher.fault({ kind: 'status', status: 422, message: `Invalid \`to\` field: ${to('refused')}` });
-    ids.push(await queueMail(db, message(to('refused'))));
-    ids.push(await queueMail(db, { template: 'magic-link', to: to('nobody') }));
-    await mailsEnded(db);
+    ids.push(await queueEmail(db, message(to('refused'))));
+    ids.push(await queueEmail(db, { template: 'magic-link', to: to('nobody') }));
+    await emailsEnded(db);
     // The database's own words would quote the row.
     await db.raw(
       `create function refuse_mail() returns trigger language plpgsql as $$ begin raise exception 'refused: %', new.recipient; end $$`,
@@ -83,15 +83,15 @@ async function sendMails(): Promise<{ ids: string[]; secrets: string[] }> {
     await db.raw(
       `create trigger refuse_mail before update on emails for each row when (new.template = 'message') execute function refuse_mail()`,
     );
-    const stuck = await queueMail(db, message(to('stuck')));
+    const stuck = await queueEmail(db, message(to('stuck')));
     const handle = stack.gateway.client.workflow.getHandle(sendEmailId(stuck));
     const failing = async () => (await handle.describe()).raw.pendingActivities?.[0]?.lastFailure?.message;
     await expect.poll(() => failing().catch(() => undefined), { timeout: 20_000 }).toContain('SQLSTATE');
     await handle.cancel();
     await db.raw('drop trigger refuse_mail on emails');
     await handle.result().catch(() => undefined);
-    expect(await storedMail(db, stuck)).toMatchObject({ status: 'failed', error: 'cancelled' });
-    const links = catcher.mails().map((mail) => /token=([0-9a-f]{64})/.exec(mail.text ?? '')?.[1] ?? '');
+    expect(await storedEmail(db, stuck)).toMatchObject({ status: 'failed', error: 'cancelled' });
+    const links = catcher.emails().map((mail) => /token=([0-9a-f]{64})/.exec(mail.text ?? '')?.[1] ?? '');
     expect(links.map((link) => link.length)).toEqual([64, 64]);
     return { ids: [...ids, stuck], secrets: ['known-mail-address', 'First name of', catcher.apiKey, ...links] };
   } finally {
@@ -136,7 +136,7 @@ test('after runs of every outcome no key, password or address of anybody is in t
   expect((await stack.ended(syncLogId)).status).toBe('CANCELLED');
   await gateway.client.workflow.execute('scheduledSync', { workflowId: 'tick', taskQueue: QUEUE.core, args: [] });
 
-  const mail = await sendMails();
+  const mail = await sendEmails();
   seen.push(...mail.ids);
 
   const secrets = [

@@ -1,20 +1,20 @@
 /**
- * kill -9 of workers, PostgreSQL and Temporal at ten random moments each, while mail is queued and sent; and Temporal
+ * kill -9 of workers, PostgreSQL and Temporal at ten random moments each, while email is queued and sent; and Temporal
  * away for a whole minute.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type MailInstallation, startMailInstallation } from '../../support/email-processes.ts';
+import { type EmailInstallation, startEmailInstallation } from '../../support/email-processes.ts';
 import { createJournal, onFailure } from '../../support/journal.ts';
 import { query } from '../../support/merge.ts';
 import type { Installation } from '../../support/processes.ts';
 
 const journal = createJournal();
-let life: MailInstallation;
+let life: EmailInstallation;
 let installation: Installation | undefined;
 onFailure(() => installation);
 beforeAll(async () => {
-  life = await startMailInstallation();
+  life = await startEmailInstallation();
   installation = life.installation;
 });
 afterAll(async () => {
@@ -25,20 +25,20 @@ beforeEach(() => life.prepare(2));
 
 const TIMES = 10;
 const ROUNDS = Array.from({ length: TIMES }, (_, i) => i);
-/** Mails of a round: queueing takes a second and a half, sending them half a second more. */
-const MAILS = 24;
+/** Emails of a round: queueing takes a second and a half, sending them half a second more. */
+const EMAILS = 24;
 const PAUSE_MS = 60;
 const ROUND_MS = 2_200;
 
 const MINUTE_MS = 60_000;
 
-/** Queues mails, disturbs in the i-th tenth of the time that takes, and expects each to be sent once. */
-async function disturbed(i: number, what: string, disturb: (life: MailInstallation) => Promise<void>): Promise<void> {
+/** Queues emails, disturbs in the i-th tenth of the time that takes, and expects each to be sent once. */
+async function disturbed(i: number, what: string, disturb: (life: EmailInstallation) => Promise<void>): Promise<void> {
   const moment = ((i + journal.random()) / TIMES) * ROUND_MS;
   const began = Date.now();
-  const queueing = life.queueMany(MAILS, PAUSE_MS);
+  const queueing = life.queueMany(EMAILS, PAUSE_MS);
   await delay(moment);
-  const where = `${life.catcher.mails().length} of ${MAILS} accepted`;
+  const where = `${life.catcher.emails().length} of ${EMAILS} accepted`;
   const hit = Date.now();
   await disturb(life);
   await life.expectSentOnce(await queueing, 180_000);
@@ -81,16 +81,16 @@ describe('Temporal', () => {
     });
   });
 
-  test('is away for a minute, while mails are queued throughout', async () => {
+  test('is away for a minute, while emails are queued throughout', async () => {
     const { installation, catcher } = life;
     const count = 60;
     const before = await life.queueMany(4);
-    await expect.poll(() => catcher.mails().length, { timeout: 30_000 }).toBe(before.length);
+    await expect.poll(() => catcher.emails().length, { timeout: 30_000 }).toBe(before.length);
     await life.expectSentOnce(before);
     await installation.killTemporal();
     const down = Date.now();
     const during = await life.queueMany(count, MINUTE_MS / count);
-    // Nobody who asks for mail is told of it, and nothing is tried in vain.
+    // Nobody who asks for email is told of it, and nothing is tried in vain.
     expect(during).toHaveLength(count);
     expect(
       await query(
@@ -101,7 +101,7 @@ describe('Temporal', () => {
       { status: 'dispatched', attempts: 1, n: before.length },
       { status: 'pending', attempts: 0, n: count },
     ]);
-    expect(catcher.mails()).toHaveLength(before.length);
+    expect(catcher.emails()).toHaveLength(before.length);
     const away = Date.now() - down;
     await installation.restartTemporal();
     const back = Date.now();

@@ -11,7 +11,7 @@ import { inTransaction } from '../../../src/store/db/db.ts';
 import { execute } from '../../../src/store/db/query.ts';
 import { takeTokens } from '../../../src/store/rate-limit-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { account, message, queueMail, storedMail } from '../../support/email.ts';
+import { account, message, queueEmail, storedEmail } from '../../support/email.ts';
 import { query } from '../../support/merge.ts';
 
 let database: TestDatabase;
@@ -120,9 +120,9 @@ describe('the activity', () => {
     await query(db, `update rate_limits set updated_at = now() - interval '1 hour'`);
     await takeTokens(db, [{ ...bucket, identity: 'still filling' }]);
     const [lost, dead, waiting] = [
-      await queueMail(db, message('lost@example.net')),
-      await queueMail(db, message('dead@example.net')),
-      await queueMail(db, message('waiting@example.net')),
+      await queueEmail(db, message('lost@example.net')),
+      await queueEmail(db, message('dead@example.net')),
+      await queueEmail(db, message('waiting@example.net')),
     ];
     await query(db, `update emails set updated_at = now() - interval '26 hours' where id = ?`, [lost]);
     await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
@@ -132,9 +132,9 @@ describe('the activity', () => {
     expect(await tokenCount()).toBe(1);
     expect(await query(db, 'select count(*)::int as n from rate_limits')).toEqual([{ n: 1 }]);
     // What failed just now can be run again for a day.
-    expect(await storedMail(db, lost)).toMatchObject({ status: 'failed', data: expect.any(String) });
-    expect(await storedMail(db, dead)).toMatchObject({ status: 'failed', data: null });
-    expect(await storedMail(db, waiting)).toMatchObject({ status: 'queued', data: expect.any(String) });
+    expect(await storedEmail(db, lost)).toMatchObject({ status: 'failed', data: expect.any(String) });
+    expect(await storedEmail(db, dead)).toMatchObject({ status: 'failed', data: null });
+    expect(await storedEmail(db, waiting)).toMatchObject({ status: 'queued', data: expect.any(String) });
     expect(await run()).toEqual(NOTHING);
   });
 

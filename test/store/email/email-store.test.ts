@@ -1,4 +1,4 @@
-/** Mail in its table: encrypted at rest, what states it goes through, what a resend is made of, when it is forgotten. */
+/** Email in its table: encrypted at rest, what states it goes through, what a resend is made of, when it is forgotten. */
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -6,24 +6,24 @@ import { Secret } from '../../../src/domain/secret.ts';
 import { ownerOfToken } from '../../../src/store/accounts/one-time-token-store.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
-import { findMail } from '../../../src/store/email/email-list.ts';
+import { findEmail } from '../../../src/store/email/email-list.ts';
 import {
-  clearDeadMails,
-  createMailStore,
-  failLostMails,
-  type MailRequest,
-  markMailFailed,
-  markMailSent,
-  noteMailFailure,
-  purgeMails,
+  clearDeadEmails,
+  createEmailStore,
+  type EmailRequest,
+  failLostEmails,
+  markEmailFailed,
+  markEmailSent,
+  noteEmailFailure,
+  purgeEmails,
 } from '../../../src/store/email/email-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { account, message, storedMail } from '../../support/email.ts';
+import { account, message, storedEmail } from '../../support/email.ts';
 import { query } from '../../support/merge.ts';
 
 const key = () => new Secret(randomBytes(32).toString('base64'));
 const KEY = key();
-const mails = createMailStore(createEncryption({ key: KEY }));
+const emails = createEmailStore(createEncryption({ key: KEY }));
 const TO = 'reader@example.net';
 
 let database: TestDatabase;
@@ -32,14 +32,14 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-const queue = (request: MailRequest) => inTransaction(database.db, (trx) => mails.queue(trx, request));
-const prepare = (id: string, store = mails) => store.prepare(database.db, id);
-const stored = (id: string) => storedMail(database.db, id);
+const queue = (request: EmailRequest) => inTransaction(database.db, (trx) => emails.queue(trx, request));
+const prepare = (id: string, store = emails) => store.prepare(database.db, id);
+const stored = (id: string) => storedEmail(database.db, id);
 const sent = { transport: 'resend', providerId: 'p1' };
 const ready = async (id: string) => {
-  const mail = await prepare(id);
-  if (mail.state !== 'ready') throw new Error(`the mail is ${mail.status}`);
-  return mail;
+  const email = await prepare(id);
+  if (email.state !== 'ready') throw new Error(`the email is ${email.status}`);
+  return email;
 };
 /** Sets columns to an SQL expression, e.g. a time that has passed. */
 const set = (id: string, assignment: string) =>
@@ -47,7 +47,7 @@ const set = (id: string, assignment: string) =>
 const tokens = () => query(database.db, 'select v.identifier as "user" from verification_tokens v');
 
 describe('at rest', () => {
-  test('what a mail is made of is encrypted, its token too, and its outbox row holds the id alone', async () => {
+  test('what an email is made of is encrypted, its token too, and its outbox row holds the id alone', async () => {
     await account(database.db, TO, { name: 'Confidentia' });
     const plain = await queue({ ...message(TO), data: { message: 'a private matter' } });
     const link = await queue({ template: 'magic-link', to: TO });
@@ -61,19 +61,19 @@ describe('at rest', () => {
       }
     }
     expect(await query(database.db, 'select o.kind, o.payload from outbox o order by o.seq')).toEqual(
-      [plain, link].map((mailId) => ({ kind: 'mail.send', payload: { mailId } })),
+      [plain, link].map((emailId) => ({ kind: 'mail.send', payload: { emailId } })),
     );
   });
 
-  test('a key that was replaced still opens it; without the key the mail waits and is not lost', async () => {
+  test('a key that was replaced still opens it; without the key the email waits and is not lost', async () => {
     const id = await queue(message(TO));
     const [next, other] = [key(), key()];
     for (const keys of [{ key: other }, {}]) {
-      const stranger = createMailStore(createEncryption(keys));
-      await expect(prepare(id, stranger)).rejects.toMatchObject({ code: 'MAIL_NOT_CONFIGURED' });
+      const stranger = createEmailStore(createEncryption(keys));
+      await expect(prepare(id, stranger)).rejects.toMatchObject({ code: 'EMAIL_NOT_CONFIGURED' });
     }
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0 });
-    const rotated = createMailStore(createEncryption({ key: next, previousKey: KEY }));
+    const rotated = createEmailStore(createEncryption({ key: next, previousKey: KEY }));
     expect(await prepare(id, rotated)).toMatchObject({ state: 'ready', data: message(TO).data });
   });
 });
@@ -83,50 +83,50 @@ describe('states', () => {
     const id = await queue(message(TO));
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0, error: null });
     expect(await ready(id)).toMatchObject({ template: 'message', to: TO, subject: 'News', data: message(TO).data });
-    await noteMailFailure(database.db, id, 'The mail server cannot be reached');
+    await noteEmailFailure(database.db, id, 'The email server cannot be reached');
     expect(await stored(id)).toMatchObject({
       status: 'queued',
       attempts: 1,
-      error: 'The mail server cannot be reached',
+      error: 'The email server cannot be reached',
     });
     await ready(id);
-    await markMailSent(database.db, id, sent);
-    const { sentAt } = (await findMail(database.db, id)) ?? {};
+    await markEmailSent(database.db, id, sent);
+    const { sentAt } = (await findEmail(database.db, id)) ?? {};
     expect(sentAt).toBeInstanceOf(Date);
     expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, data: null, ...sent });
     // Whatever comes late changes nothing.
-    await markMailFailed(database.db, id, 'cancelled');
-    await noteMailFailure(database.db, id, 'late');
-    await markMailSent(database.db, id, { transport: 'smtp', providerId: 'p2' });
+    await markEmailFailed(database.db, id, 'cancelled');
+    await noteEmailFailure(database.db, id, 'late');
+    await markEmailSent(database.db, id, { transport: 'smtp', providerId: 'p2' });
     expect(await prepare(id)).toEqual({ state: 'done', status: 'sent' });
     expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, ...sent });
-    expect((await findMail(database.db, id))?.sentAt).toEqual(sentAt);
+    expect((await findEmail(database.db, id))?.sentAt).toEqual(sentAt);
   });
 
   test('failed keeps the last reason and what it is made of, so that its workflow can be run again', async () => {
     const id = await queue(message(TO));
     await ready(id);
-    await noteMailFailure(database.db, id, 'refused');
-    await markMailFailed(database.db, id, undefined);
+    await noteEmailFailure(database.db, id, 'refused');
+    await markEmailFailed(database.db, id, undefined);
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'refused' });
     expect((await stored(id)).data).not.toBeNull();
     await ready(id);
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 2 });
-    await markMailFailed(database.db, id, 'cancelled');
+    await markEmailFailed(database.db, id, 'cancelled');
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'cancelled' });
     // The provider had taken it all the same.
-    await markMailSent(database.db, id, sent);
+    await markEmailSent(database.db, id, sent);
     expect(await stored(id)).toMatchObject({ status: 'sent', error: null, data: null });
   });
 
-  test('a mail that failed for no known reason says so; one that is gone is skipped', async () => {
+  test('an email that failed for no known reason says so; one that is gone is skipped', async () => {
     const id = await queue(message(TO));
-    await markMailFailed(database.db, id, undefined);
+    await markEmailFailed(database.db, id, undefined);
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'failed' });
     expect(await prepare(randomUUID())).toEqual({ state: 'done', status: 'skipped' });
   });
 
-  test('a mail of a template that no release knows any more fails', async () => {
+  test('an email of a template that no release knows any more fails', async () => {
     const id = await queue(message(TO));
     await set(id, `template = 'of-another-age'`);
     expect(await prepare(id)).toEqual({ state: 'done', status: 'failed' });
@@ -134,7 +134,7 @@ describe('states', () => {
   });
 });
 
-describe('the link of a mail', () => {
+describe('the link of an email', () => {
   test('is issued once, also by attempts side by side, and is given up when it has expired', async () => {
     const user = await account(database.db, TO, { name: 'Grace' });
     const id = await queue({ template: 'magic-link', to: TO });
@@ -198,9 +198,9 @@ describe('the link of a mail', () => {
 });
 
 describe('a resend', () => {
-  const requestOf = (id: string) => mails.requestOf(database.db, id);
+  const requestOf = (id: string) => emails.requestOf(database.db, id);
 
-  test('of a mail with a link carries a new one; the old one dies', async () => {
+  test('of an email with a link carries a new one; the old one dies', async () => {
     const user = await account(database.db, TO, { name: 'Grace' });
     const first = await queue({ template: 'password-reset', to: TO, subject: 'Choose a password' });
     const old = (await ready(first)).data['token'] ?? '';
@@ -213,7 +213,7 @@ describe('a resend', () => {
       data: { name: 'Grace' },
       resentFrom: first,
     });
-    await markMailSent(database.db, first, sent);
+    await markEmailSent(database.db, first, sent);
     const request = await requestOf(first);
     expect(request).toEqual({ ...unsent, data: {} });
     const second = await queue(request);
@@ -221,41 +221,41 @@ describe('a resend', () => {
     expect(token).not.toBe(old);
     expect(await ownerOfToken(database.db, old, 'password_reset')).toBeUndefined();
     expect(await ownerOfToken(database.db, token, 'password_reset')).toBe(user);
-    expect((await findMail(database.db, second))?.resentFrom).toBe(first);
+    expect((await findEmail(database.db, second))?.resentFrom).toBe(first);
   });
 
-  test('of any other mail is the same mail, as long as something is left of it', async () => {
+  test('of any other email is the same email, as long as something is left of it', async () => {
     const id = await queue(message(TO));
-    await markMailFailed(database.db, id, 'refused');
+    await markEmailFailed(database.db, id, 'refused');
     expect(await requestOf(id)).toEqual({ ...message(TO), resentFrom: id });
-    await markMailSent(database.db, id, sent);
+    await markEmailSent(database.db, id, sent);
     await expect(requestOf(id)).rejects.toMatchObject({ code: 'CONFLICT' });
   });
 
-  test('of a mail with a link of the caller keeps that link while it is there', async () => {
+  test('of an email with a link of the caller keeps that link while it is there', async () => {
     const data = { resetUrl: 'https://site.example/mine' };
     const id = await queue({ template: 'password-reset', to: TO, data });
     expect((await requestOf(id)).data).toEqual(data);
-    await markMailSent(database.db, id, sent);
+    await markEmailSent(database.db, id, sent);
     await expect(requestOf(id)).rejects.toMatchObject({ code: 'CONFLICT' });
   });
 
-  test('of a mail that does not exist is not found', async () => {
+  test('of an email that does not exist is not found', async () => {
     await expect(requestOf(randomUUID())).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 });
 
 describe('forgetting', () => {
-  test('a mail whose workflow can only be gone counts as failed, a batch at a time', async () => {
+  test('an email whose workflow can only be gone counts as failed, a batch at a time', async () => {
     const lost = [await queue(message(TO)), await queue(message(TO)), await queue(message(TO))];
     const young = await queue(message(TO));
     const done = await queue(message(TO));
-    await markMailSent(database.db, done, sent);
+    await markEmailSent(database.db, done, sent);
     for (const id of [...lost, done]) await set(id, `updated_at = now() - interval '26 hours'`);
     await set(young, `created_at = now() - interval '26 hours', updated_at = now() - interval '24 hours'`);
     await set(lost[0] ?? '', `last_error = 'the last word'`);
-    expect([await failLostMails(database.db, 2), await failLostMails(database.db, 2)]).toEqual([2, 1]);
-    expect(await failLostMails(database.db, 2)).toBe(0);
+    expect([await failLostEmails(database.db, 2), await failLostEmails(database.db, 2)]).toEqual([2, 1]);
+    expect(await failLostEmails(database.db, 2)).toBe(0);
     expect(await Promise.all(lost.map(async (id) => (await stored(id)).error))).toEqual([
       'the last word',
       'it was never finished',
@@ -265,7 +265,7 @@ describe('forgetting', () => {
     expect((await stored(done)).status).toBe('sent');
   });
 
-  test('what dead mails are made of is cleared: their link expired, or they failed a day ago', async () => {
+  test('what dead emails are made of is cleared: their link expired, or they failed a day ago', async () => {
     await account(database.db, TO);
     const [expired, old, fresh, waiting] = [
       await queue({ template: 'magic-link', to: TO }),
@@ -274,25 +274,25 @@ describe('forgetting', () => {
       await queue(message(TO)),
     ];
     await ready(expired);
-    for (const id of [expired, old, fresh]) await markMailFailed(database.db, id, 'refused');
+    for (const id of [expired, old, fresh]) await markEmailFailed(database.db, id, 'refused');
     await set(expired, `token_expires_at = now() - interval '1 s'`);
     await set(old, `updated_at = now() - interval '25 hours'`);
     await set(waiting, `updated_at = now() - interval '25 hours', token_expires_at = now() - interval '1 s'`);
-    expect(await clearDeadMails(database.db, 10)).toBe(2);
-    expect(await clearDeadMails(database.db, 10)).toBe(0);
+    expect(await clearDeadEmails(database.db, 10)).toBe(2);
+    expect(await clearDeadEmails(database.db, 10)).toBe(0);
     for (const id of [expired, old]) expect((await stored(id)).data).toBeNull();
     for (const id of [fresh, waiting]) expect((await stored(id)).data).not.toBeNull();
   });
 
-  test('old mails are deleted in batches; one that still waits stays', async () => {
+  test('old emails are deleted in batches; one that still waits stays', async () => {
     const ids: string[] = [];
     for (let i = 0; i < 5; i += 1) ids.push(await queue(message(TO)));
     const [waiting = '', young = '', ...old] = ids;
-    for (const id of [young, ...old]) await markMailSent(database.db, id, sent);
+    for (const id of [young, ...old]) await markEmailSent(database.db, id, sent);
     for (const id of [waiting, ...old]) await set(id, `created_at = now() - interval '31 days'`);
-    expect(await purgeMails(database.db, 30, 2)).toBe(2);
-    expect(await purgeMails(database.db, 30, 2)).toBe(1);
-    expect(await purgeMails(database.db, 30, 2)).toBe(0);
+    expect(await purgeEmails(database.db, 30, 2)).toBe(2);
+    expect(await purgeEmails(database.db, 30, 2)).toBe(1);
+    expect(await purgeEmails(database.db, 30, 2)).toBe(0);
     const left = await query(database.db, 'select e.id from emails e');
     expect(left.map((row) => row['id']).sort()).toEqual([waiting, young].sort());
   });

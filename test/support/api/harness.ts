@@ -17,7 +17,7 @@ import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
-import { createMailStore } from '../../../src/store/email/email-store.ts';
+import { createEmailStore } from '../../../src/store/email/email-store.ts';
 import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { checkAgainstDocument } from './document.ts';
@@ -126,7 +126,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     db: database.db,
     settings,
-    mails: createMailStore(encryption),
+    emails: createEmailStore(encryption),
     launcher: {
       async requestSync(request) {
         requested.push(request);

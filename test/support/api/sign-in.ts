@@ -1,6 +1,6 @@
 /** What tests of the sign-in area share: calls, mails as the worker makes them, looks into the tables. */
 
-import type { MailTemplate } from '../../../src/domain/email.ts';
+import type { EmailTemplate } from '../../../src/domain/email.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, json, PASSWORD, type WireBody } from './harness.ts';
@@ -48,27 +48,27 @@ export function tally(answers: readonly Answer[]): Record<number, number> {
 /** Asks for a mail and makes it, as the worker does. @returns its link's token, undefined when there is nobody. */
 export async function mailedToken(
   harness: Harness,
-  template: MailTemplate,
+  template: EmailTemplate,
   to: string,
   userId?: string,
 ): Promise<string | undefined> {
-  const { mails, db } = harness.deps;
+  const { emails, db } = harness.deps;
   const id = await inTransaction(db, (trx) =>
-    mails.queue(trx, { template, to, ...(userId === undefined ? {} : { userId }) }),
+    emails.queue(trx, { template, to, ...(userId === undefined ? {} : { userId }) }),
   );
-  return makeMail(harness, id);
+  return makeEmail(harness, id);
 }
 
 /** Makes a mail that was asked for. @returns its link's token, undefined when it is not to be sent. */
-export async function makeMail(harness: Harness, id: string): Promise<string | undefined> {
-  const made = await harness.deps.mails.prepare(harness.deps.db, id);
+export async function makeEmail(harness: Harness, id: string): Promise<string | undefined> {
+  const made = await harness.deps.emails.prepare(harness.deps.db, id);
   return made.state === 'ready' ? made.data['token'] : undefined;
 }
 
 /** The token of a mail that must come about. */
 export async function tokenFor(
   harness: Harness,
-  template: MailTemplate,
+  template: EmailTemplate,
   user: { id: string; email: string },
 ): Promise<string> {
   const token = await mailedToken(harness, template, user.email, user.id);
@@ -77,7 +77,7 @@ export async function tokenFor(
 }
 
 /** Mails that were asked for to an address, oldest first. */
-export const mailsTo = (harness: Harness, to: string): Promise<{ id: string; template: string }[]> =>
+export const emailsTo = (harness: Harness, to: string): Promise<{ id: string; template: string }[]> =>
   query(harness.database.db, 'select e.id, e.template from emails e where e.recipient = ? order by e.created_at', [to]);
 
 export interface SessionRow {

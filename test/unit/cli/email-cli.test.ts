@@ -5,9 +5,9 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { afterEach, describe, expect, it } from 'vitest';
-import { registerMailCommands } from '../../../src/cli/email.ts';
-import { MAIL_TEMPLATE_NAMES, MAIL_TEMPLATES } from '../../../src/domain/email.ts';
-import { MAIL_FIELDS } from '../../../src/messages/email/data.ts';
+import { registerEmailCommands } from '../../../src/cli/email.ts';
+import { EMAIL_TEMPLATE_NAMES, EMAIL_TEMPLATES } from '../../../src/domain/email.ts';
+import { EMAIL_FIELDS } from '../../../src/messages/email/data.ts';
 
 interface Outcome {
   stdout: string;
@@ -18,7 +18,7 @@ interface Outcome {
 async function preview(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const program = new Command();
-  registerMailCommands(program, { stdout, stderr, env });
+  registerEmailCommands(program, { stdout, stderr, env });
   await program.parseAsync(['mail', 'preview', ...args], { from: 'user' });
   stdout.end();
   stderr.end();
@@ -34,11 +34,11 @@ describe('mail preview', () => {
   it('lists the templates, their other names and their data', async () => {
     const { stdout, stderr, code } = await preview([]);
     expect([stderr, code]).toEqual(['', 0]);
-    for (const name of MAIL_TEMPLATE_NAMES) expect(stdout).toContain(name);
-    for (const { key } of MAIL_TEMPLATES.flatMap((template) => MAIL_FIELDS[template])) expect(stdout).toContain(key);
+    for (const name of EMAIL_TEMPLATE_NAMES) expect(stdout).toContain(name);
+    for (const { key } of EMAIL_TEMPLATES.flatMap((template) => EMAIL_FIELDS[template])) expect(stdout).toContain(key);
   });
 
-  it.each(MAIL_TEMPLATE_NAMES)('%s has sample data that fills it', async (name) => {
+  it.each(EMAIL_TEMPLATE_NAMES)('%s has sample data that fills it', async (name) => {
     const { stdout, stderr, code } = await preview([name]);
     expect([stderr, code]).toEqual(['', 0]);
     expect(stdout).toMatch(/^Subject: \S.*\n\nNodeByte\n/);
@@ -99,7 +99,7 @@ describe('mail preview', () => {
   });
 
   it.each([
-    [['nope'], `no such template: nope (known: ${MAIL_TEMPLATE_NAMES.join(', ')})`],
+    [['nope'], `no such template: nope (known: ${EMAIL_TEMPLATE_NAMES.join(', ')})`],
     [['toString'], 'no such template: toString'],
     [['message', '--data', 'text=x'], 'message has no text (known: message)'],
     [['message', '--data', 'x'], '--data takes key=value, not x'],

@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { type MailCatcher, startMailCatcher } from '../../../simulators/email/simulator.ts';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
 
 const KEY = 're_test';
-const MAIL = { from: 'A <a@a.example>', to: ['b@b.example'], subject: 'S', html: '<p>h</p>', text: 't' };
+const EMAIL = { from: 'A <a@a.example>', to: ['b@b.example'], subject: 'S', html: '<p>h</p>', text: 't' };
 
-let catcher: MailCatcher;
+let catcher: EmailCatcher;
 beforeAll(async () => {
-  catcher = await startMailCatcher({ apiKey: KEY });
+  catcher = await startEmailCatcher({ apiKey: KEY });
 });
 afterEach(() => catcher.clear());
 afterAll(() => catcher.close());
@@ -50,62 +50,62 @@ describe('the API', () => {
     ['validation_error', 422, { to: 5 }],
     ['validation_error', 422, { subject: ['S'] }],
   ])('%s (%i): %o', async (name, status, change) => {
-    expect(await post({ ...MAIL, ...change })).toEqual({ status, name });
-    expect(catcher.mails()).toEqual([]);
+    expect(await post({ ...EMAIL, ...change })).toEqual({ status, name });
+    expect(catcher.emails()).toEqual([]);
   });
 
   test('keys, methods and addresses', async () => {
     expect(await post('{')).toEqual({ status: 400, name: 'validation_error' });
-    expect(await post(MAIL, { authorization: '' })).toEqual({ status: 401, name: 'missing_api_key' });
-    expect(await post(MAIL, { authorization: 'Bearer re_other' })).toEqual({ status: 403, name: 'invalid_api_key' });
-    expect(await post(MAIL, { 'idempotency-key': 'k'.repeat(257) })).toEqual({
+    expect(await post(EMAIL, { authorization: '' })).toEqual({ status: 401, name: 'missing_api_key' });
+    expect(await post(EMAIL, { authorization: 'Bearer re_other' })).toEqual({ status: 403, name: 'invalid_api_key' });
+    expect(await post(EMAIL, { 'idempotency-key': 'k'.repeat(257) })).toEqual({
       status: 400,
       name: 'invalid_idempotency_key',
     });
     expect((await get('/emails')).status).toBe(405);
     expect((await get('/domains')).status).toBe(404);
-    expect(catcher.mails()).toEqual([]);
+    expect(catcher.emails()).toEqual([]);
   });
 
-  test('one key is one mail; without keys each request is one', async () => {
-    const first = await post(MAIL, { 'idempotency-key': 'k' });
-    expect(first).toEqual({ status: 200, id: catcher.mails()[0]?.id });
-    expect(await post(MAIL, { 'idempotency-key': 'k' })).toEqual(first);
-    expect(await post({ ...MAIL, text: 'u' }, { 'idempotency-key': 'k' })).toEqual({
+  test('one key is one email; without keys each request is one', async () => {
+    const first = await post(EMAIL, { 'idempotency-key': 'k' });
+    expect(first).toEqual({ status: 200, id: catcher.emails()[0]?.id });
+    expect(await post(EMAIL, { 'idempotency-key': 'k' })).toEqual(first);
+    expect(await post({ ...EMAIL, text: 'u' }, { 'idempotency-key': 'k' })).toEqual({
       status: 409,
       name: 'invalid_idempotent_request',
     });
-    expect(catcher.mails()).toHaveLength(1);
-    await post(MAIL);
-    await post(MAIL);
-    expect(catcher.mails()).toHaveLength(3);
+    expect(catcher.emails()).toHaveLength(1);
+    await post(EMAIL);
+    await post(EMAIL);
+    expect(catcher.emails()).toHaveLength(3);
   });
 
-  test('the same key at the same time is one mail', async () => {
-    const slow = await startMailCatcher({ apiKey: KEY, latencyMs: 1_000 });
-    const answers = await Promise.all([1, 2, 3].map(() => post(MAIL, { 'idempotency-key': 'k' }, slow)));
+  test('the same key at the same time is one email', async () => {
+    const slow = await startEmailCatcher({ apiKey: KEY, latencyMs: 1_000 });
+    const answers = await Promise.all([1, 2, 3].map(() => post(EMAIL, { 'idempotency-key': 'k' }, slow)));
     await slow.close();
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 409, 409]);
     expect(answers.filter(({ name }) => name === 'concurrent_idempotent_requests')).toHaveLength(2);
-    expect(slow.mails()).toHaveLength(1);
+    expect(slow.emails()).toHaveLength(1);
   });
 });
 
 describe('from another process', () => {
-  test('faults, mails and the end of both', async () => {
+  test('faults, emails and the end of both', async () => {
     const faults = [{ fault: { kind: 'status', status: 429, retryAfter: 9 }, times: 2 }, { fault: { kind: 'reset' } }];
     expect((await admin('faults', 'POST', faults)).status).toBe(200);
-    expect(await post(MAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
-    expect(await post(MAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
-    await expect(post(MAIL)).rejects.toThrow();
-    const { id } = await post(MAIL);
-    expect(await (await admin('mails')).json()).toMatchObject({ mails: [{ id, ...MAIL, via: 'resend' }] });
+    expect(await post(EMAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
+    expect(await post(EMAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
+    await expect(post(EMAIL)).rejects.toThrow();
+    const { id } = await post(EMAIL);
+    expect(await (await admin('mails')).json()).toMatchObject({ mails: [{ id, ...EMAIL, via: 'resend' }] });
     expect((await admin('mails', 'DELETE')).status).toBe(200);
-    expect(catcher.mails()).toEqual([]);
+    expect(catcher.emails()).toEqual([]);
 
     await admin('faults', 'POST', { fault: { kind: 'status', status: 500 }, times: 5 });
     await admin('faults', 'DELETE');
-    expect((await post(MAIL)).status).toBe(200);
+    expect((await post(EMAIL)).status).toBe(200);
     expect((await admin('faults', 'POST', { fault: { kind: 'earthquake' } })).status).toBe(400);
     expect((await admin('nothing')).status).toBe(404);
   });
@@ -120,7 +120,7 @@ describe('from another process', () => {
       const said = z.object({ url: z.url(), smtpUrl: z.string(), apiKey: z.string() }).parse(JSON.parse(String(line)));
       expect(said.smtpUrl).toMatch(/^smtp:\/\/resend:re_test@127\.0\.0\.1:\d+$/);
       expect(said.apiKey).toBe(KEY);
-      expect((await post(MAIL, {}, said)).status).toBe(200);
+      expect((await post(EMAIL, {}, said)).status).toBe(200);
       child.kill('SIGTERM');
       const [code]: unknown[] = await once(child, 'exit');
       expect(code).toBe(0);
@@ -142,7 +142,7 @@ describe('the page', () => {
     expect(body).not.toMatch(/<[^>]*\son[a-z]+=/i);
   };
 
-  test('what a mail says is shown and does nothing', async () => {
+  test('what an email says is shown and does nothing', async () => {
     const { id } = await post(
       { from: 'A <a@a.example>', to: ['b@b.example'], subject: HOSTILE, html: HOSTILE, text: HOSTILE },
       { 'idempotency-key': HOSTILE },
@@ -164,10 +164,10 @@ describe('the page', () => {
     }
   });
 
-  test('the HTML part is the mail, and can neither run nor load anything', async () => {
+  test('the HTML part is the email, and can neither run nor load anything', async () => {
     const html =
       '<!doctype html><html><head><title>x</title></head><body><a href="https://s.example/">link</a></body></html>';
-    const { id } = await post({ ...MAIL, html });
+    const { id } = await post({ ...EMAIL, html });
     const { body, policy } = await page(`/mails/${id}/html`);
     expect(body.replace('<base target="_blank">', '')).toBe(html);
     expect(policy).toMatch(/default-src 'none'/);
@@ -176,7 +176,7 @@ describe('the page', () => {
   });
 
   test('newest first', async () => {
-    for (const subject of ['one', 'two', 'three']) await post({ ...MAIL, subject });
+    for (const subject of ['one', 'two', 'three']) await post({ ...EMAIL, subject });
     const { body } = await page('/');
     expect([...body.matchAll(/<strong>(.*?)<\/strong>/g)].map(([, subject]) => subject)).toEqual([
       'three',
@@ -186,7 +186,7 @@ describe('the page', () => {
   });
 
   test('what is not there', async () => {
-    const { id } = await post({ ...MAIL, html: undefined });
+    const { id } = await post({ ...EMAIL, html: undefined });
     expect((await page(`/mails/${id}`)).status).toBe(200);
     for (const path of [`/mails/${id}/html`, '/mails/none', '/mails/', '/mails/%00', '/mails/__proto__']) {
       const { status, body } = await page(path);

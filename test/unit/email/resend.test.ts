@@ -1,17 +1,17 @@
 import { createServer } from 'node:net';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type MailCatcher, type MailCatcherOptions, startMailCatcher } from '../../../simulators/email/simulator.ts';
-import { createResendTransport, type MailTransport } from '../../../src/clients/email/resend.ts';
+import { type EmailCatcher, type EmailCatcherOptions, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { createSmtpTransport } from '../../../src/clients/email/smtp.ts';
-import type { OutgoingMail } from '../../../src/domain/email.ts';
+import type { OutgoingEmail } from '../../../src/domain/email.ts';
 import { AppError, type ErrorCode } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { startRawServer } from '../../support/panel.ts';
 
 const KEY = 're_0123456789_ABCDEFGHIJKLMNOPQRSTUVWX';
 const RECIPIENT = 'someone.private@customer.example';
-const MAIL: OutgoingMail = {
+const EMAIL: OutgoingEmail = {
   id: '0b9e6f0e-9a39-4b6c-8f4d-0f6c1d5f9a11',
   from: 'NodeByte <noreply@nodebyte.example>',
   to: RECIPIENT,
@@ -25,23 +25,23 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-async function catching(options: MailCatcherOptions = {}): Promise<MailCatcher> {
-  const catcher = await startMailCatcher({ apiKey: KEY, ...options });
+async function catching(options: EmailCatcherOptions = {}): Promise<EmailCatcher> {
+  const catcher = await startEmailCatcher({ apiKey: KEY, ...options });
   closers.push(catcher.close);
   return catcher;
 }
-function resendTo(url: string, options: { key?: string; timeoutMs?: number } = {}): MailTransport {
+function resendTo(url: string, options: { key?: string; timeoutMs?: number } = {}): EmailTransport {
   const { key = KEY, ...rest } = options;
   const transport = createResendTransport({ baseUrl: url, apiKey: new Secret(key), ...rest });
   closers.push(transport.close);
   return transport;
 }
-function smtpTo(url: string, options: { timeoutMs?: number } = {}): MailTransport {
+function smtpTo(url: string, options: { timeoutMs?: number } = {}): EmailTransport {
   const transport = createSmtpTransport({ url: new Secret(url), ...options });
   closers.push(transport.close);
   return transport;
 }
-async function resend(options: MailCatcherOptions = {}) {
+async function resend(options: EmailCatcherOptions = {}) {
   const catcher = await catching(options);
   return { catcher, transport: resendTo(catcher.url) };
 }
@@ -67,18 +67,18 @@ async function failure(promise: Promise<unknown>): Promise<AppError> {
 const summary = (error: AppError) => [error.code, error.retryAfterMs, error.meta?.['status'], error.meta?.['name']];
 
 describe('Resend', () => {
-  test('a mail arrives as it is, and the id is the one the provider gave', async () => {
+  test('an email arrives as it is, and the id is the one the provider gave', async () => {
     const { catcher, transport } = await resend();
-    const { providerId } = await transport.send(MAIL);
-    const { id, idempotencyKey, from, to, subject, html, text } = catcher.mails()[0] ?? {};
+    const { providerId } = await transport.send(EMAIL);
+    const { id, idempotencyKey, from, to, subject, html, text } = catcher.emails()[0] ?? {};
     expect({ id, idempotencyKey, from, to, subject, html, text }).toEqual({
       id: providerId,
-      idempotencyKey: MAIL.id,
-      from: MAIL.from,
-      to: [MAIL.to],
-      subject: MAIL.subject,
-      html: MAIL.html,
-      text: MAIL.text,
+      idempotencyKey: EMAIL.id,
+      from: EMAIL.from,
+      to: [EMAIL.to],
+      subject: EMAIL.subject,
+      html: EMAIL.html,
+      text: EMAIL.text,
     });
     expect(transport.name).toBe('resend');
   });
@@ -86,78 +86,78 @@ describe('Resend', () => {
   test('the base URL may have a path', async () => {
     const server = await startRawServer((_request, response) => response.end('{"id":"x"}'));
     closers.push(server.close);
-    await resendTo(`${server.url}/proxy/`).send(MAIL);
+    await resendTo(`${server.url}/proxy/`).send(EMAIL);
     expect(server.requests.map(({ method, url }) => `${method} ${url}`)).toEqual(['POST /proxy/emails']);
   });
 
   test('a repeated call sends nothing twice', async () => {
     const { catcher, transport } = await resend();
-    const first = await transport.send(MAIL);
-    expect(await transport.send(MAIL)).toEqual(first);
-    expect(catcher.mails()).toHaveLength(1);
+    const first = await transport.send(EMAIL);
+    expect(await transport.send(EMAIL)).toEqual(first);
+    expect(catcher.emails()).toHaveLength(1);
   });
 
-  test('a mail that was accepted before with another content counts as sent', async () => {
+  test('an email that was accepted before with another content counts as sent', async () => {
     const { catcher, transport } = await resend();
-    await transport.send(MAIL);
-    expect(await transport.send({ ...MAIL, text: 'other' })).toEqual({ providerId: null });
-    expect(catcher.mails()).toHaveLength(1);
+    await transport.send(EMAIL);
+    expect(await transport.send({ ...EMAIL, text: 'other' })).toEqual({ providerId: null });
+    expect(catcher.emails()).toHaveLength(1);
   });
 
   test('an attempt in flight elsewhere is waited for', async () => {
     const { catcher, transport } = await resend({ latencyMs: 1_000 });
-    const outcomes = await Promise.allSettled([transport.send(MAIL), transport.send(MAIL)]);
+    const outcomes = await Promise.allSettled([transport.send(EMAIL), transport.send(EMAIL)]);
     const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
     expect(refused).toHaveLength(1);
     expect(summary(await failure(Promise.reject(refused[0]?.reason)))).toEqual([
-      'MAIL_UNAVAILABLE',
+      'EMAIL_UNAVAILABLE',
       2_000,
       409,
       'concurrent_idempotent_requests',
     ]);
-    expect(catcher.mails()).toHaveLength(1);
+    expect(catcher.emails()).toHaveLength(1);
   });
 
   test.each<[name: string, status: number, code: ErrorCode, retryAfterMs: number | undefined]>([
-    ['validation_error', 400, 'MAIL_REJECTED', undefined],
-    ['missing_api_key', 401, 'MAIL_NOT_CONFIGURED', 300_000],
-    ['restricted_api_key', 401, 'MAIL_NOT_CONFIGURED', 300_000],
-    ['validation_error', 401, 'MAIL_NOT_CONFIGURED', 300_000],
-    ['invalid_api_key', 403, 'MAIL_NOT_CONFIGURED', 300_000],
-    ['suspended_api_key', 403, 'MAIL_NOT_CONFIGURED', 300_000],
-    ['validation_error', 403, 'MAIL_REJECTED', undefined],
-    ['not_found', 404, 'MAIL_REJECTED', undefined],
-    ['application_error', 408, 'MAIL_UNAVAILABLE', undefined],
-    ['concurrent_idempotent_requests', 409, 'MAIL_UNAVAILABLE', 2_000],
-    ['missing_required_field', 422, 'MAIL_REJECTED', undefined],
-    ['rate_limit_exceeded', 429, 'MAIL_UNAVAILABLE', 2_000],
-    ['daily_quota_exceeded', 429, 'MAIL_UNAVAILABLE', 600_000],
-    ['monthly_quota_exceeded', 429, 'MAIL_UNAVAILABLE', 600_000],
-    ['security_error', 451, 'MAIL_REJECTED', undefined],
-    ['internal_server_error', 500, 'MAIL_UNAVAILABLE', undefined],
-    ['application_error', 503, 'MAIL_UNAVAILABLE', undefined],
+    ['validation_error', 400, 'EMAIL_REJECTED', undefined],
+    ['missing_api_key', 401, 'EMAIL_NOT_CONFIGURED', 300_000],
+    ['restricted_api_key', 401, 'EMAIL_NOT_CONFIGURED', 300_000],
+    ['validation_error', 401, 'EMAIL_NOT_CONFIGURED', 300_000],
+    ['invalid_api_key', 403, 'EMAIL_NOT_CONFIGURED', 300_000],
+    ['suspended_api_key', 403, 'EMAIL_NOT_CONFIGURED', 300_000],
+    ['validation_error', 403, 'EMAIL_REJECTED', undefined],
+    ['not_found', 404, 'EMAIL_REJECTED', undefined],
+    ['application_error', 408, 'EMAIL_UNAVAILABLE', undefined],
+    ['concurrent_idempotent_requests', 409, 'EMAIL_UNAVAILABLE', 2_000],
+    ['missing_required_field', 422, 'EMAIL_REJECTED', undefined],
+    ['rate_limit_exceeded', 429, 'EMAIL_UNAVAILABLE', 2_000],
+    ['daily_quota_exceeded', 429, 'EMAIL_UNAVAILABLE', 600_000],
+    ['monthly_quota_exceeded', 429, 'EMAIL_UNAVAILABLE', 600_000],
+    ['security_error', 451, 'EMAIL_REJECTED', undefined],
+    ['internal_server_error', 500, 'EMAIL_UNAVAILABLE', undefined],
+    ['application_error', 503, 'EMAIL_UNAVAILABLE', undefined],
   ])('%s (%i) is %s', async (name, status, code, retryAfterMs) => {
     const { catcher, transport } = await resend();
-    catcher.fault({ kind: 'status', status, name, message: `no mail to ${RECIPIENT} with ${KEY}` });
-    const error = await failure(transport.send(MAIL));
+    catcher.fault({ kind: 'status', status, name, message: `no email to ${RECIPIENT} with ${KEY}` });
+    const error = await failure(transport.send(EMAIL));
     expect(summary(error)).toEqual([code, retryAfterMs, status, name]);
-    if (code === 'MAIL_REJECTED') expect(error.detail).toContain(name);
-    expect(catcher.mails()).toEqual([]);
-    await transport.send(MAIL);
-    expect(catcher.mails()).toHaveLength(1);
+    if (code === 'EMAIL_REJECTED') expect(error.detail).toContain(name);
+    expect(catcher.emails()).toEqual([]);
+    await transport.send(EMAIL);
+    expect(catcher.emails()).toHaveLength(1);
   });
 
-  test('a malformed key is told from a malformed mail', async () => {
+  test('a malformed key is told from a malformed email', async () => {
     const { catcher, transport } = await resend();
     catcher.fault({ kind: 'status', status: 400, name: 'validation_error', message: 'API key is invalid' });
-    expect((await failure(transport.send(MAIL))).code).toBe('MAIL_NOT_CONFIGURED');
+    expect((await failure(transport.send(EMAIL))).code).toBe('EMAIL_NOT_CONFIGURED');
   });
 
   test('a name that is not a word is not repeated', async () => {
     const { catcher, transport } = await resend();
     catcher.fault({ kind: 'status', status: 422, name: `refused ${RECIPIENT}` });
-    const error = await failure(transport.send(MAIL));
-    expect(error.detail).toBe('The mail provider refused the mail (status 422)');
+    const error = await failure(transport.send(EMAIL));
+    expect(error.detail).toBe('The email provider refused the email (status 422)');
   });
 
   test.each<[header: string | number, from: number, to: number]>([
@@ -170,7 +170,7 @@ describe('Resend', () => {
   ])('Retry-After: %s', async (retryAfter, from, to) => {
     const { catcher, transport } = await resend();
     catcher.fault({ kind: 'status', status: 429, retryAfter });
-    const { retryAfterMs } = await failure(transport.send(MAIL));
+    const { retryAfterMs } = await failure(transport.send(EMAIL));
     expect(retryAfterMs).toBeGreaterThanOrEqual(from);
     expect(retryAfterMs).toBeLessThanOrEqual(to);
   });
@@ -178,36 +178,36 @@ describe('Resend', () => {
   test('Retry-After counts for a used up quota and a maintenance too', async () => {
     const { catcher, transport } = await resend();
     catcher.fault({ kind: 'status', status: 429, name: 'daily_quota_exceeded', retryAfter: 30 });
-    expect((await failure(transport.send(MAIL))).retryAfterMs).toBe(30_000);
+    expect((await failure(transport.send(EMAIL))).retryAfterMs).toBe(30_000);
     catcher.fault({ kind: 'status', status: 503, retryAfter: 30 });
-    expect((await failure(transport.send(MAIL))).retryAfterMs).toBe(30_000);
+    expect((await failure(transport.send(EMAIL))).retryAfterMs).toBe(30_000);
   });
 
   test('a wrong key', async () => {
     const catcher = await catching();
-    const error = await failure(resendTo(catcher.url, { key: 'other-key' }).send(MAIL));
-    expect(summary(error)).toEqual(['MAIL_NOT_CONFIGURED', 300_000, 403, 'invalid_api_key']);
-    expect(error.detail).toBe('The mail provider refuses the API key');
+    const error = await failure(resendTo(catcher.url, { key: 'other-key' }).send(EMAIL));
+    expect(summary(error)).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, 403, 'invalid_api_key']);
+    expect(error.detail).toBe('The email provider refuses the API key');
   });
 
   test.each(['', 'two words', `line\r\nX-Injected: ${KEY}`])('the key %j is never sent', async (key) => {
     const server = await startRawServer((_request, response) => response.end('{"id":"x"}'));
     closers.push(server.close);
-    expect((await failure(resendTo(server.url, { key }).send(MAIL))).code).toBe('MAIL_NOT_CONFIGURED');
+    expect((await failure(resendTo(server.url, { key }).send(EMAIL))).code).toBe('EMAIL_NOT_CONFIGURED');
     expect(server.requests).toEqual([]);
   });
 
   test.each(['smtp://provider.example', 'provider', ''])('%j is no address of a provider', async (baseUrl) => {
     const make = async () => createResendTransport({ baseUrl, apiKey: new Secret(KEY) });
-    expect((await failure(make())).code).toBe('MAIL_NOT_CONFIGURED');
+    expect((await failure(make())).code).toBe('EMAIL_NOT_CONFIGURED');
   });
 
   test('an address the provider refuses', async () => {
     const { transport } = await resend();
     const error = await failure(
-      transport.send({ ...MAIL, to: 'someone.private@customer.example, b@customer.example' }),
+      transport.send({ ...EMAIL, to: 'someone.private@customer.example, b@customer.example' }),
     );
-    expect(summary(error)).toEqual(['MAIL_REJECTED', undefined, 422, 'validation_error']);
+    expect(summary(error)).toEqual(['EMAIL_REJECTED', undefined, 422, 'validation_error']);
   });
 
   test.each(['reset', 'truncate'] as const)(
@@ -215,9 +215,9 @@ describe('Resend', () => {
     async (kind) => {
       const { catcher, transport } = await resend();
       catcher.fault({ kind });
-      expect((await failure(transport.send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
-      const { providerId } = await transport.send(MAIL);
-      expect(catcher.mails().map(({ id }) => id)).toEqual([providerId]);
+      expect((await failure(transport.send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
+      const { providerId } = await transport.send(EMAIL);
+      expect(catcher.emails().map(({ id }) => id)).toEqual([providerId]);
     },
   );
 
@@ -225,9 +225,14 @@ describe('Resend', () => {
     const catcher = await catching();
     const transport = resendTo(catcher.url, { timeoutMs: 1_000 });
     catcher.fault({ kind });
-    expect(summary(await failure(transport.send(MAIL)))).toEqual(['MAIL_UNAVAILABLE', undefined, undefined, 'timeout']);
-    const { providerId } = await resendTo(catcher.url).send(MAIL);
-    expect(catcher.mails().map(({ id }) => id)).toEqual([providerId]);
+    expect(summary(await failure(transport.send(EMAIL)))).toEqual([
+      'EMAIL_UNAVAILABLE',
+      undefined,
+      undefined,
+      'timeout',
+    ]);
+    const { providerId } = await resendTo(catcher.url).send(EMAIL);
+    expect(catcher.emails().map(({ id }) => id)).toEqual([providerId]);
   });
 
   test.each(['<html>', '{}', '[]', 'null', '{"id":5}', '{"id":""}', '', 'x'.repeat(100_000)])(
@@ -235,22 +240,22 @@ describe('Resend', () => {
     async (body) => {
       const server = await startRawServer((_request, response) => response.end(body));
       closers.push(server.close);
-      expect(await resendTo(server.url).send(MAIL)).toEqual({ providerId: null });
+      expect(await resendTo(server.url).send(EMAIL)).toEqual({ providerId: null });
     },
   );
 
   test('a redirect is not followed', async () => {
     const server = await startRawServer((_request, response) => response.writeHead(302, { location: '/x' }).end());
     closers.push(server.close);
-    expect((await failure(resendTo(server.url).send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
+    expect((await failure(resendTo(server.url).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
     expect(server.requests).toHaveLength(1);
   });
 
   test('nobody listens', async () => {
-    const catcher = await startMailCatcher();
+    const catcher = await startEmailCatcher();
     await catcher.close();
-    expect(summary(await failure(resendTo(catcher.url).send(MAIL)))).toEqual([
-      'MAIL_UNAVAILABLE',
+    expect(summary(await failure(resendTo(catcher.url).send(EMAIL)))).toEqual([
+      'EMAIL_UNAVAILABLE',
       undefined,
       undefined,
       'ECONNREFUSED',
@@ -263,24 +268,24 @@ describe('Resend', () => {
     const stopping = new AbortController();
     const reason = new Error('stopping');
     setTimeout(() => stopping.abort(reason), 50);
-    await expect(transport.send(MAIL, { signal: stopping.signal })).rejects.toBe(reason);
+    await expect(transport.send(EMAIL, { signal: stopping.signal })).rejects.toBe(reason);
   });
 });
 
 describe('SMTP', () => {
-  test('a mail arrives as it is, under the Message-ID of its id', async () => {
+  test('an email arrives as it is, under the Message-ID of its id', async () => {
     const { catcher, transport } = await smtp();
-    const { providerId } = await transport.send(MAIL);
-    const { via, from, to, subject, html, text, headers } = catcher.mails()[0] ?? {};
+    const { providerId } = await transport.send(EMAIL);
+    const { via, from, to, subject, html, text, headers } = catcher.emails()[0] ?? {};
     expect({ via, from, to, subject, html, text: text?.trimEnd() }).toEqual({
       via: 'smtp',
-      from: MAIL.from,
-      to: [MAIL.to],
-      subject: MAIL.subject,
-      html: MAIL.html,
-      text: MAIL.text,
+      from: EMAIL.from,
+      to: [EMAIL.to],
+      subject: EMAIL.subject,
+      html: EMAIL.html,
+      text: EMAIL.text,
     });
-    expect(providerId).toBe(`<${MAIL.id}@nodebyte.example>`);
+    expect(providerId).toBe(`<${EMAIL.id}@nodebyte.example>`);
     expect(headers).toContainEqual(['Message-ID', providerId]);
     expect(transport.name).toBe('smtp');
   });
@@ -288,49 +293,49 @@ describe('SMTP', () => {
   test.each(['\r\n', '\n', '\r'])('a line end (%j) in a field makes no header and no command', async (end) => {
     const { catcher, transport } = await smtp();
     const subject = `Hello${end}Bcc: evil@evil.example${end}${end}body`;
-    await transport.send({ ...MAIL, subject });
-    const [mail] = catcher.mails();
-    expect(mail?.headers.map(([name]) => name)).not.toContain('Bcc');
-    expect(mail?.to).toEqual([MAIL.to]);
-    expect(mail?.raw).not.toMatch(/^Bcc:/m);
-    expect(mail?.html).toBe(MAIL.html);
+    await transport.send({ ...EMAIL, subject });
+    const [email] = catcher.emails();
+    expect(email?.headers.map(([name]) => name)).not.toContain('Bcc');
+    expect(email?.to).toEqual([EMAIL.to]);
+    expect(email?.raw).not.toMatch(/^Bcc:/m);
+    expect(email?.html).toBe(EMAIL.html);
 
     const to = `${RECIPIENT}${end}RCPT TO:<evil@evil.example>`;
-    await failure(transport.send({ ...MAIL, to }));
-    expect(catcher.mails()).toHaveLength(1);
+    await failure(transport.send({ ...EMAIL, to }));
+    expect(catcher.emails()).toHaveLength(1);
   });
 
   test('one address is one recipient', async () => {
     const { catcher, transport } = await smtp();
-    await transport.send({ ...MAIL, to: 'a@customer.example, b@customer.example' }).catch(() => undefined);
-    expect(catcher.mails().flatMap(({ to }) => to)).not.toContain('b@customer.example');
+    await transport.send({ ...EMAIL, to: 'a@customer.example, b@customer.example' }).catch(() => undefined);
+    expect(catcher.emails().flatMap(({ to }) => to)).not.toContain('b@customer.example');
   });
 
-  test('no part of a mail is read from a file or an address', async () => {
+  test('no part of an email is read from a file or an address', async () => {
     const { catcher, transport } = await smtp();
-    await transport.send({ ...MAIL, text: '/etc/passwd', html: 'file:///etc/passwd' });
-    expect(catcher.mails()[0]).toMatchObject({ html: 'file:///etc/passwd' });
-    expect(catcher.mails()[0]?.text?.trim()).toBe('/etc/passwd');
+    await transport.send({ ...EMAIL, text: '/etc/passwd', html: 'file:///etc/passwd' });
+    expect(catcher.emails()[0]).toMatchObject({ html: 'file:///etc/passwd' });
+    expect(catcher.emails()[0]?.text?.trim()).toBe('/etc/passwd');
   });
 
   test.each<[at: 'rcpt' | 'data', reply: number, code: ErrorCode]>([
-    ['rcpt', 421, 'MAIL_UNAVAILABLE'],
-    ['rcpt', 450, 'MAIL_UNAVAILABLE'],
-    ['rcpt', 530, 'MAIL_NOT_CONFIGURED'],
-    ['rcpt', 550, 'MAIL_REJECTED'],
-    ['rcpt', 554, 'MAIL_REJECTED'],
-    ['data', 451, 'MAIL_UNAVAILABLE'],
-    ['data', 552, 'MAIL_REJECTED'],
-    ['data', 554, 'MAIL_REJECTED'],
+    ['rcpt', 421, 'EMAIL_UNAVAILABLE'],
+    ['rcpt', 450, 'EMAIL_UNAVAILABLE'],
+    ['rcpt', 530, 'EMAIL_NOT_CONFIGURED'],
+    ['rcpt', 550, 'EMAIL_REJECTED'],
+    ['rcpt', 554, 'EMAIL_REJECTED'],
+    ['data', 451, 'EMAIL_UNAVAILABLE'],
+    ['data', 552, 'EMAIL_REJECTED'],
+    ['data', 554, 'EMAIL_REJECTED'],
   ])('reply at %s: %i is %s', async (at, reply, code) => {
     const { catcher, transport } = await smtp();
     catcher.fault({ kind: 'smtp-reply', at, code: reply, text: `<${RECIPIENT}> with ${KEY}` });
-    const error = await failure(transport.send(MAIL));
+    const error = await failure(transport.send(EMAIL));
     expect([error.code, error.meta?.['status']]).toEqual([code, reply]);
-    if (code === 'MAIL_REJECTED') expect(error.detail).toBe(`The mail server refused the mail (${reply})`);
-    expect(catcher.mails()).toEqual([]);
-    await transport.send(MAIL);
-    expect(catcher.mails()).toHaveLength(1);
+    if (code === 'EMAIL_REJECTED') expect(error.detail).toBe(`The email server refused the email (${reply})`);
+    expect(catcher.emails()).toEqual([]);
+    await transport.send(EMAIL);
+    expect(catcher.emails()).toHaveLength(1);
   });
 
   test.each([
@@ -338,22 +343,22 @@ describe('SMTP', () => {
     ['no login', (url: string) => url.replace(/\/\/.*@/, '//'), 530],
   ])('%s', async (_name, change, reply) => {
     const { url } = await smtp();
-    const error = await failure(smtpTo(change(url)).send(MAIL));
-    expect([error.code, error.retryAfterMs, error.meta?.['status']]).toEqual(['MAIL_NOT_CONFIGURED', 300_000, reply]);
+    const error = await failure(smtpTo(change(url)).send(EMAIL));
+    expect([error.code, error.retryAfterMs, error.meta?.['status']]).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, reply]);
   });
 
   test('a password with characters of its own', async () => {
     const catcher = await catching({ smtpPort: 0, apiKey: 'p@ss:w/rd%20#?ü' });
-    await smtpTo(catcher.smtpUrl ?? '').send(MAIL);
-    expect(catcher.mails()).toHaveLength(1);
+    await smtpTo(catcher.smtpUrl ?? '').send(EMAIL);
+    expect(catcher.emails()).toHaveLength(1);
   });
 
   test('the connection ends after the message was accepted', async () => {
     const { catcher, transport } = await smtp();
     catcher.fault({ kind: 'smtp-drop' });
-    expect((await failure(transport.send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
-    await transport.send(MAIL);
-    const ids = catcher.mails().map(({ headers }) => headers.find(([name]) => name === 'Message-ID')?.[1]);
+    expect((await failure(transport.send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
+    await transport.send(EMAIL);
+    const ids = catcher.emails().map(({ headers }) => headers.find(([name]) => name === 'Message-ID')?.[1]);
     expect(new Set(ids).size).toBe(1);
   });
 
@@ -370,20 +375,20 @@ describe('SMTP', () => {
     return `127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
   }
 
-  test.each(['', '220 mail\r\n'])('a server that falls silent after %j is given up', async (text) => {
+  test.each(['', '220 email\r\n'])('a server that falls silent after %j is given up', async (text) => {
     const url = `smtp://${await greeting(text)}`;
-    expect((await failure(smtpTo(url, { timeoutMs: 300 }).send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
+    expect((await failure(smtpTo(url, { timeoutMs: 300 }).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
   });
 
-  test('a server that takes nobody says nothing about the mail', async () => {
+  test('a server that takes nobody says nothing about the email', async () => {
     const url = `smtp://${await greeting('554 no service\r\n')}`;
-    expect((await failure(smtpTo(url).send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
+    expect((await failure(smtpTo(url).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
   });
 
   test('smtps is encrypted from the first byte', async () => {
     const { catcher, url } = await smtp();
-    expect((await failure(smtpTo(url.replace('smtp:', 'smtps:')).send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
-    expect(catcher.mails()).toEqual([]);
+    expect((await failure(smtpTo(url.replace('smtp:', 'smtps:')).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
+    expect(catcher.emails()).toEqual([]);
   });
 
   test('an offered encryption is taken, and a certificate nobody vouches for ends it', async () => {
@@ -393,7 +398,7 @@ describe('SMTP', () => {
       logger: false,
       closeTimeout: 1,
       onMailFrom: (_address, _session, done) => {
-        commands.push('MAIL');
+        commands.push('EMAIL');
         done();
       },
     });
@@ -403,45 +408,45 @@ describe('SMTP', () => {
     const address = server.server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     const url = `smtp://user:${KEY}@127.0.0.1:${port}?tls.rejectUnauthorized=false&ignoreTLS=true`;
-    expect((await failure(smtpTo(url).send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
+    expect((await failure(smtpTo(url).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
     expect(commands).toEqual([]);
   });
 
   test('nobody listens', async () => {
-    const catcher = await startMailCatcher({ smtpPort: 0 });
+    const catcher = await startEmailCatcher({ smtpPort: 0 });
     await catcher.close();
-    expect((await failure(smtpTo(catcher.smtpUrl ?? '').send(MAIL))).code).toBe('MAIL_UNAVAILABLE');
+    expect((await failure(smtpTo(catcher.smtpUrl ?? '').send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
   });
 
   test.each([
     '',
-    'mail.example',
-    'http://mail.example',
+    'email.example',
+    'http://email.example',
     'smtp://',
-    `smtp://user:%zz${KEY}@mail.example`,
+    `smtp://user:%zz${KEY}@email.example`,
     'smtp://h:99999',
   ])('%j is no SMTP URL', async (url) => {
     const make = async () => createSmtpTransport({ url: new Secret(url) });
-    expect((await failure(make())).code).toBe('MAIL_NOT_CONFIGURED');
+    expect((await failure(make())).code).toBe('EMAIL_NOT_CONFIGURED');
   });
 
   test('an abort ends the connection, and the call with its reason', async () => {
-    const url = `smtp://${await greeting('220 mail\r\n')}`;
+    const url = `smtp://${await greeting('220 email\r\n')}`;
     const stopping = new AbortController();
     const reason = new Error('stopping');
     const transport = smtpTo(url);
-    const sending = transport.send(MAIL, { signal: stopping.signal });
+    const sending = transport.send(EMAIL, { signal: stopping.signal });
     setTimeout(() => stopping.abort(reason), 50);
     await expect(sending).rejects.toBe(reason);
-    await expect(transport.send(MAIL, { signal: stopping.signal })).rejects.toBe(reason);
+    await expect(transport.send(EMAIL, { signal: stopping.signal })).rejects.toBe(reason);
   });
 
-  test('closing waits for the mails in flight', async () => {
+  test('closing waits for the emails in flight', async () => {
     const catcher = await catching({ smtpPort: 0, latencyMs: 200 });
     const transport = createSmtpTransport({ url: new Secret(catcher.smtpUrl ?? '') });
-    const sending = transport.send(MAIL);
+    const sending = transport.send(EMAIL);
     await transport.close();
-    expect(catcher.mails()).toHaveLength(1);
+    expect(catcher.emails()).toHaveLength(1);
     await sending;
   });
 });

@@ -1,16 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { MAIL_TEMPLATES, type MailData, type MailTemplate } from '../../../src/domain/email.ts';
-import { checkMailData, MAIL_FIELDS } from '../../../src/messages/email/data.ts';
-import { type MailContext, renderMail, spelledDuration } from '../../../src/messages/email/templates.ts';
+import { EMAIL_TEMPLATES, type EmailData, type EmailTemplate } from '../../../src/domain/email.ts';
+import { checkEmailData, EMAIL_FIELDS } from '../../../src/messages/email/data.ts';
+import { type EmailContext, renderEmail, spelledDuration } from '../../../src/messages/email/templates.ts';
 
-const CONTEXT: MailContext = {
+const CONTEXT: EmailContext = {
   siteUrl: 'https://nodebyte.host',
   paths: { verify: '/auth/verify-email', reset: '/auth/reset-password', magic: '/auth/magic-link' },
   year: 2031,
 };
 const ACCOUNT = { name: 'Ada', token: 'abc123', id: 'user-1' };
-const DATA: Readonly<Record<MailTemplate, MailData>> = {
+const DATA: Readonly<Record<EmailTemplate, EmailData>> = {
   'email-verification': ACCOUNT,
   'password-reset': ACCOUNT,
   'magic-link': ACCOUNT,
@@ -19,8 +19,8 @@ const DATA: Readonly<Record<MailTemplate, MailData>> = {
   'sync-complete': { syncType: 'full', status: 'completed', duration: '12.4 s' },
   message: { message: 'One.\nTwo.' },
 };
-const render = (template: MailTemplate, data: MailData = DATA[template], context: Partial<MailContext> = {}) =>
-  renderMail(template, data, { ...CONTEXT, ...context });
+const render = (template: EmailTemplate, data: EmailData = DATA[template], context: Partial<EmailContext> = {}) =>
+  renderEmail(template, data, { ...CONTEXT, ...context });
 
 const unescaped = (text: string): string =>
   text
@@ -49,7 +49,7 @@ function skeleton(html: string): string[] {
   return [...html.matchAll(tag)].map(([whole]) => whole.replaceAll(/="[^"]*"/g, ''));
 }
 
-describe.each(MAIL_TEMPLATES)('%s', (template) => {
+describe.each(EMAIL_TEMPLATES)('%s', (template) => {
   const { subject, html, text } = render(template);
 
   test('has an HTML part with the brand, the year and the note, and no script or remote content', () => {
@@ -92,7 +92,7 @@ describe.each(MAIL_TEMPLATES)('%s', (template) => {
 });
 
 describe('links', () => {
-  const built: readonly [MailTemplate, string][] = [
+  const built: readonly [EmailTemplate, string][] = [
     ['email-verification', 'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1'],
     ['password-reset', 'https://nodebyte.host/auth/reset-password?token=abc123&id=user-1'],
     ['magic-link', 'https://nodebyte.host/auth/magic-link?token=abc123'],
@@ -148,27 +148,27 @@ describe('links', () => {
     'https://',
     'ht\ntps://evil.example/',
   ];
-  test.each(hostile)('%j is never a link, and the mail says that it has none', (url) => {
+  test.each(hostile)('%j is never a link, and the email says that it has none', (url) => {
     const { html, text } = render('email-verification', { ...ACCOUNT, verifyUrl: url });
     expect(hrefs(html)).toEqual([]);
     expect(words(html)).toContain('without a valid one');
     expect(text.replaceAll('\n', ' ')).toContain('without a valid one');
     expect(text).not.toContain(url);
-    expect(checkMailData('email-verification', { verifyUrl: url })).toEqual([
+    expect(checkEmailData('email-verification', { verifyUrl: url })).toEqual([
       { path: 'data.verifyUrl', message: 'must be an http(s) URL' },
     ]);
   });
   test('a site whose URL is none gives no link', () => {
-    for (const template of MAIL_TEMPLATES) {
+    for (const template of EMAIL_TEMPLATES) {
       expect(hrefs(render(template, DATA[template], { siteUrl: 'javascript:alert(1)//' }).html)).toEqual([]);
     }
   });
 
-  test('without token or URL the mail says so; a welcome needs none', () => {
+  test('without token or URL the email says so; a welcome needs none', () => {
     for (const template of ['email-verification', 'password-reset', 'magic-link'] as const) {
-      expect(words(render(template, { name: 'Ada' }).html)).toContain('Please ask for a new mail.');
+      expect(words(render(template, { name: 'Ada' }).html)).toContain('Please ask for a new email.');
     }
-    expect(words(render('email-verification', { token: 'abc' }).html)).toContain('Please ask for a new mail.');
+    expect(words(render('email-verification', { token: 'abc' }).html)).toContain('Please ask for a new email.');
     expect(words(render('welcome', { name: 'Ada' }).html)).not.toMatch(/link|confirm/);
   });
 });
@@ -250,9 +250,9 @@ describe('subjects', () => {
     const noise = fc.string({ unit: fc.constantFrom('\r', '\n', '\u0085', '\u2028', '\u0000', '\t', 'a', 'Bcc: x') });
     fc.assert(
       fc.property(noise, noise, (subject, status) => {
-        const mail = render('sync-complete', { status, syncType: 'x' }, { subject });
+        const email = render('sync-complete', { status, syncType: 'x' }, { subject });
         // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
-        expect(mail.subject).toMatch(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/);
+        expect(email.subject).toMatch(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/);
       }),
     );
   });
@@ -265,8 +265,8 @@ describe('escaping', () => {
     .array(fc.oneof(piece, fc.string({ unit: 'binary', maxLength: 4 })), { maxLength: 12 })
     .map((parts) => parts.join(''));
 
-  test.each(MAIL_TEMPLATES)('no value of %s adds a tag or an attribute', (template) => {
-    const keys = MAIL_FIELDS[template].filter((field) => !field.url).map((field) => field.key);
+  test.each(EMAIL_TEMPLATES)('no value of %s adds a tag or an attribute', (template) => {
+    const keys = EMAIL_FIELDS[template].filter((field) => !field.url).map((field) => field.key);
     const record = fc.record(Object.fromEntries(keys.map((key) => [key, text])));
     fc.assert(
       fc.property(record, text, (data, subject) => {
@@ -297,10 +297,10 @@ describe('escaping', () => {
 
   test('a value is shown as it was written', () => {
     const message = `<script>alert("1 & '2'")</script>`;
-    const mail = render('message', { message });
-    expect(mail.html).toContain('&lt;script&gt;alert(&quot;1 &amp; &#39;2&#39;&quot;)&lt;/script&gt;');
-    expect(words(mail.html)).toContain(message);
-    expect(mail.text).toContain(message);
+    const email = render('message', { message });
+    expect(email.html).toContain('&lt;script&gt;alert(&quot;1 &amp; &#39;2&#39;&quot;)&lt;/script&gt;');
+    expect(words(email.html)).toContain(message);
+    expect(email.text).toContain(message);
   });
 
   test('half a character becomes one that can be sent', () => {
@@ -309,20 +309,20 @@ describe('escaping', () => {
   });
 });
 
-describe('checkMailData', () => {
-  test.each(MAIL_TEMPLATES)('finds nothing wrong with good data of %s', (template) => {
-    expect(checkMailData(template, DATA[template])).toEqual([]);
+describe('checkEmailData', () => {
+  test.each(EMAIL_TEMPLATES)('finds nothing wrong with good data of %s', (template) => {
+    expect(checkEmailData(template, DATA[template])).toEqual([]);
   });
   test('names what is missing', () => {
-    expect(checkMailData('message', { message: ' \n' })).toEqual([
+    expect(checkEmailData('message', { message: ' \n' })).toEqual([
       { path: 'data.message', message: 'must not be empty' },
     ]);
-    expect(checkMailData('sync-complete', {}).map(({ path }) => path)).toEqual(['data.syncType', 'data.status']);
-    expect(checkMailData('email-changed', {}).map(({ path }) => path)).toEqual(['data.newEmail']);
+    expect(checkEmailData('sync-complete', {}).map(({ path }) => path)).toEqual(['data.syncType', 'data.status']);
+    expect(checkEmailData('email-changed', {}).map(({ path }) => path)).toEqual(['data.newEmail']);
   });
   test('asks for no token: it is issued later', () => {
     for (const template of ['email-verification', 'password-reset', 'magic-link', 'welcome'] as const) {
-      expect(checkMailData(template, {})).toEqual([]);
+      expect(checkEmailData(template, {})).toEqual([]);
     }
   });
 });

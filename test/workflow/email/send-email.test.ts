@@ -1,10 +1,10 @@
-/** The workflow of one mail against activities that answer as told: when it tries again, how it ends, what it says of it. */
+/** The workflow of one email against activities that answer as told: when it tries again, how it ends, what it says of it. */
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { MailActivities } from '../../../src/activities/email.ts';
+import type { EmailActivities } from '../../../src/activities/email.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
@@ -20,19 +20,23 @@ let gateway: TemporalGateway;
 let connection: NativeConnection;
 let workers: Worker[];
 let running: Promise<unknown>;
-/** What the next mail's activities do; each test replaces some. */
-let mocks: MailActivities;
-let calls: { deliver: { mailId: string }[]; fail: { mailId: string; reason?: string }[] };
+/** What the next email's activities do; each test replaces some. */
+let mocks: EmailActivities;
+let calls: { deliver: { emailId: string }[]; fail: { emailId: string; reason?: string }[] };
 
 const unavailable = (nextRetryDelay: number) =>
-  ApplicationFailure.create({ type: 'MAIL_UNAVAILABLE', message: 'The mail server cannot be reached', nextRetryDelay });
-const rejected = () => ApplicationFailure.nonRetryable('The mail server refused the mail', 'MAIL_REJECTED');
+  ApplicationFailure.create({
+    type: 'EMAIL_UNAVAILABLE',
+    message: 'The email server cannot be reached',
+    nextRetryDelay,
+  });
+const rejected = () => ApplicationFailure.nonRetryable('The email server refused the email', 'EMAIL_REJECTED');
 
 beforeEach(() => {
   calls = { deliver: [], fail: [] };
   mocks = {
-    deliverMail: async () => ({ status: 'sent' }),
-    failMail: async () => undefined,
+    deliverEmail: async () => ({ status: 'sent' }),
+    failEmail: async () => undefined,
   };
 });
 
@@ -42,14 +46,14 @@ beforeAll(async () => {
   gateway = createTemporalGateway({ ...temporalConfig(), namespace });
   connection = await NativeConnection.connect({ address: temporalAddress() });
   const codePath = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));
-  const activities: MailActivities = {
-    deliverMail(input) {
+  const activities: EmailActivities = {
+    deliverEmail(input) {
       calls.deliver.push(input);
-      return mocks.deliverMail(input);
+      return mocks.deliverEmail(input);
     },
-    failMail(input) {
+    failEmail(input) {
       calls.fail.push(input);
-      return mocks.failMail(input);
+      return mocks.failEmail(input);
     },
   };
   const options = { connection, namespace, activities, shutdownForceTime: '5s', maxHeartbeatThrottleInterval: '200ms' };
@@ -67,13 +71,13 @@ afterAll(async () => {
 });
 
 async function start() {
-  const mailId = randomUUID();
+  const emailId = randomUUID();
   const handle = await gateway.client.workflow.start('sendEmail', {
-    workflowId: sendEmailId(mailId),
+    workflowId: sendEmailId(emailId),
     taskQueue: QUEUE.core,
-    args: [{ mailId }],
+    args: [{ emailId }],
   });
-  return { mailId, handle };
+  return { emailId, handle };
 }
 type Handle = Awaited<ReturnType<typeof start>>['handle'];
 /** Status it ended with, by the server's word. */
@@ -97,90 +101,90 @@ async function untilCalledOff(then: () => { status: 'sent' }): Promise<{ status:
   return then();
 }
 
-describe('a mail', () => {
+describe('an email', () => {
   test('that is sent ends with what the activity says, and nobody marks it as failed', async () => {
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     expect(await handle.result()).toEqual({ status: 'sent' });
-    mocks.deliverMail = async () => ({ status: 'skipped' });
+    mocks.deliverEmail = async () => ({ status: 'skipped' });
     expect(await (await start()).handle.result()).toEqual({ status: 'skipped' });
-    expect(calls.deliver[0]).toEqual({ mailId });
+    expect(calls.deliver[0]).toEqual({ emailId });
     expect(calls.fail).toEqual([]);
   });
 
   test('is tried again when the provider says, not when the policy would', async () => {
     // By the policy alone six attempts would take minutes.
-    mocks.deliverMail = async () => {
+    mocks.deliverEmail = async () => {
       if (calls.deliver.length < 6) throw unavailable(20);
       return { status: 'sent' };
     };
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     expect(await handle.result()).toEqual({ status: 'sent' });
-    expect(calls.deliver).toEqual(Array.from({ length: 6 }, () => ({ mailId })));
+    expect(calls.deliver).toEqual(Array.from({ length: 6 }, () => ({ emailId })));
     expect(calls.fail).toEqual([]);
   });
 
   test('waits as long as the provider says, and not for a moment when it is called off meanwhile', async () => {
-    mocks.deliverMail = async () => {
+    mocks.deliverEmail = async () => {
       throw unavailable(3_600_000);
     };
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     await expect.poll(async () => Number((await pending(handle))?.currentRetryInterval?.seconds ?? 0)).toBe(3_600);
     await handle.cancel();
     expect(await endOf(handle)).toBe('CANCELLED');
     expect(calls.deliver).toHaveLength(1);
-    expect(calls.fail).toEqual([{ mailId, reason: 'cancelled' }]);
+    expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 
   test('that is refused fails at once; the reason the attempt left stays', async () => {
-    mocks.deliverMail = async () => {
+    mocks.deliverEmail = async () => {
       throw rejected();
     };
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     expect(await endOf(handle)).toBe('FAILED');
     expect(calls.deliver).toHaveLength(1);
-    expect(calls.fail).toEqual([{ mailId }]);
-    expect(Object.keys(calls.fail[0] ?? {})).toEqual(['mailId']);
+    expect(calls.fail).toEqual([{ emailId }]);
+    expect(Object.keys(calls.fail[0] ?? {})).toEqual(['emailId']);
   });
 
   test('is marked as failed in the end, also when the database is away at first', async () => {
-    mocks.deliverMail = async () => {
+    mocks.deliverEmail = async () => {
       throw rejected();
     };
-    mocks.failMail = async () => {
+    mocks.failEmail = async () => {
       if (calls.fail.length < 3) {
         throw ApplicationFailure.create({ type: 'DATABASE_UNAVAILABLE', nextRetryDelay: 20 });
       }
     };
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     expect(await endOf(handle)).toBe('FAILED');
-    expect(calls.fail).toEqual([{ mailId }, { mailId }, { mailId }]);
+    expect(calls.fail).toEqual([{ emailId }, { emailId }, { emailId }]);
   });
 
   test('that is called off while it is being sent is marked only when the attempt has ended', async () => {
     const order: string[] = [];
-    mocks.deliverMail = () =>
+    mocks.deliverEmail = () =>
       untilCalledOff(() => {
         order.push('the attempt ended');
         throw new CancelledFailure('called off');
       });
-    mocks.failMail = async () => {
+    mocks.failEmail = async () => {
       order.push('marked');
     };
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     await expect.poll(() => calls.deliver.length).toBe(1);
     await handle.cancel();
     expect(await endOf(handle)).toBe('CANCELLED');
     expect(order).toEqual(['the attempt ended', 'marked']);
-    expect(calls.fail).toEqual([{ mailId, reason: 'cancelled' }]);
+    expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 
   test('that is called off and whose attempt fails without hearing of it is marked as called off', async () => {
     const asked = Promise.withResolvers<void>();
-    mocks.deliverMail = async () => {
+    mocks.deliverEmail = async () => {
       await asked.promise;
       throw unavailable(20);
     };
-    const { mailId, handle } = await start();
+    const { emailId, handle } = await start();
     await expect.poll(() => calls.deliver.length).toBe(1);
     await handle.cancel();
     // temporal.api.enums.v1.PendingActivityState: 3 = CANCEL_REQUESTED
@@ -188,11 +192,11 @@ describe('a mail', () => {
     asked.resolve();
     expect(await endOf(handle)).toBe('CANCELLED');
     expect(calls.deliver).toHaveLength(1);
-    expect(calls.fail).toEqual([{ mailId, reason: 'cancelled' }]);
+    expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 
   test('that left although it was called off counts as sent', async () => {
-    mocks.deliverMail = () => untilCalledOff(() => ({ status: 'sent' }));
+    mocks.deliverEmail = () => untilCalledOff(() => ({ status: 'sent' }));
     const { handle } = await start();
     await expect.poll(() => calls.deliver.length).toBe(1);
     await handle.cancel();
@@ -201,34 +205,34 @@ describe('a mail', () => {
   });
 
   test('that is called off before anything happened is not sent', async () => {
-    const mailId = randomUUID();
+    const emailId = randomUUID();
     const handle = await gateway.client.workflow.start('sendEmail', {
-      workflowId: sendEmailId(mailId),
+      workflowId: sendEmailId(emailId),
       taskQueue: QUEUE.core,
-      args: [{ mailId }],
+      args: [{ emailId }],
       startDelay: '1h',
     });
     await handle.cancel();
     // A cancel wakes a delayed run.
     expect(await endOf(handle)).toBe('CANCELLED');
     expect(calls.deliver).toEqual([]);
-    expect(calls.fail).toEqual([{ mailId, reason: 'cancelled' }]);
+    expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 });
 
 test('nothing but ids is in a history, and no workflow task of all these failed', async () => {
   // What the activity holds in its hands when it fails is not what it says.
-  mocks.deliverMail = async () => {
+  mocks.deliverEmail = async () => {
     const failure = rejected();
     Object.assign(failure, { to: ADDRESS, token: TOKEN });
     throw failure;
   };
-  const { mailId, handle } = await start();
+  const { emailId, handle } = await start();
   await endOf(handle);
   const runs = await allHistories(gateway.client);
   expect(runs.length).toBeGreaterThan(7);
   const text = `${textOf(runs)}${JSON.stringify(runs)}`;
-  expect(text).toContain(mailId);
+  expect(text).toContain(emailId);
   for (const secret of [ADDRESS, TOKEN]) expect(text).not.toContain(secret);
   const inputs = runs.flatMap((run) =>
     run.events.flatMap((e) => [
@@ -238,7 +242,7 @@ test('nothing but ids is in a history, and no workflow task of all these failed'
   );
   for (const { data } of inputs) {
     const keys = Object.keys(JSON.parse(Buffer.from(data ?? []).toString('utf8')));
-    expect(keys.filter((key) => !['mailId', 'reason'].includes(key))).toEqual([]);
+    expect(keys.filter((key) => !['emailId', 'reason'].includes(key))).toEqual([]);
   }
   expect(runs.flatMap(failedTasks)).toEqual([]);
 });

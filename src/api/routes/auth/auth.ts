@@ -157,7 +157,7 @@ export const authRoutes: Route[] = [
           isSystemAdmin: false,
           emailVerified: false,
         });
-        await deps.mails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
+        await deps.emails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
       });
       return {
         status: 201,

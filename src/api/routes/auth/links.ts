@@ -1,6 +1,6 @@
 /** `/api/v1/auth/*`: what is done by a link from a mail. Asking for one tells nobody whether an account exists. */
 import { z } from 'zod';
-import type { MailTemplate } from '../../../domain/email.ts';
+import type { EmailTemplate } from '../../../domain/email.ts';
 import { AppError } from '../../../domain/errors.ts';
 import { deleteTokens, lockToken, ownerOfToken } from '../../../store/accounts/one-time-token-store.ts';
 import { hashPassword } from '../../../store/accounts/password-hash.ts';
@@ -47,7 +47,7 @@ const askForLink = (ask: {
   operationId: string;
   summary: string;
   limit: string;
-  template: MailTemplate;
+  template: EmailTemplate;
   message: string;
 }) =>
   defineRoute({
@@ -61,7 +61,7 @@ const askForLink = (ask: {
     errors: ['MISSING_EMAIL', 'INVALID_EMAIL'],
     async handler({ input: { body }, deps }) {
       const email = readEmail(body.email, 'MISSING_EMAIL');
-      await inTransaction(deps.db, (trx) => deps.mails.queue(trx, { template: ask.template, to: email }));
+      await inTransaction(deps.db, (trx) => deps.emails.queue(trx, { template: ask.template, to: email }));
       return { status: 200, body: { success: true, message: ask.message }, headers: NO_STORE };
     },
   });

@@ -142,7 +142,7 @@ async function sendVerification(deps: Services, user: AuthUser): Promise<void> {
 /** Queues a verification mail. */
 export const queueVerification = (deps: Services, user: AuthUser): Promise<string> =>
   inTransaction(deps.db, (trx) =>
-    deps.mails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
+    deps.emails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
   );
 
 export interface IssuedPair {

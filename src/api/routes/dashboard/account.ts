@@ -274,7 +274,7 @@ export const accountRoutes: Route[] = [
         await endSessions(trx, id, { issuedAt: tokenIssuedAt(caller) });
         // A token that was mailed to the old address must not verify the new one.
         await deleteTokens(trx, id, ['email_verification', 'password_reset', 'magic_link']);
-        await deps.mails.queue(trx, {
+        await deps.emails.queue(trx, {
           template: 'email-verification',
           to: newEmail,
           userId: id,
@@ -282,7 +282,7 @@ export const accountRoutes: Route[] = [
         });
         // Not bound to the account: it no longer has this address. One that was never proven may be a stranger's.
         if (user.emailVerified === null) return;
-        await deps.mails.queue(trx, {
+        await deps.emails.queue(trx, {
           template: 'email-changed',
           to: user.email,
           data: { name: user.firstName ?? '', newEmail: masked(newEmail) },
