@@ -1,4 +1,4 @@
-/** The document and its two readers, served from installed packages: nothing is fetched from elsewhere. */
+/** The OpenAPI document and its two readers, served from installed packages: nothing is loaded from another host. */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -75,7 +75,10 @@ async function readAsset(asset: Asset): Promise<Buffer> {
   return asset.replace === undefined ? bytes : Buffer.from(bytes.toString('utf8').replaceAll(...asset.replace));
 }
 
-/** Serves `/docs`, `/swagger`, `/docs/swagger.json` and the files they need; other paths pass on. */
+/**
+ * Serves `/docs`, `/swagger`, `/docs/swagger.json` and the files they need; other paths pass on. Files of the packages may
+ * be cached for an hour; the rest is requested again each time, so that nothing from before an upgrade is shown.
+ */
 export function docs(document: () => OpenApiDocument) {
   let json: string | undefined;
   const files = new Map<string, Promise<Buffer>>();
@@ -84,6 +87,7 @@ export function docs(document: () => OpenApiDocument) {
     const path = ctx.path.toLowerCase().replace(/(?<=.)\/$/, '');
     if (path === '/docs/swagger.json') {
       json ??= JSON.stringify(document());
+      ctx.set('Cache-Control', 'no-cache');
       ctx.type = 'application/json';
       ctx.body = json;
       return;
@@ -91,7 +95,6 @@ export function docs(document: () => OpenApiDocument) {
     const html = PAGES[path];
     if (html !== undefined) {
       ctx.set('Content-Security-Policy', PAGE_POLICY);
-      // Both readers are opened by people: a page without these would be cached past an upgrade.
       ctx.set('Cache-Control', 'no-cache');
       ctx.type = 'text/html';
       ctx.body = html;
@@ -99,6 +102,7 @@ export function docs(document: () => OpenApiDocument) {
     }
     const script = SCRIPTS[path];
     if (script !== undefined) {
+      ctx.set('Cache-Control', 'no-cache');
       ctx.type = 'text/javascript';
       ctx.body = script;
       return;

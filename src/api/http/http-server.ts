@@ -24,7 +24,9 @@ export function createHttpServer(app: Koa): Server {
     (request, response) => {
       if (isReadableTarget(request.url ?? '')) return handle(request, response);
       const { status, body } = refusal('BAD_REQUEST');
-      response.writeHead(status, { 'Content-Type': JSON_TYPE, Connection: 'close' }).end(body);
+      response
+        .writeHead(status, { 'Content-Type': JSON_TYPE, 'Cache-Control': 'no-store', Connection: 'close' })
+        .end(body);
     },
   );
   server.on('clientError', refuse);
@@ -50,7 +52,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
   }
   const { status, text, body } = refusal(error.code === 'HPE_HEADER_OVERFLOW' ? 'HEADERS_TOO_LARGE' : 'BAD_REQUEST');
   socket.end(
-    `HTTP/1.1 ${status} ${text}\r\nContent-Type: ${JSON_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${text}\r\nContent-Type: ${JSON_TYPE}\r\nCache-Control: no-store\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }
 

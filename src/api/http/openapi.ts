@@ -8,7 +8,6 @@ export type OpenApiDocument = ReturnType<typeof createDocument>;
 
 const SECURITY: Record<AuthMode, Record<string, string[]>[]> = {
   public: [],
-  apiKey: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }],
   admin: [{ BearerAuth: [] }],
   apiKeyOrAdmin: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
   apiKeyOrUser: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
@@ -18,7 +17,6 @@ const SECURITY: Record<AuthMode, Record<string, string[]>[]> = {
 };
 const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
   public: [],
-  apiKey: ['UNAUTHORIZED'],
   admin: ['UNAUTHORIZED', 'FORBIDDEN'],
   apiKeyOrAdmin: ['UNAUTHORIZED', 'FORBIDDEN'],
   apiKeyOrUser: ['UNAUTHORIZED', 'FORBIDDEN'],

@@ -1,6 +1,6 @@
 /**
- * One definition per route: it mounts the route, parses what comes in, checks what goes out, and feeds the OpenAPI
- * document. No route exists undocumented.
+ * One declaration per route. The registrar (mount.ts) and the OpenAPI document (openapi.ts) both read it, so no route is
+ * undocumented. Here its input is parsed and the handler's answer is checked.
  */
 import type { Readable } from 'node:stream';
 import type { Context } from 'koa';
@@ -14,15 +14,7 @@ import type { LimitRule } from './limits.ts';
  * administrator's token in `?token=` (EventSource has no headers) or in the Authorization header; `setup` everybody while
  * the set-up wizard is open, afterwards an administrator.
  */
-export type AuthMode =
-  | 'public'
-  | 'apiKey'
-  | 'admin'
-  | 'apiKeyOrAdmin'
-  | 'apiKeyOrUser'
-  | 'user'
-  | 'adminQueryToken'
-  | 'setup';
+export type AuthMode = 'public' | 'admin' | 'apiKeyOrAdmin' | 'apiKeyOrUser' | 'user' | 'adminQueryToken' | 'setup';
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
 /** An answer that is not JSON: its type and what it is. */
@@ -59,14 +51,18 @@ interface RouteFacts {
   auth: AuthMode;
   /** Texts of authentication failures: `account` answers with the codes of the sign-in area. */
   authTexts?: 'account';
-  /** Rate limits; one token of each is taken before the input is looked at. */
+  /** Rate limits; one token of each is taken before the input is parsed, those of the address before the body is read. */
   limits?: readonly LimitRule[];
+  /** Maximum number of bytes of the body; default 64 KiB. A larger one is answered by 413. */
+  bodyLimitBytes?: number;
+  /** Lets caches, shared ones too, keep a successful answer; default `no-store`. Only for answers that are the same for everybody. */
+  cache?: { maxAgeSeconds: number };
   /**
    * What an unusable body, query or path is answered with; default VALIDATION_ERROR. `named`: `error` names the first
    * field and its fault, for pages that show nothing else.
    */
   invalid?: { code: ErrorCode; detail?: string; named?: boolean };
-  /** A body that cannot be read counts as `{}` (the wire's contract for some triggers). */
+  /** A body that cannot be read counts as `{}` (by contract, for some triggers). */
   lenientBody?: boolean;
   /** Public text of an unexpected failure (500). */
   failureText?: string;
@@ -88,7 +84,7 @@ export interface RouteSpec<
   handler(call: Call<z.output<P>, z.output<Q>, z.output<B>>): Promise<Out>;
 }
 
-/** What the handler's checked answer is turned into. */
+/** The handler's answer once it is checked. */
 export interface Reply {
   status: number;
   headers: Record<string, string>;
@@ -139,7 +135,7 @@ export function defineRoute<
         body: parse(body, input.body, 'body'),
       };
       const reply = await handler({ input: parsed, caller, deps, koa });
-      return checkReply(rest, reply, deps);
+      return checkReply(rest, reply);
     },
   };
 }
@@ -155,11 +151,13 @@ function invalidInput(spec: RouteFacts, error: z.ZodError, at: string): AppError
   });
 }
 
-/** Holds the handler to its declared responses; keys that are not declared do not leave. */
+/**
+ * Holds the handler to its declared responses. Parsing drops every key that is not declared; an answer that does not match
+ * is a defect of ours and becomes a 500, so that nothing undeclared leaves.
+ */
 function checkReply(
   route: RouteFacts & { responses: Responses },
   reply: { status: number; body?: unknown; raw?: unknown; headers?: Record<string, string> },
-  deps: Services,
 ): Reply {
   const declared = route.responses[reply.status];
   const headers = reply.headers ?? {};
@@ -171,30 +169,12 @@ function checkReply(
   }
   const result = declared.safeParse(reply.body);
   if (result.success) return { status: reply.status, headers, contentType: undefined, body: result.data };
-  const meta = { operationId: route.operationId, issues: result.error.issues.slice(0, 5).map(describeIssue) };
-  if (!deps.config.production) throw new AppError('INTERNAL_ERROR', { meta, cause: result.error });
-  // In production an odd value is better than a broken page; what is not declared still must not leave.
-  deps.log.error(meta, 'answer does not match its declaration');
-  return { status: reply.status, headers, contentType: undefined, body: pickDeclared(declared, reply.body) };
+  const meta = {
+    reason: 'answer does not match its declaration',
+    operationId: route.operationId,
+    issues: result.error.issues.slice(0, 5).map(describeIssue),
+  };
+  throw new AppError('INTERNAL_ERROR', { meta, cause: result.error });
 }
 
 const describeIssue = (issue: z.core.$ZodIssue): string => `${issue.path.join('.')}: ${issue.message}`;
-
-/** The declared keys of an object, whatever their values, as deep as the schema is made of objects and arrays. */
-function pickDeclared(schema: z.ZodType, value: unknown): unknown {
-  if (schema instanceof z.ZodNullable || schema instanceof z.ZodOptional) {
-    return value === null || value === undefined ? value : pickDeclared(schema.unwrap() as z.ZodType, value);
-  }
-  if (schema instanceof z.ZodArray) {
-    return Array.isArray(value) ? value.map((item) => pickDeclared(schema.element as z.ZodType, item)) : [];
-  }
-  if (schema instanceof z.ZodObject && typeof value === 'object' && value !== null) {
-    const source = value as Record<string, unknown>;
-    return Object.fromEntries(
-      Object.entries(schema.shape).map(([key, inner]) => [key, pickDeclared(inner as z.ZodType, source[key])]),
-    );
-  }
-  return typeof value === 'object' && !(schema instanceof z.ZodRecord) && !(schema instanceof z.ZodUnknown)
-    ? null
-    : value;
-}

@@ -116,6 +116,7 @@ export const emailRoutes: Route[] = [
       'A template with a link needs its URL in `data`, or an account that has the address: then the link is made when the email is sent.',
     tags,
     auth: 'apiKeyOrAdmin',
+    bodyLimitBytes: 128 * 1024,
     invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
     body: z.object({
       to: BodyText,

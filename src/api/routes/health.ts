@@ -94,7 +94,6 @@ export const healthRoutes: Route[] = [
         version: deps.version,
         timestamp: now(),
       };
-      const headers = { 'Cache-Control': 'no-store' };
       if (!database) {
         return {
           status: 503,
@@ -104,7 +103,6 @@ export const healthRoutes: Route[] = [
             database: { status: 'disconnected', error: 'The database does not answer' },
             checks: { database: 'error', workers: check(workers) },
           },
-          headers,
         };
       }
       return {
@@ -115,7 +113,6 @@ export const healthRoutes: Route[] = [
           database: { status: 'connected' },
           checks: { database: 'ok', workers: check(workers), api: 'ok' },
         },
-        headers,
       };
     },
   }),
@@ -129,7 +126,7 @@ export const healthRoutes: Route[] = [
     responses: { 200: z.object({ status: z.literal('alive'), timestamp: IsoDate }) },
     errors: [],
     async handler() {
-      return { status: 200, body: { status: 'alive', timestamp: now() }, headers: { 'Cache-Control': 'no-store' } };
+      return { status: 200, body: { status: 'alive', timestamp: now() } };
     },
   }),
   defineRoute({
@@ -152,10 +149,9 @@ export const healthRoutes: Route[] = [
         timestamp: now(),
         checks: { database: check(database), temporal: check(temporal), workers: check(workers) },
       } as const;
-      const headers = { 'Cache-Control': 'no-store' };
       return ready
-        ? { status: 200, body: { ...body, status: 'ready' }, headers }
-        : { status: 503, body: { ...body, status: 'not_ready' }, headers };
+        ? { status: 200, body: { ...body, status: 'ready' } }
+        : { status: 503, body: { ...body, status: 'not_ready' } };
     },
   }),
 ];

@@ -47,7 +47,7 @@ export const metricsRoutes: Route[] = [
     responses: { 200: { contentType: 'text/plain; version=0.0.4', description: 'Gauges' } },
     errors: [],
     async handler({ deps }) {
-      return { status: 200, raw: await renderGauges(deps.db), headers: { 'Cache-Control': 'no-store' } };
+      return { status: 200, raw: await renderGauges(deps.db) };
     },
   }),
 ];

@@ -8,6 +8,9 @@ import { defineRoute, type Route } from '../http/route.ts';
 const publicTags = ['Public'];
 const tags = ['Statistics'];
 
+/** Half a minute: the home page may be that old, and a burst of visitors costs one request. */
+const PUBLIC_CACHE = { maxAgeSeconds: 30 };
+
 const SiteStats = z.object({ totalServers: Count, totalUsers: Count, activeUsers: Count, totalAllocations: Count });
 const PanelCounts = z.object({ nodes: Count, servers: Count, users: Count, allocations: Count, nests: Count });
 const AdminStats = z.object({
@@ -42,6 +45,7 @@ export const statsRoutes: Route[] = [
     description: 'The same numbers stand under `data` and at the top.',
     tags: publicTags,
     auth: 'public',
+    cache: PUBLIC_CACHE,
     responses: { 200: envelope(SiteStats).extend(SiteStats.shape) },
     errors: [],
     failureText: 'Failed to fetch statistics',
@@ -64,6 +68,7 @@ export const statsRoutes: Route[] = [
     description: '`allocations` counts the assigned ones. The same numbers stand under `data` and at the top.',
     tags: publicTags,
     auth: 'public',
+    cache: PUBLIC_CACHE,
     responses: { 200: envelope(PanelCounts).extend(PanelCounts.shape) },
     errors: [],
     failureText: 'Failed to fetch panel counts',
@@ -86,6 +91,7 @@ export const statsRoutes: Route[] = [
     summary: 'Public nodes',
     tags: publicTags,
     auth: 'public',
+    cache: PUBLIC_CACHE,
     responses: {
       200: z.array(
         z.object({

@@ -43,13 +43,13 @@ const callers: Record<string, Calling> = {
   'no credential': { init: async () => ({}), passes: [], status: 401 },
   'an API key': {
     init: async () => ({ headers: { 'X-API-Key': API_KEY } }),
-    passes: ['apiKey', 'apiKeyOrAdmin', 'apiKeyOrUser'],
+    passes: ['apiKeyOrAdmin', 'apiKeyOrUser'],
     status: 401,
   },
   'an API key in the query': {
     init: async () => ({}),
     query: `api_key=${API_KEY}`,
-    passes: ['apiKey', 'apiKeyOrAdmin', 'apiKeyOrUser'],
+    passes: ['apiKeyOrAdmin', 'apiKeyOrUser'],
     status: 401,
   },
   'a wrong API key': { init: async () => ({ headers: { 'X-API-Key': `${API_KEY}x` } }), passes: [], status: 401 },
@@ -129,6 +129,11 @@ describe.each(Object.entries(callers))('%s', (_name, caller) => {
         : { body: '{}', headers: { ...init.headers, 'Content-Type': 'application/json' } }),
     });
     const text = await response.text();
+    // Whoever asks and whatever the answer: caches keep what a route declares, and nothing else.
+    const kept =
+      route.cache === undefined || !response.ok ? 'no-store' : `public, max-age=${route.cache.maxAgeSeconds}`;
+    const stream = route.auth === 'adminQueryToken' && response.ok;
+    expect(response.headers.get('cache-control')).toBe(stream ? 'no-cache' : kept);
     if (route.auth === 'public') {
       expect(response.status, text).not.toBe(401);
       expect(response.status, text).not.toBe(403);
@@ -136,7 +141,7 @@ describe.each(Object.entries(callers))('%s', (_name, caller) => {
       // What else they must send, the tests of each route say.
       expect([200, 202, 400, 404], text).toContain(response.status);
     } else {
-      const expected = route.auth === 'apiKey' || route.auth === 'user' ? 401 : caller.status;
+      const expected = route.auth === 'user' ? 401 : caller.status;
       expect(response.status, text).toBe(expected);
       expect(JSON.parse(text)).toMatchObject({ success: false, code: expect.any(String), error: expect.any(String) });
       if (expected === 401) expect(response.headers.get('www-authenticate')).toContain('Bearer');

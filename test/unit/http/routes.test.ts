@@ -88,4 +88,29 @@ describe('route table', () => {
       if (/^\/api\/v1\/(sync|stats)\//.test(route.path)) expect(route.auth).toBe('apiKeyOrAdmin');
     }
   });
+
+  test('only public routes outside of sign-in and setup let caches keep an answer', () => {
+    const cached = routes.filter((route) => route.cache !== undefined);
+    expect(cached.map((route) => route.path)).toEqual(['/api/stats', '/api/panel/counts', '/api/panel/nodes']);
+    for (const route of cached) {
+      expect([route.auth, route.method], route.path).toEqual(['public', 'get']);
+      expect(route.path, route.path).not.toMatch(/^\/api\/v1\/(auth|setup)(\/|$)/);
+      expect(route.cache?.maxAgeSeconds).toBeLessThanOrEqual(60);
+    }
+  });
+
+  test('bodies are limited to 64 KiB, but for those that the contract makes larger', () => {
+    const larger = routes.filter((route) => route.bodyLimitBytes !== undefined);
+    expect(larger.map((route) => [route.operationId, route.bodyLimitBytes])).toEqual([['queueEmail', 128 * 1024]]);
+  });
+
+  test('routes that read a body before they know its sender are limited by address first', () => {
+    for (const route of routes) {
+      if (route.auth !== 'public' || route.limits === undefined) continue;
+      expect(
+        route.limits.some((rule) => rule.by.beforeBody),
+        route.path,
+      ).toBe(true);
+    }
+  });
 });

@@ -11,135 +11,100 @@ import { setupOpen } from '../../routes/setup/setup-state.ts';
 import type { Route } from '../route.ts';
 
 type Problem = 'missing' | 'scheme' | TokenProblem | 'unknownUser' | 'disabled' | 'notAdmin';
-type Texts = Record<Problem, { code: ErrorCode; detail?: string }>;
+/** What a failed bearer is answered with: `base`, except for the problems that have an answer of their own. */
+type Refusals = { base: Refusal } & Partial<Record<Problem, Refusal>>;
+type Refusal = { code: ErrorCode; detail?: string };
 
-const refused = (detail: string) => ({ code: 'UNAUTHORIZED' as const, detail });
-const BEARER: Texts = {
-  missing: refused('Missing Authorization header'),
-  scheme: refused('Invalid Authorization header format'),
-  segments: refused('Invalid token format'),
-  encoding: refused('Invalid token'),
-  claims: refused('Invalid token claims'),
-  noUser: refused('Invalid token: missing user ID'),
-  signature: refused('Invalid token'),
-  unknownUser: refused('User not found'),
-  disabled: refused('Account disabled'),
+const unauthorized = (detail: string): Refusal => ({ code: 'UNAUTHORIZED', detail });
+const BEARER: Refusals = {
+  base: unauthorized('Invalid token'),
+  missing: unauthorized('Missing Authorization header'),
+  scheme: unauthorized('Invalid Authorization header format'),
+  segments: unauthorized('Invalid token format'),
+  claims: unauthorized('Invalid token claims'),
+  noUser: unauthorized('Invalid token: missing user ID'),
+  unknownUser: unauthorized('User not found'),
+  disabled: unauthorized('Account disabled'),
   notAdmin: { code: 'FORBIDDEN', detail: 'Admin access required' },
 };
-const STREAM: Texts = {
-  missing: refused('missing token'),
-  scheme: refused('invalid token format'),
-  segments: refused('invalid token format'),
-  encoding: refused('invalid token encoding'),
-  claims: refused('invalid token claims'),
-  noUser: refused('missing user ID in token'),
-  signature: refused('invalid token'),
-  unknownUser: refused('user not found'),
-  disabled: refused('account disabled'),
+const STREAM: Refusals = {
+  base: unauthorized('invalid token'),
+  missing: unauthorized('missing token'),
+  scheme: unauthorized('invalid token format'),
+  segments: unauthorized('invalid token format'),
+  encoding: unauthorized('invalid token encoding'),
+  claims: unauthorized('invalid token claims'),
+  noUser: unauthorized('missing user ID in token'),
+  unknownUser: unauthorized('user not found'),
+  disabled: unauthorized('account disabled'),
   notAdmin: { code: 'FORBIDDEN', detail: 'forbidden' },
 };
-const invalidToken = { code: 'INVALID_TOKEN' as const };
-const unauthorized = refused('unauthorized');
-/** Where a key would do as well, it is not told what is wrong with a token. */
-const UNAUTHORIZED: Texts = {
-  missing: unauthorized,
-  scheme: unauthorized,
-  segments: unauthorized,
-  encoding: unauthorized,
-  claims: unauthorized,
-  noUser: unauthorized,
-  signature: unauthorized,
-  unknownUser: unauthorized,
-  disabled: { code: 'ACCOUNT_DISABLED' },
-  notAdmin: { code: 'FORBIDDEN', detail: 'forbidden' },
-};
-const ACCOUNT: Texts = {
+const KEY_OR_ADMIN: Refusals = { ...BEARER, missing: unauthorized('Invalid or missing API key') };
+/** Where an API key of a program would do as well, the answer does not tell what is wrong with a token. */
+const KEY_OR_USER: Refusals = { base: unauthorized('unauthorized'), disabled: { code: 'ACCOUNT_DISABLED' } };
+/** In the sign-in area `error` is a code. */
+const SIGN_IN: Refusals = {
+  base: { code: 'INVALID_TOKEN' },
   missing: { code: 'MISSING_AUTHORIZATION' },
-  scheme: invalidToken,
-  segments: invalidToken,
-  encoding: invalidToken,
-  claims: invalidToken,
-  noUser: invalidToken,
-  signature: invalidToken,
   unknownUser: { code: 'USER_NOT_FOUND' },
   disabled: { code: 'ACCOUNT_DISABLED' },
-  notAdmin: { code: 'FORBIDDEN' },
 };
 
 /**
- * Finds out who calls.
- * @throws {AppError} with the text the route's area is bound to.
+ * The caller, as the route's authentication mode requires.
+ * @throws {AppError} with the text that the contract has for the route's area.
  */
 export async function authenticate(
   route: Pick<Route, 'auth' | 'authTexts'>,
   koa: Context,
   deps: Services,
 ): Promise<Caller> {
+  const authorization = koa.get('Authorization');
   switch (route.auth) {
     case 'public':
       return { kind: 'public' };
-    case 'apiKey':
-      return apiKey(koa, deps.config.backendApiKey);
-    case 'apiKeyOrAdmin': {
-      const given = givenApiKey(koa);
-      if (sameSecret(given, deps.config.backendApiKey)) return { kind: 'apiKey' };
-      if (koa.get('Authorization') === '') return apiKey(koa, deps.config.backendApiKey);
-      return bearer(koa.get('Authorization'), deps, BEARER, true);
-    }
-    case 'adminQueryToken': {
-      const { token } = koa.query;
-      const text = Array.isArray(token) ? token[0] : token;
-      return text === undefined || text === ''
-        ? bearer(koa.get('Authorization'), deps, STREAM, true)
-        : bearer(`Bearer ${text}`, deps, STREAM, true);
-    }
     case 'admin':
-      return bearer(koa.get('Authorization'), deps, BEARER, true);
-    case 'setup':
-      // While the wizard is open a stale bearer of the site is no reason to refuse.
-      if (!(await setupOpen(deps))) return bearer(koa.get('Authorization'), deps, BEARER, true);
-      return { kind: 'public' };
-    case 'apiKeyOrUser': {
-      const given = givenApiKey(koa);
-      if (sameSecret(given, deps.config.backendApiKey)) return { kind: 'apiKey' };
-      if (koa.get('Authorization') === '') throw new AppError('UNAUTHORIZED', { detail: 'unauthorized' });
-      return bearer(koa.get('Authorization'), deps, UNAUTHORIZED, false);
-    }
+      return bearer(authorization, deps, BEARER, true);
     case 'user':
-      return bearer(koa.get('Authorization'), deps, route.authTexts === 'account' ? ACCOUNT : BEARER, false);
+      return bearer(authorization, deps, route.authTexts === 'account' ? SIGN_IN : BEARER, false);
+    case 'apiKeyOrAdmin':
+      return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, deps, KEY_OR_ADMIN, true);
+    case 'apiKeyOrUser':
+      return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, deps, KEY_OR_USER, false);
+    case 'adminQueryToken': {
+      const token = firstOf(koa.query['token']);
+      return bearer(token === '' ? authorization : `Bearer ${token}`, deps, STREAM, true);
+    }
+    case 'setup':
+      // While the wizard is open, an expired bearer that the site still sends is no reason to refuse.
+      return (await setupOpen(deps)) ? { kind: 'public' } : bearer(authorization, deps, BEARER, true);
   }
 }
 
-async function bearer(header: string, deps: Services, texts: Texts, admin: boolean): Promise<Caller> {
-  const fail = (problem: Problem): AppError => {
-    const { code, detail } = texts[problem];
-    return new AppError(code, detail === undefined ? {} : { detail });
-  };
-  if (header === '') throw fail('missing');
+function refuse(refusals: Refusals, problem: Problem): AppError {
+  const { code, ...options } = refusals[problem] ?? refusals.base;
+  return new AppError(code, options);
+}
+
+async function bearer(header: string, deps: Services, refusals: Refusals, admin: boolean): Promise<Caller> {
+  if (header === '') throw refuse(refusals, 'missing');
   const [scheme, token, ...more] = header.split(' ');
-  if (scheme !== 'Bearer' || token === undefined || token === '' || more.length > 0) throw fail('scheme');
+  if (scheme !== 'Bearer' || token === undefined || token === '' || more.length > 0) throw refuse(refusals, 'scheme');
   const verified = await deps.tokens.verify(token);
-  if ('problem' in verified) throw fail(verified.problem);
+  if ('problem' in verified) throw refuse(refusals, verified.problem);
   const user = await findAuthUser(deps.db, verified.userId);
-  if (user === undefined) throw fail('unknownUser');
-  if (!user.isActive) throw fail('disabled');
-  if (admin && !isAdministrator(user)) throw fail('notAdmin');
+  if (user === undefined) throw refuse(refusals, 'unknownUser');
+  if (!user.isActive) throw refuse(refusals, 'disabled');
+  if (admin && !isAdministrator(user)) throw refuse(refusals, 'notAdmin');
   return { kind: 'user', user, tokenIssuedAt: verified.issuedAt };
 }
 
-function givenApiKey(koa: Context): string {
-  const header = koa.get('X-API-Key');
-  if (header !== '') return header;
-  const { api_key: query } = koa.query;
-  return (Array.isArray(query) ? query[0] : query) ?? '';
-}
+/** The first value of a key of the query, "" when it is absent. */
+const firstOf = (value: string | string[] | undefined): string => (Array.isArray(value) ? value[0] : value) ?? '';
 
-function apiKey(koa: Context, expected: Secret | undefined): Caller {
-  if (!sameSecret(givenApiKey(koa), expected)) {
-    throw new AppError('UNAUTHORIZED', { detail: 'Invalid or missing API key' });
-  }
-  return { kind: 'apiKey' };
-}
+/** Whether the request carries the API key, in its header or else in the query. Without a configured key nobody has it. */
+const hasApiKey = (koa: Context, deps: Services): boolean =>
+  sameSecret(koa.get('X-API-Key') || firstOf(koa.query['api_key']), deps.config.backendApiKey);
 
 /** Compares digests, which have one length, so that neither content nor length shows in the time taken. */
 function sameSecret(given: string, expected: Secret | undefined): boolean {

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
 import { captureError } from '../../../observability.ts';
 import { isConnectionFailure, SQLSTATE, sqlState } from '../../../store/db/sql-errors.ts';
+import { discardBody } from './body.ts';
 
 /** SQLSTATEs that say something about the request rather than about us. */
 const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
@@ -50,7 +51,6 @@ export function writeError(ctx: Context, error: AppError): void {
   if (error.retryAfterMs !== undefined)
     ctx.set('Retry-After', String(Math.max(1, Math.ceil(error.retryAfterMs / 1000))));
   if (spec.status === 401) ctx.set('WWW-Authenticate', 'Bearer realm="api"');
-  ctx.set('Cache-Control', 'no-store');
   if (ctx.accepts('application/json', 'application/problem+json') === 'application/problem+json') {
     ctx.body = JSON.stringify({
       type: `/errors/${code}`,
@@ -87,6 +87,7 @@ export function errorBody(log: Logger) {
       } else {
         log.debug({ requestId, code: error.code }, 'request refused');
       }
+      discardBody(ctx);
       writeError(ctx, error);
     }
   };

@@ -19,7 +19,7 @@ import { takeTokens } from '../../../store/rate-limit-store.ts';
 import { type Caller, userOf } from '../../context.ts';
 import { envelope, IsoDate, ok } from '../../http/envelopes.ts';
 import { BodyText, profileText } from '../../http/fields.ts';
-import { byUser, type LimitRule } from '../../http/limits.ts';
+import { byEmailIn, byUser, type LimitRule } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { NO_STORE, PASSWORD_ERRORS, queueVerification, VERIFICATION_LIMIT } from '../auth/sign-in.ts';
 
@@ -38,7 +38,7 @@ const ADDRESS_CHANGES: readonly LimitRule[] = [
     name: 'change-email-target',
     max: 6,
     windowSeconds: 3600,
-    by: ({ body }) => (typeof body['newEmail'] === 'string' ? normalizeEmail(body['newEmail']) : undefined),
+    by: byEmailIn('newEmail'),
   },
   { name: 'change-email', max: 12, windowSeconds: 3600, by: byUser },
 ];
