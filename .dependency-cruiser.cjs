@@ -55,16 +55,22 @@ module.exports = {
       pathNot: ['^src/(store|domain)/', '^src/config\\.ts$'],
     }),
     forbid(
-      'store-config-by-type',
-      'values of the configuration arrive as arguments',
-      from('^src/(store|clients|services|activities|temporal|workflows)/', {
-        // How a key is spelled is checked once, where the environment is read.
-        pathNot: '^src/store/db/encryption\\.ts$',
+      'configuration-by-entries',
+      'entries read the configuration and set up logs; everything else receives the values as arguments',
+      from('^src/', {
+        // The last one reports errors of requests.
+        pathNot: '^src/((process|worker|start|cli)\\.ts$|cli/|api/server\\.ts$|api/http/middleware/error-body\\.ts$)',
       }),
       {
         path: '^src/(config|observability)\\.ts$',
         dependencyTypesNot: ['type-only'],
       },
+    ),
+    forbid(
+      'workers-by-entry',
+      'only the process entry composes the Temporal workers',
+      from('^src/', { pathNot: '^src/worker(\\.ts$|/)' }),
+      { path: '^src/worker/' },
     ),
     forbid('clients-below', 'clients take domain', from('^src/clients/'), {
       path: '^src/',
@@ -121,8 +127,7 @@ module.exports = {
     forbid(
       'driver-in-store',
       'the driver and the query builder are used in store and migrations only, their types too',
-      // The CLI asks a server whether it answers before knex does, which would print a refusal to stdout.
-      from('^src/', { pathNot: ['^src/store/db/', '^src/embedded/postgres/', '^src/cli/'] }),
+      from('^src/', { pathNot: ['^src/store/db/', '^src/embedded/postgres/'] }),
       { path: 'node_modules/(pg|knex|@types/pg)/' },
     ),
     forbid(

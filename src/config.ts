@@ -4,6 +4,7 @@
  * only, never values) and returns a frozen value that the entries pass down as arguments.
  */
 import { z } from 'zod';
+import { parseEncryptionKey } from './domain/encryption-key.ts';
 import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
 import { readBoolean, SETTING_KEYS } from './domain/settings.ts';
@@ -67,12 +68,6 @@ const listOr = (fallback: readonly string[]) =>
     })
     .default(fallback);
 
-/** Reads a 32-byte key: 64 hex digits are tried first (they are valid base64 of 48 bytes), then standard base64. */
-export function parseEncryptionKey(value: string): Buffer | undefined {
-  if (/^[0-9a-fA-F]{64}$/.test(value)) return Buffer.from(value, 'hex');
-  const decoded = Buffer.from(value, 'base64');
-  return decoded.length === 32 && decoded.toString('base64') === value ? decoded : undefined;
-}
 const encryptionKey = text
   .refine(
     (v) => v === '' || parseEncryptionKey(v) !== undefined,

@@ -1,104 +1,98 @@
-/** Process entry of the worker: configuration, composition, workers, schedules, an orderly end. */
-
+/** Process entry of the worker: composes activities, workers, schedules and the outbox relay, and ends them in order. */
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
-import { createWorkers } from './activities/workers.ts';
+import type { Logger } from 'pino';
 import { createEmailProvider } from './clients/email/provider.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
-import { type Config, ConfigError, loadConfig } from './config.ts';
 import { cacheFolder } from './embedded/folders.ts';
-import { captureError, createLogger, flushErrors, initSentry } from './observability.ts';
+import { captureError, flushErrors } from './observability.ts';
+import {
+  EXIT,
+  onEndRequest,
+  openDatabase,
+  readServiceConfig,
+  runProcess,
+  type ServiceConfig,
+  startLogging,
+} from './process.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
-import { createDb } from './store/db/db.ts';
+import type { Database } from './store/db/db.ts';
 import { createEncryption } from './store/db/encryption.ts';
-import { createListener } from './store/db/listener.ts';
-import { pendingMigrations } from './store/db/migrations.ts';
+import { createListener, type Listener } from './store/db/listener.ts';
 import { createEmailStore } from './store/email/email-store.ts';
-import { createSettings } from './store/settings/settings-store.ts';
+import { createSettings, type Settings } from './store/settings/settings-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
-import { connectionOptions, createTemporalGateway } from './temporal/connection.ts';
+import { connectionOptions, createTemporalGateway, type TemporalGateway } from './temporal/connection.ts';
 import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
+import { createWorkers } from './worker/workers.ts';
 
-/** sysexits.h EX_CONFIG: what supervisors take as "do not try again". */
-const EXIT_CONFIG = 78;
-const RETRY_MS = 5_000;
+/** Milliseconds until the schedules are reconciled again after a failure. */
+const SCHEDULE_RETRY_MS = 5_000;
 
-function refuse(reason: string): never {
-  process.stderr.write(`${reason}\n`);
-  process.exit(EXIT_CONFIG);
-}
-
-function readConfig(): { config: Config; databaseUrl: string; address: string } {
-  try {
-    const config = loadConfig(process.env);
-    const missing = [
-      ...(config.databaseUrl === undefined ? ['DATABASE_URL'] : []),
-      ...(config.temporal.address === undefined ? ['TEMPORAL_ADDRESS'] : []),
-    ];
-    if (config.databaseUrl === undefined || config.temporal.address === undefined) {
-      refuse(
-        `configuration is not usable:\n${missing.map((name) => `  - ${name}: required (\`npm start\` brings its own)`).join('\n')}`,
-      );
-    }
-    return { config, databaseUrl: config.databaseUrl.reveal(), address: config.temporal.address };
-  } catch (error) {
-    if (error instanceof ConfigError) refuse(error.message);
-    throw error;
-  }
-}
-
-async function main(): Promise<void> {
-  const { config, databaseUrl, address } = readConfig();
-  const log = createLogger({
-    level: config.logLevel,
-    pretty: !config.production && process.stdout.isTTY === true,
-    name: 'worker',
-  });
-  initSentry(config);
-  // The process owns its signals: workers drain first, connections close after them.
+/** Lets the SDK log through our logger, and leaves the signals to this process: workers drain before connections close. */
+function installRuntime(log: Logger): void {
   Runtime.install({
     shutdownSignals: [],
-    logger: new DefaultLogger('WARN', (entry) => {
-      const { message, meta } = entry;
-      if (entry.level === 'ERROR') log.error({ temporal: meta }, message);
+    logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
+      if (level === 'ERROR') log.error({ temporal: meta }, message);
       else log.warn({ temporal: meta }, message);
     }),
   });
+}
 
-  const db = createDb({ connectionString: databaseUrl, applicationName: 'nodebyte-worker', max: 12 });
-  const pending = await pendingMigrations(db);
-  if (pending.length > 0) {
-    await db.destroy();
-    refuse(`the database is behind by ${pending.length} migration(s): run \`npm run db:migrate\``);
-  }
-  const temporalConfig = { ...config.temporal, address };
-  const gateway = createTemporalGateway(temporalConfig);
+/** Opens what the activities work with. `close` is for the time after the workers have drained. */
+async function openParts(config: ServiceConfig, db: Database, log: Logger) {
+  const temporal = createTemporalGateway(config.temporal);
   const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption });
   const panel = createPanelProvider(settings.runtime);
   const email = createEmailProvider({ ...config.email, settings: settings.runtime });
-  const launcher = createSyncLauncher({ db, temporal: gateway, log });
-  const listener = createListener({ connectionString: databaseUrl, log, applicationName: 'nodebyte-worker-listen' });
-  const bundlePath = await workflowBundle(cacheFolder(config.cacheDir));
-  const connection = await NativeConnection.connect(connectionOptions(temporalConfig));
-  const workers = await createWorkers({
-    connection,
-    namespace: config.temporal.namespace,
+  const listener = createListener({
+    connectionString: config.databaseUrl.reveal(),
+    log,
+    applicationName: 'nodebyte-worker-listen',
+  });
+  const connection = await NativeConnection.connect(connectionOptions(config.temporal));
+  return {
     db,
-    settings: settings.runtime,
-    panel: panel.client,
-    launcher,
+    temporal,
+    settings,
+    panel,
+    email,
+    emails: createEmailStore(encryption),
+    launcher: createSyncLauncher({ db, temporal, log }),
+    listener,
+    connection,
+    async close(): Promise<void> {
+      await Promise.allSettled([
+        listener.close(),
+        panel.close(),
+        email.close(),
+        temporal.close(),
+        connection.close(),
+        db.destroy(),
+        flushErrors(),
+      ]);
+    },
+  };
+}
+type Parts = Awaited<ReturnType<typeof openParts>>;
+
+async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
+  const settings = parts.settings.runtime;
+  return createWorkers({
+    connection: parts.connection,
+    namespace: config.temporal.namespace,
+    bundlePath: await workflowBundle(cacheFolder(config.cacheDir)),
+    db: parts.db,
+    settings,
+    panel: parts.panel.client,
+    launcher: parts.launcher,
     log,
     report: captureError,
-    bundlePath,
     retentionDays: config.syncLogRetentionDays,
-    email: {
-      emails: createEmailStore(encryption),
-      transport: email.transport,
-      settings: settings.runtime,
-      paths: config.email.paths,
-    },
+    email: { emails: parts.emails, transport: parts.email.transport, settings, paths: config.email.paths },
     options: {
       concurrency: config.panel.concurrency,
       requestsPerMinute: config.panel.requestsPerMinute,
@@ -106,61 +100,62 @@ async function main(): Promise<void> {
       subusersBatchSize: config.subusers.batchSize,
     },
   });
+}
 
-  let ending = false;
-  const end = (reason: string) => {
-    if (ending) return;
-    ending = true;
-    log.info({ reason }, 'draining');
-    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+/** Reconciles the schedules at every change of the settings, and again after a failure, until `ending` is aborted. */
+function followSchedules(deps: {
+  temporal: TemporalGateway;
+  settings: Settings;
+  listener: Listener;
+  log: Logger;
+  ending: AbortSignal;
+}): void {
+  const reconcile = async (): Promise<void> => {
+    deps.settings.forget();
+    try {
+      await reconcileSchedules(deps.temporal, await deps.settings.autoSync());
+    } catch (error) {
+      if (deps.ending.aborted) return;
+      deps.log.warn({ err: error }, 'schedules could not be reconciled, trying again');
+      setTimeout(() => void reconcile(), SCHEDULE_RETRY_MS).unref();
+    }
   };
-  process.on('SIGTERM', () => end('SIGTERM'));
-  process.on('SIGINT', () => end('SIGINT'));
-  process.on('disconnect', () => end('parent gone'));
-  process.on('unhandledRejection', (error) => {
-    log.error({ err: error }, 'unhandled rejection');
-    captureError(error);
+  const onChange = (): void => void reconcile();
+  // The listener calls the second one whenever it has connected, also for the first time.
+  deps.listener.on('settings_changed', onChange, onChange);
+}
+
+async function main(): Promise<void> {
+  const config = readServiceConfig();
+  const log = startLogging(config, 'worker');
+  installRuntime(log);
+  const db = await openDatabase({
+    connectionString: config.databaseUrl.reveal(),
+    applicationName: 'nodebyte-worker',
+    max: 12,
+  });
+  const parts = await openParts(config, db, log);
+  const workers = await openWorkers(config, parts, log);
+  const ending = new AbortController();
+  onEndRequest(log, () => {
+    ending.abort();
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   });
 
   // Attributes first: a sync that starts without them cannot be found by them later.
-  await registerSearchAttributes(gateway, log);
+  await registerSearchAttributes(parts.temporal, log);
   const running = Promise.all(workers.map((worker) => worker.run()));
-  const reconcile = async () => {
-    settings.forget();
-    try {
-      await reconcileSchedules(gateway, await settings.autoSync());
-    } catch (error) {
-      if (ending) return;
-      log.warn({ err: error }, 'schedules could not be reconciled, trying again');
-      setTimeout(() => void reconcile(), RETRY_MS).unref();
-    }
-  };
-  listener.on(
-    'settings_changed',
-    () => void reconcile(),
-    () => void reconcile(),
-  );
-  // Rows that a crash left behind are looked after at once, not at the next minute.
-  launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'left-over syncs could not be looked after'));
-  const relay = startOutboxRelay({ db, listener, temporal: gateway, log });
+  followSchedules({ ...parts, log, ending: ending.signal });
+  // Repairs what a crash left behind now, not with the watch of the next minute.
+  parts.launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'the watch over syncs failed'));
+  const relay = startOutboxRelay({ db, listener: parts.listener, temporal: parts.temporal, log });
   log.info('polling');
   process.send?.({ ready: true });
 
   await running;
   await relay.close();
-  await Promise.allSettled([
-    listener.close(),
-    panel.close(),
-    email.close(),
-    gateway.close(),
-    connection.close(),
-    db.destroy(),
-    flushErrors(),
-  ]);
-  process.exit(0);
+  await parts.close();
+  process.exit(EXIT.ok);
 }
 
-main().catch((error: unknown) => {
-  process.stderr.write(`the worker could not start: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(1);
-});
+runProcess('worker', main);

@@ -5,9 +5,8 @@ import type { Readable, Writable } from 'node:stream';
 import { styleText } from 'node:util';
 import { isCancel, multiselect } from '@clack/prompts';
 import type { Command } from 'commander';
-import pg from 'pg';
 import { AppError, isAppError } from '../domain/errors.ts';
-import { createDb, type Db } from '../store/db/db.ts';
+import type { Db } from '../store/db/db.ts';
 import {
   findUnit,
   MIGRATIONS_DIRECTORY,
@@ -21,6 +20,7 @@ import {
   withRequired,
 } from '../store/db/migrations.ts';
 import { sqlState } from '../store/db/sql-errors.ts';
+import { databaseName, withDatabase } from '../store/db/with-database.ts';
 
 type Output = Writable & { isTTY?: boolean; hasColors?: () => boolean };
 
@@ -158,18 +158,8 @@ async function withUrl<T>(context: Context, work: (url: URL) => Promise<T>): Pro
   }
 }
 
-async function withDb<T>(url: URL, work: (db: Db) => Promise<T>): Promise<T> {
-  // knex would print a refused connection to stdout, in the middle of a JSON document.
-  const probe = new pg.Client({ connectionString: url.href });
-  await probe.connect();
-  await probe.end();
-  const db = createDb({ connectionString: url.href, applicationName: 'nodebyte-cli', max: 2 });
-  try {
-    return await work(db);
-  } finally {
-    await db.destroy();
-  }
-}
+const withDb = <T>(url: URL, work: (db: Db) => Promise<T>): Promise<T> =>
+  withDatabase({ connectionString: url.href, applicationName: 'nodebyte-cli', max: 2 }, work);
 
 /** Applies units (or everything) and says so line by line. */
 async function apply(
@@ -278,7 +268,7 @@ async function reset(context: Context, flags: Flags): Promise<void> {
   guardProduction(context, flags);
   await withUrl(context, async (url) => {
     // The driver's own reading of the URL: what is confirmed and dropped is what it would connect to.
-    const name = new pg.Client({ connectionString: url.href }).database ?? '';
+    const name = databaseName(url.href);
     if (name === '' || ['postgres', 'template0', 'template1'].includes(name)) {
       throw new AppError('BAD_REQUEST', { detail: `the database URL must name a database of its own, not "${name}"` });
     }

@@ -1,7 +1,6 @@
 /** `user create|list|roles|disable|enable|reset-password`: accounts from the command line, above all the first administrator. */
 import { randomInt } from 'node:crypto';
 import { type Command, InvalidArgumentError } from 'commander';
-import pg from 'pg';
 import { loadConfig } from '../config.ts';
 import { isEmail, normalizeEmail, passwordProblem, ROLES, type Role } from '../domain/accounts/account.ts';
 import { isAppError } from '../domain/errors.ts';
@@ -15,8 +14,9 @@ import {
   setRoles,
 } from '../store/accounts/user-list.ts';
 import { createUser } from '../store/accounts/user-store.ts';
-import { createDb, type Db } from '../store/db/db.ts';
+import type { Db } from '../store/db/db.ts';
 import { sqlState } from '../store/db/sql-errors.ts';
+import { withDatabase } from '../store/db/with-database.ts';
 import { printable, table } from './support/terminal.ts';
 
 interface Flags {
@@ -274,16 +274,7 @@ async function givenPassword(flags: PasswordFlags): Promise<string | undefined> 
 async function withDb(flags: Flags, work: (db: Db) => Promise<void>): Promise<void> {
   const { url, release } = await database(flags.database);
   try {
-    // knex would print a refused connection to stdout, in the middle of a JSON document.
-    const probe = new pg.Client({ connectionString: url });
-    await probe.connect();
-    await probe.end();
-    const db = createDb({ connectionString: url, applicationName: 'nodebyte-cli', max: 1 });
-    try {
-      await work(db);
-    } finally {
-      await db.destroy();
-    }
+    await withDatabase({ connectionString: url, applicationName: 'nodebyte-cli', max: 1 }, work);
   } finally {
     await release();
   }

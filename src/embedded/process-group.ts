@@ -1,6 +1,8 @@
 /** api and worker as children of one process, which owns the signals and the order of stopping. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { withDeadline } from '../deadline.ts';
+import { EXIT } from '../process.ts';
 import { type ProgressLog, sleep } from './process.ts';
 
 export interface GroupMember {
@@ -52,9 +54,28 @@ export const WORKER_NODE_FLAGS = ['--max-old-space-size=160', '--max-semi-space-
 /** glibc's allocator otherwise keeps an arena a thread, each with the largest answer it ever held. */
 export const WORKER_ENV = { MALLOC_ARENA_MAX: '2' } as const;
 
-/** sysexits.h EX_CONFIG: what our entries exit with when their configuration is not usable. Not worth a restart. */
-const EXIT_CONFIG = 78;
-/** So many ends of one member within the window, and the group gives up. */
+/**
+ * The two processes of an installation, in the order in which they stop.
+ * @param env is added to the environment of this process
+ */
+export const apiAndWorker = (env: Record<string, string | undefined>): GroupMember[] => [
+  // The api gives open requests 10 s, the worker gives running activities 20 s and 10 s more to react to their cancel.
+  {
+    name: 'api',
+    entry: fileURLToPath(new URL('../api/server.ts', import.meta.url)),
+    env: { ...process.env, ...env },
+    drainMs: 15_000,
+  },
+  {
+    name: 'worker',
+    entry: fileURLToPath(new URL('../worker.ts', import.meta.url)),
+    nodeFlags: WORKER_NODE_FLAGS,
+    env: { ...WORKER_ENV, ...process.env, ...env },
+    drainMs: 40_000,
+  },
+];
+
+/** The group gives up when one member ends this often within the window. */
 const MAX_FAILURES = 5;
 const WINDOW_MS = 60_000;
 
@@ -107,15 +128,15 @@ export function startProcessGroup(
       ended = true;
       children.delete(member.name);
       if (stopping !== undefined || over) return;
-      if (code === EXIT_CONFIG) {
-        giveUp(`${member.name}: configuration is not usable, see above`, EXIT_CONFIG);
+      if (code === EXIT.config) {
+        giveUp(`${member.name}: configuration is not usable, see above`, EXIT.config);
         return;
       }
       const now = Date.now();
       const recent = [...(endings.get(member.name) ?? []).filter((at) => now - at < WINDOW_MS), now];
       endings.set(member.name, recent);
       if (recent.length >= MAX_FAILURES || options.restart === false) {
-        giveUp(`${member.name} ${how}, ${recent.length} times within a minute: giving up`, 1);
+        giveUp(`${member.name} ${how}, ${recent.length} times within a minute: giving up`, EXIT.failed);
         return;
       }
       const waitMs = 500 * 2 ** (recent.length - 1);
@@ -151,7 +172,7 @@ export function startProcessGroup(
     stop() {
       stopping ??= (async () => {
         for (const member of members) await end(member);
-        ready.reject(new GroupFailure('stopped', 130));
+        ready.reject(new GroupFailure('stopped', EXIT.interrupted));
       })();
       return stopping;
     },

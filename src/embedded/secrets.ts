@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Config, parseEncryptionKey } from '../config.ts';
+import type { Config } from '../config.ts';
+import { parseEncryptionKey } from '../domain/encryption-key.ts';
 import { Secret } from '../domain/secret.ts';
 import { EmbeddedError, writePrivateFile } from './process.ts';
 

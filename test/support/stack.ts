@@ -5,7 +5,6 @@ import { NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
-import { createWorkers } from '../../src/activities/workers.ts';
 import type { EmailTransport } from '../../src/clients/email/resend.ts';
 import { createPanelProvider } from '../../src/clients/panel/provider.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -21,6 +20,7 @@ import { createSettings, type RuntimeSettings } from '../../src/store/settings/s
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { workflowBundle } from '../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalConfig, type TemporalGateway } from '../../src/temporal/connection.ts';
+import { createWorkers } from '../../src/worker/workers.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 import { createTestNamespace, temporalAddress } from './temporal.ts';
 

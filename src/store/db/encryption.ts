@@ -1,6 +1,6 @@
 /** Secrets at rest, in the format the existing database holds: base64( nonce[12] ‖ AES-256-GCM ciphertext ‖ tag[16] ). */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { parseEncryptionKey } from '../../config.ts';
+import { parseEncryptionKey } from '../../domain/encryption-key.ts';
 import type { Secret } from '../../domain/secret.ts';
 
 const NONCE_BYTES = 12;
@@ -51,11 +51,11 @@ export function createEncryption(keys: { key?: Secret | undefined; previousKey?:
   };
 }
 
-function readKey(secret: Secret | undefined): Buffer | undefined {
+function readKey(secret: Secret | undefined): Uint8Array | undefined {
   return secret === undefined ? undefined : parseEncryptionKey(secret.reveal());
 }
 
-function open(key: Buffer, bytes: Buffer): string | undefined {
+function open(key: Uint8Array, bytes: Buffer): string | undefined {
   const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
   decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES));
   try {

@@ -1,6 +1,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { parseEncryptionKey } from '../../../src/domain/encryption-key.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 
@@ -15,6 +16,24 @@ function encryptByHand(text: string): string {
   const cipher = createCipheriv('aes-256-gcm', bytes, nonce);
   return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64');
 }
+
+test('a key is read in either of its spellings, and in no other', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (key) => {
+      const text = Buffer.from(key);
+      expect(parseEncryptionKey(text.toString('base64'))).toEqual(key);
+      expect(parseEncryptionKey(text.toString('hex').toUpperCase())).toEqual(key);
+      for (const wrong of [
+        text.toString('base64url'),
+        text.subarray(1).toString('base64'),
+        `${text.toString('hex')}00`,
+      ])
+        expect(parseEncryptionKey(wrong)).toBeUndefined();
+    }),
+  );
+  // Decodes to 32 bytes of zero, but is not how they are written.
+  expect(parseEncryptionKey(`${'A'.repeat(42)}B=`)).toBeUndefined();
+});
 
 describe('encryption at rest', () => {
   test('gives back any text', () => {

@@ -1,14 +1,17 @@
-/** The Temporal workers of one process: workflows and database work on `core`, panel calls on `panel`. */
+/**
+ * The Temporal workers of one process, one per task queue: workflows and work on the database on `core`, calls of the
+ * panel on `panel`, sending of email on `outbound`. Every worker knows all activities; a workflow chooses the queue.
+ */
 
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { createEmailActivities, type EmailActivityDeps } from '../activities/email.ts';
+import { createFailureInterceptor } from '../activities/failures.ts';
+import { createMaintenanceActivities } from '../activities/maintenance.ts';
+import { createSyncActivities, type SyncActivityDeps } from '../activities/sync/run.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import { QUEUE } from '../workflows/contract.ts';
-import { createEmailActivities, type EmailActivityDeps } from './email.ts';
-import { createFailureInterceptor } from './failures.ts';
-import { createMaintenanceActivities } from './maintenance.ts';
-import { createSyncActivities, type SyncActivityDeps } from './sync/run.ts';
 
 export interface WorkersDeps extends SyncActivityDeps {
   connection: NativeConnection;
@@ -23,10 +26,10 @@ export interface WorkersDeps extends SyncActivityDeps {
   email: Omit<EmailActivityDeps, 'db'>;
 }
 
-/** Grace for activities in flight at a shutdown; then they are called off and run again elsewhere. */
+/** At a shutdown, running activities have this long to finish; then they are cancelled and run again on another worker. */
 const GRACE = '20s';
 
-/** Makes the workers; `run` each, `shutdown` each. */
+/** Makes the workers. The caller runs each of them and shuts each of them down. */
 export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const interceptor = createFailureInterceptor({ log: deps.log, report: deps.report });
   const activities = {
@@ -41,7 +44,8 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     interceptors: { activity: [interceptor] },
     shutdownGraceTime: GRACE,
     shutdownForceTime: '30s',
-    // A cancel is heard with a heartbeat's answer; by default those are held back for 0.8 of the timeout.
+    // An activity learns of a cancel from the answer to a heartbeat. The SDK's default holds heartbeats back for 80 % of
+    // the heartbeat timeout.
     maxHeartbeatThrottleInterval: '500ms',
     defaultHeartbeatThrottleInterval: '500ms',
   } satisfies Partial<WorkerOptions>;
@@ -51,11 +55,11 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       taskQueue: QUEUE.core,
       workflowBundle: { codePath: deps.bundlePath },
       maxCachedWorkflows: 100,
-      // A sync that was begun by code that is no longer deployed can never go on, and would block every later one: it
-      // ends as failed (the watch closes its row), and the next sync reads everything anew.
+      // A sync that was started by code that is no longer deployed can never continue, and would block every later one:
+      // it ends as failed (the watch closes its row), and the next sync reads everything again.
       workflowFailureErrorTypes: { '*': [], panelSync: ['NondeterminismError', 'DeterminismViolationError'] },
       maxConcurrentActivityTaskExecutions: 20,
-      // The only workflow with many tasks is one sync at a time: few pollers keep the server's share of the cores small.
+      // Only one sync runs at a time, and no other workflow has many tasks: few pollers leave the cores to the server.
       maxConcurrentWorkflowTaskPolls: 2,
       maxConcurrentActivityTaskPolls: 2,
     }),
@@ -68,7 +72,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     Worker.create({
       ...common,
       taskQueue: QUEUE.outbound,
-      // Providers allow a few requests a second; more at once would only be told to wait.
+      // Email providers allow a few requests per second; they would answer more at once with 429.
       maxConcurrentActivityTaskExecutions: 4,
       maxConcurrentActivityTaskPolls: 2,
     }),
