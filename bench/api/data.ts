@@ -1,7 +1,8 @@
 /** What the api is measured on: a mirror of size M, its users with passwords, and an administrator. */
+
 import bcrypt from 'bcrypt';
 import type { AuthUser } from '../../src/domain/accounts/account.ts';
-import { hashPassword } from '../../src/store/accounts/password-hash.ts';
+import { hashPassword } from '../../src/services/accounts/password-hash.ts';
 import { query } from '../../src/store/db/query.ts';
 import type { TestDb } from '../../test/support/database.ts';
 

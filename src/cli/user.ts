@@ -1,19 +1,16 @@
 /** `user create|list|roles|disable|enable|reset-password`: accounts from the command line, above all the first administrator. */
+
 import { randomInt } from 'node:crypto';
 import { type Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../config.ts';
-import { isEmail, normalizeEmail, passwordProblem, ROLES, type Role } from '../domain/accounts/account.ts';
+import { isEmail, normalizeEmail } from '../domain/accounts/account.ts';
+import { passwordProblem } from '../domain/accounts/password-policy.ts';
+import { ROLES, type Role, type RoleChange } from '../domain/accounts/roles.ts';
 import { isAppError } from '../domain/errors.ts';
-import {
-  findUserId,
-  type ListedUser,
-  listUsers,
-  type RoleChange,
-  setActive,
-  setPassword,
-  setRoles,
-} from '../store/accounts/user-list.ts';
-import { createUser } from '../store/accounts/user-store.ts';
+import { replacePassword } from '../services/accounts/passwords.ts';
+import { createUser } from '../services/accounts/register.ts';
+import { setActive, setRoles } from '../services/accounts/roles.ts';
+import { findUserId, type ListedUser, listUsers } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import { sqlState } from '../store/db/sql-errors.ts';
 import { withDatabase } from '../store/db/with-database.ts';
@@ -233,7 +230,7 @@ async function activate(who: string, flags: Flags, active: boolean): Promise<voi
 async function resetPassword(who: string, flags: ResetFlags): Promise<void> {
   const { password, made } = await choosePassword(flags);
   await withDb(flags, async (db) => {
-    const changed = await setPassword(db, await findUserId(db, who), password, { verify: flags.verify === true });
+    const changed = await replacePassword(db, await findUserId(db, who), password, { verify: flags.verify === true });
     const { id, email, isActive: active } = changed;
     const verified = changed.emailVerified !== null;
     print(flags, { id, email, active, verified, ...(made ? { password } : {}) }, [

@@ -3,6 +3,7 @@
  * OpenAPI document that the api itself serves. Further arguments go to schemathesis, e.g. `-- --max-examples 200 --seed 1`.
  * Exit code 0 = nothing found.
  */
+
 import { spawn } from 'node:child_process';
 import { chmodSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +15,7 @@ import { cacheFolder } from '../../src/embedded/folders.ts';
 import { EmbeddedError, isPortFree, runCommand } from '../../src/embedded/process.ts';
 import { startProcessGroup } from '../../src/embedded/process-group.ts';
 import { startServices } from '../../src/embedded/services.ts';
-import { createUser } from '../../src/store/accounts/user-store.ts';
+import { createUser } from '../../src/services/accounts/register.ts';
 import { createDb } from '../../src/store/db/db.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 

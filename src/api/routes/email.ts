@@ -15,7 +15,8 @@ import { countEmails, type EmailRow, findEmail, listEmails, lockRecentResend } f
 import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { defineRoute, type Route } from '../http/route.ts';
-import { NO_STORE } from './auth/sign-in.ts';
+
+const NO_STORE = { 'Cache-Control': 'no-store' };
 
 const tags = ['Email'];
 /** Characters of a subject at the most. */

@@ -1,7 +1,8 @@
 /** The route table: what is mounted and what the document describes. */
 import type { Route } from '../http/route.ts';
-import { authRoutes } from './auth/auth.ts';
 import { authLinkRoutes } from './auth/links.ts';
+import { sessionRoutes } from './auth/sessions.ts';
+import { signInRoutes } from './auth/sign-in.ts';
 import { accountRoutes } from './dashboard/account.ts';
 import { dashboardRoutes } from './dashboard/servers.ts';
 import { emailRoutes } from './email.ts';
@@ -17,7 +18,8 @@ export const routes: readonly Route[] = [
   ...metricsRoutes,
   ...setupRoutes,
   ...statsRoutes,
-  ...authRoutes,
+  ...signInRoutes,
+  ...sessionRoutes,
   ...authLinkRoutes,
   ...dashboardRoutes,
   ...accountRoutes,

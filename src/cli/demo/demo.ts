@@ -2,6 +2,7 @@
  * `npm run demo`: the whole product on a bare machine. PostgreSQL, Temporal, a simulated panel (or a real one), api and
  * worker; a full sync through the HTTP API; then what was created and where to look.
  */
+
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +13,7 @@ import { ENTITIES } from '../../domain/sync/targets.ts';
 import { isPortFree, sleep } from '../../embedded/process.ts';
 import { type ProcessGroup, startProcessGroup, WORKER_ENV, WORKER_NODE_FLAGS } from '../../embedded/process-group.ts';
 import { type Services, startServices } from '../../embedded/services.ts';
-import { createUser } from '../../store/accounts/user-store.ts';
+import { createUser } from '../../services/accounts/register.ts';
 import { createDb } from '../../store/db/db.ts';
 import { migrateLatest } from '../../store/db/migrations.ts';
 import { createTerminal, printable, type Terminal, table } from '../support/terminal.ts';

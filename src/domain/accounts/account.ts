@@ -1,10 +1,10 @@
-/** Accounts: roles, the user as the wire shows it, who counts as an administrator. */
+/** Accounts: email addresses, the signed-in user, and the user as the HTTP API shows it. */
 import { z } from 'zod';
 
 /** The address form that sign-in and registration accept. */
 const EMAIL_PATTERN = /^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$/;
 
-/** Characters of an address at the most (RFC 5321: a path of 256 with its brackets). */
+/** Maximum characters of an address (RFC 5321: a path of 256 with its brackets). */
 const EMAIL_LIMIT = 254;
 
 /** Whether a text, as it stands, is an address. */
@@ -13,19 +13,7 @@ export const isEmail = (text: string): boolean => text.length <= EMAIL_LIMIT && 
 /** Addresses are stored and looked up trimmed and in lower case. */
 export const normalizeEmail = (email: string): string => email.trim().toLowerCase();
 
-/** Roles an account can hold. SUPER_ADMIN goes with `isSystemAdmin`. Old rows may hold other words. */
-export const ROLES = [
-  'MEMBER',
-  'PARTNER',
-  'SPONSOR',
-  'TECH_TEAM',
-  'SUPPORT_TEAM',
-  'ADMINISTRATOR',
-  'SUPER_ADMIN',
-] as const;
-export type Role = (typeof ROLES)[number];
-
-/** A user as routes work with it. Never holds the password hash. */
+/** A user as services and routes know it. Never holds the password hash. */
 export interface AuthUser {
   id: string;
   email: string;
@@ -40,10 +28,6 @@ export interface AuthUser {
   emailVerified: Date | null;
   isActive: boolean;
 }
-
-/** Whether the user may use the administrator's routes. */
-export const isAdministrator = (user: Pick<AuthUser, 'roles' | 'isSystemAdmin'>): boolean =>
-  user.isSystemAdmin || user.roles.includes('SUPER_ADMIN') || user.roles.includes('ADMINISTRATOR');
 
 export const WireUserSchema = z
   .object({
@@ -62,7 +46,7 @@ export const WireUserSchema = z
   .meta({ id: 'User', description: 'A signed-in user' });
 export type WireUser = z.infer<typeof WireUserSchema>;
 
-/** The user for an answer: null username becomes "", empty names and panel id 0 become null. */
+/** The user for an answer: a null username becomes "", empty names and panel id 0 become null. */
 export function toWireUser(user: AuthUser): WireUser {
   return {
     id: user.id,
@@ -77,21 +61,4 @@ export function toWireUser(user: AuthUser): WireUser {
     pterodactylId: user.pterodactylId || null,
     emailVerified: user.emailVerified?.toISOString() ?? null,
   };
-}
-
-/** Bytes of a password at the most: bcrypt reads no further. */
-export const PASSWORD_MAX_BYTES = 72;
-
-/** The first rule a new password breaks, as the code of the wire and a sentence. Length counts UTF-8 bytes. */
-export function passwordProblem(password: string): { code: string; message: string } | undefined {
-  const bytes = new TextEncoder().encode(password).length;
-  if (bytes < 8) return { code: 'password_too_short', message: 'the password needs 8 characters or more' };
-  if (bytes > PASSWORD_MAX_BYTES) {
-    return { code: 'password_too_long', message: `the password may have ${PASSWORD_MAX_BYTES} bytes at the most` };
-  }
-  if (!/\p{Lu}/u.test(password)) return { code: 'password_needs_uppercase', message: 'the password needs a capital' };
-  if (!/\p{Ll}/u.test(password))
-    return { code: 'password_needs_lowercase', message: 'the password needs a small letter' };
-  if (!/\p{Nd}/u.test(password)) return { code: 'password_needs_digit', message: 'the password needs a digit' };
-  return undefined;
 }

@@ -1,8 +1,8 @@
-/** What the first-run wizard has to know of the accounts. */
+/** Whether anybody administers the system already; the set-up wizard depends on it. */
 import type { Db } from '../db/db.ts';
 import { query } from '../db/query.ts';
 
-/** Whether somebody may already administer the whole system. A disabled account counts: it can be enabled again. */
+/** Whether there is a system administrator. A disabled account counts: it can be enabled again. */
 export async function systemAdministratorExists(db: Db): Promise<boolean> {
   const [found] = await query<{ exists: boolean }>(
     db,

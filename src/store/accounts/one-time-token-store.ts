@@ -1,4 +1,4 @@
-/** One-time tokens of mailed links. Only their SHA-256 is stored; consuming them deletes them. */
+/** One-time tokens of links in emails. Only their SHA-256 digest is stored; using one deletes it. */
 import { createHash, randomBytes } from 'node:crypto';
 import { ONE_TIME_TOKENS, type OneTimeTokenType } from '../../domain/email.ts';
 import type { Db } from '../db/db.ts';
@@ -6,7 +6,7 @@ import { execute, query } from '../db/query.ts';
 
 const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
 
-/** Issues a token of 64 hex digits; older ones of the same type die. */
+/** Issues a token of 64 hex digits; older tokens of the same type are deleted. */
 export async function issueToken(
   trx: Db,
   userId: string,
@@ -23,7 +23,7 @@ export async function issueToken(
   return { token, expiresAt: row?.expires ?? new Date(0) };
 }
 
-/** Whose token it is, unlocked: the user is locked before the token. */
+/** The owner of a token, without a lock: callers lock the user before the token. */
 export async function ownerOfToken(db: Db, token: string, type: OneTimeTokenType): Promise<string | undefined> {
   const [found] = await query<{ userId: string }>(
     db,
@@ -33,7 +33,7 @@ export async function ownerOfToken(db: Db, token: string, type: OneTimeTokenType
   return found?.userId;
 }
 
-/** Whose token it is and whether it is still good; locked until the transaction ends, so it is spent once. */
+/** The owner of a token and whether it has expired; locked until the transaction ends, so that it is used once. */
 export async function lockToken(
   trx: Db,
   token: string,
@@ -56,7 +56,7 @@ export async function deleteTokens(trx: Db, userId: string, types: readonly OneT
   ]);
 }
 
-/** Deletes tokens that expired a week ago: until then a late click is told why. @returns how many. */
+/** Deletes tokens that expired a week ago; until then a late click gets a clear answer. @returns how many. */
 export async function purgeTokens(db: Db, batch: number): Promise<number> {
   const deleted = await query<{ token: string }>(
     db,

@@ -1,14 +1,14 @@
-/** Sessions: one row a refresh token, kept as a digest. Tokens that follow from one sign-in are a family. */
+/** Sessions: one row per refresh token, of which only a digest is stored. Tokens that follow from one sign-in are a family. */
 import { createHash, randomUUID } from 'node:crypto';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 
-/** Seconds in which a token that was just rotated is still taken: the slower one of two tabs (frontend). */
+/** Seconds in which a token that was just used is still accepted, for the slower one of two tabs of the site. */
 const GRACE_SECONDS = 30;
-/** The form of a refresh token. Nothing else is looked up: a stored digest must not pass for a token. */
+/** The form of a refresh token. Other texts are not looked up, so a stored digest cannot be used as a token. */
 const TOKEN = /^[0-9a-f]{64}$/;
 
-/** How a refresh token is stored: it is never kept in clear. */
+/** The digest under which a refresh token is stored. */
 export const sessionTokenHash = (refreshToken: string): string =>
   `sha256:${createHash('sha256').update(refreshToken).digest('hex')}`;
 
@@ -46,11 +46,11 @@ export interface FoundSession {
   id: string;
   userId: string;
   familyId: string;
-  /** `fresh` may be rotated; `grace` was rotated a moment ago; `spent` was rotated before: somebody uses an old token. */
+  /** `fresh`: not used yet. `grace`: used a moment ago. `spent`: used before, so this is an old copy of the token. */
   state: 'fresh' | 'grace' | 'spent';
 }
 
-/** Whose refresh token this is, unlocked: the user is locked before the session. */
+/** The user of a refresh token, without a lock: callers lock the user before the session. */
 export async function ownerOfSession(db: Db, refreshToken: string): Promise<string | undefined> {
   if (!TOKEN.test(refreshToken)) return undefined;
   const [found] = await query<{ userId: string }>(
@@ -76,7 +76,7 @@ export async function lockSession(trx: Db, refreshToken: string): Promise<FoundS
   return found;
 }
 
-/** Puts a successor in the place of a session. The row stays, so that a late tab and a stolen token can be told apart. */
+/** Gives a session its successor. The used row stays, so that a late tab and a stolen token can be told apart. */
 export async function rotateSession(
   trx: Db,
   session: FoundSession,
@@ -105,13 +105,18 @@ export async function endFamily(
   ]);
 }
 
-/** Ends the sessions of a user; with `except`, all but the family that was opened or refreshed at this time (unix seconds). */
-export async function endSessions(db: Db, userId: string, except?: { issuedAt: number | undefined }): Promise<void> {
+/** Tells a caller's own session: the `iat` of the access token, unix seconds, which is the time of the session's row. */
+export interface SessionIdentity {
+  issuedAt: number | undefined;
+}
+
+/** Ends the sessions of a user, but for the family of `keep`. */
+export async function endSessions(db: Db, userId: string, keep?: SessionIdentity): Promise<void> {
   await execute(
     db,
     `delete from sessions where "userId" = ? and coalesce("familyId", id) not in (
        select coalesce(s."familyId", s.id) from sessions s where s."userId" = ? and s."createdAt" = to_timestamp(?::float8) at time zone 'utc')`,
-    [userId, userId, except?.issuedAt ?? null],
+    [userId, userId, keep?.issuedAt ?? null],
   );
 }
 

@@ -1,12 +1,13 @@
-/** Users and sessions. Reads qualify and list their columns; the password hash leaves only by {@link findByEmail}. */
+/**
+ * Users: reads of one, and every write but those of a sync. The password hash is returned by {@link findByEmail},
+ * {@link lockUser} and {@link lockPasswordHash} alone.
+ */
 import { randomUUID } from 'node:crypto';
-import type { AuthUser } from '../../domain/accounts/account.ts';
-import { normalizeEmail } from '../../domain/accounts/account.ts';
+import { type AuthUser, normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
-import { hashPassword } from './password-hash.ts';
 
 const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", coalesce(u.roles, '{}') as roles,
   coalesce(u."isPterodactylAdmin", false) as "isPterodactylAdmin",
@@ -24,11 +25,8 @@ export async function findAuthUser(db: Db, id: string): Promise<AuthUser | undef
  * The user of an address, whatever its case, with the password hash. Where old rows differ only by case, the exact
  * spelling wins, then the older row.
  */
-export async function findByEmail(
-  db: Db,
-  email: string,
-): Promise<(AuthUser & { password: string | null }) | undefined> {
-  const [user] = await query<AuthUser & { password: string | null }>(
+export async function findByEmail(db: Db, email: string): Promise<UserWithPassword | undefined> {
+  const [user] = await query<UserWithPassword>(
     db,
     `select ${AUTH_COLUMNS}, u.password from users u where lower(u.email) = ?
       order by (u.email = ?) desc, u."createdAt", u.id limit 1`,
@@ -49,15 +47,7 @@ export interface NewUser {
 }
 
 /**
- * Creates an active user with a clear-text password of at the most 72 bytes.
- * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
- */
-export async function createUser(db: Db, user: NewUser & { password: string }): Promise<{ id: string }> {
-  return insertUser(db, { ...user, passwordHash: await hashPassword(user.password) });
-}
-
-/**
- * Creates an active user whose password is hashed already.
+ * Inserts an active user.
  * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
  */
 export async function insertUser(db: Db, user: NewUser & { passwordHash: string }): Promise<{ id: string }> {
@@ -102,13 +92,18 @@ export async function emailExists(db: Db, email: string, butNot?: string): Promi
   return row?.found === true;
 }
 
+/** A user with the password hash. */
+export interface UserWithPassword extends AuthUser {
+  password: string | null;
+}
+
 /**
- * The user as it is now, locked until the transaction ends. Whoever writes or ends sessions or tokens of a user locks the
- * user first, in a mode that excludes others who do: so nothing is written after the user was disabled or everything was
- * ended, a session cannot have a successor while its family is ended, and locks are taken in one order.
+ * The user as it is now, locked until the transaction ends. A caller that writes or ends sessions or tokens of a user
+ * locks the user first. So nothing is written after the user was disabled, a session gets no successor while its family
+ * is being ended, and all callers take their locks in one order.
  */
-export async function holdUser(trx: Db, userId: string): Promise<(AuthUser & { password: string | null }) | undefined> {
-  const [user] = await query<AuthUser & { password: string | null }>(
+export async function lockUser(trx: Db, userId: string): Promise<UserWithPassword | undefined> {
+  const [user] = await query<UserWithPassword>(
     trx,
     `select ${AUTH_COLUMNS}, u.password from users u where u.id = ? for no key update`,
     [userId],
@@ -116,7 +111,7 @@ export async function holdUser(trx: Db, userId: string): Promise<(AuthUser & { p
   return user;
 }
 
-/** Locks users as {@link holdUser} does, in the order of their ids, so that two callers never wait for each other. */
+/** Locks users as {@link lockUser} does, in the order of their ids, so that two callers never wait for each other. */
 export async function lockUsers(trx: Db, userIds: readonly string[]): Promise<void> {
   await query<{ id: string }>(
     trx,
@@ -126,7 +121,7 @@ export async function lockUsers(trx: Db, userIds: readonly string[]): Promise<vo
 }
 
 /** The password hash of a user, locked until the transaction ends. */
-export async function lockPassword(trx: Db, userId: string): Promise<string | null> {
+export async function lockPasswordHash(trx: Db, userId: string): Promise<string | null> {
   const [row] = await query<{ password: string | null }>(
     trx,
     `select u.password from users u where u.id = ? for no key update`,
@@ -135,33 +130,30 @@ export async function lockPassword(trx: Db, userId: string): Promise<string | nu
   return row?.password ?? null;
 }
 
-/** Stores a new password's hash. */
-export async function setPasswordHash(trx: Db, userId: string, hash: string): Promise<void> {
+/** Stores a password hash, or null for no password. Callers go through `setPassword` of services/accounts/passwords.ts. */
+export async function storePasswordHash(trx: Db, userId: string, hash: string | null): Promise<void> {
   await execute(trx, `update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [
     hash,
     userId,
   ]);
 }
 
-/** Takes the password away: there is none to sign in with until a new one is set. */
-export async function clearPassword(trx: Db, userId: string): Promise<void> {
-  await execute(trx, `update users set password = null, "updatedAt" = now() at time zone 'utc' where id = ?`, [userId]);
-}
-
-/** The address is the user's: a mailed token came back. Keeps an earlier date. */
-export async function markEmailVerified(trx: Db, userId: string): Promise<void> {
-  await execute(
+/** Marks the address as verified; keeps an earlier date. @returns the date that is stored. */
+export async function markEmailVerified(trx: Db, userId: string): Promise<Date | undefined> {
+  const [user] = await query<{ emailVerified: Date }>(
     trx,
-    `update users set "emailVerified" = coalesce("emailVerified", now() at time zone 'utc'), "updatedAt" = now() at time zone 'utc' where id = ?`,
+    `update users set "emailVerified" = coalesce("emailVerified", now() at time zone 'utc'), "updatedAt" = now() at time zone 'utc'
+      where id = ? returning users."emailVerified"`,
     [userId],
   );
+  return user?.emailVerified;
 }
 
 /**
- * Changes the address; it counts as not verified.
+ * Changes the address, which counts as not verified.
  * @throws {AppError} CONFLICT when the address, in any case, is another user's.
  */
-export async function changeEmail(trx: Db, userId: string, email: string): Promise<void> {
+export async function storeEmail(trx: Db, userId: string, email: string): Promise<void> {
   try {
     const changed = await query<{ id: string }>(
       trx,
@@ -176,16 +168,66 @@ export async function changeEmail(trx: Db, userId: string, email: string): Promi
   throw new AppError('CONFLICT', { detail: 'Email already in use' });
 }
 
-/** Notes a sign-in. */
-export async function touchLogin(db: Db, userId: string): Promise<void> {
+/** Stores the time of a sign-in. Locks the row as a write does. */
+export async function recordSignIn(db: Db, userId: string): Promise<void> {
   await execute(db, `update users set "lastLoginAt" = now() at time zone 'utc' where id = ?`, [userId]);
 }
 
-/** Replaces the hash, unless the password was changed meanwhile. */
-export async function updatePasswordHash(db: Db, userId: string, hash: string, replaces: string): Promise<void> {
+/** Replaces the hash of the same password by a stronger one, unless the password was changed meanwhile. */
+export async function replacePasswordHash(db: Db, userId: string, hash: string, replaces: string): Promise<void> {
   await execute(
     db,
     `update users set password = ?, "updatedAt" = now() at time zone 'utc' where id = ? and password = ?`,
     [hash, userId, replaces],
   );
+}
+
+/** A user as an administrator's change reads and leaves it. */
+export interface ManagedUser {
+  id: string;
+  email: string;
+  roles: string[];
+  isSystemAdmin: boolean;
+  isActive: boolean;
+  emailVerified: Date | null;
+}
+
+/**
+ * Locks a user and, with `systemAdministrators`, every active system administrator. A caller that had to wait sees the
+ * rows as the other left them, so the last two administrators cannot remove each other. One statement in the order of
+ * ids, so two callers cannot wait for each other either.
+ */
+export async function lockManagedUsers(
+  trx: Db,
+  id: string,
+  options: { systemAdministrators: boolean },
+): Promise<ManagedUser[]> {
+  return query<ManagedUser>(
+    trx,
+    `select u.id, u.email, coalesce(u.roles, '{}') as roles, coalesce(u."isSystemAdmin", false) as "isSystemAdmin",
+            coalesce(u."isActive", true) as "isActive", u."emailVerified"
+       from users u
+      where u.id = ?
+         or (?::boolean and coalesce(u."isActive", true) and (u."isSystemAdmin" or 'SUPER_ADMIN' = any(u.roles)))
+      order by u.id for no key update`,
+    [id, options.systemAdministrators],
+  );
+}
+
+/** Stores roles, if they differ. */
+export async function storeRoles(trx: Db, id: string, roles: readonly string[], isSystemAdmin: boolean): Promise<void> {
+  await execute(
+    trx,
+    `update users set roles = ?::text[], "isSystemAdmin" = ?, "updatedAt" = now() at time zone 'utc'
+      where id = ? and (roles is distinct from ?::text[] or "isSystemAdmin" is distinct from ?)`,
+    [[...roles], isSystemAdmin, id, [...roles], isSystemAdmin],
+  );
+}
+
+/** Stores whether a user may sign in. */
+export async function storeActive(trx: Db, id: string, active: boolean): Promise<void> {
+  await execute(trx, `update users set "isActive" = ?, "updatedAt" = now() at time zone 'utc' where id = ?`, [
+    active,
+    id,
+  ]);
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyPassword } from '../../../src/store/accounts/password-hash.ts';
+import { verifyPassword } from '../../../src/services/accounts/password-hash.ts';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
@@ -163,8 +163,8 @@ describe('profile', () => {
   });
 
   test.each([
-    [{ firstName: 'x'.repeat(256) }, /^firstName may have 255 characters/, ['body.firstName']],
-    [{ companyName: 'a\nb' }, /^companyName may have 255 characters/, ['body.companyName']],
+    [{ firstName: 'x'.repeat(256) }, /^firstName may have at most 255 characters/, ['body.firstName']],
+    [{ companyName: 'a\nb' }, /^companyName may have at most 255 characters/, ['body.companyName']],
     [{ billingEmail: 'nobody' }, /^Invalid billing email address$/, ['body.billingEmail']],
     [{ lastName: '\u0007', billingEmail: 'no@one' }, /^lastName may have/, ['body.lastName', 'body.billingEmail']],
     [{ firstName: 5 }, /^Invalid request body$/, ['body.firstName']],
@@ -262,7 +262,7 @@ describe('password', () => {
 
   test.each([
     ['Short-1', 'The password needs 8 characters or more', 'PASSWORD_TOO_SHORT'],
-    [`A1${'a'.repeat(71)}`, 'The password may have 72 bytes at the most', 'PASSWORD_TOO_LONG'],
+    [`A1${'a'.repeat(71)}`, 'The password may have at most 72 bytes', 'PASSWORD_TOO_LONG'],
     ['lower-case-1', 'The password needs a capital', 'PASSWORD_NEEDS_UPPERCASE'],
     ['UPPER-CASE-1', 'The password needs a small letter', 'PASSWORD_NEEDS_LOWERCASE'],
     ['No-digit-here', 'The password needs a digit', 'PASSWORD_NEEDS_DIGIT'],

@@ -1,7 +1,8 @@
 /** Signing in with a password: which hashes hold, who is refused in spite of it, what a refusal gives away. */
+
 import bcrypt from 'bcrypt';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { setActive } from '../../../src/store/accounts/user-list.ts';
+import { setActive } from '../../../src/services/accounts/roles.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 import { emailsTo, fillBuckets, login, outcome, post, sessionsOf, tally } from '../../support/api/sign-in.ts';
@@ -128,7 +129,7 @@ describe.each([
     expect(await emailsTo(harness, both.email)).toEqual([]);
     expect(await sessionsOf(harness, user.id)).toEqual([]);
   });
-  test('an unverified account, and sends a new mail for the right password, three an hour at the most', async () => {
+  test('an unverified account, and sends a new email for the right password, at most three an hour', async () => {
     const user = await makeUser(harness, { emailVerified: false });
     for (let i = 0; i < 2; i += 1) expect(outcome(await signIn(user.email, 'wrong'))).toEqual(WRONG);
     expect(await emailsTo(harness, user.email)).toEqual([]);

@@ -1,8 +1,9 @@
 /** Sessions: refresh tokens are spent by use, a stolen one ends its family, logging out ends what it says. */
+
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { setActive } from '../../../src/services/accounts/roles.ts';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
-import { setActive } from '../../../src/store/accounts/user-list.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, signToken, startHarness } from '../../support/api/harness.ts';
 import {

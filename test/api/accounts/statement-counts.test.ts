@@ -32,13 +32,13 @@ test('asking who one is takes one', async () => {
   expect(statements).toHaveLength(1);
 });
 
-test('signing in takes ten at the most', async () => {
+test('signing in takes at most ten', async () => {
   const user = await makeUser(harness);
   const statements = await statementsOf(() => login(harness, user.email));
   expect(statements.length, statements.join('\n')).toBeLessThanOrEqual(10);
 });
 
-test('a refresh takes nine at the most, by the slower one of two tabs, too', async () => {
+test('a refresh takes at most nine, also by the slower one of two tabs', async () => {
   const user = await makeUser(harness);
   const { refreshToken } = (await login(harness, user.email)).body;
   for (let tab = 0; tab < 2; tab += 1) {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { listServers } from '../../../src/store/accounts/dashboard-store.ts';
 import { query } from '../../../src/store/db/query.ts';
+import { listServers } from '../../../src/store/inventory/servers.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 
 type User = Awaited<ReturnType<typeof makeUser>>;

@@ -6,7 +6,7 @@ import type { CaughtEmail, EmailCatcher } from '../../../simulators/email/contra
 import { startEmailCatcher } from '../../../simulators/email/simulator.ts';
 import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { Secret } from '../../../src/domain/secret.ts';
-import { setActive } from '../../../src/store/accounts/user-list.ts';
+import { setActive } from '../../../src/services/accounts/roles.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';

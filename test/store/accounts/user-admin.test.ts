@@ -2,9 +2,11 @@
 
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ROLES } from '../../../src/domain/accounts/account.ts';
-import { verifyPassword } from '../../../src/store/accounts/password-hash.ts';
-import { findUserId, listUsers, setActive, setPassword, setRoles } from '../../../src/store/accounts/user-list.ts';
+import { ROLES } from '../../../src/domain/accounts/roles.ts';
+import { verifyPassword } from '../../../src/services/accounts/password-hash.ts';
+import { replacePassword } from '../../../src/services/accounts/passwords.ts';
+import { setActive, setRoles } from '../../../src/services/accounts/roles.ts';
+import { findUserId, listUsers } from '../../../src/store/accounts/user-list.ts';
 import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
 import { query } from '../../support/merge.ts';
 
@@ -224,7 +226,7 @@ describe('a new password', () => {
       await session(one);
       for (const type of ['password_reset', 'magic_link', 'email_verification']) await token(one, type);
     }
-    await setPassword(database.db, id, 'New-password-1');
+    await replacePassword(database.db, id, 'New-password-1');
     const row = await stored(id);
     expect(await verifyPassword('New-password-1', String(row?.['password']))).toBe(true);
     expect(row?.['emailVerified']).toBeNull();
@@ -238,9 +240,9 @@ describe('a new password', () => {
 
   test('verifies the address when asked, and keeps an earlier date', async () => {
     const id = await user();
-    const { emailVerified } = await setPassword(database.db, id, 'New-password-1', { verify: true });
+    const { emailVerified } = await replacePassword(database.db, id, 'New-password-1', { verify: true });
     expect(emailVerified).toBeInstanceOf(Date);
-    expect((await setPassword(database.db, id, 'New-password-2', { verify: true })).emailVerified).toEqual(
+    expect((await replacePassword(database.db, id, 'New-password-2', { verify: true })).emailVerified).toEqual(
       emailVerified,
     );
   });
@@ -249,7 +251,7 @@ describe('a new password', () => {
     const id = await user();
     await session(id);
     await query(database.db, 'drop table verification_tokens');
-    await expect(setPassword(database.db, id, 'New-password-1')).rejects.toMatchObject({ code: '42P01' });
+    await expect(replacePassword(database.db, id, 'New-password-1')).rejects.toMatchObject({ code: '42P01' });
     expect(await stored(id)).toMatchObject({ password: 'old' });
     expect(await sessionsOf(id)).toBe(1);
   });
@@ -260,7 +262,7 @@ test('an unknown id is not found by any of them', async () => {
   const missing = { code: 'NOT_FOUND', detail: 'User not found' };
   await expect(setRoles(database.db, 'x', { set: ['MEMBER'] })).rejects.toMatchObject(missing);
   await expect(setActive(database.db, 'x', false)).rejects.toMatchObject(missing);
-  await expect(setPassword(database.db, 'x', 'New-password-1')).rejects.toMatchObject(missing);
+  await expect(replacePassword(database.db, 'x', 'New-password-1')).rejects.toMatchObject(missing);
   await expect(findUserId(database.db, 'x')).rejects.toMatchObject(missing);
 });
 

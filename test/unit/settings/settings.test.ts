@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { isAdministrator, passwordProblem, toWireUser } from '../../../src/domain/accounts/account.ts';
+import { toWireUser } from '../../../src/domain/accounts/account.ts';
+import { passwordProblem } from '../../../src/domain/accounts/password-policy.ts';
+import { isAdministrator } from '../../../src/domain/accounts/roles.ts';
 import { parseWholeNumber } from '../../../src/domain/numbers.ts';
 import {
   isSensitiveSetting,
@@ -75,12 +77,12 @@ describe('accounts', () => {
     expect(isAdministrator(user)).toBe(is);
   });
   test.each([
-    ['Sh0rt', 'password_too_short'],
-    ['nocapital1', 'password_needs_uppercase'],
-    ['NOSMALL11', 'password_needs_lowercase'],
-    ['NoDigitHere', 'password_needs_digit'],
-    [`A1${'a'.repeat(71)}`, 'password_too_long'],
-    [`Ä1${'ä'.repeat(35)}`, 'password_too_long'],
+    ['Sh0rt', 'PASSWORD_TOO_SHORT'],
+    ['nocapital1', 'PASSWORD_NEEDS_UPPERCASE'],
+    ['NOSMALL11', 'PASSWORD_NEEDS_LOWERCASE'],
+    ['NoDigitHere', 'PASSWORD_NEEDS_DIGIT'],
+    [`A1${'a'.repeat(71)}`, 'PASSWORD_TOO_LONG'],
+    [`Ä1${'ä'.repeat(35)}`, 'PASSWORD_TOO_LONG'],
     ['Äö1Äö1', undefined],
     ['Correct-7', undefined],
   ])('password %s', (password, code) => {

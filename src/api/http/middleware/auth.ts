@@ -1,7 +1,8 @@
 /** The authentication layers. Roles and flags are read from the database at each request, never from a token. */
+
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Context } from 'koa';
-import { isAdministrator } from '../../../domain/accounts/account.ts';
+import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError, type ErrorCode } from '../../../domain/errors.ts';
 import type { Secret } from '../../../domain/secret.ts';
 import type { TokenProblem } from '../../../services/accounts/access-tokens.ts';

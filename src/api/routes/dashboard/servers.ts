@@ -1,6 +1,7 @@
-/** `/api/v1/dashboard/*`: a customer's servers and the totals of his first page. */
+/** `/api/v1/dashboard/*`: a customer's servers and the totals of the first page. */
+
 import { z } from 'zod';
-import { isAdministrator } from '../../../domain/accounts/account.ts';
+import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
 import {
   countServers,
@@ -9,12 +10,11 @@ import {
   listServers,
   type ServerQuery,
   type ServerState,
-} from '../../../store/accounts/dashboard-store.ts';
+} from '../../../store/inventory/servers.ts';
 import { userOf } from '../../context.ts';
 import { Count, envelope, IsoDate, ok } from '../../http/envelopes.ts';
 import { clampedInteger, PageNumber, queryFlag, searchText, wordFilter } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { NO_STORE } from '../auth/sign-in.ts';
 
 /** What the routes of the area have in common. */
 const area = { tags: ['Dashboard'], auth: 'user' } as const;
@@ -125,7 +125,7 @@ export const dashboardRoutes: Route[] = [
         node: server.node ?? '',
         resources: resourcesOf(server),
       }));
-      return { status: 200, body: ok({ servers, recentServers, accountBalance, openTickets }), headers: NO_STORE };
+      return { status: 200, body: ok({ servers, recentServers, accountBalance, openTickets }) };
     },
   }),
   defineRoute({
@@ -169,7 +169,6 @@ export const dashboardRoutes: Route[] = [
           data: servers.map(toWireServer),
           meta: { total, page, perPage, totalPages: Math.ceil(total / perPage) },
         },
-        headers: NO_STORE,
       };
     },
   }),

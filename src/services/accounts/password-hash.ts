@@ -1,7 +1,8 @@
 /** Password hashes. The column is shared with the web site, so it stays bcrypt. */
+
 import bcrypt from 'bcrypt';
 import pLimit from 'p-limit';
-import { PASSWORD_MAX_BYTES } from '../../domain/accounts/account.ts';
+import { PASSWORD_MAX_BYTES } from '../../domain/accounts/password-policy.ts';
 import { AppError } from '../../domain/errors.ts';
 
 /** Cost of new hashes; weaker ones are rewritten at sign-in. */

@@ -1,9 +1,8 @@
-/** What a customer sees of his own: servers, balance, tickets, profile. */
-import { AppError } from '../../domain/errors.ts';
+/** Servers as the dashboard lists them, and the totals of a customer's first page. Reads only. */
 import type { Db } from '../db/db.ts';
-import { contains, execute, query } from '../db/query.ts';
+import { contains, query } from '../db/query.ts';
 
-/** Ids of the servers a user owns or that are shared with him. Two index scans; takes the user's id twice. */
+/** Ids of the servers that a user owns or shares. Two index scans; takes the user's id twice as binding. */
 const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
   union select su."serverId" from server_subusers su where su."userId" = ?)`;
 
@@ -17,7 +16,7 @@ export interface DashboardSummary {
   openTickets: number;
 }
 
-/** Counts of a user's servers and open tickets, and his balance, in one statement. Undefined when there is no such user. */
+/** Counts of a user's servers and open tickets, and the balance, in one statement. Undefined when there is no such user. */
 export async function dashboardSummary(db: Db, userId: string): Promise<DashboardSummary | undefined> {
   const [summary] = await query<DashboardSummary>(
     db,
@@ -70,7 +69,7 @@ export interface DashboardServer {
   createdAt: Date;
 }
 
-/** FROM and WHERE of a query, over `servers s`. */
+/** FROM and WHERE of a filter, over `servers s`. */
 function selection(filter: ServerQuery): { sql: string; bindings: unknown[] } {
   const conditions: string[] = [];
   const bindings: unknown[] = [];
@@ -92,7 +91,7 @@ function selection(filter: ServerQuery): { sql: string; bindings: unknown[] } {
   return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
 }
 
-/** How many servers a query finds. */
+/** How many servers a filter finds. */
 export async function countServers(db: Db, filter: ServerQuery): Promise<number> {
   const { sql, bindings } = selection(filter);
   const [count] = await query<{ n: number }>(db, `select count(*)::int as n from ${sql}`, bindings);
@@ -123,79 +122,4 @@ export async function listServers(
      order by s."updatedAt" desc, s.id desc`,
     [...bindings, filter.limit, filter.offset],
   );
-}
-
-export interface Profile {
-  id: string;
-  username: string | null;
-  email: string;
-  firstName: string | null;
-  lastName: string | null;
-  phoneNumber: string | null;
-  companyName: string | null;
-  billingEmail: string | null;
-  avatarUrl: string | null;
-  accountBalance: number;
-  createdAt: Date;
-  emailVerified: boolean;
-  lastLoginAt: Date | null;
-  roles: string[];
-}
-
-/** A user's own profile; empty texts of old rows are null. */
-export async function findProfile(db: Db, userId: string): Promise<Profile | undefined> {
-  const [profile] = await query<Profile>(
-    db,
-    `select u.id, nullif(u.username, '') as username, u.email, nullif(u."firstName", '') as "firstName",
-       nullif(u."lastName", '') as "lastName", nullif(u."phoneNumber", '') as "phoneNumber",
-       nullif(u."companyName", '') as "companyName", nullif(u."billingEmail", '') as "billingEmail",
-       nullif(u."avatarUrl", '') as "avatarUrl", coalesce(u."accountBalance", 0)::float8 as "accountBalance",
-       u."createdAt", u."emailVerified" is not null as "emailVerified", u."lastLoginAt", coalesce(u.roles, '{}') as roles
-     from users u where u.id = ?`,
-    [userId],
-  );
-  return profile;
-}
-
-/** Fields a user may change himself. */
-export const PROFILE_FIELDS = [
-  'username',
-  'firstName',
-  'lastName',
-  'phoneNumber',
-  'companyName',
-  'billingEmail',
-] as const;
-export type ProfileField = (typeof PROFILE_FIELDS)[number];
-/** What is absent stays. */
-export type ProfileChanges = Partial<Record<ProfileField, string | null>>;
-
-/**
- * Changes a profile.
- * @throws {AppError} CONFLICT when the username, in any case, is another user's.
- */
-export async function updateProfile(trx: Db, userId: string, changes: ProfileChanges): Promise<void> {
-  const fields = PROFILE_FIELDS.filter((field) => changes[field] !== undefined);
-  if (fields.length === 0) return;
-  if (typeof changes.username === 'string') await claimUsername(trx, userId, changes.username);
-  await execute(
-    trx,
-    `update users set ${fields.map((field) => `"${field}" = ?`).join(', ')}, "updatedAt" = now() at time zone 'utc' where id = ?`,
-    [...fields.map((field) => changes[field] ?? null), userId],
-  );
-}
-
-/**
- * Nothing in the schema makes a username unique: whoever wants one waits for those who want the same. Names that are
- * shared already (registration and the panel give them) may be kept.
- */
-async function claimUsername(trx: Db, userId: string, username: string): Promise<void> {
-  await execute(trx, `select pg_advisory_xact_lock(hashtextextended('username:' || lower(?), 0))`, [username]);
-  const [row] = await query<{ taken: boolean }>(
-    trx,
-    `select exists (select 1 from users o where lower(o.username) = lower(?) and o.id <> ?)
-        and not exists (select 1 from users u where u.id = ? and lower(u.username) = lower(?)) as taken`,
-    [username, userId, userId, username],
-  );
-  if (row?.taken === true) throw new AppError('CONFLICT', { detail: 'Username already in use' });
 }

@@ -1,0 +1,44 @@
+/** Roles of accounts, and who counts as an administrator. */
+
+/** Roles an account can hold. SUPER_ADMIN goes with `isSystemAdmin`. Old rows may hold other words. */
+export const ROLES = [
+  'MEMBER',
+  'PARTNER',
+  'SPONSOR',
+  'TECH_TEAM',
+  'SUPPORT_TEAM',
+  'ADMINISTRATOR',
+  'SUPER_ADMIN',
+] as const;
+export type Role = (typeof ROLES)[number];
+
+interface RoleHolder {
+  roles: readonly string[];
+  isSystemAdmin: boolean;
+}
+
+/** Whether the user may use the administrator's routes. */
+export const isAdministrator = (user: RoleHolder): boolean =>
+  isSystemAdministrator(user) || user.roles.includes('ADMINISTRATOR');
+
+/** Whether the user administers the whole system. */
+export const isSystemAdministrator = (user: RoleHolder): boolean =>
+  user.isSystemAdmin || user.roles.includes('SUPER_ADMIN');
+
+/** Either the roles to hold from now on, or roles to add and to remove. */
+export type RoleChange = { set: readonly Role[] } | { add?: readonly Role[]; remove?: readonly Role[] };
+
+/** Whether the change may take the rights of a system administrator away. */
+export const removesSystemAdministrator = (change: RoleChange): boolean =>
+  'set' in change ? !change.set.includes('SUPER_ADMIN') : change.remove?.includes('SUPER_ADMIN') === true;
+
+/**
+ * The roles after a change. A system administrator by the flag alone counts as holding SUPER_ADMIN, so that adding
+ * another role removes nothing.
+ */
+export function changedRoles(user: RoleHolder, change: RoleChange): string[] {
+  if ('set' in change) return [...new Set(change.set)];
+  const held = user.isSystemAdmin ? [...user.roles, 'SUPER_ADMIN'] : user.roles;
+  const removed = new Set<string>(change.remove);
+  return [...new Set([...held, ...(change.add ?? [])])].filter((role) => !removed.has(role));
+}

@@ -1,0 +1,62 @@
+/** Links in emails that sign in or reset a password: asking for one, and signing in by a magic link. */
+import type { AuthUser } from '../../domain/accounts/account.ts';
+import type { EmailTemplate } from '../../domain/email.ts';
+import { AppError } from '../../domain/errors.ts';
+import { deleteTokens, lockToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
+import { findAuthUser, markEmailVerified, recordSignIn } from '../../store/accounts/user-store.ts';
+import { inTransaction, type Transaction } from '../../store/db/db.ts';
+import type { AccountDeps } from './deps.ts';
+import { readEmail } from './email-address.ts';
+import { setPassword } from './passwords.ts';
+import { issuePair, openSession, type TokenPair } from './sessions.ts';
+
+/**
+ * Queues an email with a link, whether the address has an account or not: the worker finds out when it makes the email
+ * (ADR 8), so the request costs the same and tells nothing.
+ * @throws {AppError} MISSING_EMAIL, INVALID_EMAIL.
+ */
+export async function requestLink(
+  deps: Pick<AccountDeps, 'db' | 'emails'>,
+  template: Extract<EmailTemplate, 'magic-link' | 'password-reset'>,
+  email: string,
+): Promise<void> {
+  const to = readEmail(email, 'MISSING_EMAIL');
+  await inTransaction(deps.db, (trx) => deps.emails.queue(trx, { template, to }));
+}
+
+/**
+ * Signs in by the token of a magic link, which is used up. The first proof of an address also removes the password,
+ * links and sessions of the person who registered the address, who need not be the one who reads its emails.
+ * @throws {AppError} INVALID_TOKEN, ACCOUNT_DISABLED, TOKEN_GENERATION_FAILED.
+ */
+export async function redeemMagicLink(
+  deps: Pick<AccountDeps, 'db' | 'tokens'>,
+  token: string,
+): Promise<{ user: AuthUser; pair: TokenPair }> {
+  return inTransaction(deps.db, async (trx) => {
+    const owner = await spendMagicLink(trx, token);
+    if (owner.emailVerified === null) {
+      await markEmailVerified(trx, owner.id);
+      await setPassword(trx, owner.id, null);
+      await deleteTokens(trx, owner.id, ['email_verification']);
+    }
+    const user = (await findAuthUser(trx, owner.id)) ?? owner;
+    const pair = await issuePair(deps, user);
+    await openSession(trx, user, pair);
+    return { user, pair };
+  });
+}
+
+/** The owner of the token, with the row locked and the token deleted. */
+async function spendMagicLink(trx: Transaction, token: string): Promise<AuthUser> {
+  const ownerId = await ownerOfToken(trx, token, 'magic_link');
+  if (ownerId === undefined) throw new AppError('INVALID_TOKEN');
+  // Written first: two requests that first share the row and then write it would wait for each other.
+  await recordSignIn(trx, ownerId);
+  const owner = await findAuthUser(trx, ownerId);
+  const found = await lockToken(trx, token, 'magic_link');
+  if (owner === undefined || found === undefined || found.expired) throw new AppError('INVALID_TOKEN');
+  if (!owner.isActive) throw new AppError('ACCOUNT_DISABLED');
+  await deleteTokens(trx, owner.id, ['magic_link']);
+  return owner;
+}

@@ -1,0 +1,80 @@
+/** New accounts: by registration on the site, and by an operator. */
+
+import { AppError } from '../../domain/errors.ts';
+import { readBoolean } from '../../domain/settings.ts';
+import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
+import { type Db, inTransaction } from '../../store/db/db.ts';
+import type { AccountDeps } from './deps.ts';
+import { readEmail } from './email-address.ts';
+import { hashPassword } from './password-hash.ts';
+import { requireGoodPassword } from './passwords.ts';
+
+export interface Registration {
+  email: string;
+  password: string;
+  confirmPassword: string;
+  username: string;
+  firstName: string;
+  lastName: string;
+}
+
+/** Maximum characters of a name. */
+const NAME_LIMIT = 255;
+
+/**
+ * Creates an account that is not verified and queues its verification email.
+ * @param form as it was sent; empty names count as absent.
+ * @throws {AppError} REGISTRATION_DISABLED, MISSING_FIELDS, INVALID_EMAIL, INVALID_REQUEST for a name, a code of the
+ * password policy, PASSWORDS_DONT_MATCH, EMAIL_EXISTS.
+ */
+export async function register(
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'settings'>,
+  form: Registration,
+): Promise<void> {
+  await requireOpenRegistration(deps);
+  const { password, confirmPassword } = form;
+  if (form.email.trim() === '' || password === '' || confirmPassword === '') throw new AppError('MISSING_FIELDS');
+  const email = readEmail(form.email, 'MISSING_FIELDS');
+  const names = {
+    ...readName(form.username, 'username'),
+    ...readName(form.firstName, 'firstName'),
+    ...readName(form.lastName, 'lastName'),
+  };
+  requireGoodPassword(password);
+  if (password !== confirmPassword) throw new AppError('PASSWORDS_DONT_MATCH');
+  if (await emailExists(deps.db, email)) throw new AppError('EMAIL_EXISTS');
+  const passwordHash = await hashPassword(password);
+  await inTransaction(deps.db, async (trx) => {
+    const account = { email, passwordHash, ...names, roles: ['MEMBER'], isSystemAdmin: false, emailVerified: false };
+    const user = await insertUser(trx, account);
+    await deps.emails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
+  });
+}
+
+/** Only a stored "no" closes registration: the setting may never have been made. */
+async function requireOpenRegistration({ settings }: Pick<AccountDeps, 'settings'>): Promise<void> {
+  const { values } = await settings.stored(['registration_enabled']);
+  if (!readBoolean(values.get('registration_enabled'), true)) throw new AppError('REGISTRATION_DISABLED');
+}
+
+/** The name under its field, trimmed; nothing when it is empty. */
+function readName(text: string, field: 'username' | 'firstName' | 'lastName'): Partial<Record<typeof field, string>> {
+  const name = text.trim();
+  if (name.length > NAME_LIMIT || /\p{Cc}/u.test(name)) {
+    const message = `at most ${NAME_LIMIT} characters, none of them a control character`;
+    throw new AppError('INVALID_REQUEST', {
+      message: `${field}: ${message}`,
+      details: [{ path: `body.${field}`, message }],
+    });
+  }
+  return name === '' ? {} : { [field]: name };
+}
+
+/**
+ * Creates an active user with a clear-text password that the password policy allows.
+ * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
+ */
+export async function createUser(db: Db, user: NewUser & { password: string }): Promise<{ id: string }> {
+  const { password, ...account } = user;
+  return insertUser(db, { ...account, passwordHash: await hashPassword(password) });
+}

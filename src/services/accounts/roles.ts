@@ -1,0 +1,62 @@
+/** Roles and the state of accounts. Whatever is asked for, one active system administrator remains. */
+import {
+  changedRoles,
+  isSystemAdministrator,
+  type RoleChange,
+  removesSystemAdministrator,
+} from '../../domain/accounts/roles.ts';
+import { AppError } from '../../domain/errors.ts';
+import { endSessions } from '../../store/accounts/session-store.ts';
+import { lockManagedUsers, type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
+import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
+
+/**
+ * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN.
+ * @throws {AppError} NOT_FOUND; CONFLICT when it would demote the last active system administrator.
+ */
+export async function setRoles(db: Db, id: string, change: RoleChange): Promise<ManagedUser> {
+  return inTransaction(db, async (trx) => {
+    const { user, others } = await lock(trx, id, removesSystemAdministrator(change));
+    const roles = changedRoles(user, change);
+    const isSystemAdmin = roles.includes('SUPER_ADMIN');
+    if (!isSystemAdmin) refuseLast(user, others);
+    await storeRoles(trx, id, roles, isSystemAdmin);
+    return { ...user, roles, isSystemAdmin };
+  });
+}
+
+/**
+ * Disables the user and ends all sessions of the user, or enables the user again. A repeat has no effect.
+ * @returns the user, and whether the user was in the other state before.
+ * @throws {AppError} NOT_FOUND; CONFLICT when it would disable the last active system administrator.
+ */
+export async function setActive(db: Db, id: string, active: boolean): Promise<ManagedUser & { changed: boolean }> {
+  return inTransaction(db, async (trx) => {
+    const { user, others } = await lock(trx, id, !active);
+    if (!active) {
+      refuseLast(user, others);
+      await endSessions(trx, id);
+    }
+    const changed = user.isActive !== active;
+    if (changed) await storeActive(trx, id, active);
+    return { ...user, isActive: active, changed };
+  });
+}
+
+/** The user and, where the change may remove a system administrator, the other active ones. All rows are locked. */
+async function lock(
+  trx: Transaction,
+  id: string,
+  systemAdministrators: boolean,
+): Promise<{ user: ManagedUser; others: ManagedUser[] }> {
+  const locked = await lockManagedUsers(trx, id, { systemAdministrators });
+  const user = locked.find((one) => one.id === id);
+  if (user === undefined) throw new AppError('NOT_FOUND', { detail: 'User not found' });
+  return { user, others: locked.filter((one) => one.id !== id) };
+}
+
+/** @throws {AppError} CONFLICT when the user is an active system administrator and `others` is empty. */
+function refuseLast(user: ManagedUser, others: readonly ManagedUser[]): void {
+  if (!user.isActive || !isSystemAdministrator(user) || others.length > 0) return;
+  throw new AppError('CONFLICT', { detail: 'This is the last active system administrator: make another one first' });
+}

@@ -1,0 +1,92 @@
+/** Sessions: pairs of tokens are issued, exchanged and ended here. */
+import type { AuthUser } from '../../domain/accounts/account.ts';
+import { AppError } from '../../domain/errors.ts';
+import {
+  endFamily,
+  endSessions,
+  insertSession,
+  lockSession,
+  ownerOfSession,
+  rotateSession,
+} from '../../store/accounts/session-store.ts';
+import { lockUser, lockUsers } from '../../store/accounts/user-store.ts';
+import { inTransaction, type Transaction } from '../../store/db/db.ts';
+import { newRefreshToken, REFRESH_TTL_SECONDS } from './access-tokens.ts';
+import type { AccountDeps } from './deps.ts';
+
+export interface TokenPair {
+  accessToken: string;
+  /** 64 hex digits. */
+  refreshToken: string;
+  /** Unix seconds. */
+  issuedAt: number;
+}
+
+/** Makes a pair of tokens; the caller stores the session. @throws {AppError} TOKEN_GENERATION_FAILED. */
+export async function issuePair(deps: Pick<AccountDeps, 'tokens'>, user: AuthUser): Promise<TokenPair> {
+  const issuedAt = Math.floor(Date.now() / 1000);
+  return { accessToken: await deps.tokens.sign(user, issuedAt), refreshToken: newRefreshToken(), issuedAt };
+}
+
+/** Stores the session of a pair, as a family of its own. */
+export const openSession = (trx: Transaction, user: AuthUser, pair: TokenPair): Promise<void> =>
+  insertSession(trx, { ...sessionOf(pair), userId: user.id });
+
+const sessionOf = ({ refreshToken, issuedAt }: TokenPair) => ({
+  refreshToken,
+  issuedAt,
+  lifetimeSeconds: REFRESH_TTL_SECONDS,
+});
+
+/**
+ * Exchanges a refresh token for a new pair. A token that was used before, and not a moment ago, may be stolen: it ends
+ * every session that followed from the same sign-in.
+ * @throws {AppError} INVALID_REFRESH_TOKEN, USER_NOT_FOUND, ACCOUNT_DISABLED, TOKEN_GENERATION_FAILED.
+ */
+export async function refreshSession(
+  deps: Pick<AccountDeps, 'db' | 'tokens' | 'log'>,
+  refreshToken: string,
+): Promise<TokenPair> {
+  // A refusal is thrown after the commit: the end of a family must not be rolled back with it.
+  const outcome = await inTransaction(deps.db, async (trx) => {
+    const owner = await ownerOfSession(trx, refreshToken);
+    const user = owner === undefined ? undefined : await lockUser(trx, owner);
+    const session = await lockSession(trx, refreshToken);
+    if (session === undefined) return 'INVALID_REFRESH_TOKEN';
+    if (session.state === 'spent') {
+      await endFamily(trx, session);
+      deps.log.warn({ userId: session.userId }, 'a spent refresh token was used: its sessions were ended');
+      return 'INVALID_REFRESH_TOKEN';
+    }
+    if (user === undefined) return 'USER_NOT_FOUND';
+    if (!user.isActive) return 'ACCOUNT_DISABLED';
+    const pair = await issuePair(deps, user);
+    await rotateSession(trx, session, refreshToken, sessionOf(pair));
+    return pair;
+  });
+  if (typeof outcome === 'string') throw new AppError(outcome);
+  return outcome;
+}
+
+/**
+ * Ends the session of a refresh token and, for a signed-in caller, all sessions of the user. Unknown tokens are no
+ * error.
+ * @param given `refreshToken` may be empty; `accessToken` absent.
+ */
+export async function signOut(
+  deps: Pick<AccountDeps, 'db' | 'tokens'>,
+  given: { refreshToken: string; accessToken: string | undefined },
+): Promise<void> {
+  const verified = given.accessToken === undefined ? undefined : await deps.tokens.verify(given.accessToken);
+  const signedIn = verified !== undefined && 'userId' in verified ? verified.userId : undefined;
+  await inTransaction(deps.db, async (trx) => {
+    const owner = await ownerOfSession(trx, given.refreshToken);
+    await lockUsers(
+      trx,
+      [owner, signedIn].filter((id) => id !== undefined),
+    );
+    const session = await lockSession(trx, given.refreshToken);
+    if (session !== undefined) await endFamily(trx, session);
+    if (signedIn !== undefined) await endSessions(trx, signedIn);
+  });
+}
