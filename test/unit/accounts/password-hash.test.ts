@@ -1,6 +1,6 @@
 /** The queue before bcrypt: two hashes at a time, 100 requests waiting, the next one refused. */
 import { expect, test, vi } from 'vitest';
-import { hashPassword } from '../../../src/store/accounts/password-hash.ts';
+import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
 
 const bcrypt = vi.hoisted(() => ({ running: 0, peak: 0, finish: [] as (() => void)[] }));
 vi.mock('bcrypt', () => ({
