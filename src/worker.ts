@@ -14,12 +14,12 @@ import {
   type ServiceConfig,
   startLogging,
 } from './process.ts';
+import { createSettings, type Settings } from './services/settings/settings.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
 import type { Database } from './store/db/db.ts';
 import { createEncryption } from './store/db/encryption.ts';
 import { createListener, type Listener } from './store/db/listener.ts';
 import { createEmailStore } from './store/email/email-store.ts';
-import { createSettings, type Settings } from './store/settings/settings-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
 import { connectionOptions, createTemporalGateway, type TemporalGateway } from './temporal/connection.ts';
 import { startOutboxRelay } from './temporal/outbox-relay.ts';

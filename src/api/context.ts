@@ -4,12 +4,13 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
 import { AppError } from '../domain/errors.ts';
+import type { AutoSync } from '../domain/settings.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
+import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
-import type { AutoSync, Settings } from '../store/settings/settings-store.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
 
 /** What health asks of the workflow engine; both answer within their timeout. */

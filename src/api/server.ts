@@ -15,12 +15,12 @@ import {
   type ServiceConfig,
   startLogging,
 } from '../process.ts';
+import { createSettings } from '../services/settings/settings.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
 import type { Database } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createListener } from '../store/db/listener.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
-import { createSettings } from '../store/settings/settings-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
 import { createApp } from './app.ts';

@@ -48,6 +48,12 @@ export const isSensitiveSetting = (key: string): boolean => sensitive.has(key);
 /** What a set secret looks like on the wire: exactly 20 × U+2022. Sent back, it means "leave unchanged". */
 export const SECRET_MASK = '•'.repeat(20);
 
+/** The schedule of automatic syncs. */
+export interface AutoSync {
+  enabled: boolean;
+  intervalSeconds: number;
+}
+
 /** Minimum number of seconds between scheduled syncs; a setting below it is refused. */
 export const MIN_SYNC_INTERVAL_SECONDS = 60;
 /** Maximum age of a statistic in seconds when `cache_timeout` is not set. */

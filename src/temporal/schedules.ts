@@ -1,11 +1,12 @@
 /** Temporal Schedules, declared in one table and reconciled at worker start and on a settings change. */
+
 import {
   ScheduleAlreadyRunning,
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
   type ScheduleSpec,
 } from '@temporalio/client';
-import type { AutoSync } from '../store/settings/settings-store.ts';
+import type { AutoSync } from '../domain/settings.ts';
 import { AUTO_SYNC_SCHEDULE_ID, type MaintenanceKind, maintenanceId, QUEUE } from '../workflows/contract.ts';
 import type { TemporalGateway } from './connection.ts';
 

@@ -1,4 +1,5 @@
 /** `doctor`: what is configured, from where, what can be reached, and what to do about the rest. */
+
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -15,11 +16,11 @@ import { serviceSecrets } from '../../embedded/secrets.ts';
 import { serviceFolders } from '../../embedded/services.ts';
 import { findTemporalCli } from '../../embedded/temporal/cli.ts';
 import { TEMPORAL_CLI_VERSION } from '../../embedded/temporal/cli-download.ts';
+import { createSettings } from '../../services/settings/settings.ts';
 import { createDb, type Db } from '../../store/db/db.ts';
 import { createEncryption } from '../../store/db/encryption.ts';
 import { pendingMigrations } from '../../store/db/migrations.ts';
 import { serverVersion } from '../../store/db/server-version.ts';
-import { createSettings } from '../../store/settings/settings-store.ts';
 import { createTerminal, printable, type Terminal } from '../support/terminal.ts';
 import { type ConfigRow, configRows, readDotEnv } from './config.ts';
 

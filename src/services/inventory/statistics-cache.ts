@@ -1,7 +1,8 @@
 /** Statistics for a short time: the home page asks for them at each visit. */
+
 import type { Db } from '../../store/db/db.ts';
 import { type InventoryCounts, inventoryCounts } from '../../store/inventory/statistics.ts';
-import type { Settings } from '../../store/settings/settings-store.ts';
+import type { Settings } from '../settings/settings.ts';
 
 export interface StatsCache {
   /** Counts at most `cache_timeout` seconds old; concurrent callers share one query. */

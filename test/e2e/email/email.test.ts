@@ -8,11 +8,11 @@ import { createEmailProvider } from '../../../src/clients/email/provider.ts';
 import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { createSettings } from '../../../src/services/settings/settings.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { enqueue } from '../../../src/store/outbox-store.ts';
-import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
 import {
   DISPATCH,

@@ -12,13 +12,13 @@ import { createSyncStreams, type SyncStreamOptions } from '../../../src/api/stre
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
+import { createSettings } from '../../../src/services/settings/settings.ts';
 import type { SyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createEmailStore } from '../../../src/store/email/email-store.ts';
-import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { checkAgainstDocument } from './document.ts';
 

@@ -1,4 +1,5 @@
 /** What tests of the first-run wizard share: panels to reach, apis over one database, calls of its routes. */
+
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
@@ -7,9 +8,9 @@ import { createApp } from '../../../src/api/app.ts';
 import { createHttpServer } from '../../../src/api/http/http-server.ts';
 import { createSetupRoutes, type SetupRouteOptions } from '../../../src/api/routes/setup/setup.ts';
 import { loadConfig } from '../../../src/config.ts';
+import { createSettings } from '../../../src/services/settings/settings.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { query } from '../../../src/store/db/query.ts';
-import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { type RawServer, startRawServer } from '../panel.ts';
 import {

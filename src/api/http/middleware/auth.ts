@@ -6,9 +6,9 @@ import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError, type ErrorCode } from '../../../domain/errors.ts';
 import type { Secret } from '../../../domain/secret.ts';
 import type { TokenProblem } from '../../../services/accounts/access-tokens.ts';
+import { setupOpen } from '../../../services/settings/setup.ts';
 import { findAuthUser } from '../../../store/accounts/user-store.ts';
 import type { Caller, Services } from '../../context.ts';
-import { setupOpen } from '../../routes/setup/setup-state.ts';
 import type { Route } from '../route.ts';
 
 type Problem = 'missing' | 'scheme' | TokenProblem | 'unknownUser' | 'disabled' | 'notAdmin';

@@ -1,33 +1,20 @@
 /**
- * `/api/v1/setup*`: the first-run wizard. Its calls are open until a panel is configured or an administrator exists;
- * what an unknown caller can make this machine connect to is bounded by the address guard.
+ * `/api/v1/setup*`: the first-run wizard. Its calls are open until a panel is configured or an administrator exists; the
+ * address guard limits what an unknown caller can make this machine connect to.
  */
 import { z } from 'zod';
 import { type AddressGuard, createAddressGuard, type Resolver } from '../../../clients/http/address-guard.ts';
-import { createPanelClient } from '../../../clients/panel/client.ts';
-import { testConnection } from '../../../clients/virtfusion.ts';
-import { AppError, isAppError } from '../../../domain/errors.ts';
-import type { Secret } from '../../../domain/secret.ts';
-import { systemAdministratorExists } from '../../../store/accounts/administrators.ts';
-import type { Caller, Services } from '../../context.ts';
+import { AppError } from '../../../domain/errors.ts';
+import { configuredPanels, isConfigured, PANELS, readSetup, saveSetup } from '../../../services/settings/setup.ts';
+import { type ConnectionDeps, testPanel, untested } from '../../../services/settings/test-connections.ts';
+import type { Caller } from '../../context.ts';
 import { byAddress } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { type ConfiguredPanel, configuredPanels, isComplete, isConfigured } from './setup-state.ts';
-import {
-  type ConnectionTest,
-  readPanel,
-  SetupBody,
-  type SetupFields,
-  TestBody,
-  TestResult,
-  toSettings,
-} from './shapes.ts';
+import { namesPanel, readPanel, SetupBody, SetupState, TestBody, TestResult, toSettings } from './shapes.ts';
 
 const tags = ['Setup'];
-/** Milliseconds for the answer of a panel: somebody waits before a form. */
+/** Milliseconds for the answer of a panel: a person waits at a form. */
 const TEST_TIMEOUT_MS = 5000;
-/** Bytes of a panel's answer: one server with nothing included has less than 4 KB. */
-const TEST_BODY_BYTES = 256 * 1024;
 
 export interface SetupRouteOptions {
   /** Resolves the names of panels that are tested; default the operating system's. */
@@ -36,16 +23,7 @@ export interface SetupRouteOptions {
   timeoutMs?: number;
 }
 
-interface TestCall {
-  deps: Services;
-  guard: AddressGuard;
-  timeoutMs: number;
-}
-
-const sameOrigin = (a: string | undefined, b: string | undefined): boolean =>
-  a !== undefined && b !== undefined && URL.canParse(a) && URL.canParse(b) && new URL(a).origin === new URL(b).origin;
-
-/** Who may reach what: an administrator the operator's own networks, a stranger the public internet. */
+/** An administrator may reach the operator's own networks, an unknown caller the public internet. */
 function guardFor(caller: Caller, production: boolean, resolve: Resolver | undefined): AddressGuard {
   return createAddressGuard({
     ...(caller.kind === 'user' ? { policy: 'private' } : { policy: 'public', loopback: !production }),
@@ -53,77 +31,16 @@ function guardFor(caller: Caller, production: boolean, resolve: Resolver | undef
   });
 }
 
-/** Asks a Pterodactyl panel for one server: that needs the URL, the key and its most used right. */
-async function askPterodactyl(call: TestCall, url: string, apiKey: Secret): Promise<number | null> {
-  const { panelUrl, cfAccessClientId, cfAccessClientSecret } = await call.deps.settings.runtime();
-  // The access proxy's secret goes where the stored URL points, and nowhere else.
-  const trusted = sameOrigin(url, panelUrl);
-  const client = createPanelClient({
-    url,
-    apiKey,
-    guard: call.guard,
-    timeoutMs: call.timeoutMs,
-    maxBodyBytes: TEST_BODY_BYTES,
-    ...(trusted && cfAccessClientId !== undefined ? { cfAccessClientId } : {}),
-    ...(trusted && cfAccessClientSecret !== undefined ? { cfAccessClientSecret } : {}),
+/** Tests the panels that the body names. */
+async function testNamedPanels(deps: ConnectionDeps, body: z.output<typeof TestBody>) {
+  const known = await configuredPanels(deps);
+  const tests = PANELS.filter((name) => namesPanel(body, name)).map(async (name) => {
+    const typed = readPanel(body[`${name}Url`], body[`${name}ApiKey`]);
+    if ('problem' in typed) return [name, untested(typed.problem)] as const;
+    if (!typed.url) return [name, untested('Enter the URL of the panel')] as const;
+    return [name, await testPanel(deps, { name, url: typed.url, apiKey: typed.apiKey }, known[name])] as const;
   });
-  try {
-    const { pagination } = await client.list('/servers', { page: 1, perPage: 1 });
-    return pagination?.total ?? null;
-  } finally {
-    // Not waited for: the answer is known.
-    client.close().catch(() => undefined);
-  }
-}
-
-async function askVirtfusion(call: TestCall, url: string, apiKey: Secret): Promise<null> {
-  await testConnection({ url, apiKey }, { guard: call.guard, timeoutMs: call.timeoutMs });
-  return null;
-}
-
-/** Nothing was sent, for this reason. */
-const untested = (error: string): ConnectionTest => ({ success: false, latency: null, serverCount: null, error });
-
-/** Tests one panel; what goes wrong with the connection is a result, in words of ours. */
-async function testPanel(
-  call: TestCall,
-  panel: { name: string; url: string; apiKey: Secret | undefined; known: ConfiguredPanel },
-  ask: (call: TestCall, url: string, apiKey: Secret) => Promise<number | null>,
-): Promise<ConnectionTest> {
-  const apiKey = panel.apiKey ?? (sameOrigin(panel.url, panel.known.url) ? panel.known.apiKey : undefined);
-  if (apiKey === undefined) {
-    return untested('Enter the API key to test this URL');
-  }
-  const begun = performance.now();
-  const latency = () => Math.round(performance.now() - begun);
-  try {
-    const serverCount = await ask(call, panel.url, apiKey);
-    return { success: true, latency: latency(), serverCount, error: null };
-  } catch (error) {
-    if (!isAppError(error)) throw error;
-    call.deps.log.info({ panel: panel.name, code: error.code, meta: error.meta }, 'connection test failed');
-    const late = error.code === 'PANEL_UNAVAILABLE' && error.meta?.['kind'] === 'timeout';
-    return {
-      success: false,
-      latency: error.code === 'ADDRESS_REFUSED' ? null : latency(),
-      serverCount: null,
-      error: late ? 'The panel did not answer in time' : error.message,
-    };
-  }
-}
-
-/**
- * A stranger who sets a new URL under a stored key would have the key sent to it.
- * @throws {AppError} VALIDATION_ERROR that names the key's field.
- */
-function refuseUrlWithoutKey(fields: SetupFields, name: 'pterodactyl' | 'virtfusion', known: ConfiguredPanel): void {
-  const url = fields[`${name}Url`];
-  if (url === undefined || url === '' || fields[`${name}ApiKey`] !== undefined) return;
-  if (known.apiKey === undefined || sameOrigin(url, known.url)) return;
-  throw new AppError('VALIDATION_ERROR', {
-    detail: `${name}ApiKey: a new URL needs its API key`,
-    details: [{ path: `body.${name}ApiKey`, message: 'a new URL needs its API key' }],
-  });
+  return Object.fromEntries(await Promise.all(tests));
 }
 
 /** The wizard's routes; options are for tests. */
@@ -137,54 +54,17 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       description: 'Addresses are shown while the set-up may be done without signing in, afterwards they are null.',
       tags,
       auth: 'public',
-      responses: {
-        200: z.object({
-          success: z.literal(true),
-          isComplete: z.boolean().meta({ description: 'A panel has both its URL and its key' }),
-          components: z.object({
-            siteInfo: z.boolean(),
-            pterodactylConfig: z.boolean(),
-            virtfusionConfig: z.boolean(),
-          }),
-          configured: z.object({
-            siteName: z.string().nullable(),
-            siteUrl: z.string().nullable(),
-            faviconUrl: z.string().nullable(),
-            pterodactylUrl: z.string().nullable(),
-            virtfusionUrl: z.string().nullable(),
-          }),
-        }),
-      },
+      responses: { 200: SetupState },
       errors: [],
       failureText: 'Failed to read the set-up',
       async handler({ deps }) {
-        const [administered, panels, { values }] = await Promise.all([
-          systemAdministratorExists(deps.db),
-          configuredPanels(deps),
-          deps.settings.stored(['site_name', 'site_url', 'favicon_url']),
-        ]);
-        const open = !administered && !isComplete(panels);
-        const siteName = values.get('site_name')?.trim() || null;
-        const whileOpen = (value: string | undefined): string | null => (open ? (value ?? null) : null);
-        return {
-          status: 200,
-          body: {
-            success: true,
-            isComplete: isComplete(panels),
-            components: {
-              siteInfo: siteName !== null,
-              pterodactylConfig: isConfigured(panels.pterodactyl),
-              virtfusionConfig: isConfigured(panels.virtfusion),
-            },
-            configured: {
-              siteName,
-              siteUrl: whileOpen(values.get('site_url')),
-              faviconUrl: whileOpen(values.get('favicon_url')),
-              pterodactylUrl: whileOpen(panels.pterodactyl.url),
-              virtfusionUrl: whileOpen(panels.virtfusion.url),
-            },
-          },
+        const { isComplete, panels, siteName, addresses } = await readSetup(deps);
+        const components = {
+          siteInfo: siteName !== null,
+          pterodactylConfig: isConfigured(panels.pterodactyl),
+          virtfusionConfig: isConfigured(panels.virtfusion),
         };
+        return { status: 200, body: { success: true, isComplete, components, configured: { siteName, ...addresses } } };
       },
     }),
     defineRoute({
@@ -202,12 +82,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       errors: [],
       failureText: 'Failed to save the set-up',
       async handler({ input: { body }, caller, deps }) {
-        if (caller.kind !== 'user') {
-          const known = await configuredPanels(deps);
-          refuseUrlWithoutKey(body, 'pterodactyl', known.pterodactyl);
-          refuseUrlWithoutKey(body, 'virtfusion', known.virtfusion);
-        }
-        await deps.settings.save(toSettings(body));
+        await saveSetup(deps, toSettings(body), { signedIn: caller.kind === 'user' });
         return { status: 200, body: { success: true, message: 'Set-up saved' } };
       },
     }),
@@ -220,7 +95,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
         'A connection that fails is a result, not an error. Without a key the stored one is used, if the URL is of the stored origin.',
       tags,
       auth: 'setup',
-      // It makes us call out to wherever the body says.
+      // The caller decides where this machine connects to.
       limits: [{ name: 'setup-test', max: 60, windowSeconds: 600, by: byAddress }],
       body: TestBody,
       responses: {
@@ -232,40 +107,17 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       errors: [],
       failureText: 'Failed to test the connection',
       async handler({ input: { body }, caller, deps }) {
-        const named = (name: 'pterodactyl' | 'virtfusion') =>
-          [`${name}Url`, `${name}ApiKey`].some(
-            (field) => field in body && body[field as keyof typeof body] !== undefined,
-          );
-        if (!named('pterodactyl') && !named('virtfusion')) {
+        if (!PANELS.some((name) => namesPanel(body, name))) {
           throw new AppError('VALIDATION_ERROR', {
             detail: 'pterodactylUrl or virtfusionUrl is required',
             details: [{ path: 'body.pterodactylUrl', message: 'is required' }],
           });
         }
-        const known = await configuredPanels(deps);
-        const guard = guardFor(caller, deps.config.production, options.resolve);
-        const call: TestCall = { deps, guard, timeoutMs: options.timeoutMs ?? TEST_TIMEOUT_MS };
-        const test = async (name: 'pterodactyl' | 'virtfusion', ask: typeof askPterodactyl) => {
-          if (!named(name)) return undefined;
-          const typed = readPanel(body[`${name}Url`], body[`${name}ApiKey`]);
-          if ('problem' in typed) return untested(typed.problem);
-          if (!typed.url) return untested('Enter the URL of the panel');
-          return testPanel(call, { name, url: typed.url, apiKey: typed.apiKey, known: known[name] }, ask);
-        };
-        const [pterodactyl, virtfusion] = await Promise.all([
-          test('pterodactyl', askPterodactyl),
-          test('virtfusion', askVirtfusion),
-        ]);
-        return {
-          status: 200,
-          body: {
-            success: true,
-            testResults: {
-              ...(pterodactyl === undefined ? {} : { pterodactyl }),
-              ...(virtfusion === undefined ? {} : { virtfusion }),
-            },
-          },
-        };
+        const { settings, log, config } = deps;
+        const guard = guardFor(caller, config.production, options.resolve);
+        const timeoutMs = options.timeoutMs ?? TEST_TIMEOUT_MS;
+        const testResults = await testNamedPanels({ settings, log, guard, timeoutMs }, body);
+        return { status: 200, body: { success: true, testResults } };
       },
     }),
   ];

@@ -4,6 +4,7 @@ import { createAddressGuard } from '../../../clients/http/address-guard.ts';
 import { isAppError } from '../../../domain/errors.ts';
 import { Secret } from '../../../domain/secret.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
+import type { PanelName } from '../../../services/settings/setup.ts';
 import { documentedAs } from '../../http/fields.ts';
 
 /** Characters of a URL or a secret, and of any other text. */
@@ -15,7 +16,7 @@ const text = (max: number) =>
   z
     .string()
     .trim()
-    .max(max, `may have ${max} characters at the most`)
+    .max(max, `may have at most ${max} characters`)
     .regex(/^\P{Cc}*$/u, 'holds control characters');
 
 /** An absolute http(s) URL without spaces and without a user name or password in it. */
@@ -124,6 +125,20 @@ export function toSettings(fields: SetupFields): Partial<Record<SettingKey, stri
   return values;
 }
 
+/** Answer about how far the set-up is. */
+export const SetupState = z.object({
+  success: z.literal(true),
+  isComplete: z.boolean().meta({ description: 'A panel has both its URL and its key' }),
+  components: z.object({ siteInfo: z.boolean(), pterodactylConfig: z.boolean(), virtfusionConfig: z.boolean() }),
+  configured: z.object({
+    siteName: z.string().nullable(),
+    siteUrl: z.string().nullable(),
+    faviconUrl: z.string().nullable(),
+    pterodactylUrl: z.string().nullable(),
+    virtfusionUrl: z.string().nullable(),
+  }),
+});
+
 /** A field as it was typed: what is wrong with it is the result of the test, not an error of the request. */
 const Typed = z.unknown().optional().meta(documented(MAX_LONG));
 /** Body of a connection test: one panel or both. */
@@ -134,6 +149,10 @@ export const TestBody = z.object({
   virtfusionUrl: Typed,
   virtfusionApiKey: Typed,
 });
+
+/** Whether the body of a test names a panel, by its URL or its key. */
+export const namesPanel = (body: z.output<typeof TestBody>, name: PanelName): boolean =>
+  body[`${name}Url`] !== undefined || body[`${name}ApiKey`] !== undefined;
 
 const PanelAccess = z.object({ url: PanelAddress, apiKey: SecretText });
 /** URL and key of a panel as they were typed, or what is wrong with them, as a sentence. */
@@ -158,4 +177,3 @@ export const TestResult = z
     error: z.string().nullable(),
   })
   .meta({ id: 'ConnectionTest' });
-export type ConnectionTest = z.infer<typeof TestResult>;

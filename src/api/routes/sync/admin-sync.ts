@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { AppError } from '../../../domain/errors.ts';
 import { MIN_SYNC_INTERVAL_SECONDS } from '../../../domain/settings.ts';
 import { API_TARGETS, type SyncTarget } from '../../../domain/sync/targets.ts';
+import { saveAutoSync } from '../../../services/settings/auto-sync.ts';
 import { inventoryCounts } from '../../../store/inventory/statistics.ts';
 import {
   activeSyncLog,
@@ -273,23 +274,10 @@ export const adminSyncRoutes: Route[] = [
     errors: [],
     failureText: 'Failed to update settings',
     async handler({ input: { body }, deps }) {
-      const enabled = body.autoSyncEnabled ?? body.auto_sync_enabled;
-      const intervalSeconds = body.autoSyncInterval ?? body.sync_interval;
-      if (intervalSeconds !== undefined && intervalSeconds < MIN_SYNC_INTERVAL_SECONDS) {
-        throw new AppError('VALIDATION_ERROR', {
-          detail: `The sync interval must be ${MIN_SYNC_INTERVAL_SECONDS} seconds or more`,
-        });
-      }
-      await deps.settings.saveSyncSettings({
-        ...(enabled === undefined ? {} : { enabled }),
-        ...(intervalSeconds === undefined ? {} : { intervalSeconds }),
+      await saveAutoSync(deps, {
+        enabled: body.autoSyncEnabled ?? body.auto_sync_enabled,
+        intervalSeconds: body.autoSyncInterval ?? body.sync_interval,
       });
-      try {
-        await deps.reconcileAutoSync(await deps.settings.autoSync());
-      } catch (error) {
-        // Stored and announced: the worker brings the schedule in line as well.
-        deps.log.warn({ err: error }, 'the schedule could not be changed at once');
-      }
       return { status: 200, body: ok(null, 'Settings updated successfully') };
     },
   }),

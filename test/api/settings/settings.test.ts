@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { saveAutoSync } from '../../../src/services/settings/auto-sync.ts';
+import { createSettings, type Settings } from '../../../src/services/settings/settings.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
-import { createSettings } from '../../../src/store/settings/settings-store.ts';
 import { panelConfig } from '../../support/api/harness.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
@@ -86,17 +87,23 @@ describe('settings', () => {
     expect(settings.panelApiKey).toBeUndefined();
   });
 
+  const saveSchedule = (settings: Settings, change: { enabled?: boolean; intervalSeconds?: number }): Promise<void> =>
+    saveAutoSync(
+      { settings, log: quiet, reconcileAutoSync: async () => {} },
+      { enabled: change.enabled, intervalSeconds: change.intervalSeconds },
+    );
+
   test('the schedule is written under both names; absent fields stay', async () => {
     const settings = make();
-    await settings.saveSyncSettings({ intervalSeconds: 120 });
+    await saveSchedule(settings, { intervalSeconds: 120 });
     expect([
       await stored('auto_sync_interval'),
       await stored('sync_interval'),
       await stored('auto_sync_enabled'),
     ]).toEqual(['120', '120', undefined]);
-    await settings.saveSyncSettings({ enabled: false });
+    await saveSchedule(settings, { enabled: false });
     expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
-    await settings.saveSyncSettings({});
+    await saveSchedule(settings, {});
     expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
   });
 
@@ -109,11 +116,11 @@ describe('settings', () => {
 
   test('two savers at once do not fail', async () => {
     const settings = make();
-    await Promise.all(Array.from({ length: 8 }, (_, i) => settings.saveSyncSettings({ intervalSeconds: 60 + i })));
+    await Promise.all(Array.from({ length: 8 }, (_, i) => saveSchedule(settings, { intervalSeconds: 60 + i })));
     expect(await stored('auto_sync_interval')).toBe(await stored('sync_interval'));
   });
 
-  test('a save is told to all, an abandoned one to nobody', async () => {
+  test('a save is notified to all processes, an abandoned one to none', async () => {
     const listener = createListener({ connectionString: database.url, log: quiet });
     let told = 0;
     listener.on('settings_changed', () => {

@@ -1,0 +1,40 @@
+/** Changes the schedule of automatic syncs. */
+import type { Logger } from 'pino';
+import { AppError } from '../../domain/errors.ts';
+import { type AutoSync, MIN_SYNC_INTERVAL_SECONDS } from '../../domain/settings.ts';
+import type { Settings } from './settings.ts';
+
+export interface AutoSyncDeps {
+  settings: Settings;
+  log: Pick<Logger, 'warn'>;
+  /** Brings the Temporal Schedule in line with the stored setting; bounded in time by the caller. */
+  reconcileAutoSync(setting: AutoSync): Promise<void>;
+}
+
+/**
+ * Stores the schedule and applies it; absent fields stay. The interval is stored under both of its names. A schedule
+ * that cannot be applied now is applied by the worker, which is notified of the change.
+ * @throws {AppError} VALIDATION_ERROR for an interval below the minimum.
+ */
+export async function saveAutoSync(
+  deps: AutoSyncDeps,
+  change: { enabled: boolean | undefined; intervalSeconds: number | undefined },
+): Promise<void> {
+  const { enabled, intervalSeconds } = change;
+  if (intervalSeconds !== undefined && intervalSeconds < MIN_SYNC_INTERVAL_SECONDS) {
+    throw new AppError('VALIDATION_ERROR', {
+      detail: `The sync interval must be ${MIN_SYNC_INTERVAL_SECONDS} seconds or more`,
+    });
+  }
+  await deps.settings.save({
+    ...(enabled === undefined ? {} : { auto_sync_enabled: String(enabled) }),
+    ...(intervalSeconds === undefined
+      ? {}
+      : { auto_sync_interval: String(intervalSeconds), sync_interval: String(intervalSeconds) }),
+  });
+  try {
+    await deps.reconcileAutoSync(await deps.settings.autoSync());
+  } catch (error) {
+    deps.log.warn({ err: error }, 'the schedule could not be changed at once');
+  }
+}
