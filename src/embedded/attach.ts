@@ -1,4 +1,4 @@
-/** What a command of the CLI works with: a running installation's services, or the database started for the occasion. */
+/** The services for one command of the CLI: those of a running installation, or a database started for the command. */
 import { join, resolve } from 'node:path';
 import type { Config } from '../config.ts';
 import { Secret } from '../domain/secret.ts';
@@ -11,23 +11,23 @@ import { runningServices, type ServicesNote, serviceFolders, takeDataDir } from 
 
 export interface AttachedServices {
   databaseUrl: Secret;
-  /** Absent when none is configured and no installation runs. */
+  /** Undefined when none is configured and no installation runs. */
   temporalAddress: string | undefined;
   temporalUiUrl: string | undefined;
-  /** Of the running installation's api, if its address is known. */
+  /** Address of the running installation's api, if it is known. */
   apiUrl: string | undefined;
   secrets: ServiceSecrets;
-  /** Stops what was started for this command. Idempotent. */
+  /** Stops the services that were started for this command. Idempotent. */
   release(): Promise<void>;
 }
 
-/** Purpose of a command's lock: a second command waits for it instead of refusing. */
+/** Purpose in a command's lock: a second command waits for the first one instead of failing. */
 const PURPOSE = 'a command';
 const WAIT_MS = 60_000;
 
 /**
- * The installation that runs now on the configured data folder, or a demo in it, and that one's data folder. A demo
- * counts only where no database is configured and nothing of the installation's own runs.
+ * The installation that runs on the configured data folder, or else a demo in it, with the data folder of the one found.
+ * A demo counts only when no database is configured and the installation itself does not run.
  */
 export async function findRunning(config: Config): Promise<{ note: ServicesNote | undefined; home: string }> {
   const dataDir = resolve(config.dataDir);
@@ -39,9 +39,9 @@ export async function findRunning(config: Config): Promise<{ note: ServicesNote 
 }
 
 /**
- * Finds the services for one command. With DATABASE_URL set that database is used; else the embedded one of DATA_DIR
- * (or of a running demo in it), started for the time of the command when nothing runs.
- * @throws {EmbeddedError} when it cannot be started or the data folder is in use by something that has no database.
+ * Finds the services for one command: the database of DATABASE_URL, else the embedded one of DATA_DIR (or of a running
+ * demo in it). When none runs, it is started until the command ends.
+ * @throws {EmbeddedError} when it cannot be started, or a process without a database uses the data folder.
  */
 export async function attachServices(config: Config, log: ProgressLog = () => undefined): Promise<AttachedServices> {
   const dataDir = resolve(config.dataDir);

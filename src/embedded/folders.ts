@@ -1,4 +1,4 @@
-/** Where the project keeps its own things on this machine. */
+/** The folder in which the project caches programs and bundles on this machine. */
 import { accessSync, constants, lstatSync, mkdirSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
@@ -16,8 +16,8 @@ function usable(folder: string): boolean {
 }
 
 /**
- * The cache folder: `given` (CACHE_DIR), else `nodebyte-backend` in XDG_CACHE_HOME or `~/.cache`, else, where the home
- * folder cannot be written to, one of this user's alone in the temporary folder.
+ * The cache folder: `given` (CACHE_DIR), else `nodebyte-backend` in XDG_CACHE_HOME or `~/.cache`, else, when the home
+ * folder is read-only, a folder in the temporary folder that belongs to this user.
  */
 export function cacheFolder(given: string | undefined, env: Record<string, string | undefined> = process.env): string {
   if (given !== undefined) return given;
@@ -27,12 +27,12 @@ export function cacheFolder(given: string | undefined, env: Record<string, strin
   try {
     home = homedir();
   } catch {
-    // A user without an entry in the password file and without HOME.
+    // This user has no entry in the password file and no HOME.
   }
   if (isAbsolute(home) && home !== '/' && usable(join(home, '.cache', NAME))) return join(home, '.cache', NAME);
   const uid = process.getuid?.() ?? 0;
   const shared = join(tmpdir(), `${NAME}-${uid}`);
-  // Programs are run from here: nobody else may have made it, or be able to change it.
+  // Programs run from here, so only this user may own the folder or change it.
   if (usable(shared)) {
     const stat = lstatSync(shared);
     if (stat.isDirectory() && (process.getuid === undefined || (stat.uid === uid && (stat.mode & 0o022) === 0)))

@@ -1,6 +1,6 @@
 /**
- * One owner at a time of a data folder. The lock is a file with the owner's process id; it is taken over when that
- * process is gone, so a crash blocks nothing.
+ * A data folder has one owner at a time. The lock is a file with the owner's process id. When that process is gone, the
+ * next one takes the lock over, so a crash does not block a start.
  * No library: proper-lockfile goes by the age of a file, so a crash blocks the next start for seconds, and names no owner.
  */
 
@@ -11,9 +11,9 @@ import { isAlive, runCommand } from './process.ts';
 
 export interface LockHolder {
   pid: number;
-  /** When that process began, in a form of the platform's: tells a reused id from the old process. */
+  /** When that process began, as the platform prints it: a reused id has another time. */
   birth: string;
-  /** What it is doing, for people: `npm start`, `demo`, a command. */
+  /** What the owner does, for error messages: `npm start`, `demo`, a command. */
   purpose: string;
 }
 
@@ -25,7 +25,7 @@ const fileOf = (dataDir: string): string => join(dataDir, 'lock');
 async function birthOf(pid: number): Promise<string> {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // proc(5): starttime is field 22; the name in field 2 may hold blanks and brackets.
+    // proc(5): starttime is field 22; the name in field 2 may contain spaces and parentheses.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
   } catch {
     if (process.platform === 'linux' || process.platform === 'win32') return '';
@@ -51,18 +51,18 @@ async function isPresent(holder: LockHolder): Promise<boolean> {
   return birth === '' || holder.birth === '' || birth === holder.birth;
 }
 
-/** Who owns the data folder now; undefined when nobody alive does. */
+/** The owner of the data folder; undefined when no living process owns it. */
 export async function lockHolder(dataDir: string): Promise<LockHolder | undefined> {
   const holder = read(fileOf(dataDir));
   return holder !== undefined && (await isPresent(holder)) ? holder : undefined;
 }
 
-/** Takes the lock of an existing data folder, or says who has it. */
+/** Takes the lock of an existing data folder, or returns its owner. */
 export async function acquireLock(dataDir: string, purpose: string): Promise<LockResult> {
   const file = fileOf(dataDir);
   const own = `${file}.${process.pid}.${randomBytes(4).toString('hex')}`;
   const content = `${JSON.stringify({ pid: process.pid, birth: await birthOf(process.pid), purpose })}\n`;
-  // Written whole before it gets the name that counts: a reader never sees half a lock.
+  // The file is complete before it gets its final name, so a reader never sees half a lock.
   writeFileSync(own, content, { mode: 0o600, flag: 'wx' });
   try {
     for (;;) {
@@ -81,7 +81,7 @@ export async function acquireLock(dataDir: string, purpose: string): Promise<Loc
       if (seen === undefined) continue;
       const holder = read(file);
       if (holder !== undefined && (await isPresent(holder))) return { held: false, holder };
-      // Only one contender gets to rename it; one that caught another's new lock puts it back.
+      // Only one process can rename the dead lock. A process that renamed another one's new lock puts it back.
       const dead = `${own}.dead`;
       try {
         renameSync(file, dead);
@@ -92,7 +92,7 @@ export async function acquireLock(dataDir: string, purpose: string): Promise<Loc
         try {
           linkSync(dead, file);
         } catch {
-          // a third one has it by now
+          // A third process has taken the lock in the meantime.
         }
       }
       rmSync(dead, { force: true });

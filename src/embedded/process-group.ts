@@ -1,4 +1,4 @@
-/** api and worker as children of one process, which owns the signals and the order of stopping. */
+/** api and worker as child processes of one parent, which handles the signals and the order of stopping. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { withDeadline } from '../deadline.ts';
@@ -12,26 +12,26 @@ export interface GroupMember {
   args?: readonly string[];
   /** Flags of Node itself. */
   nodeFlags?: readonly string[];
-  /** The whole environment of the child. */
+  /** The complete environment of the child. */
   env: Record<string, string | undefined>;
-  /** Milliseconds between SIGTERM and SIGKILL: longer than what it allows itself to drain. */
+  /** Milliseconds between SIGTERM and SIGKILL: longer than the child's own limit for draining. */
   drainMs: number;
 }
 
-/** What a child sends over its IPC channel when it serves; further fields are its own. */
+/** The message that a child sends over its IPC channel when it serves; it may have further fields. */
 export interface ReadyMessage {
   ready: true;
   url?: string;
 }
 
 export interface ProcessGroup {
-  /** By name, when every member has said that it is ready; rejects with {@link GroupFailure} when one gives up before. */
+  /** By name, when all members are ready; rejects with {@link GroupFailure} when the group gives up before. */
   ready: Promise<ReadonlyMap<string, ReadyMessage>>;
-  /** Resolves with an exit code when the group cannot go on; never when it is stopped by `stop`. */
+  /** Resolves with an exit code when the group gives up; never after `stop`. */
   failed: Promise<number>;
-  /** Ends the members one after the other, in the order given. Idempotent. */
+  /** Ends the members one after the other, in the given order. Idempotent. */
   stop(): Promise<void>;
-  /** Process id of a member now, for tests. */
+  /** Current process id of a member, for tests. */
   pid(name: string): number | undefined;
 }
 
@@ -46,12 +46,12 @@ export class GroupFailure extends Error {
 }
 
 /**
- * Heap limits of the worker, as `npm run start:worker` gives them too: V8 otherwise lets a heap grow with the machine's
- * memory before it collects. A listing of 100,000 allocations fits (measured by `npm run bench`).
+ * Heap limits of the worker, the same as in `npm run start:worker`: without them V8 lets the heap grow with the machine's
+ * memory before it collects garbage. A listing of 100,000 allocations fits (measured by `npm run bench`).
  */
 export const WORKER_NODE_FLAGS = ['--max-old-space-size=160', '--max-semi-space-size=16'] as const;
 
-/** glibc's allocator otherwise keeps an arena a thread, each with the largest answer it ever held. */
+/** Without it glibc keeps one arena per thread, each as large as the largest response it ever held. */
 export const WORKER_ENV = { MALLOC_ARENA_MAX: '2' } as const;
 
 /**
@@ -79,103 +79,122 @@ export const apiAndWorker = (env: Record<string, string | undefined>): GroupMemb
 const MAX_FAILURES = 5;
 const WINDOW_MS = 60_000;
 
+interface Group {
+  readonly members: readonly GroupMember[];
+  readonly options: { log: ProgressLog; stdout?: 'inherit' | number; restart?: boolean };
+  readonly children: Map<string, ChildProcess>;
+  readonly readyMessages: Map<string, ReadyMessage>;
+  /** Times at which a member ended within the window, by name. */
+  readonly endings: Map<string, number[]>;
+  readonly ready: PromiseWithResolvers<ReadonlyMap<string, ReadyMessage>>;
+  readonly failed: PromiseWithResolvers<number>;
+  /** Stopped or given up: nothing is started any more. */
+  over: boolean;
+}
+
+/** Starts all members at once; one that ends is started again, with growing delays (0.5 s, 1 s, 2 s, 4 s). */
+export function startProcessGroup(members: readonly GroupMember[], options: Group['options']): ProcessGroup {
+  const group: Group = {
+    members,
+    options,
+    children: new Map(),
+    readyMessages: new Map(),
+    endings: new Map(),
+    ready: Promise.withResolvers(),
+    failed: Promise.withResolvers(),
+    over: false,
+  };
+  // A caller may wait for `failed` only: the rejection of `ready` must not end its process.
+  group.ready.promise.catch(() => undefined);
+  for (const member of members) launch(group, member);
+  let stopping: Promise<void> | undefined;
+  return {
+    ready: group.ready.promise,
+    failed: group.failed.promise,
+    stop() {
+      stopping ??= stopAll(group);
+      return stopping;
+    },
+    pid: (name) => group.children.get(name)?.pid,
+  };
+}
+
+function launch(group: Group, member: GroupMember): void {
+  const output = group.options.stdout ?? 'inherit';
+  // Detached: Ctrl-C reaches only the parent. When the parent is killed, the closed IPC channel tells the child.
+  const child = spawn(process.execPath, [...(member.nodeFlags ?? []), member.entry, ...(member.args ?? [])], {
+    env: member.env,
+    stdio: ['ignore', output, output, 'ipc'],
+    detached: process.platform !== 'win32',
+    windowsHide: true,
+  });
+  group.children.set(member.name, child);
+  child.on('message', (message) => {
+    if (!isReady(message)) return;
+    group.readyMessages.set(member.name, message);
+    if (group.readyMessages.size === group.members.length) group.ready.resolve(group.readyMessages);
+  });
+  let ended = false;
+  const onEnd = (how: string, code: number | null): void => {
+    if (ended) return;
+    ended = true;
+    group.children.delete(member.name);
+    restart(group, member, how, code);
+  };
+  child.once('error', (error) => onEnd(`cannot be started (${error.message})`, null));
+  child.once('exit', (code, signal) =>
+    onEnd(signal === null ? `ended with code ${code}` : `was ended by ${signal}`, code),
+  );
+}
+
 function isReady(message: unknown): message is ReadyMessage {
   return typeof message === 'object' && message !== null && 'ready' in message && message.ready === true;
 }
 
-/** Starts all members at once; one that ends is started again, later each time (0.5 s, 1 s, 2 s, 4 s). */
-export function startProcessGroup(
-  members: readonly GroupMember[],
-  options: { log: ProgressLog; stdout?: 'inherit' | number; restart?: boolean },
-): ProcessGroup {
-  const { log } = options;
-  const children = new Map<string, ChildProcess>();
-  const readyMessages = new Map<string, ReadyMessage>();
-  const endings = new Map<string, number[]>();
-  let stopping: Promise<void> | undefined;
-  let over = false;
-  const ready = Promise.withResolvers<ReadonlyMap<string, ReadyMessage>>();
-  const failed = Promise.withResolvers<number>();
-  // Whoever waits for `failed` only must not die of an unhandled rejection of `ready`.
-  ready.promise.catch(() => undefined);
+/** Starts a member that ended again, or gives up. */
+function restart(group: Group, member: GroupMember, how: string, code: number | null): void {
+  if (group.over) return;
+  if (code === EXIT.config) {
+    giveUp(group, `${member.name}: the configuration is not usable, see above`, EXIT.config);
+    return;
+  }
+  const now = Date.now();
+  const recent = [...(group.endings.get(member.name) ?? []).filter((at) => now - at < WINDOW_MS), now];
+  group.endings.set(member.name, recent);
+  if (recent.length >= MAX_FAILURES || group.options.restart === false) {
+    giveUp(group, `${member.name} ${how}, ${recent.length} times within a minute: giving up`, EXIT.failed);
+    return;
+  }
+  const waitMs = 500 * 2 ** (recent.length - 1);
+  group.options.log(`${member.name} ${how}: starting it again in ${waitMs / 1000} s`);
+  void sleep(waitMs).then(() => {
+    if (!group.over) launch(group, member);
+  });
+}
 
-  const giveUp = (message: string, code: number): void => {
-    if (over || stopping !== undefined) return;
-    over = true;
-    log(message);
-    ready.reject(new GroupFailure(message, code));
-    failed.resolve(code);
-  };
+function giveUp(group: Group, message: string, code: number): void {
+  group.over = true;
+  group.options.log(message);
+  group.ready.reject(new GroupFailure(message, code));
+  group.failed.resolve(code);
+}
 
-  const launch = (member: GroupMember): void => {
-    const output = options.stdout ?? 'inherit';
-    // Detached: Ctrl-C reaches the parent alone. When the parent is killed the closed channel tells the child.
-    const child = spawn(process.execPath, [...(member.nodeFlags ?? []), member.entry, ...(member.args ?? [])], {
-      env: member.env,
-      stdio: ['ignore', output, output, 'ipc'],
-      detached: process.platform !== 'win32',
-      windowsHide: true,
-    });
-    children.set(member.name, child);
-    child.on('message', (message) => {
-      if (!isReady(message)) return;
-      readyMessages.set(member.name, message);
-      if (readyMessages.size === members.length) ready.resolve(readyMessages);
-    });
-    let ended = false;
-    const onEnd = (how: string, code: number | null): void => {
-      if (ended) return;
-      ended = true;
-      children.delete(member.name);
-      if (stopping !== undefined || over) return;
-      if (code === EXIT.config) {
-        giveUp(`${member.name}: configuration is not usable, see above`, EXIT.config);
-        return;
-      }
-      const now = Date.now();
-      const recent = [...(endings.get(member.name) ?? []).filter((at) => now - at < WINDOW_MS), now];
-      endings.set(member.name, recent);
-      if (recent.length >= MAX_FAILURES || options.restart === false) {
-        giveUp(`${member.name} ${how}, ${recent.length} times within a minute: giving up`, EXIT.failed);
-        return;
-      }
-      const waitMs = 500 * 2 ** (recent.length - 1);
-      log(`${member.name} ${how}: starting it again in ${waitMs / 1000} s`);
-      void sleep(waitMs).then(() => {
-        if (stopping === undefined && !over) launch(member);
-      });
-    };
-    child.once('error', (error) => onEnd(`cannot be started (${error.message})`, null));
-    child.once('exit', (code, signal) =>
-      onEnd(signal === null ? `ended with code ${code}` : `was ended by ${signal}`, code),
-    );
-  };
+async function stopAll(group: Group): Promise<void> {
+  group.over = true;
+  for (const member of group.members) await stopMember(group, member);
+  group.ready.reject(new GroupFailure('stopped', EXIT.interrupted));
+}
 
-  const end = async (member: GroupMember): Promise<void> => {
-    const child = children.get(member.name);
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const gone = new Promise<true>((resolve) => {
-      child.once('exit', () => resolve(true));
-    });
-    child.kill('SIGTERM');
-    const inTime = await withDeadline(gone, member.drainMs).catch(() => false);
-    if (inTime) return;
-    log(`${member.name} did not end within ${member.drainMs / 1000} s: killing it`);
-    child.kill('SIGKILL');
-    await gone;
-  };
-
-  for (const member of members) launch(member);
-  return {
-    ready: ready.promise,
-    failed: failed.promise,
-    stop() {
-      stopping ??= (async () => {
-        for (const member of members) await end(member);
-        ready.reject(new GroupFailure('stopped', EXIT.interrupted));
-      })();
-      return stopping;
-    },
-    pid: (name) => children.get(name)?.pid,
-  };
+async function stopMember({ children, options }: Group, member: GroupMember): Promise<void> {
+  const child = children.get(member.name);
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise<true>((resolve) => {
+    child.once('exit', () => resolve(true));
+  });
+  child.kill('SIGTERM');
+  const inTime = await withDeadline(gone, member.drainMs).catch(() => false);
+  if (inTime) return;
+  options.log(`${member.name} did not end within ${member.drainMs / 1000} s: killing it`);
+  child.kill('SIGKILL');
+  await gone;
 }

@@ -1,19 +1,19 @@
-/** Small facts about processes, ports and files that every launcher here needs. */
+/** Processes, ports and private files: the small functions that all launchers of the embedded services share. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 
-/** Takes one line of progress for the person at the terminal (no newline at its end). */
+/** Shows one line of progress at the terminal (without a newline at its end). */
 export type ProgressLog = (line: string) => void;
 
-/** Outcome of a finished program; `code` is null when a signal ended it or it could not be started. */
+/** Result of a finished program; `code` is null when a signal ended it or it could not be started. */
 export interface CommandResult {
   code: number | null;
   stdout: string;
   stderr: string;
-  /** Why it did not run at all, e.g. ENOENT. */
+  /** Why there is no exit code, e.g. ENOENT or a signal. */
   failure?: string;
 }
 
@@ -26,7 +26,7 @@ export interface CommandOptions {
   input?: string;
 }
 
-/** Runs a program to its end. Never rejects: how it ended is the result. */
+/** Runs a program to its end. Never rejects: a failure is part of the result. */
 export function runCommand(
   file: string,
   args: readonly string[],
@@ -58,7 +58,7 @@ export function runCommand(
   });
 }
 
-/** True while a process of this id exists, whoever owns it. */
+/** True while a process with this id exists, whichever user owns it. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -78,8 +78,8 @@ function isZombie(pid: number): boolean {
 }
 
 /**
- * The command line of a process (arguments joined by spaces), or undefined when it is gone or cannot be read. Process
- * ids are reused, in containers within seconds: a noted id counts only when the command line fits too.
+ * The command line of a process (arguments joined by spaces); undefined when it is gone or cannot be read. Process ids
+ * are reused, in containers within seconds, so a noted id is trusted only when the command line fits too.
  */
 export async function commandLine(pid: number): Promise<string | undefined> {
   try {
@@ -92,7 +92,7 @@ export async function commandLine(pid: number): Promise<string | undefined> {
   return code === 0 && stdout.trim() !== '' ? stdout.trim() : undefined;
 }
 
-/** A TCP port of 127.0.0.1 that nothing listens on now. Another process may take it before it is used: retry then. */
+/** A free TCP port of 127.0.0.1. Another process may take it before it is used, so the caller tries again then. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -116,7 +116,7 @@ export function isPortFree(port: number, host: string): Promise<boolean> {
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Waits until `check` holds; false when `timeoutMs` passed first. */
+/** Waits until `check` is true; false when `timeoutMs` passes first. */
 export async function waitUntil(
   check: () => boolean | Promise<boolean>,
   timeoutMs: number,
@@ -130,13 +130,13 @@ export async function waitUntil(
   }
 }
 
-/** Asks a process to end (SIGTERM), insists (SIGKILL) after `graceMs`. Resolves when it is gone. */
+/** Ends a process with SIGTERM, after `graceMs` with SIGKILL. Resolves when it is gone. */
 export async function endProcess(pid: number, graceMs: number): Promise<void> {
   const signal = (name: 'SIGTERM' | 'SIGKILL') => {
     try {
       process.kill(pid, name);
     } catch {
-      // gone already
+      // The process is already gone.
     }
   };
   signal('SIGTERM');
@@ -145,14 +145,14 @@ export async function endProcess(pid: number, graceMs: number): Promise<void> {
   await waitUntil(() => !isAlive(pid), 5_000);
 }
 
-/** Writes a file that only its owner may read, whole or not at all. */
+/** Writes a file that only its owner can read, completely or not at all. */
 export async function writePrivateFile(path: string, content: string): Promise<void> {
   const part = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
   await writeFile(part, content, { mode: 0o600, flag: 'wx' });
   await rename(part, path);
 }
 
-/** An error whose message is for the person at the terminal: what was tried and what to do. */
+/** An error whose message is shown at the terminal: what was tried and what to do. */
 export class EmbeddedError extends Error {
   constructor(message: string, options?: { cause?: unknown }) {
     super(message, options);

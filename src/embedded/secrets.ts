@@ -1,4 +1,4 @@
-/** Secrets that a first look needs and nobody has set: made once, kept beside the embedded database. */
+/** Secrets that are not configured: generated once and kept beside the embedded database (ADR 4). */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,17 +7,17 @@ import { parseEncryptionKey } from '../domain/encryption-key.ts';
 import { Secret } from '../domain/secret.ts';
 import { EmbeddedError, writePrivateFile } from './process.ts';
 
-/** What api and worker get besides their own configuration; absent = not set and not made. */
+/** Secrets that api and worker get in addition to their configuration; undefined: neither set nor generated. */
 export interface ServiceSecrets {
-  /** Signs access tokens; absent also when NEXTAUTH_SECRET does that. */
+  /** Signs access tokens; undefined also when NEXTAUTH_SECRET signs them. */
   jwtSecret: Secret | undefined;
   backendApiKey: Secret | undefined;
   encryptionKey: Secret | undefined;
 }
 
-type Made = Partial<Record<'jwtSecret' | 'backendApiKey' | 'encryptionKey', string>>;
+type Generated = Partial<Record<'jwtSecret' | 'backendApiKey' | 'encryptionKey', string>>;
 
-function readMade(file: string): Made {
+function readGenerated(file: string): Generated {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -25,7 +25,7 @@ function readMade(file: string): Made {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
     throw error;
   }
-  // A new key would make what is encrypted unreadable: a damaged file is a reason to stop, not to make another.
+  // With a new key, encrypted values could no longer be read, so a damaged file is an error and is not replaced.
   const damaged = new EmbeddedError(
     `${file} is damaged. Restore it, or remove it to get new secrets (stored ones become unreadable).`,
   );
@@ -36,18 +36,18 @@ function readMade(file: string): Made {
     throw damaged;
   }
   if (typeof value !== 'object' || value === null) throw damaged;
-  const made: Made = {};
+  const generated: Generated = {};
   for (const name of ['jwtSecret', 'backendApiKey', 'encryptionKey'] as const) {
     const entry = (value as Record<string, unknown>)[name];
-    if (typeof entry === 'string' && entry !== '') made[name] = entry;
+    if (typeof entry === 'string' && entry !== '') generated[name] = entry;
   }
-  if (made.encryptionKey !== undefined && parseEncryptionKey(made.encryptionKey) === undefined) throw damaged;
-  return made;
+  if (generated.encryptionKey !== undefined && parseEncryptionKey(generated.encryptionKey) === undefined) throw damaged;
+  return generated;
 }
 
 /**
- * The configured secrets; the missing ones from `secrets.json` (0600) of the data folder, made there the first time.
- * Only for an embedded database outside production: anything else keeps what is configured.
+ * The configured secrets. Missing ones are generated once and stored in `secrets.json` (0600) of the data folder, but only
+ * for an embedded database outside production.
  */
 export async function serviceSecrets(config: Config, embeddedDatabase: boolean): Promise<ServiceSecrets> {
   const configured: ServiceSecrets = {
@@ -57,13 +57,13 @@ export async function serviceSecrets(config: Config, embeddedDatabase: boolean):
   };
   if (config.production || !embeddedDatabase) return configured;
   const file = join(config.dataDir, 'secrets.json');
-  const made = readMade(file);
+  const generated = readGenerated(file);
   const complete = {
-    jwtSecret: made.jwtSecret ?? randomBytes(48).toString('base64url'),
-    backendApiKey: made.backendApiKey ?? randomBytes(32).toString('base64url'),
-    encryptionKey: made.encryptionKey ?? randomBytes(32).toString('base64'),
+    jwtSecret: generated.jwtSecret ?? randomBytes(48).toString('base64url'),
+    backendApiKey: generated.backendApiKey ?? randomBytes(32).toString('base64url'),
+    encryptionKey: generated.encryptionKey ?? randomBytes(32).toString('base64'),
   };
-  if (Object.keys(made).length < 3) await writePrivateFile(file, `${JSON.stringify(complete, null, 2)}\n`);
+  if (Object.keys(generated).length < 3) await writePrivateFile(file, `${JSON.stringify(complete, null, 2)}\n`);
   const jwt = config.jwtSecret ?? (config.nextAuthSecret === undefined ? new Secret(complete.jwtSecret) : undefined);
   return {
     jwtSecret: jwt,

@@ -1,4 +1,4 @@
-/** PostgreSQL and Temporal of an installation: the configured ones, and an embedded one for each that is not. */
+/** PostgreSQL and Temporal of an installation: the configured ones, else embedded ones (ADR 4). */
 import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Config } from '../config.ts';
@@ -16,21 +16,21 @@ export interface Services {
   /** Web UI of the embedded Temporal. */
   temporalUiUrl: string | undefined;
   secrets: ServiceSecrets;
-  /** Which of the two are ours. */
+  /** Which of the two are embedded. */
   embedded: { postgres: boolean; temporal: boolean };
-  /** Environment for api and worker: addresses and secrets, and none of the settings meant for an external Temporal. */
+  /** Environment for api and worker: addresses and secrets, without the settings for an external Temporal. */
   childEnvironment(): Record<string, string>;
-  /** Adds the address of the api to what other commands can find in the data folder. */
+  /** Writes the address of the api into the data folder, where other commands find it. */
   noteApi(url: string): Promise<void>;
-  /** Temporal first, then PostgreSQL; to be called when api and worker have ended. Idempotent. */
+  /** Stops Temporal, then PostgreSQL; call it when api and worker have ended. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** What a running installation tells other commands, in `services.json` (0600) of its data folder. */
+/** The note of a running installation for other commands: `services.json` (0600) in its data folder. */
 export interface ServicesNote {
   pid: number;
   purpose: string;
-  /** Of the embedded database only: an external one is in everybody's environment. */
+  /** Only for an embedded database: the address of an external one is in the environment of every command. */
   databaseUrl?: string;
   temporalAddress?: string;
   temporalUiUrl?: string;
@@ -65,12 +65,12 @@ export async function runningServices(dataDir: string): Promise<ServicesNote | u
 }
 
 /**
- * Makes the data folder and takes it for this process.
- * @throws {EmbeddedError} when it cannot be written to, or another process has it.
+ * Creates the data folder and locks it for this process.
+ * @throws {EmbeddedError} when it cannot be written to, or another process holds the lock.
  */
 export async function takeDataDir(dataDir: string, purpose: string): Promise<{ release(): void }> {
   try {
-    // Others may pass through, not look: as root the database runs under another account.
+    // Other users may pass through it, but not list it: as root the database runs under another account.
     mkdirSync(dataDir, { recursive: true, mode: 0o711 });
     accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
@@ -85,7 +85,7 @@ export async function takeDataDir(dataDir: string, purpose: string): Promise<{ r
   );
 }
 
-/** Ends what a killed process left running on a folder that this process has taken, and removes all but the lock. */
+/** Ends the services that a killed process left running on a folder that this process has locked, and empties it. */
 async function emptyDataDir(dataDir: string): Promise<void> {
   const folders = serviceFolders(dataDir);
   await discardPostgres(folders.postgres);
@@ -95,31 +95,30 @@ async function emptyDataDir(dataDir: string): Promise<void> {
   }
 }
 
+export interface StartServicesOptions {
+  /** What other starters are told about this process; default `npm start`. */
+  purpose?: string;
+  /** Empties the data folder first: for the demo. */
+  empty?: boolean;
+}
+
 /**
- * Brings up whichever of PostgreSQL and Temporal is not configured, and owns the data folder until `stop`.
- * @throws {EmbeddedError} with everything stopped again.
+ * Starts PostgreSQL and Temporal where they are not configured, and owns the data folder until `stop`.
+ * @throws {EmbeddedError} after everything is stopped again.
  */
 export async function startServices(
   config: Config,
   log: ProgressLog,
-  options: {
-    /** What other starters are told about this one; default `npm start`. */
-    purpose?: string;
-    /** Empties the data folder first: for the demo. */
-    empty?: boolean;
-  } = {},
+  options: StartServicesOptions = {},
 ): Promise<Services> {
   const dataDir = resolve(config.dataDir);
   const purpose = options.purpose ?? 'npm start';
   const lock = await takeDataDir(dataDir, purpose);
-  const folders = serviceFolders(dataDir);
-  const cacheDir = cacheFolder(config.cacheDir);
-  let postgres: EmbeddedPostgres | undefined;
-  let temporal: EmbeddedTemporal | undefined;
+  const started: Started = { postgres: undefined, temporal: undefined };
   const stop = async (): Promise<void> => {
     try {
-      await temporal?.stop();
-      await postgres?.stop();
+      await started.temporal?.stop();
+      await started.postgres?.stop();
     } finally {
       rmSync(noteFile(dataDir), { force: true });
       lock.release();
@@ -128,65 +127,93 @@ export async function startServices(
   try {
     rmSync(noteFile(dataDir), { force: true });
     if (options.empty === true) await emptyDataDir(dataDir);
-    // Settled, not raced: neither may come up after the other's failure was cleaned up.
-    const starts = await Promise.allSettled([
-      config.databaseUrl !== undefined
-        ? undefined
-        : startPostgres({ dataDir: folders.postgres, cacheDir, log }).then((started) => {
-            postgres = started;
-          }),
-      config.temporal.address !== undefined
-        ? undefined
-        : startTemporal({
-            dataDir: folders.temporal,
-            cacheDir,
-            ...(config.temporal.cliPath === undefined ? {} : { cliPath: config.temporal.cliPath }),
-            namespace: config.temporal.namespace,
-            log,
-          }).then((started) => {
-            temporal = started;
-          }),
-    ]);
-    for (const start of starts) if (start.status === 'rejected') throw start.reason;
-    const embedded = { postgres: postgres !== undefined, temporal: temporal !== undefined };
-    const databaseUrl = config.databaseUrl ?? (postgres === undefined ? undefined : new Secret(postgres.url));
-    const temporalAddress = config.temporal.address ?? temporal?.address;
-    if (databaseUrl === undefined || temporalAddress === undefined) throw new EmbeddedError('no service was started');
-    const temporalUiUrl = temporal?.uiUrl;
-    const secrets = await serviceSecrets({ ...config, dataDir }, embedded.postgres);
-    const note: ServicesNote = {
-      pid: process.pid,
-      purpose,
-      temporalAddress,
-      ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),
-      ...(temporalUiUrl === undefined ? {} : { temporalUiUrl }),
-    };
-    await writePrivateFile(noteFile(dataDir), `${JSON.stringify(note)}\n`);
-    return {
-      databaseUrl,
-      temporalAddress,
-      temporalUiUrl,
-      secrets,
-      embedded,
-      childEnvironment() {
-        const env: Record<string, string> = { DATABASE_URL: databaseUrl.reveal(), TEMPORAL_ADDRESS: temporalAddress };
-        if (secrets.jwtSecret !== undefined) env['JWT_SECRET'] = secrets.jwtSecret.reveal();
-        if (secrets.backendApiKey !== undefined) env['BACKEND_API_KEY'] = secrets.backendApiKey.reveal();
-        if (secrets.encryptionKey !== undefined) env['ENCRYPTION_KEY'] = secrets.encryptionKey.reveal();
-        if (embedded.temporal) {
-          for (const name of ['API_KEY', 'TLS', 'TLS_SERVER_NAME', 'TLS_CA_PATH', 'TLS_CERT_PATH', 'TLS_KEY_PATH']) {
-            env[`TEMPORAL_${name}`] = '';
-          }
-        }
-        return env;
-      },
-      async noteApi(url) {
-        await writePrivateFile(noteFile(dataDir), `${JSON.stringify({ ...note, apiUrl: url })}\n`);
-      },
-      stop,
-    };
+    await startMissing(config, dataDir, log, started);
+    return await describeServices(config, dataDir, purpose, started, stop);
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+interface Started {
+  postgres: EmbeddedPostgres | undefined;
+  temporal: EmbeddedTemporal | undefined;
+}
+
+/** Starts the services that are not configured, both at the same time, and puts them into `started`. */
+async function startMissing(config: Config, dataDir: string, log: ProgressLog, started: Started): Promise<void> {
+  const folders = serviceFolders(dataDir);
+  const cacheDir = cacheFolder(config.cacheDir);
+  const upPostgres = async (): Promise<void> => {
+    if (config.databaseUrl !== undefined) return;
+    started.postgres = await startPostgres({ dataDir: folders.postgres, cacheDir, log });
+  };
+  const upTemporal = async (): Promise<void> => {
+    const { address, cliPath, namespace } = config.temporal;
+    if (address !== undefined) return;
+    started.temporal = await startTemporal({
+      dataDir: folders.temporal,
+      cacheDir,
+      ...(cliPath === undefined ? {} : { cliPath }),
+      namespace,
+      log,
+    });
+  };
+  // Both starts end before a failure is handled: otherwise a service could come up after the cleanup.
+  const starts = await Promise.allSettled([upPostgres(), upTemporal()]);
+  for (const start of starts) if (start.status === 'rejected') throw start.reason;
+}
+
+/** Collects addresses and secrets, and writes the note for other commands. */
+async function describeServices(
+  config: Config,
+  dataDir: string,
+  purpose: string,
+  { postgres, temporal }: Started,
+  stop: () => Promise<void>,
+): Promise<Services> {
+  const embedded = { postgres: postgres !== undefined, temporal: temporal !== undefined };
+  const databaseUrl = config.databaseUrl ?? (postgres === undefined ? undefined : new Secret(postgres.url));
+  const temporalAddress = config.temporal.address ?? temporal?.address;
+  if (databaseUrl === undefined || temporalAddress === undefined) throw new EmbeddedError('no service was started');
+  const temporalUiUrl = temporal?.uiUrl;
+  const secrets = await serviceSecrets({ ...config, dataDir }, embedded.postgres);
+  const note: ServicesNote = {
+    pid: process.pid,
+    purpose,
+    temporalAddress,
+    ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),
+    ...(temporalUiUrl === undefined ? {} : { temporalUiUrl }),
+  };
+  const writeNote = (content: ServicesNote): Promise<void> =>
+    writePrivateFile(noteFile(dataDir), `${JSON.stringify(content)}\n`);
+  await writeNote(note);
+  return {
+    databaseUrl,
+    temporalAddress,
+    temporalUiUrl,
+    secrets,
+    embedded,
+    childEnvironment: () => childEnvironment(databaseUrl, temporalAddress, secrets, embedded.temporal),
+    noteApi: (url) => writeNote({ ...note, apiUrl: url }),
+    stop,
+  };
+}
+
+function childEnvironment(
+  databaseUrl: Secret,
+  temporalAddress: string,
+  secrets: ServiceSecrets,
+  embeddedTemporal: boolean,
+): Record<string, string> {
+  const env: Record<string, string> = { DATABASE_URL: databaseUrl.reveal(), TEMPORAL_ADDRESS: temporalAddress };
+  if (secrets.jwtSecret !== undefined) env['JWT_SECRET'] = secrets.jwtSecret.reveal();
+  if (secrets.backendApiKey !== undefined) env['BACKEND_API_KEY'] = secrets.backendApiKey.reveal();
+  if (secrets.encryptionKey !== undefined) env['ENCRYPTION_KEY'] = secrets.encryptionKey.reveal();
+  if (embeddedTemporal) {
+    for (const name of ['API_KEY', 'TLS', 'TLS_SERVER_NAME', 'TLS_CA_PATH', 'TLS_CERT_PATH', 'TLS_KEY_PATH']) {
+      env[`TEMPORAL_${name}`] = '';
+    }
+  }
+  return env;
 }

@@ -10,7 +10,7 @@ import { SETTING_KEYS } from '../../domain/settings.ts';
 import { findRunning } from '../../embedded/attach.ts';
 import { cacheFolder } from '../../embedded/folders.ts';
 import { findPostgres } from '../../embedded/postgres/binaries.ts';
-import { hasPostgres } from '../../embedded/postgres/postgres.ts';
+import { hasPostgres } from '../../embedded/postgres/cluster.ts';
 import { serviceUser } from '../../embedded/postgres/service-user.ts';
 import { serviceSecrets } from '../../embedded/secrets.ts';
 import { serviceFolders } from '../../embedded/services.ts';

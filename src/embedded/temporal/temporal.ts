@@ -1,8 +1,7 @@
-/** The embedded Temporal: a dev server of our own, with its file in the data folder. Not for heavy production use. */
-import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+/** The embedded Temporal (ADR 4): a dev server with its database file in the data folder. Not for production load. */
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Connection } from '@temporalio/client';
+import { lastLines } from '../log-file.ts';
 import {
   commandLine,
   EmbeddedError,
@@ -16,9 +15,10 @@ import {
   writePrivateFile,
 } from '../process.ts';
 import { findTemporalCli } from './cli.ts';
+import { isServing, spawnDevServer } from './dev-server.ts';
 
 export interface StartTemporalOptions {
-  /** Folder of this server alone: its database file, log and the note of what runs. Made when missing. */
+  /** Folder of this server alone, created when missing: its database file, log and the note of the running server. */
   dataDir: string;
   /** Where a downloaded CLI is kept. */
   cacheDir: string;
@@ -41,7 +41,7 @@ export interface EmbeddedTemporal {
   /** Address of the web UI; undefined when headless. */
   uiUrl: string | undefined;
   pid: number;
-  /** It was running already: left by a killed parent. */
+  /** It was running already: a killed parent left it. */
   adopted: boolean;
   /** SIGTERM, then SIGKILL after 10 s. Idempotent. */
   stop(): Promise<void>;
@@ -49,16 +49,69 @@ export interface EmbeddedTemporal {
   kill(): Promise<void>;
 }
 
-/** Attributes that runs of this product carry; the worker registers them too, for servers that are not ours. */
-export const SEARCH_ATTRIBUTES = { SyncType: 'Keyword', RequestedBy: 'Keyword', ItemsSynced: 'Int' } as const;
-
-const NOTE = 'server.json';
-const DATABASE_FILE = 'temporal.db';
-
+/** What `server.json` notes about the running server. */
 interface Note {
   pid: number;
   port: number;
   uiPort: number | undefined;
+}
+
+interface Files {
+  note: string;
+  database: string;
+  log: string;
+}
+
+const MAX_ATTEMPTS = 4;
+
+const filesIn = (dataDir: string): Files => ({
+  note: join(dataDir, 'server.json'),
+  database: join(dataDir, 'temporal.db'),
+  log: join(dataDir, 'server.log'),
+});
+
+const addressOf = ({ port }: Note): string => `127.0.0.1:${port}`;
+
+/**
+ * Starts the dev server of `dataDir`, or adopts the healthy one that is noted there.
+ * @throws {EmbeddedError} with what was tried and the end of the server's log.
+ */
+export async function startTemporal(options: StartTemporalOptions): Promise<EmbeddedTemporal> {
+  const dataDir = resolve(options.dataDir);
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const files = filesIn(dataDir);
+  const running = await adopt(options, files);
+  if (running !== undefined) return handleOf(running, files, true);
+  rmSync(files.note, { force: true });
+  const cli = await findTemporalCli(options);
+  return handleOf(await start(cli, options, dataDir, files), files, false);
+}
+
+/** Ends the server that is noted in `dataDir`, if it still runs, and removes the folder with all its runs. */
+export async function discardTemporal(dataDir: string): Promise<void> {
+  const folder = resolve(dataDir);
+  const files = filesIn(folder);
+  const noted = readNote(files.note);
+  if (noted !== undefined && (await isOurServer(noted.pid, files))) await endProcess(noted.pid, 5_000);
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function handleOf(note: Note, files: Files, adopted: boolean): EmbeddedTemporal {
+  return {
+    address: addressOf(note),
+    uiUrl: note.uiPort === undefined ? undefined : `http://127.0.0.1:${note.uiPort}`,
+    pid: note.pid,
+    adopted,
+    async stop() {
+      if (!(await isOurServer(note.pid, files))) return;
+      await endProcess(note.pid, 10_000);
+      if (readNote(files.note)?.pid === note.pid) rmSync(files.note, { force: true });
+    },
+    async kill() {
+      process.kill(note.pid, 'SIGKILL');
+      await waitUntil(() => !isAlive(note.pid), 5_000);
+    },
+  };
 }
 
 function readNote(file: string): Note | undefined {
@@ -73,177 +126,79 @@ function readNote(file: string): Note | undefined {
   }
 }
 
-/** Two servers on one file would ruin it, and a noted process id may be someone else's by now: the file decides. */
-async function isOurs(pid: number, dbFile: string): Promise<boolean> {
+/**
+ * Whether the process is the server of this database file. The command line decides: a noted process id may have been
+ * reused, and two servers on one file would corrupt it.
+ */
+async function isOurServer(pid: number, files: Files): Promise<boolean> {
   if (!isAlive(pid)) return false;
   const line = await commandLine(pid);
-  return line === undefined || line.includes(dbFile);
+  return line === undefined || line.includes(files.database);
 }
 
-/** Health SERVING and a namespace that can be described: only then do starts succeed. */
-async function isServing(address: string, namespace: string, deadlineMs = 2_000): Promise<boolean> {
-  let connection: Connection | undefined;
-  try {
-    connection = await Connection.connect({ address, connectTimeout: deadlineMs });
-    const open = connection;
-    return await open.withDeadline(Date.now() + deadlineMs, async () => {
-      const health = await open.healthService.check({ service: 'temporal.api.workflowservice.v1.WorkflowService' });
-      if (health.status !== 1) return false;
-      await open.workflowService.describeNamespace({ namespace });
-      return true;
-    });
-  } catch {
-    return false;
-  } finally {
-    await connection?.close();
-  }
-}
-
-function serverArguments(
-  options: StartTemporalOptions,
-  dbFile: string,
-  port: number,
-  uiPort: number | undefined,
-  metricsPort: number,
-): string[] {
-  const dynamic = {
-    // One history shard, whose queue readers are limited to 20 polls a second unless told otherwise: 50 ms a hop.
-    'history.transferProcessorMaxPollRPS': 2000,
-    'history.timerProcessorMaxPollRPS': 2000,
-    'history.visibilityProcessorMaxPollRPS': 2000,
-    // One node needs no spread of task queues; more partitions only add hops.
-    'matching.numTaskqueueReadPartitions': 1,
-    'matching.numTaskqueueWritePartitions': 1,
-  };
-  return [
-    'server',
-    'start-dev',
-    '--ip',
-    '127.0.0.1',
-    '--port',
-    String(port),
-    ...(uiPort === undefined ? ['--headless'] : ['--ui-port', String(uiPort), '--ui-disable-news-fetch']),
-    '--metrics-port',
-    String(metricsPort),
-    '--log-level',
-    'warn',
-    '--db-filename',
-    dbFile,
-    '--sqlite-pragma',
-    'journal_mode=WAL',
-    '--sqlite-pragma',
-    'synchronous=NORMAL',
-    ...Object.entries(dynamic).flatMap(([key, value]) => ['--dynamic-config-value', `${key}=${value}`]),
-    ...Object.entries(SEARCH_ATTRIBUTES).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`]),
-    ...(options.namespace === undefined || options.namespace === 'default' ? [] : ['--namespace', options.namespace]),
-  ];
-}
-
-const lastLines = (file: string, count: number): string => {
-  try {
-    return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-count).join('\n');
-  } catch {
-    return '';
-  }
-};
-
-const LOG_LIMIT_BYTES = 10 * 1024 * 1024;
-
-/**
- * Starts the dev server of `dataDir`, or adopts the healthy one that is noted there.
- * @throws {EmbeddedError} with what was tried and the end of the server's log.
- */
-export async function startTemporal(options: StartTemporalOptions): Promise<EmbeddedTemporal> {
-  const dataDir = resolve(options.dataDir);
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+/** The noted server, if it runs as the options want it; one that runs otherwise is ended. */
+async function adopt(options: StartTemporalOptions, files: Files): Promise<Note | undefined> {
+  const noted = readNote(files.note);
+  if (noted === undefined || !(await isOurServer(noted.pid, files))) return undefined;
+  const headless = noted.uiPort === undefined;
+  const asWanted =
+    headless === (options.headless ?? false) && (options.port === undefined || options.port === noted.port);
   const namespace = options.namespace ?? 'default';
-  const noteFile = join(dataDir, NOTE);
-  const dbFile = join(dataDir, DATABASE_FILE);
-  const logFile = join(dataDir, 'server.log');
+  if (asWanted && (await waitUntil(() => isServing(addressOf(noted), namespace), 10_000, 200))) return noted;
+  options.log(`Temporal (process ${noted.pid}) does not answer, or has other options: starting it again`);
+  await endProcess(noted.pid, 10_000);
+  return undefined;
+}
 
-  const handle = (note: Note, adopted: boolean): EmbeddedTemporal => ({
-    address: `127.0.0.1:${note.port}`,
-    uiUrl: note.uiPort === undefined ? undefined : `http://127.0.0.1:${note.uiPort}`,
-    pid: note.pid,
-    adopted,
-    async stop() {
-      if (!(await isOurs(note.pid, dbFile))) return;
-      await endProcess(note.pid, 10_000);
-      if (readNote(noteFile)?.pid === note.pid) rmSync(noteFile, { force: true });
-    },
-    async kill() {
-      process.kill(note.pid, 'SIGKILL');
-      await waitUntil(() => !isAlive(note.pid), 5_000);
-    },
-  });
-  const noted = readNote(noteFile);
-  if (noted !== undefined && (await isOurs(noted.pid, dbFile))) {
-    const headless = noted.uiPort === undefined;
-    const asWanted =
-      headless === (options.headless ?? false) && (options.port === undefined || options.port === noted.port);
-    if (asWanted && (await waitUntil(() => isServing(`127.0.0.1:${noted.port}`, namespace), 10_000, 200))) {
-      return handle(noted, true);
-    }
-    options.log(`Temporal (process ${noted.pid}) is not as it should be: starting it anew`);
-    await endProcess(noted.pid, 10_000);
-  }
-  rmSync(noteFile, { force: true });
-
-  const cli = await findTemporalCli(options);
+async function start(cli: string, options: StartTemporalOptions, dataDir: string, files: Files): Promise<Note> {
   let failure = '';
-  for (let attempt = 1; attempt <= 4; attempt += 1) {
-    const port = options.port ?? (await freePort());
-    const uiPort = options.headless === true ? undefined : (options.uiPort ?? (await freePort()));
-    const metricsPort = await freePort();
-    const truncate = existsSync(logFile) && statSync(logFile).size > LOG_LIMIT_BYTES;
-    const output = openSync(logFile, truncate ? 'w' : 'a', 0o600);
-    // A process group of its own: Ctrl-C at the terminal must reach our process alone, which stops this one last.
-    const child = spawn(cli, serverArguments(options, dbFile, port, uiPort, metricsPort), {
-      detached: true,
-      stdio: ['ignore', output, output],
-      cwd: dataDir,
-      windowsHide: true,
-    });
-    closeSync(output);
-    let ended: string | undefined;
-    child.once('error', (error) => {
-      ended = error.message;
-    });
-    child.once('exit', (code, signal) => {
-      ended ??= signal === null ? `exit code ${code}` : `ended by ${signal}`;
-    });
-    const { pid } = child;
-    if (pid !== undefined) {
-      const note: Note = { pid, port, uiPort };
-      await writePrivateFile(noteFile, `${JSON.stringify(note)}\n`);
-      child.unref();
-      const address = `127.0.0.1:${port}`;
-      const ready = await waitUntil(
-        async () => ended !== undefined || (await isServing(address, namespace)),
-        60_000,
-        50,
-      );
-      if (ready && ended === undefined) return handle(note, false);
-      failure = ended ?? 'not ready within 60 s';
-      if (ended === undefined) await endProcess(pid, 5_000);
-      rmSync(noteFile, { force: true });
-    } else {
-      await sleep(50);
-      failure = ended ?? 'cannot be started';
-    }
-    // A given port that is taken stays taken. One that was found free, or that the server chose for its own parts, was
-    // lost to another process in between.
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
+    const result = await startOnce(cli, options, dataDir, files);
+    if (typeof result !== 'string') return result;
+    failure = result;
+    // When the given port is in use, another attempt does not help. A port that was chosen here or by the server itself
+    // may have been taken by another process in the meantime.
     if (options.port !== undefined && !(await isPortFree(options.port, '127.0.0.1'))) break;
   }
   throw new EmbeddedError(
-    `the Temporal dev server did not start: ${failure}\nProgram: ${cli}\nThe end of its log (${logFile}):\n${lastLines(logFile, 15)}`,
+    `the Temporal dev server did not start: ${failure}\nProgram: ${cli}\nThe end of its log (${files.log}):\n${lastLines(files.log, 15)}`,
   );
 }
 
-/** Ends the server that is noted in `dataDir`, if it still runs, and removes the folder with all its runs. */
-export async function discardTemporal(dataDir: string): Promise<void> {
-  const folder = resolve(dataDir);
-  const noted = readNote(join(folder, NOTE));
-  if (noted !== undefined && (await isOurs(noted.pid, join(folder, DATABASE_FILE)))) await endProcess(noted.pid, 5_000);
-  rmSync(folder, { recursive: true, force: true });
+/** One attempt. @returns the running server, or why it does not run. */
+async function startOnce(
+  cli: string,
+  options: StartTemporalOptions,
+  dataDir: string,
+  files: Files,
+): Promise<Note | string> {
+  const namespace = options.namespace ?? 'default';
+  const port = options.port ?? (await freePort());
+  const uiPort = options.headless === true ? undefined : (options.uiPort ?? (await freePort()));
+  const metricsPort = await freePort();
+  const { child, ended } = spawnDevServer({
+    cli,
+    dataDir,
+    databaseFile: files.database,
+    logFile: files.log,
+    port,
+    uiPort,
+    metricsPort,
+    namespace,
+  });
+  if (child.pid === undefined) {
+    await sleep(50);
+    return ended() ?? 'cannot be started';
+  }
+  const note: Note = { pid: child.pid, port, uiPort };
+  await writePrivateFile(files.note, `${JSON.stringify(note)}\n`);
+  child.unref();
+  const endedOrServing = async (): Promise<boolean> =>
+    ended() !== undefined || (await isServing(addressOf(note), namespace));
+  const ready = await waitUntil(endedOrServing, 60_000, 50);
+  const failure = ended();
+  if (ready && failure === undefined) return note;
+  if (failure === undefined) await endProcess(note.pid, 5_000);
+  rmSync(files.note, { force: true });
+  return failure ?? 'not ready within 60 s';
 }

