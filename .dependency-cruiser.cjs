@@ -9,11 +9,14 @@ const forbid = (name, comment, source, target) => ({ name, comment, severity: 'e
 
 module.exports = {
   forbidden: [
-    forbid('no-cycles', 'a cycle has no order in which it can be understood', from('^(src|simulators|bench)/'), {
-      circular: true,
-      // A cycle of types only has no order at run time: workflows know activities by type, and the other way round.
-      viaOnly: { dependencyTypesNot: ['type-only'] },
-    }),
+    forbid(
+      'no-cycles',
+      'a cycle, even of types, has no order in which it can be understood',
+      from('^(src|simulators|bench)/'),
+      {
+        circular: true,
+      },
+    ),
     forbid('not-resolvable', 'an import that leads nowhere', from('^(src|simulators|migrations|bench|test)/'), {
       couldNotResolve: true,
     }),

@@ -40,6 +40,9 @@ export interface PanelSyncResult {
   requests: number;
 }
 
+/** The workflow `panelSync` as its callers know it. */
+export type PanelSyncWorkflow = (input: PanelSyncInput) => Promise<PanelSyncResult>;
+
 /** Answer of the `progress` query of a running sync. */
 export interface SyncProgressView {
   logId: string;

@@ -4,8 +4,13 @@ import type { Logger } from 'pino';
 import type { Db } from '../../store/db/db.ts';
 import type { ActiveRun } from '../../store/sync/log-store.ts';
 import { grpcCode, type TemporalGateway } from '../../temporal/connection.ts';
-import { PANEL_SYNC_ID, type PanelSyncInput, QUEUE, SEARCH_ATTRIBUTES } from '../../workflows/contract.ts';
-import type { panelSync } from '../../workflows/index.ts';
+import {
+  PANEL_SYNC_ID,
+  type PanelSyncInput,
+  type PanelSyncWorkflow,
+  QUEUE,
+  SEARCH_ATTRIBUTES,
+} from '../../workflows/contract.ts';
 
 /** What the sync services work with. */
 export interface SyncDeps {
@@ -55,7 +60,7 @@ async function startOnce(
     requestedBy: run.requestedBy,
   };
   const handle = await temporal.within(START_DEADLINE_MS, () =>
-    temporal.client.workflow.start<typeof panelSync>('panelSync', {
+    temporal.client.workflow.start<PanelSyncWorkflow>('panelSync', {
       workflowId: PANEL_SYNC_ID,
       taskQueue: QUEUE.core,
       args: [input],

@@ -2,9 +2,8 @@
  * Connections to PostgreSQL. A `Db` is opaque outside `store` and `migrations`: only `query.ts`, which those two may
  * import, turns it into something that runs SQL.
  */
-import knexModule from 'knex';
+import knexModule, { type Knex } from 'knex';
 import pg from 'pg';
-import { knexOf } from './query.ts';
 
 declare const opaque: unique symbol;
 declare const open: unique symbol;
@@ -60,7 +59,7 @@ export function createDb(options: DbOptions): Database {
 
 /** Runs `work` in a transaction; inside one already, it takes part in that one. */
 export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> {
-  const knex = knexOf(db);
+  const knex = db as unknown as Knex;
   if (knex.isTransaction === true) return work(db as Transaction);
   return knex.transaction((trx) => work(trx as unknown as Transaction));
 }

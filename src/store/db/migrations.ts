@@ -62,7 +62,7 @@ export const UNITS: readonly Unit[] = [
 ];
 
 /** Tables of the migrations that belong to no unit. */
-const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
+export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101001600_sync_runs.ts': ['sync_pages', 'sync_runs', 'sync_failures'],
   '20260101001700_outbox.ts': ['outbox'],
   '20260101001800_emails.ts': ['emails'],
