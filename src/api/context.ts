@@ -1,5 +1,4 @@
-/** What the api is composed of: handed to `createApp` by the server or by a test, and from there to each handler. */
-
+/** The dependencies of the HTTP API: the server or a test passes them to `createApp`, which passes them to each handler. */
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
@@ -13,7 +12,7 @@ import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
 
-/** What health asks of the workflow engine; both answer within their timeout. */
+/** The health of the workflow engine; both calls answer within their timeout. */
 export interface EngineHealth {
   reachable(timeoutMs?: number): Promise<boolean>;
   workersPolling(timeoutMs?: number): Promise<boolean>;
@@ -37,30 +36,30 @@ export interface AppDeps {
   temporal: EngineHealth;
   streams: SyncStreams;
   log: Logger;
-  /** Package version, as shown by health and the OpenAPI document. */
+  /** Version of the package, for `/health` and the OpenAPI document. */
   version: string;
-  /** Brings the schedule in line with the stored setting; bounded in time by the caller. */
+  /** Changes the schedule to the stored setting. The implementation limits its own duration. */
   reconcileAutoSync(setting: AutoSync): Promise<void>;
 }
 
-/** What handlers see: the dependencies and what the app made of them. */
+/** What handlers get: the dependencies, and what `createApp` makes of them. */
 export interface Services extends AppDeps {
   tokens: Tokens;
   stats: StatsCache;
 }
 
-/** Who calls, as the route's declared mode of authentication found out. */
+/** The authenticated caller of a route. */
 export type Caller =
   | { kind: 'public' }
   | { kind: 'apiKey' }
   | {
       kind: 'user';
       user: AuthUser;
-      /** Unix seconds of the token's `iat`; it tells the session the token was issued with. */
+      /** Unix seconds of the token's `iat`, which identifies the session that the token was issued with. */
       tokenIssuedAt: number | undefined;
     };
 
-/** The signed-in user of a route whose mode guarantees one. */
+/** The signed-in user, for routes whose authentication mode guarantees one. */
 export function userOf(caller: Caller): AuthUser {
   if (caller.kind !== 'user') throw new AppError('INTERNAL_ERROR', { meta: { reason: 'route without a user' } });
   return caller.user;

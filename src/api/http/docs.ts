@@ -12,7 +12,7 @@ interface Asset {
   package: string;
   file: string;
   type: string;
-  /** Text of the file that is replaced: an address elsewhere. */
+  /** A text of the file that is replaced, because it is a URL of another host. */
   replace?: readonly [from: string, to: string];
 }
 /** The only files of the packages that are served. */
@@ -21,7 +21,7 @@ const ASSETS: Readonly<Record<string, Asset>> = {
     package: 'redoc',
     file: 'bundles/redoc.standalone.js',
     type: 'text/javascript',
-    // The reader's logo comes from its maker's host. An image that cannot be drawn is left out by the reader itself.
+    // Redoc loads its logo from the host of its vendor. It leaves out an image that cannot be drawn.
     replace: ['https://cdn.redoc.ly/redoc/logo-mini.svg', 'data:,'],
   },
   '/swagger/assets/swagger-ui.css': { package: 'swagger-ui-dist', file: 'swagger-ui.css', type: 'text/css' },
@@ -66,7 +66,7 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   '/swagger/assets/init.js': SWAGGER_INIT,
 };
 
-/** Own scripts only; both readers write style elements and draw data: images, ReDoc searches in a blob: worker. */
+/** Scripts of this host only. Both readers write style elements and draw data: images; ReDoc searches in a blob: worker. */
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

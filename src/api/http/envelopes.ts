@@ -13,7 +13,10 @@ export const ErrorSchema = z
     message: z.string().optional(),
     details: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
   })
-  .meta({ id: 'Error', description: 'Every failure; with `Accept: application/problem+json` in the form of RFC 9457' });
+  .meta({
+    id: 'Error',
+    description: 'Every failure. With `Accept: application/problem+json` it has the form of RFC 9457',
+  });
 
 /** A count: a number in JSON, never text. */
 export const Count = z.int().min(0);

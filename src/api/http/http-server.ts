@@ -1,17 +1,17 @@
-/** The HTTP server around the app: limits and time-outs of the socket, and how it ends. */
+/** The HTTP server around the app: limits and timeouts of the socket, and how the server ends. */
 import { createServer, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { ERRORS, type ErrorCode } from '../../domain/errors.ts';
 
-/** Bytes of request headers at the most. */
+/** Maximum number of bytes of request headers. */
 const HEADER_LIMIT_BYTES = 16 * 1024;
-/** Milliseconds a caller has to send a request (contract: read time-out). Answers, and so streams, have no limit. */
+/** Milliseconds that a caller has to send a request (contract: read timeout). Answers, and so streams, have no limit. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** Milliseconds an idle connection is kept (contract: idle time-out). */
+/** Milliseconds for which an idle connection is kept (contract: idle timeout). */
 const IDLE_TIMEOUT_MS = 120_000;
 
-/** Makes a server that does not listen yet. */
+/** Makes a server; the caller lets it listen. */
 export function createHttpServer(app: Koa): Server {
   const handle = app.callback();
   const server = createServer(
@@ -35,16 +35,16 @@ export function createHttpServer(app: Koa): Server {
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 
-/** Status and body of a refusal that happens before the app. */
+/** Status and body of a request that is refused before the app. */
 function refusal(code: ErrorCode): { status: number; text: string; body: string } {
   const { status, text } = ERRORS[code];
   return { status, text, body: JSON.stringify({ success: false, error: text, code }) };
 }
 
-/** Whether the app can take the request's target apart: a path, or an address in full (RFC 9112, 3.2.2) that is one. */
+/** Whether Koa can parse the request's target: a path, or a full URL (RFC 9112, section 3.2.2). */
 const isReadableTarget = (target: string): boolean => target.startsWith('/') || URL.canParse(target, 'http://host');
 
-/** What Node could not parse never reaches the app: it is answered here, in the same form. */
+/** Answers a request that Node could not parse, which never reaches the app, in the same form. */
 function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
@@ -56,13 +56,13 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
   );
 }
 
-/** Takes no new connection, lets requests under way finish for `graceMs`, then cuts what is left. */
+/** Accepts no new connection, gives running requests `graceMs` milliseconds to finish, then closes the remaining ones. */
 export async function drainServer(server: Server, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
   server.closeIdleConnections();
-  // A connection whose request ends now would otherwise be kept for its idle time.
+  // Without this, a connection whose request has just ended would stay open for its idle timeout.
   const sweep = setInterval(() => server.closeIdleConnections(), 100);
   const cut = setTimeout(() => server.closeAllConnections(), graceMs);
   try {

@@ -99,7 +99,7 @@ export async function enforceLimits(
   });
 }
 
-/** Refused before admitted; among the refused the longest wait, among the admitted the fewest tokens. */
+/** Whether `a` limits more: a refusal before an admission, then the longer wait or the fewer tokens. */
 const tighter = (a: BucketState, b: BucketState): boolean => {
   if (a.allowed !== b.allowed) return !a.allowed;
   return a.allowed ? a.remaining < b.remaining : a.waitSeconds > b.waitSeconds;

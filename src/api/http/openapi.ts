@@ -1,7 +1,8 @@
-/** The OpenAPI 3.1 document, made from the route table. */
+/** The OpenAPI 3.1 document, derived from the route table. */
 import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject } from 'zod-openapi';
 import { ERRORS, type ErrorCode, wireCodeOf } from '../../domain/errors.ts';
 import { ErrorSchema } from './envelopes.ts';
+import { bodyLimitBytes } from './middleware/body.ts';
 import { type AuthMode, isRawResponse, type Route } from './route.ts';
 
 export type OpenApiDocument = ReturnType<typeof createDocument>;
@@ -29,7 +30,7 @@ const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
 export function errorCodesOf(route: Route): ErrorCode[] {
   const input = route.params !== undefined || route.query !== undefined || route.body !== undefined;
   const mode = route.authTexts === 'account' ? [] : MODE_ERRORS[route.auth];
-  // An address or a length that nothing can be done with is refused before the route is known.
+  // A malformed path or query and a body that is too large are refused before the handler of any route.
   const codes: ErrorCode[] = [...mode, ...route.errors, 'BAD_REQUEST', 'PAYLOAD_TOO_LARGE'];
   if (input) codes.push(route.invalid?.code ?? 'VALIDATION_ERROR');
   if (route.limits !== undefined) codes.push('RATE_LIMITED');
@@ -50,7 +51,7 @@ export function createOpenApiDocument(routes: readonly Route[], version: string)
       title: 'NodeByte API',
       version,
       description:
-        'Backend of the NodeByte site. Unknown keys of a request are ignored. Every failure has the shape of `Error`; with `Accept: application/problem+json` it comes in the form of RFC 9457.',
+        'Backend of the NodeByte site. Unknown keys of a request are ignored. Every failure has the shape of `Error`; with `Accept: application/problem+json` it has the form of RFC 9457.',
       license: { name: 'AGPL-3.0-or-later', identifier: 'AGPL-3.0-or-later' },
     },
     servers: [{ url: '/' }],
@@ -61,7 +62,12 @@ export function createOpenApiDocument(routes: readonly Route[], version: string)
         ApiKeyAuth: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
         ApiKeyQuery: { type: 'apiKey', in: 'query', name: 'api_key' },
         BearerAuth: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
-        TokenQuery: { type: 'apiKey', in: 'query', name: 'token', description: 'Access token, for EventSource' },
+        TokenQuery: {
+          type: 'apiKey',
+          in: 'query',
+          name: 'token',
+          description: 'Access token, for EventSource, which sends no headers',
+        },
       },
     },
   });
@@ -71,16 +77,16 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   const responses: ZodOpenApiOperationObject['responses'] = {};
   for (const [status, response] of Object.entries(route.responses)) {
     responses[`${Number(status)}` as '200'] = isRawResponse(response)
-      ? // Any value: the schema of a stream's events has no place in OpenAPI 3.1.
+      ? // No schema: OpenAPI 3.1 cannot describe the events of a stream.
         { description: response.description, content: { [response.contentType]: { schema: {} } } }
       : {
-          description: Number(status) < 400 ? 'Success' : 'The same shape, with what is wrong',
+          description: Number(status) < 400 ? 'Success' : 'The same shape as the success; it says what is wrong',
           content: { 'application/json': { schema: response } },
         };
   }
   const byStatus = Map.groupBy(errorCodesOf(route), (code) => ERRORS[code].status);
   for (const [status, codes] of [...byStatus].sort((a, b) => a[0] - b[0])) {
-    // A route that declares a body of its own for a status (health) keeps it.
+    // A body that the route itself declares for this status (health) stays.
     responses[`${status}` as '400'] ??= {
       description: [...new Set(codes.map((code) => `\`${wireCodeOf(code)}\``))].join(', '),
       content: { 'application/json': { schema: ErrorSchema } },
@@ -102,7 +108,13 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
         }),
     ...(route.body === undefined
       ? {}
-      : { requestBody: { required: false, content: { 'application/json': { schema: route.body } } } }),
+      : {
+          requestBody: {
+            required: false,
+            description: `At most ${bodyLimitBytes(route) / 1024} KiB`,
+            content: { 'application/json': { schema: route.body } },
+          },
+        }),
     responses,
   };
 }

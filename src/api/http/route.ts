@@ -10,14 +10,14 @@ import type { Caller, Services } from '../context.ts';
 import type { LimitRule } from './limits.ts';
 
 /**
- * Who may call a route. `apiKeyOrAdmin` takes a valid key or an administrator's bearer; `adminQueryToken` an
- * administrator's token in `?token=` (EventSource has no headers) or in the Authorization header; `setup` everybody while
- * the set-up wizard is open, afterwards an administrator.
+ * Who may call a route. `apiKeyOrAdmin`: a valid API key or the bearer of an administrator. `adminQueryToken`: the token of
+ * an administrator in `?token=` (EventSource sends no headers) or in the Authorization header. `setup`: everybody while the
+ * setup wizard is open, afterwards an administrator.
  */
 export type AuthMode = 'public' | 'admin' | 'apiKeyOrAdmin' | 'apiKeyOrUser' | 'user' | 'adminQueryToken' | 'setup';
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
-/** An answer that is not JSON: its type and what it is. */
+/** An answer that is not JSON. */
 export interface RawResponse {
   contentType: string;
   description: string;
@@ -36,7 +36,7 @@ export interface Call<P, Q, B> {
   input: { params: P; query: Q; body: B };
   caller: Caller;
   deps: Services;
-  /** For routes that answer with a stream or read a header. */
+  /** For handlers that read a header or distinguish HEAD from GET. */
   koa: Context;
 }
 
@@ -49,7 +49,7 @@ interface RouteFacts {
   description?: string;
   tags: readonly string[];
   auth: AuthMode;
-  /** Texts of authentication failures: `account` answers with the codes of the sign-in area. */
+  /** `account`: authentication failures are answered with the codes of the sign-in area. */
   authTexts?: 'account';
   /** Rate limits; one token of each is taken before the input is parsed, those of the address before the body is read. */
   limits?: readonly LimitRule[];
@@ -58,15 +58,15 @@ interface RouteFacts {
   /** Lets caches, shared ones too, keep a successful answer; default `no-store`. Only for answers that are the same for everybody. */
   cache?: { maxAgeSeconds: number };
   /**
-   * What an unusable body, query or path is answered with; default VALIDATION_ERROR. `named`: `error` names the first
-   * field and its fault, for pages that show nothing else.
+   * How an invalid body, query or path is answered; default VALIDATION_ERROR. `named`: `error` names the first field and
+   * its fault, for pages that show nothing else.
    */
   invalid?: { code: ErrorCode; detail?: string; named?: boolean };
   /** A body that cannot be read counts as `{}` (by contract, for some triggers). */
   lenientBody?: boolean;
-  /** Public text of an unexpected failure (500). */
+  /** Public message of an unexpected failure (500). */
   failureText?: string;
-  /** Codes the handler may answer with, beyond those of its authentication and input. */
+  /** Codes that the handler may answer with, in addition to those of its authentication and input. */
   errors: readonly ErrorCode[];
 }
 
@@ -98,7 +98,7 @@ export interface RawInput {
   body: unknown;
 }
 
-/** A route as the registrar and the document builder see it. */
+/** A declared route, as it is mounted and documented. */
 export interface Route extends RouteFacts {
   params: z.ZodType | undefined;
   query: z.ZodType | undefined;
@@ -107,7 +107,7 @@ export interface Route extends RouteFacts {
   run(call: { input: RawInput; caller: Caller; deps: Services; koa: Context }): Promise<Reply>;
 }
 
-/** Declares a route; the types of `input` and of the answer follow from its schemas. */
+/** Declares a route. The types of the handler's `input` and of its answer follow from the schemas. */
 export function defineRoute<
   R extends Responses,
   P extends z.ZodType = z.ZodUndefined,
@@ -117,7 +117,7 @@ export function defineRoute<
 >(spec: RouteSpec<P, Q, B, R, Out>): Route {
   const { handler, params, query, body, ...rest } = spec;
   const parse = <S extends z.ZodType>(schema: S | undefined, value: unknown, at: string): z.output<S> => {
-    // Without a schema the handler's type is undefined: nothing is read.
+    // Without a schema the input is undefined.
     let result = (schema ?? z.undefined()).safeParse(schema === undefined ? undefined : value);
     if (!result.success && at === 'body' && spec.lenientBody === true) result = (schema ?? z.undefined()).safeParse({});
     if (!result.success) throw invalidInput(spec, result.error, at);

@@ -16,8 +16,6 @@ import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
-const NO_STORE = { 'Cache-Control': 'no-store' };
-
 const tags = ['Email'];
 /** Characters of a subject at the most. */
 const SUBJECT_LIMIT = 255;
@@ -182,7 +180,6 @@ export const emailRoutes: Route[] = [
           pagination: { page, pageSize, total, totalPages: Math.ceil(total / pageSize) },
           counts: countsOf(await countEmails(deps.db)),
         },
-        headers: NO_STORE,
       };
     },
   }),
@@ -200,7 +197,7 @@ export const emailRoutes: Route[] = [
     async handler({ input, deps }) {
       const email = await findEmail(deps.db, readEmailId(input.params.id));
       if (email === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
-      return { status: 200, body: { success: true, email: toWireEmail(email) }, headers: NO_STORE };
+      return { status: 200, body: { success: true, email: toWireEmail(email) } };
     },
   }),
   defineRoute({

@@ -1,4 +1,4 @@
-/** Health: for the site's guard (2xx while the database answers), for orchestrators (live, ready). */
+/** Health: for the guard of the site (2xx while the database answers) and for orchestrators (live, ready). */
 import { z } from 'zod';
 import { withDeadline } from '../../deadline.ts';
 import type { Db } from '../../store/db/db.ts';
@@ -8,12 +8,16 @@ import { IsoDate } from '../http/envelopes.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 const tags = ['Health'];
-/** The database has this long to answer; the driver itself would wait 15 s for a connection. */
+/** Milliseconds that the database has to answer; the driver itself would wait 15 s for a connection. */
 const DATABASE_TIMEOUT_MS = 2000;
+/** Milliseconds that the workflow engine has to answer. */
 const ENGINE_TIMEOUT_MS = 1000;
-/** The site asks before every page: while the engine is away it must not cost each page its timeout. */
+/**
+ * Milliseconds for which an answer of the engine is used again. The site requests `/health` before every page: without this,
+ * an engine that is away would delay each page by the timeout.
+ */
 const ENGINE_CACHE_MS = 3000;
-/** An answer older than this is not shown any more: the caller waits for a new one. */
+/** Milliseconds after which an answer is no longer used: the caller waits for a new one. */
 const ENGINE_STALE_MS = 30_000;
 
 const Check = z.enum(['ok', 'error']);
@@ -32,7 +36,7 @@ const ReadySchema = z.object({
   checks: z.object({
     database: Check,
     temporal: Check,
-    workers: Check.meta({ description: 'Whether a worker asks for work' }),
+    workers: Check.meta({ description: 'Whether a worker polls the task queues' }),
   }),
 });
 
@@ -48,13 +52,13 @@ const databaseAnswers = (db: Db): Promise<boolean> =>
 
 interface EngineAnswer {
   at: number;
-  /** What was last found out; undefined before the first answer. */
+  /** The last answer; undefined before the first one. */
   known: boolean | undefined;
   running: Promise<boolean> | undefined;
 }
 const engineAnswers = new WeakMap<EngineHealth, EngineAnswer>();
 
-/** The first caller waits for the engine; later ones get what is known, and an old answer is renewed behind them. */
+/** The first caller waits for the engine. Later ones get the last answer, which is renewed in the background when it is old. */
 function engineReachable(engine: EngineHealth): Promise<boolean> {
   const answer = engineAnswers.get(engine) ?? { at: 0, known: undefined, running: undefined };
   engineAnswers.set(engine, answer);
@@ -75,45 +79,50 @@ function engineReachable(engine: EngineHealth): Promise<boolean> {
 const now = (): string => new Date().toISOString();
 const check = (good: boolean) => (good ? 'ok' : 'error');
 
+/** The answer of `/health`: the database decides the status, the workflow engine only whether it is degraded. */
+function healthReply(version: string, database: boolean, engine: boolean) {
+  const common = {
+    workers: { status: engine ? 'running' : 'unavailable' },
+    service: 'nodebyte-backend',
+    version,
+    timestamp: now(),
+  } as const;
+  if (!database) {
+    return {
+      status: 503,
+      body: {
+        ...common,
+        status: 'unhealthy',
+        database: { status: 'disconnected', error: 'The database does not answer' },
+        checks: { database: 'error', workers: check(engine) },
+      },
+    } as const;
+  }
+  return {
+    status: 200,
+    body: {
+      ...common,
+      status: engine ? 'healthy' : 'degraded',
+      database: { status: 'connected' },
+      checks: { database: 'ok', workers: check(engine), api: 'ok' },
+    },
+  } as const;
+}
+
 export const healthRoutes: Route[] = [
   defineRoute({
     method: 'get',
     path: '/health',
     operationId: 'getHealth',
     summary: 'Health of the service',
-    description: '200 while the database answers; `degraded` when only the workflow engine is away.',
+    description: '200 while the database answers; `degraded` when only the workflow engine does not.',
     tags,
     auth: 'public',
     responses: { 200: HealthSchema, 503: HealthSchema },
     errors: [],
     async handler({ deps }) {
-      const [database, workers] = await Promise.all([databaseAnswers(deps.db), engineReachable(deps.temporal)]);
-      const common = {
-        workers: { status: workers ? ('running' as const) : ('unavailable' as const) },
-        service: 'nodebyte-backend' as const,
-        version: deps.version,
-        timestamp: now(),
-      };
-      if (!database) {
-        return {
-          status: 503,
-          body: {
-            ...common,
-            status: 'unhealthy',
-            database: { status: 'disconnected', error: 'The database does not answer' },
-            checks: { database: 'error', workers: check(workers) },
-          },
-        };
-      }
-      return {
-        status: 200,
-        body: {
-          ...common,
-          status: workers ? 'healthy' : 'degraded',
-          database: { status: 'connected' },
-          checks: { database: 'ok', workers: check(workers), api: 'ok' },
-        },
-      };
+      const [database, engine] = await Promise.all([databaseAnswers(deps.db), engineReachable(deps.temporal)]);
+      return healthReply(deps.version, database, engine);
     },
   }),
   defineRoute({
@@ -133,7 +142,7 @@ export const healthRoutes: Route[] = [
     method: 'get',
     path: '/health/ready',
     operationId: 'getReadiness',
-    summary: 'Whether everything a sync needs is there',
+    summary: 'Whether everything that a sync needs is available',
     tags,
     auth: 'public',
     responses: { 200: ReadySchema, 503: ReadySchema },

@@ -1,4 +1,4 @@
-/** Statistics: the public ones of the site, those of API clients, those of the dashboard. */
+/** Statistics: public ones for the site, others for API clients and for the dashboard. */
 import { z } from 'zod';
 import { publicNodes, serverStats, userStats } from '../../store/inventory/statistics.ts';
 import type { Services } from '../context.ts';
@@ -8,7 +8,7 @@ import { defineRoute, type Route } from '../http/route.ts';
 const publicTags = ['Public'];
 const tags = ['Statistics'];
 
-/** Half a minute: the home page may be that old, and a burst of visitors costs one request. */
+/** 30 seconds: old enough for a burst of visitors to cost one request, young enough for a home page. */
 const PUBLIC_CACHE = { maxAgeSeconds: 30 };
 
 const SiteStats = z.object({ totalServers: Count, totalUsers: Count, activeUsers: Count, totalAllocations: Count });
@@ -42,7 +42,7 @@ export const statsRoutes: Route[] = [
     path: '/api/stats',
     operationId: 'getSiteStats',
     summary: 'Totals for the home page',
-    description: 'The same numbers stand under `data` and at the top.',
+    description: 'The same numbers are in `data` and at the top level.',
     tags: publicTags,
     auth: 'public',
     cache: PUBLIC_CACHE,
@@ -64,8 +64,8 @@ export const statsRoutes: Route[] = [
     method: 'get',
     path: '/api/panel/counts',
     operationId: 'getPanelCounts',
-    summary: 'What the mirror of the panel holds',
-    description: '`allocations` counts the assigned ones. The same numbers stand under `data` and at the top.',
+    summary: 'Counts of what is mirrored from the panel',
+    description: '`allocations` counts the assigned ones. The same numbers are in `data` and at the top level.',
     tags: publicTags,
     auth: 'public',
     cache: PUBLIC_CACHE,

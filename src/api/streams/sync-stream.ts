@@ -1,9 +1,8 @@
 /**
- * Live progress of syncs as event streams. One LISTEN for the process; a changed row is read once, at most every
- * 100 ms, and fanned out to all who watch it. Nothing here is state that a second copy of the api would contradict.
+ * Live progress of syncs as server-sent events. The process has one LISTEN. A changed row is read once, at most every
+ * 100 ms, and sent to every stream that watches it. All state here is of open connections, so copies of the api need not agree.
  * No library: better-sse queues every event for a slow reader, here a newer state replaces the one that waits.
  */
-
 import { PassThrough, type Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { AppError } from '../../domain/errors.ts';
@@ -15,13 +14,13 @@ import { getSyncLog, type SyncLog } from '../../store/sync/log-store.ts';
 export interface SyncStreams {
   /**
    * Opens a stream: `connected`, then `update` at each change, then `done` once, after which it ends.
-   * @param lastEventId version the caller has already seen: it is not sent again.
-   * @throws {AppError} NOT_FOUND; SERVICE_UNAVAILABLE when too many streams are open or the process drains.
+   * @param lastEventId version that the caller has already received: it is not sent again.
+   * @throws {AppError} NOT_FOUND; SERVICE_UNAVAILABLE when too many streams are open or the process ends.
    */
   open(id: string, lastEventId?: string): Promise<Readable>;
-  /** Streams open now. */
+  /** Number of open streams. */
   size(): number;
-  /** Ends all streams and takes no more: the process drains. */
+  /** Ends all streams and opens no more, because the process ends. */
   close(): void;
 }
 
@@ -30,28 +29,36 @@ export interface SyncStreamOptions {
   pingMs?: number;
   /** Milliseconds between reads of the row while LISTEN is down; default 2 s. */
   pollMs?: number;
-  /** Milliseconds between two reads of one row at the least; default 100. */
+  /** Minimum milliseconds between two reads of one row; default 100. */
   readEveryMs?: number;
-  /** Streams at the most; default 1000. */
+  /** Maximum number of open streams; default 1000. */
   maxStreams?: number;
+}
+
+export interface SyncStreamDeps {
+  db: Db;
+  listener: Listener;
+  log: Logger;
 }
 
 interface Subscriber {
   out: PassThrough;
-  /** What was sent last, as text: an equal state is not sent again. */
+  /** The state that was sent last, as text: an equal state is not sent again. */
   sent: string;
-  /** A state that waits until the caller has read what it was sent. */
+  /** A state that waits until the caller has read what was sent before. */
   waiting: Snapshot | undefined;
-  /** Pings in a row that found the caller still not reading. */
+  /** Pings in a row at which the caller had not read what was sent before. */
   stalledPings: number;
 }
 
+/** One sync log and the streams that watch it. */
 interface Topic {
   id: string;
   subscribers: Set<Subscriber>;
   lastReadAt: number;
   timer: NodeJS.Timeout | undefined;
   reading: boolean;
+  /** The row changed while it was read: read it again. */
   again: boolean;
 }
 
@@ -61,8 +68,21 @@ interface Snapshot {
   over: boolean;
 }
 
-/** A caller who reads nothing for this many pings is let go. */
+/** All streams of one process. */
+interface Hub {
+  deps: SyncStreamDeps;
+  options: Required<SyncStreamOptions>;
+  topics: Map<string, Topic>;
+  /** Number of open streams. */
+  count: number;
+  closed: boolean;
+  /** Stops LISTEN and the timers; undefined while no stream is open. */
+  rest: (() => void) | undefined;
+}
+
+/** After this many pings at which a caller still had not read, its stream is ended. */
 const STALLED_PINGS = 2;
+const RETRY_AFTER_MS = 5000;
 
 /** The state of a log as the stream sends it. */
 export function toSnapshot(log: SyncLog): Snapshot {
@@ -80,177 +100,195 @@ export function toSnapshot(log: SyncLog): Snapshot {
   };
 }
 
-/** Makes the hub of one process. */
-export function createSyncStreams(
-  deps: { db: Db; listener: Listener; log: Logger },
-  options: SyncStreamOptions = {},
-): SyncStreams {
-  const { pingMs = 15_000, pollMs = 2000, readEveryMs = 100, maxStreams = 1000 } = options;
-  const topics = new Map<string, Topic>();
-  let count = 0;
-  let closed = false;
-  let stopListening: (() => void) | undefined;
-  let pingTimer: NodeJS.Timeout | undefined;
-  let pollTimer: NodeJS.Timeout | undefined;
-
-  const write = (subscriber: Subscriber, event: string, snapshot: Snapshot): void => {
-    const id = snapshot.version === undefined ? '' : `id: ${snapshot.version}\n`;
-    subscriber.out.write(`event: ${event}\n${id}data: ${snapshot.data}\n\n`);
+/** Makes the streams of one process. */
+export function createSyncStreams(deps: SyncStreamDeps, options: SyncStreamOptions = {}): SyncStreams {
+  const hub: Hub = {
+    deps,
+    options: { pingMs: 15_000, pollMs: 2000, readEveryMs: 100, maxStreams: 1000, ...options },
+    topics: new Map(),
+    count: 0,
+    closed: false,
+    rest: undefined,
   };
+  return {
+    open: (id, lastEventId) => openStream(hub, id, lastEventId),
+    size: () => hub.count,
+    close: () => closeAll(hub),
+  };
+}
 
-  const deliver = (topic: Topic, subscriber: Subscriber, snapshot: Snapshot): void => {
-    const { out } = subscriber;
-    if (out.writableEnded || out.destroyed) return;
-    if (out.writableNeedDrain) {
-      // Only the newest state matters: what the caller cannot take now is replaced, not queued.
-      subscriber.waiting = snapshot;
-      return;
+async function openStream(hub: Hub, id: string, lastEventId: string | undefined): Promise<Readable> {
+  refuseWhenFull(hub);
+  const log = await getSyncLog(hub.deps.db, id);
+  if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'sync log not found' });
+  refuseWhenFull(hub);
+  const topic = topicOf(hub, id);
+  const subscriber = subscribe(hub, topic);
+  subscriber.out.write(`retry: 2000\nevent: connected\ndata: ${JSON.stringify({ syncLogId: id })}\n\n`);
+  const snapshot = toSnapshot(log);
+  if (lastEventId !== undefined && lastEventId === snapshot.version) subscriber.sent = snapshot.data;
+  deliver(hub, topic, subscriber, snapshot);
+  // The row may have changed between its first read and the subscription.
+  if (!snapshot.over) scheduleRead(hub, topic);
+  return subscriber.out;
+}
+
+function refuseWhenFull({ closed, count, options }: Hub): void {
+  if (closed || count >= options.maxStreams) {
+    throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: RETRY_AFTER_MS });
+  }
+}
+
+function topicOf(hub: Hub, id: string): Topic {
+  const topic = hub.topics.get(id) ?? {
+    id,
+    subscribers: new Set(),
+    lastReadAt: 0,
+    timer: undefined,
+    reading: false,
+    again: false,
+  };
+  hub.topics.set(id, topic);
+  return topic;
+}
+
+function subscribe(hub: Hub, topic: Topic): Subscriber {
+  const subscriber: Subscriber = { out: new PassThrough(), sent: '', waiting: undefined, stalledPings: 0 };
+  topic.subscribers.add(subscriber);
+  hub.count += 1;
+  hub.rest ??= wake(hub);
+  subscriber.out.on('close', () => unsubscribe(hub, topic, subscriber));
+  subscriber.out.on('error', () => unsubscribe(hub, topic, subscriber));
+  subscriber.out.on('drain', () => {
+    const { waiting } = subscriber;
+    subscriber.waiting = undefined;
+    if (waiting !== undefined) deliver(hub, topic, subscriber, waiting);
+  });
+  return subscriber;
+}
+
+function unsubscribe(hub: Hub, topic: Topic, subscriber: Subscriber): void {
+  if (!topic.subscribers.delete(subscriber)) return;
+  hub.count -= 1;
+  if (topic.subscribers.size > 0) return;
+  clearTimeout(topic.timer);
+  hub.topics.delete(topic.id);
+  if (hub.topics.size > 0) return;
+  hub.rest?.();
+  hub.rest = undefined;
+}
+
+/** Sends a state that the subscriber does not have yet; a final one ends the stream. */
+function deliver(hub: Hub, topic: Topic, subscriber: Subscriber, snapshot: Snapshot): void {
+  const { out } = subscriber;
+  if (out.writableEnded || out.destroyed) return;
+  if (out.writableNeedDrain) {
+    // Only the newest state matters: one that the caller cannot take now is replaced, not queued.
+    subscriber.waiting = snapshot;
+    return;
+  }
+  if (snapshot.data !== subscriber.sent) {
+    subscriber.sent = snapshot.data;
+    write(subscriber, 'update', snapshot);
+  }
+  if (snapshot.over) {
+    write(subscriber, 'done', snapshot);
+    unsubscribe(hub, topic, subscriber);
+    out.end();
+  }
+}
+
+function write(subscriber: Subscriber, event: string, snapshot: Snapshot): void {
+  const id = snapshot.version === undefined ? '' : `id: ${snapshot.version}\n`;
+  subscriber.out.write(`event: ${event}\n${id}data: ${snapshot.data}\n\n`);
+}
+
+/** Reads the row as soon as its minimum time between two reads allows it. */
+function scheduleRead(hub: Hub, topic: Topic): void {
+  if (topic.timer !== undefined) return;
+  const waitMs = Math.max(0, topic.lastReadAt + hub.options.readEveryMs - performance.now());
+  topic.timer = setTimeout(() => {
+    topic.timer = undefined;
+    void read(hub, topic);
+  }, waitMs);
+}
+
+async function read(hub: Hub, topic: Topic): Promise<void> {
+  if (topic.reading) {
+    topic.again = true;
+    return;
+  }
+  topic.reading = true;
+  topic.again = false;
+  topic.lastReadAt = performance.now();
+  try {
+    const log = await getSyncLog(hub.deps.db, topic.id);
+    const snapshot = log === undefined ? undefined : toSnapshot(log);
+    for (const subscriber of [...topic.subscribers]) {
+      if (snapshot === undefined) endDeleted(hub, topic, subscriber);
+      else deliver(hub, topic, subscriber, snapshot);
     }
-    if (snapshot.data !== subscriber.sent) {
-      subscriber.sent = snapshot.data;
-      write(subscriber, 'update', snapshot);
-    }
-    if (snapshot.over) {
-      write(subscriber, 'done', snapshot);
-      leave(topic, subscriber);
-      out.end();
-    }
-  };
+  } catch (error) {
+    hub.deps.log.warn({ err: error, syncLogId: topic.id }, 'sync log could not be read for its streams');
+    topic.again = true;
+  } finally {
+    topic.reading = false;
+    if (topic.again && hub.topics.has(topic.id)) scheduleRead(hub, topic);
+  }
+}
 
-  const leave = (topic: Topic, subscriber: Subscriber): void => {
-    if (!topic.subscribers.delete(subscriber)) return;
-    count -= 1;
-    if (topic.subscribers.size > 0) return;
-    clearTimeout(topic.timer);
-    topics.delete(topic.id);
-    if (topics.size === 0) rest();
-  };
+/** The log was deleted while it was watched. */
+function endDeleted(hub: Hub, topic: Topic, subscriber: Subscriber): void {
+  subscriber.out.write('event: error\ndata: {"error":"log not found"}\n\n');
+  unsubscribe(hub, topic, subscriber);
+  subscriber.out.end();
+}
 
-  const read = async (topic: Topic): Promise<void> => {
-    if (topic.reading) {
-      topic.again = true;
-      return;
-    }
-    topic.reading = true;
-    topic.again = false;
-    topic.lastReadAt = performance.now();
-    try {
-      const log = await getSyncLog(deps.db, topic.id);
-      const snapshot = log === undefined ? undefined : toSnapshot(log);
-      for (const subscriber of [...topic.subscribers]) {
-        if (snapshot === undefined) {
-          subscriber.out.write('event: error\ndata: {"error":"log not found"}\n\n');
-          leave(topic, subscriber);
-          subscriber.out.end();
-        } else {
-          deliver(topic, subscriber, snapshot);
-        }
-      }
-    } catch (error) {
-      deps.log.warn({ err: error, syncLogId: topic.id }, 'sync log could not be read for its streams');
-      topic.again = true;
-    } finally {
-      topic.reading = false;
-      if (topic.again && topics.has(topic.id)) schedule(topic);
-    }
+/** Starts LISTEN and the timers, which run only while a stream is open. @returns what stops them. */
+function wake(hub: Hub): () => void {
+  const { deps, options, topics } = hub;
+  const readAll = (): void => {
+    for (const topic of topics.values()) scheduleRead(hub, topic);
   };
-
-  const schedule = (topic: Topic): void => {
-    if (topic.timer !== undefined) return;
-    const waitMs = Math.max(0, topic.lastReadAt + readEveryMs - performance.now());
-    topic.timer = setTimeout(() => {
-      topic.timer = undefined;
-      void read(topic);
-    }, waitMs);
-  };
-
-  const refreshAll = (): void => {
-    for (const topic of topics.values()) schedule(topic);
-  };
-
-  /** Timers run only while someone watches. */
-  const wake = (): void => {
-    if (pingTimer !== undefined) return;
-    stopListening = deps.listener.on(
-      'sync_log',
-      (id) => {
-        const topic = topics.get(id);
-        if (topic !== undefined) schedule(topic);
-      },
-      refreshAll,
-    );
-    pingTimer = setInterval(() => {
-      for (const topic of topics.values()) for (const subscriber of topic.subscribers) ping(subscriber);
-      // A notification that was lost for whatever reason costs one ping's time, not the stream.
-      refreshAll();
-    }, pingMs);
-    pollTimer = setInterval(() => {
-      if (!deps.listener.connected()) refreshAll();
-    }, pollMs);
-  };
-  const rest = (): void => {
-    stopListening?.();
+  const stopListening = deps.listener.on(
+    'sync_log',
+    (id) => {
+      const topic = topics.get(id);
+      if (topic !== undefined) scheduleRead(hub, topic);
+    },
+    readAll,
+  );
+  const pingTimer = setInterval(() => {
+    for (const topic of topics.values()) for (const subscriber of topic.subscribers) ping(subscriber);
+    // A notification that was lost delays an update until the next ping; it does not stop the stream.
+    readAll();
+  }, options.pingMs);
+  const pollTimer = setInterval(() => {
+    if (!deps.listener.connected()) readAll();
+  }, options.pollMs);
+  return () => {
+    stopListening();
     clearInterval(pingTimer);
     clearInterval(pollTimer);
-    stopListening = undefined;
-    pingTimer = undefined;
-    pollTimer = undefined;
   };
+}
 
-  const ping = (subscriber: Subscriber): void => {
-    if (!subscriber.out.writableNeedDrain) {
-      subscriber.stalledPings = 0;
-      subscriber.out.write(': ping\n\n');
-      return;
+function ping(subscriber: Subscriber): void {
+  if (!subscriber.out.writableNeedDrain) {
+    subscriber.stalledPings = 0;
+    subscriber.out.write(': ping\n\n');
+    return;
+  }
+  subscriber.stalledPings += 1;
+  if (subscriber.stalledPings >= STALLED_PINGS) subscriber.out.destroy();
+}
+
+function closeAll(hub: Hub): void {
+  hub.closed = true;
+  for (const topic of [...hub.topics.values()]) {
+    for (const subscriber of [...topic.subscribers]) {
+      unsubscribe(hub, topic, subscriber);
+      subscriber.out.end();
     }
-    subscriber.stalledPings += 1;
-    if (subscriber.stalledPings >= STALLED_PINGS) subscriber.out.destroy();
-  };
-
-  return {
-    async open(id, lastEventId) {
-      if (closed || count >= maxStreams) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
-      const log = await getSyncLog(deps.db, id);
-      if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'sync log not found' });
-      if (closed) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
-      const topic = topics.get(id) ?? {
-        id,
-        subscribers: new Set(),
-        lastReadAt: 0,
-        timer: undefined,
-        reading: false,
-        again: false,
-      };
-      const subscriber: Subscriber = { out: new PassThrough(), sent: '', waiting: undefined, stalledPings: 0 };
-      topics.set(id, topic);
-      topic.subscribers.add(subscriber);
-      count += 1;
-      wake();
-      const { out } = subscriber;
-      out.on('close', () => leave(topic, subscriber));
-      out.on('error', () => leave(topic, subscriber));
-      out.on('drain', () => {
-        const { waiting } = subscriber;
-        subscriber.waiting = undefined;
-        if (waiting !== undefined) deliver(topic, subscriber, waiting);
-      });
-      out.write(`retry: 2000\nevent: connected\ndata: ${JSON.stringify({ syncLogId: id })}\n\n`);
-      const snapshot = toSnapshot(log);
-      if (lastEventId !== undefined && lastEventId === snapshot.version) subscriber.sent = snapshot.data;
-      deliver(topic, subscriber, snapshot);
-      // The row may have changed between its first read and the subscription.
-      if (!snapshot.over) schedule(topic);
-      return out;
-    },
-    size: () => count,
-    close() {
-      closed = true;
-      for (const topic of [...topics.values()]) {
-        for (const subscriber of [...topic.subscribers]) {
-          leave(topic, subscriber);
-          subscriber.out.end();
-        }
-      }
-    },
-  };
+  }
 }

@@ -28,12 +28,12 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 
-/** Who calls, and which modes let them in. */
+/** A caller, and the modes that accept it. */
 interface Calling {
   init: () => Promise<{ headers?: Record<string, string> }>;
   query?: string;
   passes: string[];
-  /** What administrators' routes answer when it does not pass. */
+  /** Status of a route for administrators when it does not pass. */
   status: number;
 }
 const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -129,7 +129,7 @@ describe.each(Object.entries(callers))('%s', (_name, caller) => {
         : { body: '{}', headers: { ...init.headers, 'Content-Type': 'application/json' } }),
     });
     const text = await response.text();
-    // Whoever asks and whatever the answer: caches keep what a route declares, and nothing else.
+    // For every caller and every status, caches may keep only what the route declares.
     const kept =
       route.cache === undefined || !response.ok ? 'no-store' : `public, max-age=${route.cache.maxAgeSeconds}`;
     const stream = route.auth === 'adminQueryToken' && response.ok;
@@ -138,7 +138,7 @@ describe.each(Object.entries(callers))('%s', (_name, caller) => {
       expect(response.status, text).not.toBe(401);
       expect(response.status, text).not.toBe(403);
     } else if (caller.passes.includes(route.auth)) {
-      // What else they must send, the tests of each route say.
+      // The tests of each route say what else the caller must send.
       expect([200, 202, 400, 404], text).toContain(response.status);
     } else {
       const expected = route.auth === 'user' ? 401 : caller.status;

@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 
-/** Sends bytes as they are and gives back what came, for requests that no client would make. */
+/** Sends a text as it is, for requests that no HTTP client would send. @returns the whole answer as text. */
 function raw(text: string): Promise<string> {
   const { hostname, port } = new URL(harness.url);
   return new Promise((resolve, reject) => {
@@ -85,7 +85,7 @@ describe('transport', () => {
     expect(foreign.headers.get('access-control-allow-origin')).toBeNull();
   });
 
-  test('request ids: taken over when harmless', async () => {
+  test('request ids: that of the caller when it is short and plain', async () => {
     const given = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'abc-1' } });
     expect(given.headers.get('x-request-id')).toBe('abc-1');
     const made = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'x'.repeat(65) } });
@@ -112,7 +112,7 @@ describe('transport', () => {
     });
   });
 
-  test('public routes do not look at a bad bearer', async () => {
+  test('public routes ignore a bad bearer', async () => {
     expect((await harness.get('/api/stats', { headers: bearer('rubbish') })).status).toBe(200);
     expect((await harness.get('/health', { headers: bearer('rubbish') })).status).toBe(200);
   });
@@ -243,7 +243,7 @@ describe('hostile input', () => {
     expect((await harness.get('/health/live')).status).toBe(200);
   });
 
-  test('headers above 16 KiB and requests that are none get JSON too', async () => {
+  test('headers above 16 KiB and malformed requests get JSON too', async () => {
     const large = await raw(`GET /api/stats HTTP/1.1\r\nHost: x\r\nX-Large: ${'x'.repeat(20_000)}\r\n\r\n`);
     expect(large).toMatch(/^HTTP\/1\.1 431 /);
     expect(large).toContain('"code":"HEADERS_TOO_LARGE"');
@@ -273,7 +273,7 @@ describe('hostile input', () => {
     expect(answer).toMatch(/"code":"(?:BAD_REQUEST|NOT_FOUND)"/);
   });
 
-  test('nothing of the query reaches the log', async () => {
+  test('the query is not logged', async () => {
     await harness.get(`/api/v1/stats/users?api_key=${API_KEY}&x=1`);
     await harness.get(`/api/v1/stats/users?x=1&api%5Fkey=${API_KEY}`);
     await harness.get(`/api/v1/stats/users?API_KEY=${API_KEY}`);
@@ -364,7 +364,7 @@ describe('health', () => {
 });
 
 describe('statistics', () => {
-  test('count what is there', async () => {
+  test('count the rows of the tables', async () => {
     const own = await startHarness();
     const { db } = own.database;
     const { token } = await makeUser(own, { isSystemAdmin: true });

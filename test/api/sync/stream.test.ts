@@ -94,7 +94,7 @@ describe('the stream of a running sync', () => {
     await changeLog(harness.database, id, 'RUNNING', { version: 2, progress: 15 });
     await until(() => stream.events.length === 3 && other.events.length === 3);
     expect(stream.events[2]).toMatchObject({ event: 'update', id: '2', data: { metadata: { progress: 15 } } });
-    // The same state told again is not a change.
+    // The same state again is not a change.
     await changeLog(harness.database, id, 'RUNNING', { version: 2, progress: 15 });
     await until(() => stream.comments() >= 2);
     expect(stream.events).toHaveLength(3);
@@ -108,7 +108,7 @@ describe('the stream of a running sync', () => {
     await until(() => harness.deps.streams.size() === 0);
   });
 
-  test.each(['COMPLETED', 'FAILED', 'CANCELLED'])('already %s: done comes at once', async (status) => {
+  test.each(['COMPLETED', 'FAILED', 'CANCELLED'])('already %s: done is sent immediately', async (status) => {
     const id = await insertLog(harness.database, { status });
     const stream = open(harness, id);
     await stream.done;
@@ -116,7 +116,7 @@ describe('the stream of a running sync', () => {
     expect(stream.events[2]?.data.status).toBe(status);
   });
 
-  test('Last-Event-ID leaves out what was seen', async () => {
+  test('with Last-Event-ID the state of that event is not sent again', async () => {
     const id = await insertLog(harness.database, { status: 'COMPLETED', metadata: { version: 7 } });
     const seen = open(harness, id, { 'Last-Event-ID': '7' });
     await seen.done;
@@ -160,7 +160,7 @@ describe('the stream of a running sync', () => {
     expect(stream.names()).toContain('done');
   });
 
-  test('a caller that goes away is forgotten', async () => {
+  test('the stream of a caller that disconnects is removed', async () => {
     const id = await insertLog(harness.database, { status: 'RUNNING' });
     const streams = [open(harness, id), open(harness, id), open(harness, id)];
     await until(() => harness.deps.streams.size() === 3);
@@ -169,7 +169,7 @@ describe('the stream of a running sync', () => {
     await harness.database.db.raw(`update sync_logs set status = 'COMPLETED' where id = ?`, [id]);
   });
 
-  test('a caller that reads nothing is let go', async () => {
+  test('the stream of a caller that reads nothing is ended', async () => {
     const id = await insertLog(harness.database, { status: 'RUNNING', metadata: { version: 1 } });
     const { hostname, port } = new URL(harness.url);
     const socket = connect(Number(port), hostname);

@@ -39,7 +39,7 @@ describe('programs with an API key', () => {
     expect(harness.requested.at(-1)).toMatchObject({ target: 'full', skipUsers: false });
   });
 
-  test('subusers is no target of the wire', async () => {
+  test('subusers is not a target of the HTTP API', async () => {
     expect((await harness.get('/api/v1/sync/subusers', { method: 'POST', headers: key })).status).toBe(404);
   });
 
@@ -103,7 +103,7 @@ describe('programs with an API key', () => {
 });
 
 describe('administrators', () => {
-  test('the state names what runs and what the mirror holds', async () => {
+  test('the state names the running sync and the counts of the mirror', async () => {
     const own = await startHarness();
     try {
       const { token } = await makeUser(own, { isSystemAdmin: true });
@@ -169,7 +169,7 @@ describe('administrators', () => {
     expect(harness.requested.at(-1)).toEqual({ target, dryRun: false, skipUsers: false, requestedBy: admin.id });
   });
 
-  test('the options travel on', async () => {
+  test('the options reach the launcher', async () => {
     await harness.get(
       '/api/admin/sync',
       json({ type: 'full', dry_run: true, skip_users: 'true' }, bearer(admin.token)),
@@ -245,7 +245,7 @@ describe('administrators', () => {
     expect(await read('limit=450')).toMatchObject({ limit: 450 });
   });
 
-  test('one log with what was set aside', async () => {
+  test('one log with its rejected records', async () => {
     const counts = { nodes: { created: 1, updated: 0, unchanged: 2, pruned: 0, failed: 1 } };
     const id = await insertLog(harness.database, { metadata: { version: 3, counts } });
     await harness.database.db.raw(
@@ -303,7 +303,7 @@ describe('administrators', () => {
     expect(await read()).toMatchObject({ data: { autoSyncEnabled: false, autoSyncInterval: 300 } });
   });
 
-  test('a schedule that cannot be changed at once does not fail the save', async () => {
+  test('a schedule that cannot be changed immediately does not fail the save', async () => {
     const own = await startHarness({
       database: harness.database,
       deps: {

@@ -71,7 +71,7 @@ describe('route table', () => {
     `);
   });
 
-  test('operation ids and places are unique', () => {
+  test('operation ids and paths are unique per method', () => {
     const ids = routes.map((r) => r.operationId);
     expect(new Set(ids).size).toBe(ids.length);
     const places = routes.map((r) => `${r.method} ${r.path.toLowerCase()}`);
@@ -89,7 +89,7 @@ describe('route table', () => {
     }
   });
 
-  test('only public routes outside of sign-in and setup let caches keep an answer', () => {
+  test('only public routes outside sign-in and setup may be cached', () => {
     const cached = routes.filter((route) => route.cache !== undefined);
     expect(cached.map((route) => route.path)).toEqual(['/api/stats', '/api/panel/counts', '/api/panel/nodes']);
     for (const route of cached) {
@@ -99,12 +99,12 @@ describe('route table', () => {
     }
   });
 
-  test('bodies are limited to 64 KiB, but for those that the contract makes larger', () => {
+  test('bodies are limited to 64 KiB, except where the contract allows more', () => {
     const larger = routes.filter((route) => route.bodyLimitBytes !== undefined);
     expect(larger.map((route) => [route.operationId, route.bodyLimitBytes])).toEqual([['queueEmail', 128 * 1024]]);
   });
 
-  test('routes that read a body before they know its sender are limited by address first', () => {
+  test('public routes with limits have one that applies before the body is read', () => {
     for (const route of routes) {
       if (route.auth !== 'public' || route.limits === undefined) continue;
       expect(

@@ -1,5 +1,4 @@
-/** The authentication layers. Roles and flags are read from the database at each request, never from a token. */
-
+/** Authenticates callers. Roles and flags are read from the database at each request, never from a token. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Context } from 'koa';
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
@@ -103,7 +102,7 @@ async function bearer(header: string, deps: Services, refusals: Refusals, admin:
 /** The first value of a key of the query, "" when it is absent. */
 const firstOf = (value: string | string[] | undefined): string => (Array.isArray(value) ? value[0] : value) ?? '';
 
-/** Whether the request carries the API key, in its header or else in the query. Without a configured key nobody has it. */
+/** Whether the request carries the API key, in its header or else in the query. Without a configured key no request does. */
 const hasApiKey = (koa: Context, deps: Services): boolean =>
   sameSecret(koa.get('X-API-Key') || firstOf(koa.query['api_key']), deps.config.backendApiKey);
 

@@ -5,12 +5,12 @@
 import type { Context } from 'koa';
 import { AppError } from '../../../domain/errors.ts';
 
-/** Bytes of a body where a route declares no limit of its own: forms of the site have some hundred. */
+/** Maximum number of bytes of a body where its route declares no limit; the forms of the site send some hundred. */
 const DEFAULT_LIMIT_BYTES = 64 * 1024;
 /** How much of a refused body is still read: bytes, and milliseconds. */
 const DISCARD_BYTES = 32 * 1024 * 1024;
 const DISCARD_MS = 10_000;
-/** Escapes of NUL and of surrogates, the only way in which JSON that is valid UTF-8 can spell text that is not storable. */
+/** Escapes of NUL and of surrogates: in valid UTF-8, JSON can write text that is not storable in no other way. */
 const SUSPECT_ESCAPE = /\\u(?:0000|d[89a-f])/i;
 
 /** What a body turned out to be. `unusable`: not JSON, or JSON with text that cannot be stored. */

@@ -1,4 +1,4 @@
-/** The only writer of error bodies. */
+/** Turns thrown errors into answers; no other code writes error bodies. */
 import type { Context, Next } from 'koa';
 import type { Logger } from 'pino';
 import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
@@ -6,7 +6,7 @@ import { captureError } from '../../../observability.ts';
 import { isConnectionFailure, SQLSTATE, sqlState } from '../../../store/db/sql-errors.ts';
 import { discardBody } from './body.ts';
 
-/** SQLSTATEs that say something about the request rather than about us. */
+/** SQLSTATEs that are not a defect of ours: the request is wrong, or the database is busy. */
 const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
   [SQLSTATE.invalidTextRepresentation]: 'BAD_REQUEST', // not the text of a uuid or a number
   [SQLSTATE.numericValueOutOfRange]: 'BAD_REQUEST',
@@ -20,7 +20,7 @@ const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
 
 const SIGN_IN_AREA = /^\/api\/v1\/auth\//i;
 
-/** Any thrown value as an error of the table; `failureText` is the route's public sentence for the unexpected. */
+/** Any thrown value as an error of the table; `failureText` is the route's public message for an unexpected one. */
 export function toAppError(error: unknown, failureText?: string): AppError {
   if (error instanceof AppError) return error;
   const detail = failureText === undefined ? {} : { detail: failureText };
@@ -33,15 +33,15 @@ export function toAppError(error: unknown, failureText?: string): AppError {
   return new AppError('INTERNAL_ERROR', { cause: error, ...detail });
 }
 
-/** Body of an error in the default form or, when the caller asks for it, in that of RFC 9457. */
+/** Writes the body of an error: in the default form, or in the form of RFC 9457 when the caller accepts it. */
 export function writeError(ctx: Context, error: AppError): void {
   const { spec } = error;
   const code = wireCodeOf(error.code);
   const sentence = error.detail ?? spec.text;
-  // In the sign-in area `error` is a code, whoever refused the request.
+  // In the sign-in area `error` is a code, also when the request was refused before its route.
   const coded = SIGN_IN_AREA.test(ctx.path) && !/^[a-z_]+$/.test(sentence);
   const text = coded ? code.toLowerCase() : sentence;
-  // Where `error` is a code, a sentence stands beside it; a sentence needs no second one.
+  // Where `error` is a code, `message` is the sentence; otherwise `error` is the sentence and `message` is left out.
   const message = error.human ?? (coded ? sentence : error.detail === undefined ? spec.message : undefined);
   const details = {
     ...(message === undefined ? {} : { message }),
@@ -69,7 +69,7 @@ export function writeError(ctx: Context, error: AppError): void {
   ctx.body = { success: false, error: text, code, ...details };
 }
 
-/** Catches what the inner layers throw; what a person should see goes to the log and to the error reports. */
+/** Catches what the inner layers throw and answers it. Errors that a person should look at are logged and reported. */
 export function errorBody(log: Logger) {
   return async (ctx: Context, next: Next): Promise<void> => {
     try {

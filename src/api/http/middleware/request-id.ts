@@ -1,10 +1,10 @@
-/** An id for each request, and one log line for each. */
+/** Gives each request an id and one log line. */
 import { randomUUID } from 'node:crypto';
 import type { Context, Next } from 'koa';
 import type { Logger } from 'pino';
 
 const ACCEPTED = /^[A-Za-z0-9._-]{1,64}$/;
-/** Takes over `X-Request-Id` when it is harmless, makes one otherwise, and echoes it. */
+/** Uses the caller's `X-Request-Id` when it is short and plain, else makes one; the answer carries it. */
 export function requestId(log: Logger) {
   return async (ctx: Context, next: Next): Promise<void> => {
     const given = ctx.get('X-Request-Id');
@@ -18,12 +18,12 @@ export function requestId(log: Logger) {
       const fields = {
         requestId: id,
         method: ctx.method,
-        // The path alone: a query may hold tokens, keys, addresses and what somebody searches for.
+        // Without the query, which may hold tokens, keys, email addresses and search texts.
         path: ctx.path,
         status: ctx.status,
         latencyMs: Math.round((performance.now() - startedAt) * 10) / 10,
       };
-      // The site's guard asks health before every page; its lines would drown the others.
+      // The site requests health before every page: at level info these lines would hide the others.
       if (ctx.path.startsWith('/health') && ctx.status < 500) log.debug(fields, 'request');
       else log.info(fields, 'request');
     }

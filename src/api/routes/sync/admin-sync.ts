@@ -4,12 +4,14 @@ import { AppError } from '../../../domain/errors.ts';
 import { MIN_SYNC_INTERVAL_SECONDS } from '../../../domain/settings.ts';
 import { API_TARGETS, type SyncTarget } from '../../../domain/sync/targets.ts';
 import { saveAutoSync } from '../../../services/settings/auto-sync.ts';
+import type { Db } from '../../../store/db/db.ts';
 import { inventoryCounts } from '../../../store/inventory/statistics.ts';
 import {
   activeSyncLog,
   getSyncLog,
   lastCompletedFullSync,
   listSyncLogs,
+  type SyncLog,
   syncFailures,
 } from '../../../store/sync/log-store.ts';
 import { userOf } from '../../context.ts';
@@ -24,10 +26,10 @@ import {
   PathId,
 } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { StartedSchema, SyncLogSchema, TypeFilter, toWireLog } from './shapes.ts';
+import { StartedSchema, SyncLogSchema, TypeFilter, toApiLog, toStarted } from './shapes.ts';
 
 const tags = ['Admin: sync'];
-/** Set-aside records in one answer at the most. */
+/** Maximum number of rejected records in one answer. */
 const MAX_FAILURES = 1000;
 
 const CountsSchema = z.object({
@@ -43,7 +45,7 @@ const CountsSchema = z.object({
   serverDatabases: Count,
 });
 
-/** A target of the wire; `all` is the dashboard's word for `full`. Absent and empty mean `full`. */
+/** The target of a request; the dashboard says `all` for `full`. Absent and empty mean `full`. */
 function readTarget(text: string | null | undefined): SyncTarget {
   const wanted = text === undefined || text === null || text === '' ? 'full' : text;
   const target = API_TARGETS.find((t) => t === (wanted === 'all' ? 'full' : wanted));
@@ -61,23 +63,44 @@ const TargetText = z
 const OptionalSeconds = optionalInteger({ minimum: MIN_SYNC_INTERVAL_SECONDS });
 const AutoSyncShape = z.object({ autoSyncEnabled: z.boolean(), autoSyncInterval: z.int() });
 
+const StateSchema = z.object({
+  lastSync: IsoDate.nullable().meta({ description: 'When the last full sync completed' }),
+  isSyncing: z.boolean(),
+  lastRunning: IsoDate.nullable().meta({ description: 'Start of the running sync' }),
+  latest: SyncLogSchema.nullable(),
+});
+
+/** Counts per entity that the sync noted in its metadata; none before it has any. */
+function countsOf({ metadata: { counts } }: SyncLog): Record<string, unknown> {
+  return typeof counts === 'object' && counts !== null && !Array.isArray(counts) ? { ...counts } : {};
+}
+
+async function syncState(db: Db): Promise<z.input<typeof StateSchema>> {
+  const [active, lastSync, [latest]] = await Promise.all([
+    activeSyncLog(db),
+    lastCompletedFullSync(db),
+    listSyncLogs(db, { limit: 1, offset: 0 }),
+  ]);
+  return {
+    lastSync: lastSync?.toISOString() ?? null,
+    isSyncing: active !== undefined,
+    lastRunning: active?.startedAt.toISOString() ?? null,
+    latest: latest === undefined ? null : toApiLog(latest),
+  };
+}
+
 export const adminSyncRoutes: Route[] = [
   defineRoute({
     method: 'get',
     path: '/api/admin/sync',
     operationId: 'getSyncState',
-    summary: 'State of the sync and what the mirror holds',
+    summary: 'State of the sync and counts of what is mirrored',
     tags,
     auth: 'admin',
     responses: {
       200: z.object({
         success: z.literal(true),
-        status: z.object({
-          lastSync: IsoDate.nullable().meta({ description: 'When the last full sync completed' }),
-          isSyncing: z.boolean(),
-          lastRunning: IsoDate.nullable().meta({ description: 'Start of the sync that runs now' }),
-          latest: SyncLogSchema.nullable(),
-        }),
+        status: StateSchema,
         counts: CountsSchema,
         availableTargets: z.array(z.enum(API_TARGETS)),
       }),
@@ -85,27 +108,8 @@ export const adminSyncRoutes: Route[] = [
     errors: [],
     failureText: 'Failed to fetch sync status',
     async handler({ deps }) {
-      const [active, lastSync, newest, counts] = await Promise.all([
-        activeSyncLog(deps.db),
-        lastCompletedFullSync(deps.db),
-        listSyncLogs(deps.db, { limit: 1, offset: 0 }),
-        inventoryCounts(deps.db),
-      ]);
-      const [latest] = newest;
-      return {
-        status: 200,
-        body: {
-          success: true,
-          status: {
-            lastSync: lastSync?.toISOString() ?? null,
-            isSyncing: active !== undefined,
-            lastRunning: active?.startedAt.toISOString() ?? null,
-            latest: latest === undefined ? null : toWireLog(latest),
-          },
-          counts,
-          availableTargets: API_TARGETS.slice(),
-        },
-      };
+      const [status, counts] = await Promise.all([syncState(deps.db), inventoryCounts(deps.db)]);
+      return { status: 200, body: { success: true, status, counts, availableTargets: API_TARGETS.slice() } };
     },
   }),
   defineRoute({
@@ -114,7 +118,7 @@ export const adminSyncRoutes: Route[] = [
     operationId: 'startSync',
     summary: 'Start a sync',
     description:
-      'One sync at a time: the same request while it runs is answered with the running one, another is refused (409).',
+      'Only one sync runs at a time. The same request is answered with the running sync, a different one with 409.',
     tags,
     auth: 'admin',
     body: z.object({
@@ -135,23 +139,14 @@ export const adminSyncRoutes: Route[] = [
         skipUsers: body.skip_users,
         requestedBy: userOf(caller).id,
       });
-      return {
-        status: 202,
-        body: {
-          success: true,
-          sync_log_id: run.syncLogId,
-          task_id: run.taskId,
-          status: run.status,
-          message: 'Sync has been queued',
-        },
-      };
+      return { status: 202, body: { success: true, ...toStarted(run), message: 'Sync has been queued' } };
     },
   }),
   defineRoute({
     method: 'post',
     path: '/api/admin/sync/cancel',
     operationId: 'cancelSync',
-    summary: 'Cancel the sync that runs, or the one whose id is given',
+    summary: 'Cancel the running sync, or the one with this id',
     tags,
     auth: 'admin',
     body: z.object({
@@ -188,14 +183,14 @@ export const adminSyncRoutes: Route[] = [
     async handler({ input: { query }, deps }) {
       const { limit, offset, type } = query;
       const logs = await listSyncLogs(deps.db, { limit, offset, ...(type === undefined ? {} : { type }) });
-      return { status: 200, body: { success: true, logs: logs.map(toWireLog), limit, offset } };
+      return { status: 200, body: { success: true, logs: logs.map(toApiLog), limit, offset } };
     },
   }),
   defineRoute({
     method: 'get',
     path: '/api/admin/sync/logs/:id',
     operationId: 'getSyncLog',
-    summary: 'One sync log with the records that were set aside',
+    summary: 'One sync log with its rejected records',
     tags,
     auth: 'admin',
     params: PathId,
@@ -213,16 +208,7 @@ export const adminSyncRoutes: Route[] = [
       const log = await getSyncLog(deps.db, input.params.id);
       if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'Sync log not found' });
       const failures = await syncFailures(deps.db, log.id, MAX_FAILURES);
-      const { counts } = log.metadata;
-      return {
-        status: 200,
-        body: {
-          success: true,
-          log: toWireLog(log),
-          counts: typeof counts === 'object' && counts !== null && !Array.isArray(counts) ? { ...counts } : {},
-          failures,
-        },
-      };
+      return { status: 200, body: { success: true, log: toApiLog(log), counts: countsOf(log), failures } };
     },
   }),
   defineRoute({
@@ -239,7 +225,7 @@ export const adminSyncRoutes: Route[] = [
         message: z.string(),
         settings: z
           .object({ auto_sync_enabled: z.enum(['true', 'false']), sync_interval: z.int() })
-          .meta({ description: 'The same in the names of the settings table; the flag is a text' }),
+          .meta({ description: 'The same values under the names of the settings table; the flag is text' }),
       }),
     },
     errors: [],
@@ -260,7 +246,7 @@ export const adminSyncRoutes: Route[] = [
     path: '/api/admin/sync/settings',
     operationId: 'saveSyncSettings',
     summary: 'Change the schedule',
-    description: `Absent fields stay as they are. The interval is in seconds, ${MIN_SYNC_INTERVAL_SECONDS} at the least.`,
+    description: `Absent fields stay as they are. The interval is in seconds, at least ${MIN_SYNC_INTERVAL_SECONDS}.`,
     tags,
     auth: 'admin',
     invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
@@ -287,7 +273,7 @@ export const adminSyncRoutes: Route[] = [
     operationId: 'streamSync',
     summary: 'Live progress of a sync as server-sent events',
     description:
-      'Events: `connected`, `update` at each change, `done` once at the end. The access token comes in `token` (EventSource sends no headers) or in the Authorization header. `Last-Event-ID` resumes without a repeat.',
+      'Events: `connected`, `update` at each change, `done` once at the end. Send the access token in `token` (EventSource sends no headers) or in the Authorization header. With `Last-Event-ID` the state of that event is not sent again.',
     tags,
     auth: 'adminQueryToken',
     params: PathId,

@@ -1,6 +1,7 @@
-/** How a sync log looks on the wire, in both of its areas. */
+/** The JSON shapes of a sync log, as administrators and as programs get it. */
 import { z } from 'zod';
 import { SYNC_STATUSES } from '../../../domain/sync/targets.ts';
+import type { SyncTicket } from '../../../services/sync/request-sync.ts';
 import type { SyncLog } from '../../../store/sync/log-store.ts';
 import { Count, IsoDate } from '../../http/envelopes.ts';
 import { documentedAs } from '../../http/fields.ts';
@@ -26,7 +27,7 @@ export const SyncLogSchema = z
         'Progress (`step`, `progress`, `lastMessage`, `version`), options (`dry_run`), result (`counts`, `warnings`)',
     }),
   })
-  .meta({ id: 'SyncLog', description: 'One sync: what was asked for, how far it is, how it ended' });
+  .meta({ id: 'SyncLog', description: 'One sync: what was requested, its progress, how it ended' });
 
 export const SyncLogTextSchema = z
   .object({ ...base, metadata: z.string().meta({ description: 'The same object as JSON text' }) })
@@ -45,8 +46,10 @@ const shared = (log: SyncLog) => ({
   durationSeconds: log.durationSeconds,
 });
 
-export const toWireLog = (log: SyncLog): z.input<typeof SyncLogSchema> => ({ ...shared(log), metadata: log.metadata });
+/** A log with its metadata as an object. */
+export const toApiLog = (log: SyncLog): z.input<typeof SyncLogSchema> => ({ ...shared(log), metadata: log.metadata });
 
+/** A log with its metadata as JSON text. */
 export const toTextLog = (log: SyncLog): z.input<typeof SyncLogTextSchema> => ({
   ...shared(log),
   metadata: JSON.stringify(log.metadata),
@@ -58,7 +61,14 @@ export const StartedSchema = z.object({
   status: z.enum(SYNC_STATUSES),
 });
 
-/** Text of the query; absent and empty mean "all". */
+/** What a request that started a sync is answered with. */
+export const toStarted = (ticket: SyncTicket): z.input<typeof StartedSchema> => ({
+  sync_log_id: ticket.syncLogId,
+  task_id: ticket.taskId,
+  status: ticket.status,
+});
+
+/** A type of logs in the query; absent and empty mean all types. */
 export const TypeFilter = z
   .string()
   .max(50)

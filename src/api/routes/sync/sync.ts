@@ -1,4 +1,4 @@
-/** `/api/v1/sync/*`: the sync for programs with an API key. Logs carry their metadata as JSON text here. */
+/** `/api/v1/sync/*`: the sync for programs with an API key. Here the metadata of a log is JSON text. */
 import { z } from 'zod';
 import { AppError } from '../../../domain/errors.ts';
 import { API_TARGETS } from '../../../domain/sync/targets.ts';
@@ -7,7 +7,7 @@ import type { Caller } from '../../context.ts';
 import { envelope, ok } from '../../http/envelopes.ts';
 import { BodyFlag, clampedInteger, documentedAs, Offset, PathId } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
-import { StartedSchema, SyncLogTextSchema, TypeFilter, toTextLog } from './shapes.ts';
+import { StartedSchema, SyncLogTextSchema, TypeFilter, toStarted, toTextLog } from './shapes.ts';
 
 const tags = ['Sync'];
 const started = { 202: envelope(StartedSchema) };
@@ -17,13 +17,16 @@ const TriggerBody = z.object({
   requested_by: z
     .unknown()
     .optional()
-    .meta({ description: 'Who asks, for the log', ...documentedAs({ type: 'string' }) }),
+    .meta({
+      description: 'Name of the program that starts the sync, for the log',
+      ...documentedAs({ type: 'string' }),
+    }),
 });
 
-/** Who is noted as the one who asked: the signed-in user, else what an API client says of itself. */
-function requester(caller: Caller, said: unknown): string {
+/** The requester that is stored in the log: the id of the signed-in user, else the name that the program gives itself. */
+function requesterOf(caller: Caller, name: unknown): string {
   if (caller.kind === 'user') return caller.user.id;
-  return typeof said === 'string' && said.trim() !== '' ? said.trim().slice(0, 200) : 'api';
+  return typeof name === 'string' && name.trim() !== '' ? name.trim().slice(0, 200) : 'api';
 }
 
 const triggers: Route[] = API_TARGETS.map((target) =>
@@ -33,7 +36,7 @@ const triggers: Route[] = API_TARGETS.map((target) =>
     operationId: `start${target[0]?.toUpperCase()}${target.slice(1)}Sync`,
     summary: target === 'full' ? 'Start a full sync' : `Sync ${target} only`,
     description:
-      'One sync at a time: the same request while it runs is answered with the running one, another is refused (409).',
+      'Only one sync runs at a time. The same request is answered with the running sync, a different one with 409.',
     tags,
     auth: 'apiKeyOrAdmin',
     lenientBody: true,
@@ -46,16 +49,10 @@ const triggers: Route[] = API_TARGETS.map((target) =>
         target,
         dryRun: input.body.dry_run,
         skipUsers: input.body.skip_users,
-        requestedBy: requester(caller, input.body.requested_by),
+        requestedBy: requesterOf(caller, input.body.requested_by),
       });
-      const what = target === 'full' ? 'Full' : target;
-      return {
-        status: 202,
-        body: ok(
-          { sync_log_id: run.syncLogId, task_id: run.taskId, status: run.status },
-          `${what} sync has been queued`,
-        ),
-      };
+      const name = target === 'full' ? 'Full' : target;
+      return { status: 202, body: ok(toStarted(run), `${name} sync has been queued`) };
     },
   }),
 );
