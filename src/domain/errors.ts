@@ -70,7 +70,7 @@ export const ERRORS = {
   PASSWORD_NEEDS_LOWERCASE: spec(400, 'password_needs_lowercase', { message: 'The password needs a small letter.' }),
   PASSWORD_NEEDS_DIGIT: spec(400, 'password_needs_digit', { message: 'The password needs a digit.' }),
   PASSWORDS_DONT_MATCH: spec(400, 'passwords_dont_match', { message: 'The two passwords differ.' }),
-  INVALID_MAILED_TOKEN: spec(400, 'invalid_token', {
+  INVALID_LINK_TOKEN: spec(400, 'invalid_token', {
     wireCode: 'INVALID_TOKEN',
     message: 'This link is not valid: it was used already, or a newer one was sent.',
   }),

@@ -5,12 +5,12 @@ import type { AuthUser } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 
-/** Seconds of clock difference that `exp` and `nbf` forgive. */
+/** Seconds of clock difference that `exp` and `nbf` allow. */
 const LEEWAY_SECONDS = 60;
 /** Life of a refresh token: 90 days. */
 export const REFRESH_TTL_SECONDS = 90 * 86_400;
 
-/** Why a token is refused, in the order in which it is looked at. */
+/** Why a token is refused, in the order of the checks. */
 export type TokenProblem = 'segments' | 'encoding' | 'claims' | 'noUser' | 'signature';
 
 export interface VerifiedToken {
@@ -21,7 +21,7 @@ export interface VerifiedToken {
 export interface Tokens {
   /** Signs with JWT_SECRET, or NEXTAUTH_SECRET when that is empty; `issuedAt` in unix seconds. */
   sign(user: AuthUser, issuedAt: number): Promise<string>;
-  /** The user id of a token that is ours and valid now, and its `iat` in unix seconds. */
+  /** The user id of a token that was signed here and is valid now, and its `iat` in unix seconds. */
   verify(token: string): Promise<VerifiedToken | { problem: TokenProblem }>;
   readonly accessTtlSeconds: number;
 }
@@ -82,7 +82,7 @@ export function createTokens(options: {
 /** 32 random bytes as 64 lower-case hex digits. */
 export const newRefreshToken = (): string => randomBytes(32).toString('hex');
 
-/** Looks at the form before the signature, so that a caller is told what is wrong with it. Proves nothing. */
+/** Checks the form before the signature, so that the error can name the fault. It proves nothing about the token. */
 function readUnverified(token: string): { userId: string } | { problem: TokenProblem } {
   const [, payload, , ...more] = token.split('.');
   if (payload === undefined || more.length > 0 || token.split('.').length !== 3) return { problem: 'segments' };

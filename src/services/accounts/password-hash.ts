@@ -23,7 +23,7 @@ async function inTurn<T>(work: () => Promise<T>): Promise<T> {
   return limit(work);
 }
 
-/** A hash of nobody's password, so that an unknown address takes as long to refuse as a known one. */
+/** A hash to compare with when there is none, so that an unknown address takes as long to refuse as a known one. */
 let decoy: Promise<string> | undefined;
 
 /** @throws {RangeError} above {@link PASSWORD_MAX_BYTES} bytes. */
@@ -55,8 +55,8 @@ export function isWeakHash(hash: string): boolean {
 const costOf = (hash: string): number => Number(/^\$2[aby]\$(\d\d)\$/.exec(hash)?.[1] ?? 0);
 
 /**
- * A weaker hash is compared faster, which would tell an old account from an unknown address: 2^c work is made up to 2^12
- * by 2^c + 2^(c+1) + … + 2^11.
+ * Adds the work that a weaker hash saves: its comparison is faster, which would tell an old account from an unknown
+ * address. Work of 2^c becomes 2^12 by adding 2^c + 2^(c+1) + … + 2^11.
  */
 async function makeUpFor(cost: number): Promise<void> {
   // bcrypt knows no cost below 4.

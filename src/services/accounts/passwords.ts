@@ -86,7 +86,7 @@ export async function changePassword(
 /**
  * Sets a new password by the token of a reset link, which is used up.
  * @param reset `userId` may be empty; if given, it must be the owner of the token.
- * @throws {AppError} INVALID_MAILED_TOKEN, TOKEN_EXPIRED, or a code of the password policy.
+ * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED, or a code of the password policy.
  */
 export async function resetPassword(
   deps: Pick<AccountDeps, 'db'>,
@@ -96,7 +96,7 @@ export async function resetPassword(
   const ownerOf = async (trx: Transaction): Promise<string> => {
     const found = await lockToken(trx, reset.token, 'password_reset');
     if (found === undefined || (reset.userId !== '' && reset.userId !== found.userId)) {
-      throw new AppError('INVALID_MAILED_TOKEN');
+      throw new AppError('INVALID_LINK_TOKEN');
     }
     if (found.expired) throw new AppError('TOKEN_EXPIRED');
     return found.userId;

@@ -8,7 +8,7 @@ import { takeTokens } from '../../store/rate-limit-store.ts';
 import type { AccountDeps } from './deps.ts';
 
 /** Verification emails that an account gets in an hour. */
-export const VERIFICATION_LIMIT = { name: 'verification-mail', max: 3, windowSeconds: 3600 };
+export const VERIFICATION_LIMIT = { name: 'verification-email', max: 3, windowSeconds: 3600 };
 /** The same request again within this time is a repeat of the site, whose answer was lost. */
 const REPEAT = { name: 'resend-verification-repeat', capacity: 1, windowSeconds: 5 };
 
@@ -41,7 +41,7 @@ export async function resendVerification(deps: Pick<AccountDeps, 'db' | 'emails'
 
 /**
  * Verifies an address by the token of an email, which is used up.
- * @throws {AppError} INVALID_MAILED_TOKEN, TOKEN_EXPIRED; ALREADY_VERIFIED for a repeat, since the site's page sends the
+ * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED; ALREADY_VERIFIED for a repeat, since the site's page sends the
  * token again on every load.
  */
 export async function verifyEmail(
@@ -56,7 +56,7 @@ export async function verifyEmail(
     const good = found !== undefined && found.userId === userId && user !== undefined;
     if (!good || found.expired) {
       if (user !== undefined && user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED');
-      throw new AppError(good ? 'TOKEN_EXPIRED' : 'INVALID_MAILED_TOKEN');
+      throw new AppError(good ? 'TOKEN_EXPIRED' : 'INVALID_LINK_TOKEN');
     }
     await markEmailVerified(trx, userId);
     await deleteTokens(trx, userId, ['email_verification']);

@@ -28,7 +28,7 @@ export async function dashboardSummary(db: Db, userId: string): Promise<Dashboar
          (count(*) filter (where s."isSuspended" is not true and lower(s.status) in ('online', 'running')))::int as online,
          (count(*) filter (where s."isSuspended" is not true and lower(s.status) = 'offline'))::int as offline,
          (count(*) filter (where s."isSuspended"))::int as suspended
-       from ${REACHABLE} mine join servers s on s.id = mine.id) c
+       from ${REACHABLE} r join servers s on s.id = r.id) c
      where u.id = ?`,
     [userId, userId, userId],
   );
@@ -75,7 +75,7 @@ function selection(filter: ServerQuery): { sql: string; bindings: unknown[] } {
   const bindings: unknown[] = [];
   let from = 'servers s';
   if (filter.userId !== undefined) {
-    from = `${REACHABLE} mine join servers s on s.id = mine.id`;
+    from = `${REACHABLE} r join servers s on s.id = r.id`;
     bindings.push(filter.userId, filter.userId);
   }
   if (filter.search !== undefined) {

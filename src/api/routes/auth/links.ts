@@ -32,7 +32,7 @@ export const authLinkRoutes: Route[] = [
     limits: redeemLimit('verify-email', 30),
     body: z.object({ token: BodyText, id: OptionalText, userId: OptionalText }),
     responses: { 200: MessageSchema },
-    errors: ['MISSING_FIELDS', 'INVALID_MAILED_TOKEN', 'TOKEN_EXPIRED', 'ALREADY_VERIFIED'],
+    errors: ['MISSING_FIELDS', 'INVALID_LINK_TOKEN', 'TOKEN_EXPIRED', 'ALREADY_VERIFIED'],
     async handler({ input: { body }, deps }) {
       const token = body.token.trim();
       const userId = (body.id || body.userId).trim();
@@ -65,7 +65,7 @@ export const authLinkRoutes: Route[] = [
     limits: redeemLimit('reset-password', 30),
     body: z.object({ token: BodyText, id: OptionalText, password: BodyText, confirmPassword: OptionalText }),
     responses: { 200: MessageSchema },
-    errors: ['MISSING_FIELDS', ...PASSWORD_ERRORS, 'PASSWORDS_DONT_MATCH', 'INVALID_MAILED_TOKEN', 'TOKEN_EXPIRED'],
+    errors: ['MISSING_FIELDS', ...PASSWORD_ERRORS, 'PASSWORDS_DONT_MATCH', 'INVALID_LINK_TOKEN', 'TOKEN_EXPIRED'],
     async handler({ input: { body }, deps }) {
       const { password, confirmPassword } = body;
       const token = body.token.trim();

@@ -73,7 +73,7 @@ const ServerSchema = z
     resources: Resources,
     createdAt: IsoDate,
   })
-  .meta({ id: 'DashboardServer', description: 'A server as its owner and those he shares it with see it' });
+  .meta({ id: 'DashboardServer', description: 'A server as its owner and its subusers see it' });
 
 const resourcesOf = (server: DashboardServer): z.input<typeof Resources> => ({
   memory: { used: 0, limit: server.memory },
