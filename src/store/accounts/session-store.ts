@@ -76,7 +76,7 @@ export async function lockSession(trx: Db, refreshToken: string): Promise<FoundS
   return found;
 }
 
-/** Gives a session its successor. The used row stays, so that a late tab and a stolen token can be told apart. */
+/** Gives a session its successor. The used row stays, so that a late tab and a stolen token can be distinguished. */
 export async function rotateSession(
   trx: Db,
   session: FoundSession,
