@@ -14,6 +14,7 @@ import {
   type ServiceConfig,
   startLogging,
 } from './process.ts';
+import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
 import { createSettings, type Settings } from './services/settings/settings.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
 import type { Database } from './store/db/db.ts';
@@ -148,7 +149,13 @@ async function main(): Promise<void> {
   followSchedules({ ...parts, log, ending: ending.signal });
   // Repairs what a crash left behind now, not with the watch of the next minute.
   parts.launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'the watch over syncs failed'));
-  const relay = startOutboxRelay({ db, listener: parts.listener, temporal: parts.temporal, log });
+  const relay = startOutboxRelay({
+    db,
+    listener: parts.listener,
+    temporal: parts.temporal,
+    log,
+    dispatch: EMAIL_DISPATCH,
+  });
   log.info('polling');
   process.send?.({ ready: true });
 

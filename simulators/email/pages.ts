@@ -1,25 +1,18 @@
-/** The pages of the catcher: the list of emails, one email, its HTML part. What an email says is shown, never obeyed. */
+/** The pages of the catcher: the list of emails, one email, its HTML part. The content of an email is shown as text or runs nothing. */
+import { html, type SafeHtml } from '../../src/messages/html.ts';
 import type { CaughtEmail } from './contract.ts';
 
-/** A page with the headers it needs. */
+/** A page with the headers that it needs. */
 export interface Page {
   headers: Record<string, string>;
   body: string;
 }
 
 const REFRESH_SECONDS = 3;
-/** Emails on the list, which is loaded every few seconds. */
+/** Maximum number of emails on the list, because a browser loads it again every few seconds. */
 const MAX_ROWS = 200;
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-const escaped = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 
-const STYLE = `
+const STYLE = html`
 :root { color-scheme: light dark; --line: #8884; --dim: #888; --accent: #6366f1; }
 * { box-sizing: border-box; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
@@ -48,94 +41,100 @@ const HEADERS: Readonly<Record<string, string>> = {
   'referrer-policy': 'no-referrer',
 };
 
-/** Links of an email open in a window of their own; a script or a form of it does nothing. */
+/** The links of an email open in a window of their own; its scripts and forms do nothing. */
 const SANDBOX = 'allow-popups allow-popups-to-escape-sandbox';
 
-function page(title: string, head: string, content: string): Page {
+const NOTHING = html``;
+
+function page(title: string, content: SafeHtml, head = NOTHING): Page {
   return {
     headers: {
       ...HEADERS,
       'content-security-policy':
         "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     },
-    body: `<!doctype html>
+    body: html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escaped(title)}</title>
+<title>${title}</title>
 ${head}<style>${STYLE}</style>
 </head>
 <body>
 ${content}
 </body>
 </html>
-`,
+`.toString(),
   };
 }
 
-const time = (at: number): string => {
+function time(at: number): SafeHtml {
   const iso = new Date(at).toISOString();
-  return `<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
-};
+  return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
+}
 
-/** The latest emails, newest first; loads itself anew. */
+const subjectOf = (email: CaughtEmail): string => (email.subject === '' ? '(no subject)' : email.subject);
+
+const row = (email: CaughtEmail): SafeHtml => html`<li><a href="/mails/${encodeURIComponent(email.id)}">
+<strong>${subjectOf(email)}</strong> ${time(email.at)}
+<span>${email.to.join(', ')}</span> <span>${email.via}</span>
+</a></li>
+`;
+
+/** The latest emails, newest first; the page refreshes itself. */
 export function listPage(emails: readonly CaughtEmail[], smtp: boolean): Page {
-  const rows = emails
-    .slice(-MAX_ROWS)
-    .toReversed()
-    .map(
-      (email) => `<li><a href="/mails/${encodeURIComponent(email.id)}">
-<strong>${escaped(email.subject === '' ? '(no subject)' : email.subject)}</strong> ${time(email.at)}
-<span>${escaped(email.to.join(', '))}</span> <span>${email.via}</span>
-</a></li>`,
-    );
-  const count = `${emails.length} ${emails.length === 1 ? 'email' : 'emails'}${emails.length > rows.length ? `, the latest ${rows.length} are here` : ''}`;
+  const rows = emails.slice(-MAX_ROWS).toReversed().map(row);
+  const count = `${emails.length} ${emails.length === 1 ? 'email' : 'emails'}`;
+  const shown = emails.length > rows.length ? `, the latest ${rows.length} are shown` : '';
   return page(
     `Email catcher (${emails.length})`,
-    `<meta http-equiv="refresh" content="${REFRESH_SECONDS}">\n`,
-    `<h1>Email catcher</h1>
-<p>${count}. Nothing leaves this machine: what is sent by ${smtp ? 'the API or SMTP' : 'the API'} ends here.</p>
-${rows.length === 0 ? '' : `<ul>\n${rows.join('\n')}\n</ul>`}`,
+    html`<h1>Email catcher</h1>
+<p>${count}${shown}. No email leaves this machine: what is sent by ${smtp ? 'the API or SMTP' : 'the API'} ends here.</p>
+${rows.length === 0 ? NOTHING : html`<ul>\n${rows}</ul>`}`,
+    html`<meta http-equiv="refresh" content="${REFRESH_SECONDS}">\n`,
   );
 }
 
-/** One email: headers, text part, HTML part in a frame, and the message as it came. */
+/** One email: headers, HTML part in a frame, text part, and the message as it arrived. */
 export function emailPage(email: CaughtEmail): Page {
-  const about: [string, string][] = [
-    ['Id', email.id],
-    ...email.headers.map(([name, value]): [string, string] => [name, value]),
-  ];
-  if (email.idempotencyKey !== null) about.push(['Idempotency-Key', email.idempotencyKey]);
-  const frame = `<iframe title="HTML part" sandbox="${SANDBOX}" src="/mails/${encodeURIComponent(email.id)}/html"></iframe>`;
-  const sections = [
-    `<dl>\n${about.map(([name, value]) => `<dt>${escaped(name)}</dt><dd>${escaped(value)}</dd>`).join('\n')}\n</dl>`,
-    email.html === null ? '' : `<h2>HTML part</h2>\n${frame}`,
-    email.text === null ? '' : `<h2>Text part</h2>\n<pre>${escaped(email.text)}</pre>`,
-    email.raw === null
-      ? ''
-      : `<h2>Source</h2>\n<details><summary>${email.raw.length} characters</summary><pre>${escaped(email.raw)}</pre></details>`,
-  ];
-  const subject = email.subject === '' ? '(no subject)' : email.subject;
+  const facts: (readonly [string, string])[] = [['Id', email.id], ...email.headers];
+  if (email.idempotencyKey !== null) facts.push(['Idempotency-Key', email.idempotencyKey]);
   return page(
-    subject,
-    '',
-    `<p><a href="/">All emails</a></p>\n<h1>${escaped(subject)}</h1>\n<p>${time(email.at)} by ${email.via}</p>\n${sections.join('\n')}`,
+    subjectOf(email),
+    html`<p><a href="/">All emails</a></p>
+<h1>${subjectOf(email)}</h1>
+<p>${time(email.at)} by ${email.via}</p>
+<dl>
+${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>\n`)}</dl>
+${email.html === null ? NOTHING : frame(email.id)}${email.text === null ? NOTHING : textPart(email.text)}${email.raw === null ? NOTHING : source(email.raw)}`,
   );
 }
 
-/** The HTML part alone, with nothing to run or to load. */
-export function htmlPart(html: string): Page {
+const frame = (id: string): SafeHtml => html`<h2>HTML part</h2>
+<iframe title="HTML part" sandbox="${SANDBOX}" src="/mails/${encodeURIComponent(id)}/html"></iframe>
+`;
+
+const textPart = (text: string): SafeHtml => html`<h2>Text part</h2>
+<pre>${text}</pre>
+`;
+
+const source = (raw: string): SafeHtml => html`<h2>Source</h2>
+<details><summary>${raw.length} characters</summary><pre>${raw}</pre></details>
+`;
+
+/** The HTML part alone, with a policy under which nothing runs or loads. */
+export function htmlPart(content: string): Page {
   return {
     headers: {
       ...HEADERS,
       'content-security-policy': `default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox ${SANDBOX}`,
     },
-    // only a target, so that the links leave the frame
-    body: html.replace(/<head(?:\s[^>]*)?>|$/i, (head) => `${head}<base target="_blank">`),
+    // The target lets links leave the frame; nothing else is added.
+    body: content.replace(/<head(?:\s[^>]*)?>|$/i, (head) => `${head}<base target="_blank">`),
   };
 }
 
-/** A short page for an address that leads nowhere. */
+/** The page for an address that does not exist. */
 export const missingPage = (): Page =>
-  page('Not found', '', '<p>There is no such email. <a href="/">All emails</a></p>');
+  page('Not found', html`<p>There is no such email. <a href="/">All emails</a></p>`);

@@ -3,13 +3,14 @@ import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { loadConfig } from '../config.ts';
 import {
+  checkEmailData,
+  EMAIL_FIELDS,
   EMAIL_TEMPLATE_NAMES,
   EMAIL_TEMPLATES,
   type EmailData,
   type EmailTemplate,
   emailTemplate,
 } from '../domain/email.ts';
-import { checkEmailData, EMAIL_FIELDS } from '../messages/email/data.ts';
 import { renderEmail } from '../messages/email/templates.ts';
 
 /** Where the commands read and write; the process by default. */

@@ -1,4 +1,5 @@
-/** Email: the templates and their names on the wire, what an email carries, what states it goes through. */
+/** Emails: their templates, the data that fills a template, the one-time token of a link, the states of an email. */
+import { z } from 'zod';
 
 /** Templates of the renderer; see `src/messages/email/templates.ts`. */
 export const EMAIL_TEMPLATES = [
@@ -12,22 +13,22 @@ export const EMAIL_TEMPLATES = [
 ] as const;
 export type EmailTemplate = (typeof EMAIL_TEMPLATES)[number];
 
-/** Names the wire takes besides the templates' own. */
+/** Further names that `POST /api/v1/email/queue` accepts. */
 const ALIASES: Readonly<Record<string, EmailTemplate>> = {
   'verify-email': 'email-verification',
   'reset-password': 'password-reset',
 };
 
-/** The template of a name on the wire, by either spelling; undefined when there is none. */
+/** The template with this name or alias; undefined if there is none. */
 export function emailTemplate(name: string): EmailTemplate | undefined {
   const own = EMAIL_TEMPLATES.find((template) => template === name);
   return own ?? (Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined);
 }
 
-/** Names that the wire takes, own and others. */
+/** Every name that {@link emailTemplate} knows. */
 export const EMAIL_TEMPLATE_NAMES: readonly string[] = [...EMAIL_TEMPLATES, ...Object.keys(ALIASES)];
 
-/** One-time tokens: `verification_tokens.type`, lifetime in seconds. */
+/** One-time tokens: `verification_tokens.type` and lifetime in seconds (contract: 24 hours, 24 hours, 30 minutes). */
 export const ONE_TIME_TOKENS = {
   email_verification: { lifetimeSeconds: 24 * 3600 },
   password_reset: { lifetimeSeconds: 24 * 3600 },
@@ -35,7 +36,7 @@ export const ONE_TIME_TOKENS = {
 } as const;
 export type OneTimeTokenType = keyof typeof ONE_TIME_TOKENS;
 
-/** The token a template's link needs. It is issued when the email is made, so its life begins when the email leaves. */
+/** The token that a template's link needs. It is issued at the first attempt to send the email (ADR 8). */
 export const TOKEN_OF_TEMPLATE: Partial<Record<EmailTemplate, OneTimeTokenType>> = {
   'email-verification': 'email_verification',
   'password-reset': 'password_reset',
@@ -44,18 +45,19 @@ export const TOKEN_OF_TEMPLATE: Partial<Record<EmailTemplate, OneTimeTokenType>>
 };
 
 /**
- * `queued` → `sent`, or `failed` (with a reason), or `skipped` (there is nobody to send it to: no such account, disabled,
- * or its address changed meanwhile).
+ * `queued` becomes `sent`, `failed` or `skipped`. Skipped: there is nothing to send, because no active account has the
+ * address, or the address was verified or the link replaced meanwhile.
  */
 export const EMAIL_STATUSES = ['queued', 'sent', 'failed', 'skipped'] as const;
 export type EmailStatus = (typeof EMAIL_STATUSES)[number];
 
-/** Texts a template is filled with. */
-export type EmailData = Readonly<Record<string, string>>;
+/** Texts that fill a template, by field. */
+export const EmailDataSchema = z.record(z.string(), z.string());
+export type EmailData = Readonly<z.infer<typeof EmailDataSchema>>;
 
-/** An email ready to be handed to a transport. */
+/** An email that a transport can send. */
 export interface OutgoingEmail {
-  /** Id of the email: idempotency key at the provider, Message-ID by SMTP. Equal ids carry equal content. */
+  /** Id of the email: idempotency key at Resend, Message-ID over SMTP. Equal ids have equal content. */
   id: string;
   /** Mailbox, with or without a display name. */
   from: string;
@@ -63,4 +65,67 @@ export interface OutgoingEmail {
   subject: string;
   html: string;
   text: string;
+}
+
+export interface EmailField {
+  readonly key: string;
+  readonly description: string;
+  /** The email makes no sense without it. */
+  readonly required?: true;
+  /** An http(s) URL, the target of the email's link. */
+  readonly url?: true;
+}
+
+const NAME: EmailField = { key: 'name', description: 'first name of the reader; may be empty' };
+const TOKEN: EmailField = { key: 'token', description: 'one-time token, when there is no URL' };
+const ID: EmailField = { key: 'id', description: 'id of the account, beside the token' };
+const link = (key: string): EmailField => ({ key, description: 'URL of the link, instead of a token', url: true });
+
+/** The fields of each template. A renderer ignores other fields. */
+export const EMAIL_FIELDS: Readonly<Record<EmailTemplate, readonly EmailField[]>> = {
+  'email-verification': [NAME, link('verifyUrl'), TOKEN, ID],
+  'password-reset': [NAME, link('resetUrl'), TOKEN, ID],
+  'magic-link': [NAME, link('magicLinkUrl'), TOKEN],
+  welcome: [NAME, link('verifyUrl'), TOKEN, ID],
+  'email-changed': [NAME, { key: 'newEmail', description: 'the new address', required: true }],
+  'sync-complete': [
+    { key: 'syncType', description: 'what was synchronised', required: true },
+    { key: 'status', description: 'how it ended', required: true },
+    { key: 'duration', description: 'how long it took, with its unit' },
+  ],
+  message: [{ key: 'message', description: 'the text; its line breaks are kept', required: true }],
+};
+
+const URL_KEYS: readonly string[] = Object.values(EMAIL_FIELDS)
+  .flat()
+  .filter((field) => field.url === true)
+  .map((field) => field.key);
+
+/** True if the caller gave the URL of a link: such an email needs no token of ours. */
+export const hasLink = (data: EmailData): boolean => URL_KEYS.some((key) => data[key] !== undefined);
+
+/** An absolute http(s) URL in its normal spelling; undefined for any other text, blanks and control characters included. */
+export function httpUrl(text: string): string | undefined {
+  // The URL parser silently drops line breaks and tabs. A text that needs this is a mistake of its author.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it refuses
+  if (/[\u0000-\u0020\u007f-\u009f\u2028\u2029]/.test(text)) return undefined;
+  const url = URL.parse(text);
+  return url !== null && (url.protocol === 'https:' || url.protocol === 'http:') ? url.href : undefined;
+}
+
+/** A text of the data; empty if it is absent. A lone surrogate, which no URL and no email can carry, becomes U+FFFD. */
+export const textOf = (data: EmailData, key: string): string =>
+  Object.hasOwn(data, key) ? (data[key] ?? '').toWellFormed() : '';
+
+/**
+ * Problems of the data of a new email: an unusable URL, a required field that is empty. Empty if there are none. A missing
+ * token is not a problem: it is issued when the email is sent.
+ */
+export function checkEmailData(template: EmailTemplate, data: EmailData): { path: string; message: string }[] {
+  return EMAIL_FIELDS[template].flatMap(({ key, required, url }) => {
+    const text = textOf(data, key);
+    const path = `data.${key}`;
+    if (required && text.trim() === '') return [{ path, message: 'must not be empty' }];
+    return url && text !== '' && httpUrl(text) === undefined ? [{ path, message: 'must be an http(s) URL' }] : [];
+  });
 }

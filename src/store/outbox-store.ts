@@ -1,4 +1,4 @@
-/** The outbox: effects that were decided in a transaction and are carried out after it. */
+/** The outbox: effects that a transaction decides and that the relay carries out after the commit (ADR 9). */
 import type { Db } from './db/db.ts';
 import { execute, query } from './db/query.ts';
 
@@ -9,12 +9,12 @@ export interface OutboxRow {
   attempts: number;
 }
 
-/** Applies to one relay at a time over all workers, so that rows leave in their order; the number only has to be ours. */
+/** Key of the advisory lock that lets one relay work at a time, over all workers. No other lock of the project has it. */
 const RELAY_LOCK = 7_305_110_002;
-/** Times a row that cannot be dispatched for a reason of its own is tried before it counts as failed. */
+/** Maximum number of attempts for a row that is itself at fault. After that it counts as failed. */
 const MAX_ATTEMPTS = 20;
 
-/** Writes an effect beside what caused it. The same `dedupeKey` again writes nothing. */
+/** Writes an effect in the transaction of its cause. A second row with the same `dedupeKey` is not written. */
 export async function enqueue(
   trx: Db,
   effect: { kind: string; dedupeKey: string; payload: Record<string, unknown> },
@@ -24,17 +24,17 @@ export async function enqueue(
     `insert into outbox (kind, dedupe_key, payload) values (?, ?, ?::jsonb) on conflict (dedupe_key) do nothing`,
     [effect.kind, effect.dedupeKey, JSON.stringify(effect.payload)],
   );
-  // Delivered with the commit.
+  // PostgreSQL delivers the notification at the commit.
   await execute(trx, `select pg_notify('outbox', '')`);
 }
 
-/** Takes part in the relaying, until the transaction ends; false while another relay does. */
+/** Takes the relay's lock until the transaction ends. @returns false if another relay has it. */
 export async function lockRelay(trx: Db): Promise<boolean> {
-  const [row] = await query<{ mine: boolean }>(trx, `select pg_try_advisory_xact_lock(${RELAY_LOCK}) as mine`);
-  return row?.mine === true;
+  const [row] = await query<{ locked: boolean }>(trx, `select pg_try_advisory_xact_lock(${RELAY_LOCK}) as locked`);
+  return row?.locked === true;
 }
 
-/** Rows of these kinds that are due, oldest first. */
+/** Pending rows of these kinds that are due, in the order of writing. */
 export async function dueRows(trx: Db, kinds: readonly string[], limit: number): Promise<OutboxRow[]> {
   return query(
     trx,
@@ -44,7 +44,7 @@ export async function dueRows(trx: Db, kinds: readonly string[], limit: number):
   );
 }
 
-/** The effects of these rows are on their way. */
+/** Marks rows whose workflow was started. */
 export async function markDispatched(trx: Db, ids: readonly string[]): Promise<void> {
   if (ids.length === 0) return;
   await execute(
@@ -54,7 +54,7 @@ export async function markDispatched(trx: Db, ids: readonly string[]): Promise<v
   );
 }
 
-/** A row that could not be dispatched for a reason of its own waits, longer each time, and in the end counts as failed. */
+/** Delays a row that is itself at fault, by 1 s at first and up to 10 minutes, or marks it as failed after its last attempt. */
 export async function postpone(trx: Db, id: string, reason: string): Promise<void> {
   await execute(
     trx,
@@ -68,11 +68,11 @@ export interface OutboxBacklog {
   kind: string;
   pending: number;
   failed: number;
-  /** Seconds the oldest pending row has been waiting; 0 when none is. */
+  /** Age of the oldest pending row in seconds; 0 if there is none. */
   oldestSeconds: number;
 }
 
-/** What waits, by kind. */
+/** Number of pending and failed rows by kind. */
 export async function outboxBacklog(db: Db): Promise<OutboxBacklog[]> {
   return query(
     db,
@@ -83,7 +83,7 @@ export async function outboxBacklog(db: Db): Promise<OutboxBacklog[]> {
   );
 }
 
-/** Deletes rows older than `days`, whatever their state: what nothing consumed expires with the logs. @returns how many. */
+/** Deletes rows older than `days`, also pending ones: no release consumed them. @returns number of rows. */
 export async function purgeOutbox(db: Db, days: number, batch: number): Promise<number> {
   const deleted = await query<{ id: string }>(
     db,

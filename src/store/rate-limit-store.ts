@@ -1,14 +1,14 @@
-/** Token buckets in PostgreSQL: the same for every copy of the api. */
+/** Token buckets in PostgreSQL, shared by all copies of the api (ADR 10). */
 import { createHash } from 'node:crypto';
 import type { Db } from './db/db.ts';
 import { query } from './db/query.ts';
 
 export interface Bucket {
-  /** Limiter, e.g. `login`. */
+  /** Name of the limit, e.g. `login`. */
   name: string;
-  /** Whom it counts: an address, an account. Stored as a digest only. */
+  /** The address or account that is limited. Only its SHA-256 is stored. */
   identity: string;
-  /** Tokens of a full bucket. */
+  /** Number of tokens in a full bucket. */
   capacity: number;
   /** Seconds in which an empty bucket fills. */
   windowSeconds: number;
@@ -18,9 +18,9 @@ export interface BucketState {
   allowed: boolean;
   capacity: number;
   windowSeconds: number;
-  /** Whole tokens that are left. */
+  /** Number of whole tokens left. */
   remaining: number;
-  /** Seconds until there is a token again; 0 when there is one. */
+  /** Seconds until the next token; 0 if there is one. */
   waitSeconds: number;
 }
 
@@ -28,9 +28,10 @@ const keyOf = (bucket: Bucket): string =>
   `${bucket.name}:${createHash('sha256').update(bucket.identity).digest('base64url').slice(0, 22)}`;
 
 /**
- * Takes one token of each bucket, or none when one of them is empty: who is refused by one bucket must not go on to
- * empty another, which may be his victim's. Buckets refill continuously. One statement; the migration has the function.
- * @returns states in the order of the buckets; `allowed` is each bucket's own word.
+ * Takes one token of each bucket, or none if one of them is empty: a caller who is refused by one bucket must not go on
+ * and empty another bucket, which can be that of an attacked account. Buckets refill continuously. One statement, which
+ * calls a function of the migration `rate_limits`.
+ * @returns states in the order of the buckets; `allowed` is false for the empty ones only.
  */
 export async function takeTokens(db: Db, buckets: readonly Bucket[]): Promise<BucketState[]> {
   if (buckets.length === 0) return [];
@@ -54,7 +55,7 @@ export async function takeTokens(db: Db, buckets: readonly Bucket[]): Promise<Bu
   });
 }
 
-/** Deletes buckets that are full again: a missing row is a full bucket. @returns how many. */
+/** Deletes buckets that are full again: a missing row means a full bucket. @returns number of rows. */
 export async function purgeBuckets(db: Db, batch: number): Promise<number> {
   const deleted = await query<{ key: string }>(
     db,

@@ -1,16 +1,14 @@
 /**
- * Carries the outbox to Temporal: one workflow a row, started under an id that follows from the row. A crash between the
- * start and the mark starts it again, which Temporal refuses; so each row has exactly one. Woken by NOTIFY, with a slow
- * sweep for what nobody told.
+ * The relay carries the outbox to Temporal (ADR 9): one workflow per row, with an id that is derived from the row. After a
+ * crash between the start and the mark, the relay starts the row again; Temporal refuses the second start. NOTIFY wakes
+ * the relay; a poll every 30 s catches missed notifications.
  */
-
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { type Db, inTransaction } from '../store/db/db.ts';
 import type { Listener } from '../store/db/listener.ts';
-import { EMAIL_OUTBOX_KIND } from '../store/email/email-store.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
-import { QUEUE, sendEmailId } from '../workflows/contract.ts';
+import { QUEUE } from '../workflows/contract.ts';
 import { grpcCode, type TemporalGateway } from './connection.ts';
 
 /** The workflow that carries out a row. */
@@ -21,148 +19,183 @@ export interface Dispatch {
   staticSummary: string;
 }
 
-/** By kind. A kind that is not here waits for a release that knows it. */
+/** By kind of row. Rows of another kind wait for a release that knows it. */
 export type DispatchTable = Readonly<Record<string, (row: OutboxRow) => Dispatch>>;
 
-export const DISPATCH: DispatchTable = {
-  [EMAIL_OUTBOX_KIND]: ({ payload }) => {
-    const emailId = String(payload['emailId']);
-    return { workflowType: 'sendEmail', workflowId: sendEmailId(emailId), args: [{ emailId }], staticSummary: 'Email' };
-  },
-};
-
-/** gRPC INVALID_ARGUMENT, or an error of our own: this row is at fault, not the engine. */
-const ofRow = (error: unknown): boolean => [undefined, 3].includes(grpcCode(error));
-
-const BATCH = 50;
-const SWEEP_MS = 30_000;
-/** Another relay is at work: what it does not see is looked at soon. */
-const BUSY_MS = 1_000;
-const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 15_000;
-const START_DEADLINE_MS = 5_000;
-
-export interface OutboxRelay {
-  /** Waits for the batch at hand, then stops. */
-  close(): Promise<void>;
-}
-
-/** Starts relaying; failures are logged and tried again, later each time. */
-export function startOutboxRelay(deps: {
+export interface RelayDeps {
   db: Db;
   listener: Listener;
   temporal: TemporalGateway;
   log: Logger;
-  dispatch?: DispatchTable;
-  /** Milliseconds after which it looks for rows that nobody told it of; default 30 s. */
-  sweepMs?: number;
-}): OutboxRelay {
-  const { db, temporal, log } = deps;
-  const sweepMs = deps.sweepMs ?? SWEEP_MS;
-  const dispatch = deps.dispatch ?? DISPATCH;
-  const kinds = Object.keys(dispatch);
-  let closed = false;
-  let working: Promise<void> | undefined;
-  let again = false;
-  let retryMs = FIRST_RETRY_MS;
-  let timer: NodeJS.Timeout | undefined;
+  dispatch: DispatchTable;
+  /** Milliseconds between polls; default 30 s. */
+  pollMs?: number;
+}
 
-  const wakeIn = (ms: number): void => {
-    clearTimeout(timer);
-    if (closed) return;
-    timer = setTimeout(wake, ms);
-    timer.unref();
+export interface OutboxRelay {
+  /** Waits for the running batch, then stops. */
+  close(): Promise<void>;
+}
+
+/** Maximum number of rows per transaction. */
+const BATCH = 50;
+const POLL_MS = 30_000;
+/** Pause while another relay works. Rows that it does not see are picked up after that. */
+const BUSY_MS = 1_000;
+const FIRST_RETRY_MS = 500;
+const LAST_RETRY_MS = 15_000;
+/** Deadline of one start, during which the transaction stays open. */
+const START_DEADLINE_MS = 5_000;
+/** gRPC code INVALID_ARGUMENT. */
+const INVALID_ARGUMENT = 3;
+
+interface RelayState {
+  readonly deps: RelayDeps;
+  closed: boolean;
+  /** The running work; undefined while the relay sleeps. */
+  working: Promise<void> | undefined;
+  /** A notification arrived during the work. */
+  again: boolean;
+  retryMs: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** Starts the relay. It logs failures and tries again, with growing pauses. */
+export function startOutboxRelay(deps: RelayDeps): OutboxRelay {
+  const relay: RelayState = {
+    deps,
+    closed: false,
+    working: undefined,
+    again: false,
+    retryMs: FIRST_RETRY_MS,
+    timer: undefined,
   };
+  const notified = () => wake(relay);
+  deps.listener.on('outbox', notified, notified);
+  wakeIn(relay, 0);
+  return { close: () => close(relay) };
+}
 
-  const wake = (): void => {
-    if (closed) return;
-    if (working !== undefined) {
-      again = true;
-      return;
-    }
-    working = work().finally(() => {
-      working = undefined;
-      if (again) wake();
-    });
-  };
+async function close(relay: RelayState): Promise<void> {
+  relay.closed = true;
+  clearTimeout(relay.timer);
+  await relay.working;
+}
 
-  const work = async (): Promise<void> => {
-    let next = sweepMs;
-    do {
-      again = false;
-      try {
-        for (let more = true; more && !closed; ) {
-          const outcome = await batch();
-          more = outcome === 'more';
-          next = outcome === 'busy' ? BUSY_MS : sweepMs;
-        }
-        retryMs = FIRST_RETRY_MS;
-      } catch (error) {
-        if (closed) return;
-        log.warn({ err: error, retryMs }, 'the outbox cannot be relayed at the moment');
-        next = retryMs;
-        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
-        again = false;
-      }
-    } while (again && !closed);
-    wakeIn(next);
-  };
+function wakeIn(relay: RelayState, ms: number): void {
+  clearTimeout(relay.timer);
+  if (relay.closed) return;
+  relay.timer = setTimeout(() => wake(relay), ms);
+  relay.timer.unref();
+}
 
-  /** One transaction: what was started is marked together, also when the engine is lost in the middle. */
-  const batch = (): Promise<'more' | 'done' | 'busy'> =>
-    inTransaction(db, async (trx) => {
-      if (!(await lockRelay(trx))) return { outcome: 'busy' as const, failure: undefined };
-      const due = await dueRows(trx, kinds, BATCH);
-      const started: string[] = [];
-      let failure: unknown;
-      for (const row of due) {
-        if (closed) break;
-        try {
-          await start(row);
-          started.push(row.id);
-        } catch (error) {
-          if (!ofRow(error)) {
-            failure = error;
-            break;
-          }
-          log.error({ err: error, outboxId: row.id, kind: row.kind }, 'an outbox row cannot be dispatched');
-          await postpone(trx, row.id, error instanceof Error ? error.name : 'error');
-        }
-      }
-      await markDispatched(trx, started);
-      return { outcome: due.length === BATCH ? ('more' as const) : ('done' as const), failure };
-    }).then(({ outcome, failure }) => {
-      if (failure !== undefined) throw failure;
-      return outcome;
-    });
+/** Starts to work, or makes the running work look at the outbox again. */
+function wake(relay: RelayState): void {
+  if (relay.closed) return;
+  if (relay.working !== undefined) {
+    relay.again = true;
+    return;
+  }
+  relay.working = work(relay).finally(() => {
+    relay.working = undefined;
+    if (relay.again) wake(relay);
+  });
+}
 
-  const start = async (row: OutboxRow): Promise<void> => {
-    const make = dispatch[row.kind];
-    if (make === undefined) throw new Error(`no workflow for ${row.kind}`);
-    const { workflowType, workflowId, args, staticSummary } = make(row);
+/** Relays until the outbox is empty, then sets the timer of the next look. Never rejects. */
+async function work(relay: RelayState): Promise<void> {
+  const { deps } = relay;
+  let next: number;
+  do {
+    relay.again = false;
     try {
-      await temporal.within(START_DEADLINE_MS, () =>
-        temporal.client.workflow.start(workflowType, {
-          workflowId,
-          taskQueue: QUEUE.core,
-          args,
-          staticSummary,
-          memo: { outboxId: row.id },
-          workflowIdReusePolicy: 'REJECT_DUPLICATE',
-        }),
-      );
+      next = await relayDueRows(relay);
+      relay.retryMs = FIRST_RETRY_MS;
     } catch (error) {
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      if (relay.closed) return;
+      deps.log.warn({ err: error, retryMs: relay.retryMs }, 'the outbox cannot be relayed at the moment');
+      next = relay.retryMs;
+      relay.retryMs = Math.min(relay.retryMs * 2, LAST_RETRY_MS);
+      relay.again = false;
     }
-  };
+  } while (relay.again && !relay.closed);
+  wakeIn(relay, next);
+}
 
-  deps.listener.on('outbox', wake, wake);
-  wakeIn(0);
-  return {
-    async close() {
-      closed = true;
-      clearTimeout(timer);
-      await working;
-    },
-  };
+/** Relays batch after batch until none is full. @returns milliseconds until the next look. */
+async function relayDueRows(relay: RelayState): Promise<number> {
+  const { deps } = relay;
+  for (let outcome: BatchOutcome = 'more'; outcome === 'more' && !relay.closed; ) {
+    outcome = await relayBatch(deps, () => relay.closed);
+    if (outcome === 'busy') return BUSY_MS;
+  }
+  return deps.pollMs ?? POLL_MS;
+}
+
+/** `more`: the batch was full. `busy`: another relay works. */
+type BatchOutcome = 'more' | 'done' | 'busy';
+
+/**
+ * Relays one batch in one transaction. Rows whose workflow was started are marked together, also if a later row fails.
+ * @throws the error of the first start that failed because of Temporal, after the commit.
+ */
+async function relayBatch(deps: RelayDeps, isClosed: () => boolean): Promise<BatchOutcome> {
+  const { outcome, failure } = await inTransaction(deps.db, async (trx) => {
+    if (!(await lockRelay(trx))) return { outcome: 'busy' as const, failure: undefined };
+    const due = await dueRows(trx, Object.keys(deps.dispatch), BATCH);
+    const { started, failure } = await startRows(deps, trx, due, isClosed);
+    await markDispatched(trx, started);
+    return { outcome: due.length === BATCH ? ('more' as const) : ('done' as const), failure };
+  });
+  if (failure !== undefined) throw failure;
+  return outcome;
+}
+
+/** Starts the workflows in the order of the rows; stops at the first failure of Temporal. Postpones rows that are at fault. */
+async function startRows(
+  deps: RelayDeps,
+  trx: Db,
+  rows: readonly OutboxRow[],
+  isClosed: () => boolean,
+): Promise<{ started: string[]; failure: unknown }> {
+  const started: string[] = [];
+  for (const row of rows) {
+    if (isClosed()) break;
+    try {
+      await startWorkflow(deps, row);
+      started.push(row.id);
+    } catch (error) {
+      if (!isFaultOfRow(error)) return { started, failure: error };
+      deps.log.error({ err: error, outboxId: row.id, kind: row.kind }, 'an outbox row cannot be dispatched');
+      await postpone(trx, row.id, error instanceof Error ? error.name : 'error');
+    }
+  }
+  return { started, failure: undefined };
+}
+
+/** Temporal refused the arguments, or our own code threw: other rows can still be dispatched. */
+function isFaultOfRow(error: unknown): boolean {
+  const code = grpcCode(error);
+  return code === undefined || code === INVALID_ARGUMENT;
+}
+
+async function startWorkflow({ temporal, dispatch }: RelayDeps, row: OutboxRow): Promise<void> {
+  const make = dispatch[row.kind];
+  if (make === undefined) throw new Error(`no workflow for ${row.kind}`);
+  const { workflowType, workflowId, args, staticSummary } = make(row);
+  try {
+    await temporal.within(START_DEADLINE_MS, () =>
+      temporal.client.workflow.start(workflowType, {
+        workflowId,
+        taskQueue: QUEUE.core,
+        args,
+        staticSummary,
+        memo: { outboxId: row.id },
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+      }),
+    );
+  } catch (error) {
+    // Started before, by a relay that ended before it marked the row.
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
 }

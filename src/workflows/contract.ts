@@ -12,7 +12,7 @@ export const maintenanceId = (kind: MaintenanceKind) => `maintenance:${kind}`;
 
 export type MaintenanceKind = 'sync-watch' | 'log-retention' | 'expired-sessions';
 
-/** One workflow an email: the id is the email's. */
+/** One workflow per email: its id is derived from the email's id. */
 export const sendEmailId = (emailId: string) => `email:${emailId}`;
 
 /** Ids and kinds only: search attributes are never encrypted. */

@@ -1,4 +1,4 @@
-/** One email: delivered, tried again by the provider's words, and marked with how it ended. */
+/** One email: it is delivered, with retries as the provider asks, or marked as failed. */
 import {
   ActivityFailure,
   CancellationScope,
@@ -13,9 +13,9 @@ const deliveryActs = proxyActivities<Pick<EmailActivities, 'deliverEmail'>>({
   taskQueue: QUEUE.outbound,
   startToCloseTimeout: '1m',
   heartbeatTimeout: '15s',
-  // A provider knows an email by its id for 24 hours (Resend); a later attempt could be a second email.
+  // Resend remembers an idempotency key for 24 hours. An attempt after that could send the email twice.
   scheduleToCloseTimeout: '23h',
-  // Called off in the middle of an attempt, the email may still leave: only the attempt's end says what became of it.
+  // A cancelled attempt may still send the email: only its end says which of the two happened.
   cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { initialInterval: '5s', backoffCoefficient: 2, maximumInterval: '10m' },
 });
@@ -25,20 +25,27 @@ const rowActs = proxyActivities<Pick<EmailActivities, 'failEmail'>>({
   retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '15s' },
 });
 
-/** The cancel, also when the last attempt failed by itself before it heard of it; else the error as it is. */
-const endOf = (error: unknown): unknown =>
-  error instanceof ActivityFailure && error.retryState === 'CANCEL_REQUESTED' && !isCancellation(error)
-    ? new CancelledFailure('The email was called off', [], error)
-    : error;
-
+/**
+ * Delivers the email. If no attempt succeeds, or if the workflow is cancelled, the email is marked as failed and the
+ * workflow ends with the error.
+ */
 export async function sendEmail(input: SendEmailInput): Promise<SendEmailResult> {
   try {
     return await deliveryActs.deliverEmail({ emailId: input.emailId });
   } catch (failure) {
-    const error = endOf(failure);
+    const error = asCancellation(failure);
     await CancellationScope.nonCancellable(() =>
       rowActs.failEmail({ emailId: input.emailId, ...(isCancellation(error) ? { reason: 'cancelled' } : {}) }),
     );
     throw error;
   }
 }
+
+/**
+ * The error as it is, with one exception: an attempt that failed by itself after the workflow was cancelled counts as
+ * cancelled, although the activity did not notice the cancellation.
+ */
+const asCancellation = (error: unknown): unknown =>
+  error instanceof ActivityFailure && error.retryState === 'CANCEL_REQUESTED' && !isCancellation(error)
+    ? new CancelledFailure('The email was cancelled', [], error)
+    : error;

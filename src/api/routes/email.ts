@@ -1,26 +1,15 @@
-/** Email: queueing one, for programs; what became of it, for administrators. */
+/** Emails: one that another program requests, and the list that administrators read. */
 import { z } from 'zod';
-import { isEmail } from '../../domain/accounts/account.ts';
-import {
-  EMAIL_STATUSES,
-  EMAIL_TEMPLATE_NAMES,
-  type EmailData,
-  type EmailStatus,
-  emailTemplate,
-} from '../../domain/email.ts';
+import { EMAIL_STATUSES, EMAIL_TEMPLATE_NAMES, EmailDataSchema } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
-import { checkEmailData } from '../../messages/email/data.ts';
-import { inTransaction } from '../../store/db/db.ts';
-import { countEmails, type EmailRow, findEmail, listEmails, lockRecentResend } from '../../store/email/email-list.ts';
+import { requestEmail } from '../../services/email/request-email.ts';
+import { resendEmail } from '../../services/email/resend-email.ts';
+import { countEmails, type EmailRow, findEmail, listEmails } from '../../store/email/email-list.ts';
 import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 const tags = ['Email'];
-/** Characters of a subject at the most. */
-const SUBJECT_LIMIT = 255;
-/** Bytes of an email's data, as JSON, at the most: templates hold a few lines. */
-const DATA_LIMIT_BYTES = 64 * 1024;
 
 const EmailSchema = z
   .object({
@@ -28,18 +17,18 @@ const EmailSchema = z
     template: z.string(),
     to: z.string(),
     userId: z.string().nullable(),
-    subject: z.string().nullable().meta({ description: 'null: the one of the template' }),
+    subject: z.string().nullable().meta({ description: 'null: the subject of the template' }),
     status: z.enum(EMAIL_STATUSES),
     attempts: Count,
     error: z.string().nullable(),
     transport: z.string().nullable(),
-    resentFrom: z.string().nullable().meta({ description: 'The email this one repeats' }),
+    resentFrom: z.string().nullable().meta({ description: 'Id of the email that this one repeats' }),
     createdAt: IsoDate,
     sentAt: IsoDate.nullable(),
   })
-  .meta({ id: 'Email', description: 'An email that was asked for, and what became of it' });
+  .meta({ id: 'Email', description: 'An email and its status' });
 
-/** @throws {AppError} NOT_FOUND for what is no id of an email. */
+/** The id of a path. @throws {AppError} NOT_FOUND if it is not a UUID. */
 function readEmailId(text: string): string {
   if (!z.uuid().safeParse(text).success) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
   return text;
@@ -60,51 +49,6 @@ const toWireEmail = (email: EmailRow): z.input<typeof EmailSchema> => ({
   sentAt: email.sentAt?.toISOString() ?? null,
 });
 
-/** How many emails there are of each status, those of none included. */
-function countsOf(counted: readonly { status: EmailStatus; count: number }[]): Record<EmailStatus, number> {
-  const counts: Record<EmailStatus, number> = { queued: 0, sent: 0, failed: 0, skipped: 0 };
-  for (const { status, count } of counted) counts[status] = count;
-  return counts;
-}
-
-const refuse = (detail: string, details: { path: string; message: string }[]): AppError =>
-  new AppError('VALIDATION_ERROR', { detail, details });
-
-/** Checks what is asked for, field by field. @throws {AppError} VALIDATION_ERROR. */
-function readRequest(body: { to: string; subject: string; template: string; data: EmailData }) {
-  const to = body.to.trim();
-  const { subject, data } = body;
-  const name = body.template.trim();
-  const missing = Object.entries({ to, subject: subject.trim(), template: name }).filter(([, text]) => text === '');
-  if (missing.length > 0) {
-    const details = missing.map(([field]) => ({ path: `body.${field}`, message: 'is required' }));
-    throw refuse('to, subject, and template are required', details);
-  }
-  const template = emailTemplate(name);
-  if (template === undefined) {
-    const message = `one of ${EMAIL_TEMPLATE_NAMES.join(', ')}`;
-    throw refuse('Unknown email template', [{ path: 'body.template', message }]);
-  }
-  if (!isEmail(to)) throw refuse('Invalid email address', [{ path: 'body.to', message: 'is not an email address' }]);
-  // A line break in a subject would begin a header of its own.
-  if (subject.length > SUBJECT_LIMIT || /\p{Cc}/u.test(subject)) {
-    const message = `may have ${SUBJECT_LIMIT} characters at the most, none of them a control character`;
-    throw refuse('Invalid subject', [{ path: 'body.subject', message }]);
-  }
-  if (Buffer.byteLength(JSON.stringify(data)) > DATA_LIMIT_BYTES) {
-    const message = `may have ${DATA_LIMIT_BYTES / 1024} KiB as JSON at the most`;
-    throw refuse('The data is too large', [{ path: 'body.data', message }]);
-  }
-  const problems = checkEmailData(template, data);
-  if (problems.length > 0) {
-    throw refuse(
-      'Invalid data for this template',
-      problems.map(({ path, message }) => ({ path: `body.${path}`, message })),
-    );
-  }
-  return { to, subject, template, data };
-}
-
 export const emailRoutes: Route[] = [
   defineRoute({
     method: 'post',
@@ -112,7 +56,7 @@ export const emailRoutes: Route[] = [
     operationId: 'queueEmail',
     summary: 'Send an email',
     description:
-      'A template with a link needs its URL in `data`, or an account that has the address: then the link is made when the email is sent.',
+      'A template with a link needs the URL in `data`, or an account with this address: then the link is made when the email is sent.',
     tags,
     auth: 'apiKeyOrAdmin',
     bodyLimitBytes: 128 * 1024,
@@ -121,12 +65,10 @@ export const emailRoutes: Route[] = [
       to: BodyText,
       subject: BodyText,
       template: BodyText.meta(documentedAs({ type: 'string', enum: [...EMAIL_TEMPLATE_NAMES] })),
-      data: z
-        .record(z.string(), z.string())
-        .nullish()
+      data: EmailDataSchema.nullish()
         .transform((data) => data ?? {})
         .meta({
-          description: 'Texts the template is filled with',
+          description: 'Texts that fill the template',
           ...documentedAs({ type: 'object', additionalProperties: { type: 'string' } }),
         }),
     }),
@@ -134,8 +76,7 @@ export const emailRoutes: Route[] = [
     errors: [],
     failureText: 'Failed to queue email',
     async handler({ input: { body }, deps }) {
-      const request = readRequest(body);
-      const id = await inTransaction(deps.db, (trx) => deps.emails.queue(trx, request));
+      const id = await requestEmail(deps, body);
       return { status: 202, body: ok({ task_id: id }, 'Email has been queued') };
     },
   }),
@@ -158,17 +99,16 @@ export const emailRoutes: Route[] = [
         emails: z.array(EmailSchema),
         pagination: z.object({ page: z.int(), pageSize: z.int(), total: Count, totalPages: Count }),
         counts: z.object({ queued: Count, sent: Count, failed: Count, skipped: Count }).meta({
-          description: 'Of all emails, whatever the filter',
+          description: 'Numbers of all emails, without the filter',
         }),
       }),
     },
     errors: [],
     failureText: 'Failed to fetch emails',
     async handler({ input: { query }, deps }) {
-      const { page, pageSize, status, search } = query;
+      const { page, pageSize, ...filter } = query;
       const { emails, total } = await listEmails(deps.db, {
-        ...(status === undefined ? {} : { status }),
-        ...(search === undefined ? {} : { search }),
+        ...filter,
         limit: pageSize,
         offset: (page - 1) * pageSize,
       });
@@ -178,7 +118,7 @@ export const emailRoutes: Route[] = [
           success: true,
           emails: emails.map(toWireEmail),
           pagination: { page, pageSize, total, totalPages: Math.ceil(total / pageSize) },
-          counts: countsOf(await countEmails(deps.db)),
+          counts: await countEmails(deps.db),
         },
       };
     },
@@ -205,7 +145,7 @@ export const emailRoutes: Route[] = [
     path: '/api/admin/emails/:id/resend',
     operationId: 'resendEmail',
     summary: 'Send an email again, with a new link',
-    description: 'Asked twice within ten seconds, one email is sent.',
+    description: 'A second request within ten seconds sends no second email.',
     tags,
     auth: 'admin',
     params: PathId,
@@ -213,12 +153,7 @@ export const emailRoutes: Route[] = [
     errors: ['NOT_FOUND', 'CONFLICT'],
     failureText: 'Failed to queue email',
     async handler({ input, deps }) {
-      const id = readEmailId(input.params.id);
-      const emailId = await inTransaction(
-        deps.db,
-        async (trx) =>
-          (await lockRecentResend(trx, id)) ?? deps.emails.queue(trx, await deps.emails.requestOf(trx, id)),
-      );
+      const emailId = await resendEmail(deps, readEmailId(input.params.id));
       return { status: 202, body: { success: true, message: 'Email has been queued', email_id: emailId } };
     },
   }),

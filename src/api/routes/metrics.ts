@@ -1,6 +1,5 @@
 /** `/metrics`: the backlog of effects and emails, for Prometheus. */
 import { Gauge, Registry } from 'prom-client';
-import { EMAIL_STATUSES } from '../../domain/email.ts';
 import type { Db } from '../../store/db/db.ts';
 import { countEmails } from '../../store/email/email-list.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
@@ -29,8 +28,7 @@ async function renderGauges(db: Db): Promise<string> {
   }
 
   const emails = gauge('nodebyte_emails', 'Emails by status.', 'status');
-  for (const status of EMAIL_STATUSES) emails.set({ status }, 0);
-  for (const row of await countEmails(db)) emails.set({ status: row.status }, row.count);
+  for (const [status, count] of Object.entries(await countEmails(db))) emails.set({ status }, count);
 
   // The library separates metrics by an empty line.
   return (await registry.metrics()).replaceAll('\n\n', '\n');

@@ -1,5 +1,5 @@
 /** What all emails look like: one list of blocks, set as HTML for email programs and as plain text. */
-import { html, type SafeHtml } from './html.ts';
+import { html, type SafeHtml } from '../html.ts';
 
 /** A part of an email. All its texts are plain; a line break in one is kept. */
 export type EmailBlock =

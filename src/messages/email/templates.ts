@@ -1,7 +1,14 @@
 /** The emails: what each says. Pure: equal arguments give equal emails, so that an attempt can be repeated. */
-import { type EmailData, type EmailTemplate, ONE_TIME_TOKENS, type OneTimeTokenType } from '../../domain/email.ts';
-import { type EmailLink, type EmailSite, emailLink, httpUrl, textOf } from './data.ts';
+import {
+  type EmailData,
+  type EmailTemplate,
+  httpUrl,
+  ONE_TIME_TOKENS,
+  type OneTimeTokenType,
+  textOf,
+} from '../../domain/email.ts';
 import { type EmailBlock, type EmailContent, layoutHtml, layoutText } from './layout.ts';
+import { type EmailLink, type EmailSite, emailLink } from './link.ts';
 
 export interface EmailContext extends EmailSite {
   /** Of the copyright notice: the year in which the email is made. */

@@ -1,10 +1,7 @@
-/** Emails as administrators see them: lists, counts, sending one anew. */
-import type { EmailStatus } from '../../domain/email.ts';
+/** List reads of `emails` for administrators and `/metrics`. */
+import { EMAIL_STATUSES, type EmailStatus } from '../../domain/email.ts';
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
-
-/** Seconds in which asking again means the same email. */
-const DOUBLE_CLICK_SECONDS = 10;
 
 export interface EmailRow {
   id: string;
@@ -24,16 +21,16 @@ export interface EmailRow {
 const ROW = `e.id, e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.status, e.attempts, e.last_error as error,
   e.transport, e.resent_from as "resentFrom", e.created_at as "createdAt", e.sent_at as "sentAt"`;
 
-/** One email as administrators see it. */
+/** One email; undefined if it does not exist. */
 export async function findEmail(db: Db, id: string): Promise<EmailRow | undefined> {
   const [email] = await query<EmailRow>(db, `select ${ROW} from emails e where e.id = ?::uuid`, [id]);
   return email;
 }
 
-/** A page of emails, newest first; `search` looks in the address and the subject. */
+/** One page of emails, newest first; `search` matches part of the address or of the subject. */
 export async function listEmails(
   db: Db,
-  filter: { status?: EmailStatus; search?: string; limit: number; offset: number },
+  filter: { status?: EmailStatus | undefined; search?: string | undefined; limit: number; offset: number },
 ): Promise<{ emails: EmailRow[]; total: number }> {
   const pattern = filter.search === undefined ? null : contains(filter.search);
   const where = `(?::text is null or e.status = ?) and (?::text is null or e.recipient ilike ? or e.subject ilike ?)`;
@@ -47,25 +44,24 @@ export async function listEmails(
   return { emails, total: count?.n ?? 0 };
 }
 
-/** Emails by status. */
-export async function countEmails(db: Db): Promise<{ status: EmailStatus; count: number }[]> {
-  return query(db, `select e.status, count(*)::int as count from emails e group by e.status order by e.status`);
+/** Number of emails by status, zeros included. */
+export async function countEmails(db: Db): Promise<Record<EmailStatus, number>> {
+  const rows = await query<{ status: EmailStatus; count: number }>(
+    db,
+    `select e.status, count(*)::int as count from emails e group by e.status`,
+  );
+  const counts: Record<EmailStatus, number> = { queued: 0, sent: 0, failed: 0, skipped: 0 };
+  for (const status of EMAIL_STATUSES) counts[status] = rows.find((row) => row.status === status)?.count ?? 0;
+  return counts;
 }
 
-/**
- * Locks an email until the transaction ends and looks for what was made of it a moment ago.
- * @returns id of the recent copy; undefined when there is none, or no such email.
- */
-export async function lockRecentResend(trx: Db, id: string): Promise<string | undefined> {
-  const [original] = await query<{ id: string }>(trx, `select e.id from emails e where e.id = ?::uuid for update`, [
-    id,
-  ]);
-  if (original === undefined) return undefined;
+/** Id of the latest copy of an email that is younger than `seconds`; undefined if there is none. */
+export async function findRecentResend(db: Db, id: string, seconds: number): Promise<string | undefined> {
   const [recent] = await query<{ id: string }>(
-    trx,
-    `select e.id from emails e where e.resent_from = ? and e.created_at > now() - make_interval(secs => ${DOUBLE_CLICK_SECONDS})
+    db,
+    `select e.id from emails e where e.resent_from = ?::uuid and e.created_at > now() - make_interval(secs => ?)
      order by e.created_at desc, e.id desc limit 1`,
-    [original.id],
+    [id, seconds],
   );
   return recent?.id;
 }

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyPassword } from '../../../src/services/accounts/password-hash.ts';
+import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
@@ -343,7 +344,7 @@ describe('change of address', () => {
         subject: 'Verify your new email address',
       },
     ]);
-    expect(await harness.deps.emails.prepare(harness.database.db, mails[0]?.id ?? '')).toMatchObject({
+    expect(await startAttempt(harness.deps, mails[0]?.id ?? '')).toMatchObject({
       state: 'ready',
       data: { name: 'Ada', newEmail: 'n***@example.com' },
     });

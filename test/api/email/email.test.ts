@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import type { EmailRequest } from '../../../src/store/email/email-store.ts';
 import { markEmailFailed, markEmailSent } from '../../../src/store/email/email-store.ts';
@@ -29,7 +30,7 @@ const GOOD = { to: 'ada@example.com', subject: 'Hello', template: 'message', dat
 const queue = (body: unknown) => harness.get('/api/v1/email/queue', json(body, { 'X-API-Key': API_KEY }));
 const put = (request: EmailRequest) =>
   inTransaction(harness.database.db, (trx) => harness.deps.emails.queue(trx, request));
-const prepare = (id: string) => harness.deps.emails.prepare(harness.database.db, id);
+const prepare = (id: string) => startAttempt(harness.deps, id);
 const asAdmin = (path: string, method = 'GET') => harness.get(path, { method, headers: bearer(admin.token) });
 async function list(query: Record<string, string> = {}): Promise<EmailList> {
   const response = await asAdmin(`/api/admin/emails?${new URLSearchParams(query)}`);
@@ -52,7 +53,7 @@ describe('queueing an email', () => {
       data: { message: 'Hi' },
     });
     const effects = await harness.database.db('outbox').select('kind', 'payload');
-    expect(effects).toEqual([{ kind: 'mail.send', payload: { emailId: id } }]);
+    expect(effects).toEqual([{ kind: 'email.send', payload: { emailId: id } }]);
     const byAdmin = await harness.get('/api/v1/email/queue', json(GOOD, bearer(admin.token)));
     expect(byAdmin.status).toBe(202);
   });
@@ -215,7 +216,7 @@ describe('sending again', () => {
     await markEmailSent(harness.database.db, id, { transport: 'smtp', providerId: null });
     const gone = await resend(id);
     expect(gone.status).toBe(409);
-    expect(await gone.json()).toMatchObject({ code: 'CONFLICT', error: expect.stringContaining('gone') });
+    expect(await gone.json()).toMatchObject({ code: 'CONFLICT', error: expect.stringContaining('cleared') });
     const missing = await resend('nobody');
     expect([missing.status, (await missing.json()).error]).toEqual([404, 'Email not found']);
     expect((await list()).pagination['total']).toBe(1);
@@ -238,19 +239,19 @@ describe('metrics', () => {
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4\b/);
     const text = await response.text();
-    expect(text.replace(/(oldest_seconds\{kind="mail.send"\}) [0-9.e-]+/, '$1 AGE')).toBe(
+    expect(text.replace(/(oldest_seconds\{kind="email.send"\}) [0-9.e-]+/, '$1 AGE')).toBe(
       [
         '# HELP nodebyte_outbox_pending Effects that wait to be dispatched.',
         '# TYPE nodebyte_outbox_pending gauge',
-        'nodebyte_outbox_pending{kind="mail.send"} 2',
+        'nodebyte_outbox_pending{kind="email.send"} 2',
         'nodebyte_outbox_pending{kind="odd \\"kind\\"\\\\\\n"} 0',
         '# HELP nodebyte_outbox_failed Effects that failed and are not dispatched again.',
         '# TYPE nodebyte_outbox_failed gauge',
-        'nodebyte_outbox_failed{kind="mail.send"} 0',
+        'nodebyte_outbox_failed{kind="email.send"} 0',
         'nodebyte_outbox_failed{kind="odd \\"kind\\"\\\\\\n"} 1',
         '# HELP nodebyte_outbox_oldest_seconds Age in seconds of the oldest pending effect; 0 when none is pending.',
         '# TYPE nodebyte_outbox_oldest_seconds gauge',
-        'nodebyte_outbox_oldest_seconds{kind="mail.send"} AGE',
+        'nodebyte_outbox_oldest_seconds{kind="email.send"} AGE',
         'nodebyte_outbox_oldest_seconds{kind="odd \\"kind\\"\\\\\\n"} 0',
         '# HELP nodebyte_emails Emails by status.',
         '# TYPE nodebyte_emails gauge',

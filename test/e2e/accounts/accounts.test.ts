@@ -7,6 +7,7 @@ import { startEmailCatcher } from '../../../simulators/email/simulator.ts';
 import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { setActive } from '../../../src/services/accounts/roles.ts';
+import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
@@ -31,7 +32,13 @@ beforeAll(async () => {
   const { database } = stack;
   await database.db.raw(`insert into config (id, key, value) values ('site', 'site_url', ?)`, [`${SITE}/`]);
   listener = createListener({ connectionString: database.url, log: quiet });
-  relay = startOutboxRelay({ db: database.db, listener, temporal: stack.gateway, log: quiet });
+  relay = startOutboxRelay({
+    db: database.db,
+    listener,
+    temporal: stack.gateway,
+    log: quiet,
+    dispatch: EMAIL_DISPATCH,
+  });
   // Api and worker read each other's mails: one key, here none.
   api = await startHarness({ database, deps: { emails: createEmailStore(createEncryption({})) } });
 });

@@ -17,6 +17,7 @@ import { createResendTransport, type EmailTransport } from '../../../src/clients
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
+import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
@@ -254,7 +255,7 @@ function superviseRelay(): { close: () => Promise<void> } {
     after: () => at('after-start'),
   });
   const start = (temporal: TemporalGateway) =>
-    startOutboxRelay({ db: relayDb, listener, temporal, log: quiet, sweepMs: 1_000 });
+    startOutboxRelay({ db: relayDb, listener, temporal, log: quiet, pollMs: 1_000, dispatch: EMAIL_DISPATCH });
   async function replace(): Promise<void> {
     const old = current;
     await old?.close();

@@ -8,18 +8,14 @@ import { createEmailProvider } from '../../../src/clients/email/provider.ts';
 import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
 import { enqueue } from '../../../src/store/outbox-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
-import {
-  DISPATCH,
-  type DispatchTable,
-  type OutboxRelay,
-  startOutboxRelay,
-} from '../../../src/temporal/outbox-relay.ts';
+import { type DispatchTable, type OutboxRelay, startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { sendEmailId } from '../../../src/workflows/contract.ts';
 import {
   account,
@@ -79,11 +75,18 @@ function relay(
     temporal?: TemporalGateway;
     log?: Logger;
     dispatch?: DispatchTable;
-    sweepMs?: number;
+    pollMs?: number;
   } = {},
 ): OutboxRelay {
   const { listener = listening(), temporal = stack.gateway, log = quiet, ...rest } = options;
-  const started = startOutboxRelay({ db: stack.database.db, listener, temporal, log, ...rest });
+  const started = startOutboxRelay({
+    db: stack.database.db,
+    listener,
+    temporal,
+    log,
+    dispatch: EMAIL_DISPATCH,
+    ...rest,
+  });
   closers.push(started.close);
   return started;
 }
@@ -308,7 +311,7 @@ describe('the relay', () => {
   test('a sweep finds what nobody told it of', async () => {
     const deaf = listening();
     await deaf.close();
-    relay({ listener: deaf, sweepMs: 100 });
+    relay({ listener: deaf, pollMs: 100 });
     const id = await queue(message(to('untold')));
     await ended();
     expect(caughtIds(catcher)).toEqual([id]);
@@ -316,7 +319,7 @@ describe('the relay', () => {
 
   test('what was queued while the listening connection was lost is found when it is back, long before a sweep', async () => {
     const listener = listening();
-    relay({ listener, sweepMs: 3_600_000 });
+    relay({ listener, pollMs: 3_600_000 });
     await expect.poll(listener.connected).toBe(true);
     await query(
       stack.database.db,
@@ -331,7 +334,7 @@ describe('the relay', () => {
   test('a row that cannot be dispatched is postponed and blocks no other', async () => {
     const { db } = stack.database;
     const dispatch: DispatchTable = {
-      ...DISPATCH,
+      ...EMAIL_DISPATCH,
       'test.throws': () => {
         throw new TypeError(`${to('somebody')} is not understood`);
       },

@@ -8,6 +8,7 @@ import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/
 import type { EmailTransport } from '../../../src/clients/email/resend.ts';
 import { createSmtpTransport } from '../../../src/clients/email/smtp.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { account, emailsEnded, message, queueEmail, storedEmail } from '../../support/email.ts';
@@ -36,7 +37,13 @@ beforeEach(async () => {
   catcher.clear();
   await query(database.db, 'truncate emails, outbox, users, verification_tokens, config cascade');
   const listener = createListener({ connectionString: database.url, log: quiet });
-  const relay = startOutboxRelay({ db: database.db, listener, temporal: gateway, log: quiet });
+  const relay = startOutboxRelay({
+    db: database.db,
+    listener,
+    temporal: gateway,
+    log: quiet,
+    dispatch: EMAIL_DISPATCH,
+  });
   closers.push(listener.close, relay.close);
 });
 afterEach(async () => {

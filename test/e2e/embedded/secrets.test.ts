@@ -8,6 +8,7 @@ import { createResendTransport, type EmailTransport } from '../../../src/clients
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../../src/embedded/temporal/temporal.ts';
+import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
 import { QUEUE, sendEmailId } from '../../../src/workflows/contract.ts';
@@ -63,7 +64,7 @@ function contentsOf(path: string): Buffer {
 async function sendEmails(): Promise<{ ids: string[]; secrets: string[] }> {
   const { db } = stack.database;
   const listener = createListener({ connectionString: stack.database.url, log: quiet });
-  const relay = startOutboxRelay({ db, listener, temporal: stack.gateway, log: quiet });
+  const relay = startOutboxRelay({ db, listener, temporal: stack.gateway, log: quiet, dispatch: EMAIL_DISPATCH });
   const to = (name: string) => `${name}@known-mail-address.example`;
   try {
     for (const name of ['linked', 'retried']) await account(db, to(name), { name: `First name of ${name}` });

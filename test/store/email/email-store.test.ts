@@ -3,6 +3,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/domain/secret.ts';
+import { copyOf, resendEmail } from '../../../src/services/email/resend-email.ts';
+import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { ownerOfToken } from '../../../src/store/accounts/one-time-token-store.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
@@ -33,11 +35,11 @@ beforeEach(async () => {
 afterEach(() => database.drop());
 
 const queue = (request: EmailRequest) => inTransaction(database.db, (trx) => emails.queue(trx, request));
-const prepare = (id: string, store = emails) => store.prepare(database.db, id);
+const start = (id: string, store = emails) => startAttempt({ db: database.db, emails: store }, id);
 const stored = (id: string) => storedEmail(database.db, id);
 const sent = { transport: 'resend', providerId: 'p1' };
 const ready = async (id: string) => {
-  const email = await prepare(id);
+  const email = await start(id);
   if (email.state !== 'ready') throw new Error(`the email is ${email.status}`);
   return email;
 };
@@ -61,7 +63,7 @@ describe('at rest', () => {
       }
     }
     expect(await query(database.db, 'select o.kind, o.payload from outbox o order by o.seq')).toEqual(
-      [plain, link].map((emailId) => ({ kind: 'mail.send', payload: { emailId } })),
+      [plain, link].map((emailId) => ({ kind: 'email.send', payload: { emailId } })),
     );
   });
 
@@ -70,11 +72,11 @@ describe('at rest', () => {
     const [next, other] = [key(), key()];
     for (const keys of [{ key: other }, {}]) {
       const stranger = createEmailStore(createEncryption(keys));
-      await expect(prepare(id, stranger)).rejects.toMatchObject({ code: 'EMAIL_NOT_CONFIGURED' });
+      await expect(start(id, stranger)).rejects.toMatchObject({ code: 'EMAIL_NOT_CONFIGURED' });
     }
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0 });
     const rotated = createEmailStore(createEncryption({ key: next, previousKey: KEY }));
-    expect(await prepare(id, rotated)).toMatchObject({ state: 'ready', data: message(TO).data });
+    expect(await start(id, rotated)).toMatchObject({ state: 'ready', data: message(TO).data });
   });
 });
 
@@ -98,7 +100,7 @@ describe('states', () => {
     await markEmailFailed(database.db, id, 'cancelled');
     await noteEmailFailure(database.db, id, 'late');
     await markEmailSent(database.db, id, { transport: 'smtp', providerId: 'p2' });
-    expect(await prepare(id)).toEqual({ state: 'done', status: 'sent' });
+    expect(await start(id)).toEqual({ state: 'done', status: 'sent' });
     expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, ...sent });
     expect((await findEmail(database.db, id))?.sentAt).toEqual(sentAt);
   });
@@ -123,14 +125,14 @@ describe('states', () => {
     const id = await queue(message(TO));
     await markEmailFailed(database.db, id, undefined);
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'failed' });
-    expect(await prepare(randomUUID())).toEqual({ state: 'done', status: 'skipped' });
+    expect(await start(randomUUID())).toEqual({ state: 'done', status: 'skipped' });
   });
 
   test('an email of a template that no release knows any more fails', async () => {
     const id = await queue(message(TO));
     await set(id, `template = 'of-another-age'`);
-    expect(await prepare(id)).toEqual({ state: 'done', status: 'failed' });
-    expect(await stored(id)).toMatchObject({ error: 'what it was made of is gone', data: null });
+    expect(await start(id)).toEqual({ state: 'done', status: 'failed' });
+    expect(await stored(id)).toMatchObject({ error: 'this release does not have its template', data: null });
   });
 });
 
@@ -148,7 +150,7 @@ describe('the link of an email', () => {
     expect((await stored(id)).userId).toBe(user);
 
     await set(id, `token_expires_at = now() - interval '1 s'`);
-    expect(await prepare(id)).toEqual({ state: 'done', status: 'failed' });
+    expect(await start(id)).toEqual({ state: 'done', status: 'failed' });
     expect(await stored(id)).toMatchObject({ error: 'its link expired before it could be sent', data: null });
   });
 
@@ -198,7 +200,11 @@ describe('the link of an email', () => {
 });
 
 describe('a resend', () => {
-  const requestOf = (id: string) => emails.requestOf(database.db, id);
+  const requestOf = async (id: string) => {
+    const email = await inTransaction(database.db, (trx) => emails.lock(trx, id));
+    if (email === undefined) throw new Error('the email does not exist');
+    return copyOf(email);
+  };
 
   test('of an email with a link carries a new one; the old one dies', async () => {
     const user = await account(database.db, TO, { name: 'Grace' });
@@ -241,7 +247,7 @@ describe('a resend', () => {
   });
 
   test('of an email that does not exist is not found', async () => {
-    await expect(requestOf(randomUUID())).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(resendEmail({ db: database.db, emails }, randomUUID())).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 });
 

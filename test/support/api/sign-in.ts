@@ -1,6 +1,7 @@
 /** What tests of the sign-in area share: calls, mails as the worker makes them, looks into the tables. */
 
 import type { EmailTemplate } from '../../../src/domain/email.ts';
+import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, json, PASSWORD, type WireBody } from './harness.ts';
@@ -61,7 +62,7 @@ export async function mailedToken(
 
 /** Makes a mail that was asked for. @returns its link's token, undefined when it is not to be sent. */
 export async function makeEmail(harness: Harness, id: string): Promise<string | undefined> {
-  const made = await harness.deps.emails.prepare(harness.deps.db, id);
+  const made = await startAttempt(harness.deps, id);
   return made.state === 'ready' ? made.data['token'] : undefined;
 }
 

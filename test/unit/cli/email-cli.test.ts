@@ -6,8 +6,7 @@ import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { afterEach, describe, expect, it } from 'vitest';
 import { registerEmailCommands } from '../../../src/cli/email.ts';
-import { EMAIL_TEMPLATE_NAMES, EMAIL_TEMPLATES } from '../../../src/domain/email.ts';
-import { EMAIL_FIELDS } from '../../../src/messages/email/data.ts';
+import { EMAIL_FIELDS, EMAIL_TEMPLATE_NAMES, EMAIL_TEMPLATES } from '../../../src/domain/email.ts';
 
 interface Outcome {
   stdout: string;

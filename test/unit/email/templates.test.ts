@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { EMAIL_TEMPLATES, type EmailData, type EmailTemplate } from '../../../src/domain/email.ts';
-import { checkEmailData, EMAIL_FIELDS } from '../../../src/messages/email/data.ts';
+import {
+  checkEmailData,
+  EMAIL_FIELDS,
+  EMAIL_TEMPLATES,
+  type EmailData,
+  type EmailTemplate,
+} from '../../../src/domain/email.ts';
 import { type EmailContext, renderEmail, spelledDuration } from '../../../src/messages/email/templates.ts';
 
 const CONTEXT: EmailContext = {

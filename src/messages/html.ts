@@ -1,9 +1,10 @@
 /**
- * HTML in which only what stands in the source is markup: every value put into it is escaped.
- * No library: in Handlebars templates the compiler checks neither the names nor the types of the values.
+ * HTML from template literals: the source text of a literal is markup, every value put into it is escaped. The emails and
+ * the pages of the email simulator are written with it.
+ * No library (ADR 8): in Handlebars templates the compiler checks neither the names nor the types of the values.
  */
 
-/** Markup that may stand in a page as it is; only {@link html} makes it. */
+/** Markup that is put into a page unchanged; only {@link html} makes it. */
 class Markup {
   readonly #text: string;
   constructor(text: string) {
@@ -23,13 +24,13 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** A text for an element's content or for an attribute value in quotes. */
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (sign) => ENTITIES[sign] ?? '');
+/** Escapes a text for the content of an element or for a quoted attribute value. */
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 
 const markup = (value: string | number | SafeHtml): string =>
   value instanceof Markup ? value.toString() : escapeHtml(String(value));
 
-/** Tag of a template: texts and numbers are escaped, what `html` made is put in as it is, lists without a separator. */
+/** Tag of a template literal: texts and numbers are escaped, results of `html` are not, lists are joined without a separator. */
 export function html(
   strings: TemplateStringsArray,
   ...values: readonly (string | number | SafeHtml | readonly SafeHtml[])[]

@@ -1,0 +1,53 @@
+/** Sends an email again at the request of an administrator. */
+import { type EmailData, hasLink, TOKEN_OF_TEMPLATE } from '../../domain/email.ts';
+import { AppError } from '../../domain/errors.ts';
+import { type Db, inTransaction } from '../../store/db/db.ts';
+import { findRecentResend } from '../../store/email/email-list.ts';
+import type { EmailRequest, EmailStore, StoredEmail } from '../../store/email/email-store.ts';
+
+/** A second request within this time is a double click, and sends no second email. */
+const DOUBLE_CLICK_SECONDS = 10;
+
+/**
+ * Queues a copy of an email; a request within ten seconds of another returns the copy of the other.
+ * @returns id of the copy.
+ * @throws {AppError} NOT_FOUND; CONFLICT if the data of the email was cleared.
+ */
+export function resendEmail(deps: { db: Db; emails: EmailStore }, id: string): Promise<string> {
+  return inTransaction(deps.db, async (trx) => {
+    // Two requests at once: the lock makes the second wait for the first, and then find its copy.
+    const original = await deps.emails.lock(trx, id);
+    if (original === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+    const recent = await findRecentResend(trx, id, DOUBLE_CLICK_SECONDS);
+    return recent ?? deps.emails.queue(trx, copyOf(original));
+  });
+}
+
+/**
+ * The request for a copy. A link of ours is made again for the copy: its token is never sent twice, so such an email can
+ * be sent again also after its data was cleared. Any other email needs its data.
+ * @throws {AppError} NOT_FOUND if this release does not have its template; CONFLICT if its data was cleared.
+ */
+export function copyOf(email: StoredEmail): EmailRequest {
+  const { template } = email;
+  if (template === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+  const data = typeof email.data === 'string' ? undefined : email.data;
+  const linkOfOurs =
+    TOKEN_OF_TEMPLATE[template] !== undefined && (email.userId !== null || (data !== undefined && !hasLink(data)));
+  if (data === undefined && !linkOfOurs) {
+    throw new AppError('CONFLICT', { detail: 'The data of this email was cleared: send a new one' });
+  }
+  return {
+    template,
+    to: email.to,
+    ...(email.userId === null ? {} : { userId: email.userId }),
+    ...(email.subject === null ? {} : { subject: email.subject }),
+    data: linkOfOurs ? withoutToken(data ?? {}) : (data ?? {}),
+    resentFrom: email.id,
+  };
+}
+
+function withoutToken(data: EmailData): EmailData {
+  const { token: _token, id: _id, ...rest } = data;
+  return rest;
+}
