@@ -1,8 +1,8 @@
-/** `nodebyte`: the command line. Each group of commands is loaded when it is asked for, so that help is quick. */
-import { readFileSync } from 'node:fs';
+/** `nodebyte`: the command line. A group of commands is loaded when it is called, so that help is quick. */
 import { Command } from 'commander';
-import { ConfigError, loadConfig } from './config.ts';
+import { ConfigError } from './config.ts';
 import { EmbeddedError } from './embedded/process.ts';
+import { EXIT, packageVersion } from './process.ts';
 
 interface Group {
   name: string;
@@ -10,20 +10,13 @@ interface Group {
   register(program: Command): Promise<void>;
 }
 
-/** The database of a command without DATABASE_URL: the embedded one of DATA_DIR, running or started for the moment. */
-async function resolveDatabaseUrl(): Promise<{ url: string; release: () => Promise<void> }> {
-  const { attachServices } = await import('./embedded/attach.ts');
-  const services = await attachServices(loadConfig(process.env), (line) => console.error(line));
-  return { url: services.databaseUrl.reveal(), release: () => services.release() };
-}
-
 const GROUPS: readonly Group[] = [
   {
     name: 'db',
     description: 'create, migrate and look at the database',
     async register(program) {
-      const { registerDbCommands } = await import('./cli/db.ts');
-      registerDbCommands(program, { resolveDatabaseUrl });
+      const { registerDbCommands } = await import('./cli/db/db.ts');
+      registerDbCommands(program);
     },
   },
   {
@@ -43,8 +36,8 @@ const GROUPS: readonly Group[] = [
     },
   },
   {
-    name: 'mail',
-    description: 'look at mails',
+    name: 'email',
+    description: 'look at emails',
     async register(program) {
       const { registerEmailCommands } = await import('./cli/email.ts');
       registerEmailCommands(program);
@@ -60,7 +53,7 @@ const GROUPS: readonly Group[] = [
   },
   {
     name: 'demo',
-    description: 'show the product: everything it needs, a simulated panel, one full sync',
+    description: 'show the product: its services, a simulated panel, one full sync',
     async register(program) {
       const { registerDemoCommand } = await import('./cli/demo/demo.ts');
       registerDemoCommand(program);
@@ -76,25 +69,23 @@ const GROUPS: readonly Group[] = [
   },
 ];
 
-function version(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : '0';
+/** `… | head` closes our output: no error. */
+function endWithReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.ok);
+    throw error;
+  });
 }
 
 async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('nodebyte')
     .description('Keeps PostgreSQL in step with a Pterodactyl panel')
-    .version(version())
+    .version(packageVersion())
     .showHelpAfterError('(--help lists the options)');
   const words = argv.filter((word) => !word.startsWith('-'));
   const wanted = words[0] === 'help' ? words[1] : words[0];
-  // `… | head` closes our output: nothing to report. The demo has services to stop first, and sees to it itself.
-  if (wanted !== 'demo') {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit(0);
-      throw error;
-    });
-  }
+  // The demo must stop its services first, and handles a closed output itself.
+  if (wanted !== 'demo') endWithReader();
   for (const group of GROUPS) {
     if (group.name === wanted) await group.register(program);
     else program.command(group.name).description(group.description);
@@ -105,7 +96,8 @@ async function main(argv: readonly string[]): Promise<void> {
 try {
   await main(process.argv.slice(2));
 } catch (error) {
+  // Any other error is a defect: its stack is wanted.
   const known = error instanceof ConfigError || error instanceof EmbeddedError;
   console.error(known ? error.message : error);
-  process.exitCode = error instanceof ConfigError ? 78 : 1;
+  process.exitCode = error instanceof ConfigError ? EXIT.config : EXIT.failed;
 }

@@ -239,11 +239,13 @@ const Variables = z.object({
 });
 type Variables = z.output<typeof Variables>;
 
+const isProduction = ({ ENV }: Pick<Variables, 'ENV'>): boolean => ENV === 'production';
+
 /** The rules that take more than one variable. */
 const CheckedVariables = Variables.superRefine((v, ctx) => {
   const problem = (name: keyof Variables, message: string): void =>
     ctx.addIssue({ code: 'custom', path: [name], message });
-  if (v.ENV === 'production') {
+  if (isProduction(v)) {
     if (v.ENCRYPTION_KEY === undefined) problem('ENCRYPTION_KEY', 'required when ENV=production');
     if (v.JWT_SECRET === undefined && v.NEXTAUTH_SECRET === undefined) {
       problem('JWT_SECRET', 'required when ENV=production (or NEXTAUTH_SECRET)');
@@ -261,7 +263,7 @@ const CheckedVariables = Variables.superRefine((v, ctx) => {
 function toConfig(v: Variables) {
   return Object.freeze({
     env: v.ENV,
-    production: v.ENV === 'production',
+    production: isProduction(v),
     logLevel: v.LOG_LEVEL,
     host: v.BACKEND_HOST,
     port: v.BACKEND_PORT ?? v.PORT ?? DEFAULT_PORT,
@@ -312,6 +314,9 @@ function toConfig(v: Variables) {
   });
 }
 
+/** Environment variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 /** The configuration of a process. */
 export interface Config extends ReturnType<typeof toConfig> {}
 
@@ -329,10 +334,23 @@ export class ConfigError extends Error {
  * Parses the environment, by default that of this process.
  * @throws {ConfigError} with all problems at once.
  */
-export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
+export function loadConfig(env: Environment = process.env): Config {
   const parsed = CheckedVariables.safeParse(env);
-  if (parsed.success) return toConfig(parsed.data);
-  throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+  if (!parsed.success) throw configError(parsed.error);
+  return toConfig(parsed.data);
+}
+
+const configError = (error: z.ZodError): ConfigError =>
+  new ConfigError(error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`));
+
+/**
+ * Reads what a command on the database needs, so that it works when other variables are missing or wrong.
+ * @throws {ConfigError} with all problems at once.
+ */
+export function loadDatabaseConfig(env: Environment): Pick<Config, 'production' | 'databaseUrl'> {
+  const parsed = Variables.pick({ ENV: true, DATABASE_URL: true }).safeParse(env);
+  if (!parsed.success) throw configError(parsed.error);
+  return { production: isProduction(parsed.data), databaseUrl: parsed.data.DATABASE_URL };
 }
 
 /** A variable as the documents and `doctor` show it. */

@@ -1,4 +1,4 @@
-/** Logs and error reports: what every entry sets up first. Composition passes the logger down as a value. */
+/** Logs and error reports. The entries set them up first and pass them down as values. */
 import pino from 'pino';
 import { isAppError } from './domain/errors.ts';
 import type { Secret } from './domain/secret.ts';
@@ -28,7 +28,7 @@ const REDACTED_PATHS = SECRET_KEYS.flatMap((key) => [
   key.startsWith('[') ? `*.headers${key}` : `*.headers.${key}`,
 ]);
 
-export interface LoggerOptions {
+interface LoggerOptions {
   /** pino level, or `silent`. */
   level: string;
   /** Readable lines instead of JSON; meant for a terminal in development. */
@@ -41,7 +41,7 @@ export interface LoggerOptions {
  * Makes the process logger. JSON lines go to stdout; readable lines too, so that stderr stays for the program itself.
  * Values under the names of secrets are replaced by `[redacted]`.
  */
-export function createLogger(options: LoggerOptions): pino.Logger {
+function createLogger(options: LoggerOptions): pino.Logger {
   return pino({
     name: options.name,
     level: options.level,
@@ -86,7 +86,7 @@ let sentry: Promise<Sentry | undefined> | undefined;
  * Switches error reports on when a DSN is set. The library is loaded only then: it costs tens of megabytes.
  * Reports carry no personal data, no request body and no headers.
  */
-export function initSentry(config: { sentryDsn: Secret | undefined; env: string }, release?: string): void {
+function initSentry(config: { sentryDsn: Secret | undefined; env: string }, release?: string): void {
   const dsn = config.sentryDsn?.reveal();
   if (dsn === undefined || sentry !== undefined) return;
   sentry = import('@sentry/node').then(
@@ -116,7 +116,7 @@ export function initSentry(config: { sentryDsn: Secret | undefined; env: string 
   );
 }
 
-/** Reports an error a person should look at; without {@link initSentry} it does nothing. Never throws. */
+/** Reports an error that a person should look at; without {@link initSentry} it does nothing. Never throws. */
 export function captureError(
   error: unknown,
   context: Record<string, string | number | boolean | undefined> = {},
@@ -127,8 +127,30 @@ export function captureError(
   });
 }
 
-/** Waits for reports under way, at the most `timeoutMs`, before a process ends. */
+/** Waits at most `timeoutMs` for reports that are being sent, before a process ends. */
 export async function flushErrors(timeoutMs = 2000): Promise<void> {
   const library = await sentry;
   await library?.flush(timeoutMs);
+}
+
+/**
+ * Sets up logs and error reports of a process, also for promises that no code handles.
+ * @param name on each line
+ */
+export function startLogging(
+  config: { logLevel: string; production: boolean; env: string; sentryDsn: Secret | undefined },
+  name: string,
+  version: string,
+): pino.Logger {
+  const log = createLogger({
+    level: config.logLevel,
+    pretty: !config.production && process.stdout.isTTY === true,
+    name,
+  });
+  initSentry(config, version);
+  process.on('unhandledRejection', (error) => {
+    log.error({ err: error }, 'unhandled rejection');
+    captureError(error);
+  });
+  return log;
 }

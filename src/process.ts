@@ -1,9 +1,8 @@
-/** What every process of the product does alike: exit codes, configuration, database, logs, signals, a failed start. */
+/** What every process of the product does alike: exit codes, configuration, database, signals, a failed start. */
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import type { Secret } from './domain/secret.ts';
-import { captureError, createLogger, initSentry } from './observability.ts';
 import type { Database, DbOptions } from './store/db/db.ts';
 
 /** Exit codes of all processes. */
@@ -67,16 +66,6 @@ export function readServiceConfig(options: { signsTokens?: boolean } = {}): Serv
   return { ...config, databaseUrl, temporal: { ...temporal, address } };
 }
 
-/** The logger of a process, with error reports when SENTRY_DSN is set. */
-export function startLogging(config: Config, name: string): Logger {
-  initSentry(config, packageVersion());
-  return createLogger({
-    level: config.logLevel,
-    pretty: !config.production && process.stdout.isTTY === true,
-    name,
-  });
-}
-
 /** Why a database cannot be used yet, for people. */
 export const behindMessage = (pending: number): string =>
   `the database is behind by ${pending} migration(s): run \`npm run db:migrate\``;
@@ -96,10 +85,7 @@ export async function openDatabase(options: DbOptions): Promise<Database> {
   return refuse(behindMessage(pending.length));
 }
 
-/**
- * Calls `end` once: at SIGTERM, SIGINT, or when the parent process is gone. Errors that no code handles are logged and
- * reported meanwhile.
- */
+/** Calls `end` once: at SIGTERM, SIGINT, or when the parent process is gone. */
 export function onEndRequest(log: Logger, end: () => void): void {
   let ending = false;
   const request = (reason: string): void => {
@@ -111,10 +97,6 @@ export function onEndRequest(log: Logger, end: () => void): void {
   process.on('SIGTERM', () => request('SIGTERM'));
   process.on('SIGINT', () => request('SIGINT'));
   process.on('disconnect', () => request('parent gone'));
-  process.on('unhandledRejection', (error) => {
-    log.error({ err: error }, 'unhandled rejection');
-    captureError(error);
-  });
 }
 
 /**

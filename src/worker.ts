@@ -4,15 +4,15 @@ import type { Logger } from 'pino';
 import { createEmailProvider } from './clients/email/provider.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
 import { cacheFolder } from './embedded/folders.ts';
-import { captureError, flushErrors } from './observability.ts';
+import { captureError, flushErrors, startLogging } from './observability.ts';
 import {
   EXIT,
   onEndRequest,
   openDatabase,
+  packageVersion,
   readServiceConfig,
   runProcess,
   type ServiceConfig,
-  startLogging,
 } from './process.ts';
 import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
 import { createSettings, type Settings } from './services/settings/settings.ts';
@@ -128,7 +128,7 @@ function followSchedules(deps: {
 
 async function main(): Promise<void> {
   const config = readServiceConfig();
-  const log = startLogging(config, 'worker');
+  const log = startLogging(config, 'worker', packageVersion());
   installRuntime(log);
   const db = await openDatabase({
     connectionString: config.databaseUrl.reveal(),

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
-import { flushErrors } from '../observability.ts';
+import { flushErrors, startLogging } from '../observability.ts';
 import {
   EXIT,
   onEndRequest,
@@ -13,7 +13,6 @@ import {
   readServiceConfig,
   runProcess,
   type ServiceConfig,
-  startLogging,
 } from '../process.ts';
 import { createSettings } from '../services/settings/settings.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
@@ -89,7 +88,7 @@ function localUrl(server: Server, host: string): string {
 
 async function main(): Promise<void> {
   const config = readServiceConfig({ signsTokens: true });
-  const log = startLogging(config, 'api');
+  const log = startLogging(config, 'api', packageVersion());
   const db = await openDatabase({ connectionString: config.databaseUrl.reveal(), applicationName: 'nodebyte-api' });
   warnAboutSecrets(config, log);
   const { app, streams, close } = compose(config, db, log);

@@ -1,7 +1,7 @@
-/** `mail preview`: what a mail looks like, without sending one. */
+/** `email preview`: what an email looks like, without sending one. */
 import { writeFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { loadConfig } from '../config.ts';
+import { type Environment, loadConfig } from '../config.ts';
 import {
   checkEmailData,
   EMAIL_FIELDS,
@@ -12,13 +12,8 @@ import {
   emailTemplate,
 } from '../domain/email.ts';
 import { renderEmail } from '../messages/email/templates.ts';
-
-/** Where the commands read and write; the process by default. */
-export interface EmailCommandIo {
-  stdout: NodeJS.WritableStream;
-  stderr: NodeJS.WritableStream;
-  env: Record<string, string | undefined>;
-}
+import { type CommandIo, runCommand } from './support/command.ts';
+import { UsageError } from './support/errors.ts';
 
 const FORMATS = ['html', 'text', 'json'] as const;
 
@@ -28,9 +23,6 @@ interface Flags {
   subject?: string;
   out?: string;
 }
-
-/** A mistake of the caller: its text is the whole message. */
-class UsageError extends Error {}
 
 const ACCOUNT = {
   name: 'Ada',
@@ -48,29 +40,27 @@ const SAMPLES: Readonly<Record<EmailTemplate, EmailData>> = {
   message: { message: 'Maintenance is planned for Sunday, 02:00 to 04:00 UTC.\nYour servers restart once.' },
 };
 
-/** Adds `mail preview`. A command that fails prints why and sets exit code 1. */
-export function registerEmailCommands(program: Command, io: EmailCommandIo = process): void {
+type Io = Pick<CommandIo, 'stdout' | 'stderr' | 'env'>;
+
+/** Adds `email preview`. A command that fails prints why and sets the exit code. */
+export function registerEmailCommands(program: Command, io: Io = process): void {
   program
-    .command('mail')
-    .description('look at mails')
+    .command('email')
+    .description('look at emails')
     .command('preview')
-    .description('print a mail made of sample data; without a template, list the templates and their data')
+    .description('print an email made from sample data; without a template, list the templates and their data')
     .argument('[template]', 'name of the template')
     .addOption(new Option('--format <format>', 'default: by the ending of --out, else text').choices(FORMATS))
-    .option('--data <key=value...>', 'data instead of the sample; an empty value leaves it out')
-    .option('--subject <text>', "subject instead of the template's own")
+    .option('--data <key=value...>', 'data in place of the sample; an empty value leaves the key out')
+    .option('--subject <text>', "subject in place of the template's own")
     .option('--out <file>', 'file to write; default: standard output')
-    .action(async (template: string | undefined, flags: Flags) => {
-      try {
+    .action((template: string | undefined, flags: Flags) =>
+      runCommand(io, {}, async () => {
         const text = template === undefined ? list() : preview(template, flags, io.env);
         if (flags.out === undefined) io.stdout.write(text);
         else await writeFile(flags.out, text);
-      } catch (error) {
-        if (!(error instanceof UsageError) && !isFileError(error)) throw error;
-        io.stderr.write(`error: ${error.message}\n`);
-        process.exitCode = 1;
-      }
-    });
+      }),
+    );
 }
 
 function list(): string {
@@ -85,7 +75,7 @@ function list(): string {
   return `${blocks.join('\n\n')}\n`;
 }
 
-function preview(name: string, flags: Flags, env: EmailCommandIo['env']): string {
+function preview(name: string, flags: Flags, env: Environment): string {
   const template = emailTemplate(name);
   if (template === undefined) {
     throw new UsageError(`no such template: ${name} (known: ${EMAIL_TEMPLATE_NAMES.join(', ')})`);
@@ -95,14 +85,14 @@ function preview(name: string, flags: Flags, env: EmailCommandIo['env']): string
   if (problems.length > 0) throw new UsageError(problems.map(({ path, message }) => `${path} ${message}`).join('; '));
   const { siteUrl, paths } = loadConfig(env).email;
   const subject = flags.subject === undefined ? {} : { subject: flags.subject };
-  const mail = renderEmail(template, data, { siteUrl, paths, year: new Date().getUTCFullYear(), ...subject });
+  const email = renderEmail(template, data, { siteUrl, paths, year: new Date().getUTCFullYear(), ...subject });
   switch (flags.format ?? formatOf(flags.out ?? '')) {
     case 'json':
-      return `${JSON.stringify({ template, ...mail }, null, 2)}\n`;
+      return `${JSON.stringify({ template, ...email }, null, 2)}\n`;
     case 'html':
-      return mail.html;
+      return email.html;
     case 'text':
-      return `Subject: ${mail.subject}\n\n${mail.text}`;
+      return `Subject: ${email.subject}\n\n${email.text}`;
   }
 }
 
@@ -123,7 +113,3 @@ function formatOf(file: string): (typeof FORMATS)[number] {
   if (/\.html?$/i.test(file)) return 'html';
   return /\.json$/i.test(file) ? 'json' : 'text';
 }
-
-/** The operating system's refusal to write the file says which file and why. */
-const isFileError = (error: unknown): error is NodeJS.ErrnoException =>
-  error instanceof Error && 'syscall' in error && 'path' in error;

@@ -1,62 +1,195 @@
-/** `sync run|status|cancel|logs`: what the API offers administrators, on the command line. */
-
+/** `sync run|status|cancel|logs`: on the command line what the API offers administrators. */
 import { userInfo } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Argument, type Command, InvalidArgumentError } from 'commander';
+import { Argument, type Command } from 'commander';
 import pino from 'pino';
-import { loadConfig } from '../config.ts';
-import { AppError, isAppError } from '../domain/errors.ts';
+import { AppError } from '../domain/errors.ts';
 import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/targets.ts';
-import { attachServices } from '../embedded/attach.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/launcher.ts';
-import { createDb, type Db } from '../store/db/db.ts';
+import type { Db } from '../store/db/db.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../temporal/connection.ts';
-import { createTerminal, printable, table } from './support/terminal.ts';
+import { type CommandIo, type CommandRun, runCommand } from './support/command.ts';
+import { attach, withDb } from './support/database.ts';
+import { wholeNumber, withJson } from './support/options.ts';
+import { createTerminal, printable, type Terminal, table } from './support/terminal.ts';
 
-interface Services {
-  db: Db;
-  temporal: TemporalGateway | undefined;
-  launcher: () => SyncLauncher;
+interface Flags {
+  json?: boolean;
 }
 
-/** Milliseconds between two looks at the log row while a command waits. */
-const POLL_MS = 250;
-/** Set-aside records shown after a run; the API lists them all. */
-const SHOWN_FAILURES = 20;
+interface RunFlags extends Flags {
+  dryRun: boolean;
+  skipUsers: boolean;
+  wait?: boolean;
+}
 
-async function withServices(work: (services: Services) => Promise<void>): Promise<void> {
-  const config = loadConfig(process.env);
-  const attached = await attachServices(config, (line) => process.stderr.write(`${line}\n`));
-  const db = createDb({ connectionString: attached.databaseUrl.reveal(), applicationName: 'nodebyte-cli', max: 3 });
-  const address = attached.temporalAddress;
-  const temporal = address === undefined ? undefined : createTemporalGateway({ ...config.temporal, address });
+interface LogsFlags extends Flags {
+  limit: number;
+  offset: number;
+  type?: string;
+}
+
+/** One run of a `sync` command, on the services of the installation. */
+interface Run extends CommandRun<CommandIo> {
+  db: Db;
+  temporal: TemporalGateway | undefined;
+}
+
+/** Milliseconds between two reads of the log row while a command waits. */
+const POLL_MS = 250;
+/** Milliseconds after which a sync that has not started is explained. */
+const UNSTARTED_MS = 3_000;
+/** Maximum number of rejected records shown after a run; the API lists them all. */
+const SHOWN_FAILURES = 20;
+const JSON_FAILURES = 10_000;
+
+/** Adds the `sync` commands. A command that fails prints why and sets the exit code. */
+export function registerSyncCommands(program: Command, io: CommandIo = process): void {
+  const sync = program.command('sync').description('start, watch and cancel syncs');
+  const run = (flags: Flags, work: (run: Run) => Promise<void>): Promise<void> =>
+    runCommand(io, flags, (command) => withServices(command, work));
+
+  withJson(sync.command('run'))
+    .description('start a sync of the panel, or join the same one that runs already')
+    .addArgument(new Argument('[target]', 'what to sync').choices([...SYNC_TARGETS]).default('full'))
+    .option('--dry-run', 'report what would change, write nothing', false)
+    .option('--skip-users', 'leave users out of a full sync', false)
+    .option('--wait', 'wait for the end, with progress; the exit code is the result')
+    .action((target: SyncTarget, flags: RunFlags) => run(flags, (one) => start(one, target, flags)));
+  withJson(sync.command('status'))
+    .description('the running sync, else the last one; or the one with this id')
+    .argument('[id]', 'id of a sync log')
+    .action((id: string | undefined, flags: Flags) => run(flags, (one) => status(one, id)));
+  withJson(sync.command('cancel'))
+    .description('cancel the running sync, or the one with this id')
+    .argument('[id]', 'id of a sync log')
+    .action((id: string | undefined, flags: Flags) => run(flags, (one) => cancel(one, id)));
+  withJson(sync.command('logs'))
+    .description('past syncs, newest first')
+    .option('-n, --limit <n>', 'maximum number of syncs', wholeNumber(1, 500), 20)
+    .option('--offset <n>', 'number of syncs to skip', wholeNumber(0, 1_000_000), 0)
+    .addOption(program.createOption('--type <target>', 'only syncs of this target').choices([...SYNC_TARGETS]))
+    .action((flags: LogsFlags) => run(flags, (one) => logs(one, flags)));
+}
+
+async function withServices(command: CommandRun<CommandIo>, work: (run: Run) => Promise<void>): Promise<void> {
+  const { config, url, temporalAddress: address, release } = await attach(command.io);
   try {
-    await work({
-      db,
-      temporal,
-      launcher() {
-        if (temporal === undefined) {
-          throw new AppError('SERVICE_UNAVAILABLE', {
-            detail: 'Temporal is not running: start it with `npm start`, or set TEMPORAL_ADDRESS',
-          });
-        }
-        return createSyncLauncher({ db, temporal, log: pino({ level: 'silent' }) });
-      },
-    });
-  } catch (error) {
-    if (!isAppError(error)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exitCode = 1;
+    const temporal = address === undefined ? undefined : createTemporalGateway({ ...config.temporal, address });
+    try {
+      await withDb(url, (db) => work({ ...command, db, temporal }));
+    } finally {
+      await temporal?.close();
+    }
   } finally {
-    await temporal?.close();
-    await db.destroy();
-    await attached.release();
+    await release();
   }
 }
 
-const json = (value: unknown) => process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
-const text = (value: unknown) => (typeof value === 'string' ? printable(value) : '');
+/** @throws {AppError} SERVICE_UNAVAILABLE without Temporal. */
+function launcherOf({ db, temporal }: Run): SyncLauncher {
+  if (temporal === undefined) {
+    throw new AppError('SERVICE_UNAVAILABLE', {
+      detail: 'Temporal is not running: start it with `npm start`, or set TEMPORAL_ADDRESS',
+    });
+  }
+  return createSyncLauncher({ db, temporal, log: pino({ level: 'silent' }) });
+}
+
+async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: RunFlags): Promise<void> {
+  const { syncLogId, taskId, status, joined } = await launcherOf(run).requestSync({
+    target,
+    dryRun,
+    skipUsers,
+    requestedBy: `cli:${userInfo().username}`,
+  });
+  if (wait !== true) {
+    run.print({ sync_log_id: syncLogId, task_id: taskId, status, joined }, [
+      `${joined ? 'joined' : 'started'} ${target} sync ${syncLogId}`,
+    ]);
+    return;
+  }
+  const log = await follow(run, syncLogId, !run.json);
+  const failures = await syncFailures(run.db, log.id, run.json ? JSON_FAILURES : SHOWN_FAILURES + 1);
+  run.print({ ...view(log), failures }, [
+    ...summary(log, createTerminal(run.io.stdout)),
+    ...failures
+      .slice(0, SHOWN_FAILURES)
+      .map(({ entity, panelId, code, detail }) => printable(`  rejected: ${entity} ${panelId}: ${code} ${detail}`)),
+    ...(failures.length > SHOWN_FAILURES ? ['  … more in the log (--json)'] : []),
+  ]);
+  if (log.status !== 'COMPLETED') process.exitCode = 1;
+}
+
+async function status({ io, db, print }: Run, id: string | undefined): Promise<void> {
+  const log = id === undefined ? await latestSync(db) : await getSyncLog(db, id);
+  if (log === undefined) {
+    throw new AppError('NOT_FOUND', { detail: id === undefined ? 'No sync was ever started' : 'No such sync' });
+  }
+  print(
+    view(log),
+    isOpen(log)
+      ? [`${log.status} ${log.type} sync ${log.id}: ${progressOf(log)} %, ${text(log.metadata['lastMessage'])}`]
+      : summary(log, createTerminal(io.stdout)),
+  );
+}
+
+async function latestSync(db: Db): Promise<SyncLog | undefined> {
+  return (await activeSyncLog(db)) ?? (await listSyncLogs(db, { limit: 1, offset: 0 }))[0];
+}
+
+async function cancel(run: Run, id: string | undefined): Promise<void> {
+  const { syncLogId } = await launcherOf(run).cancelSync(id);
+  const log = await follow(run, syncLogId, false);
+  run.print(view(log), [`${log.status} ${log.type} sync ${log.id}`]);
+}
+
+async function logs({ db, print }: Run, flags: LogsFlags): Promise<void> {
+  const found = await listSyncLogs(db, flags);
+  const rows = found.map((log) => [
+    log.startedAt.toISOString(),
+    log.type,
+    log.status,
+    log.durationSeconds === null ? '' : `${log.durationSeconds} s`,
+    `${log.itemsSynced}/${log.itemsTotal}`,
+    String(log.itemsFailed),
+    log.id,
+  ]);
+  const header = ['started', 'type', 'status', 'took', 'items', 'rejected', 'id'];
+  print(found.map(view), found.length === 0 ? ['no syncs yet'] : table(header, rows));
+}
+
+/** Follows a run to its end. With `shown`, its progress goes to stderr. */
+async function follow({ io, db, temporal }: Run, id: string, shown: boolean): Promise<SyncLog> {
+  const progress = createTerminal(io.stderr).progress();
+  const startedAt = Date.now();
+  let explained = false;
+  for (;;) {
+    const log = await getSyncLog(db, id);
+    if (log === undefined) throw new AppError('NOT_FOUND', { detail: `The sync ${id} was withdrawn` });
+    const open = isOpen(log);
+    if (shown) {
+      const message = text(log.metadata['lastMessage']);
+      progress.update(log.status === 'COMPLETED' ? 100 : progressOf(log), open ? message || 'Waiting' : message);
+    }
+    if (!open) {
+      if (shown) progress.done();
+      return log;
+    }
+    if (log.status === 'PENDING' && !explained && Date.now() - startedAt > UNSTARTED_MS) {
+      explained = true;
+      if ((await temporal?.workersPolling()) === false) {
+        io.stderr.write('\nno worker is polling: the sync was accepted and runs when one starts (`npm start`)\n');
+      }
+    }
+    await delay(POLL_MS);
+  }
+}
+
+const isOpen = (log: SyncLog): boolean => log.status === 'PENDING' || log.status === 'RUNNING';
+const progressOf = (log: SyncLog): number => Number(log.metadata['progress'] ?? 0);
+const text = (value: unknown): string => (typeof value === 'string' ? printable(value) : '');
 
 const view = (log: SyncLog) => ({
   id: log.id,
@@ -71,177 +204,26 @@ const view = (log: SyncLog) => ({
   metadata: log.metadata,
 });
 
-function printSummary(log: SyncLog): void {
-  const terminal = createTerminal(process.stdout);
+/** A run that has ended, for people. */
+function summary(log: SyncLog, terminal: Terminal): string[] {
   const paint = log.status === 'COMPLETED' ? terminal.good : terminal.bad;
   const seconds = typeof log.metadata['duration'] === 'number' ? ` in ${log.metadata['duration'].toFixed(1)} s` : '';
   const preview = log.metadata['dry_run'] === true ? ' (preview, nothing was written)' : '';
-  terminal.line(`${paint(log.status)} ${log.type} sync ${log.id}${seconds}${preview}`);
-  if (log.error !== null)
-    terminal.line(`  ${printable(log.error)} (at ${text(log.metadata['failed_step']) || 'start'})`);
-  const counts = log.metadata['counts'] as Record<string, EntityCounts> | undefined;
-  if (counts !== undefined) {
-    const header = ['', 'created', 'updated', 'unchanged', 'pruned', 'set aside'];
-    const lines = ENTITIES.filter((e) => counts[e] !== undefined).map((entity) => {
-      const { created = 0, updated = 0, unchanged = 0, pruned = 0, failed = 0 } = counts[entity] ?? {};
-      return [entity, created, updated, unchanged, pruned, failed].map(String);
-    });
-    for (const line of table(header, lines)) terminal.line(`  ${line}`);
-  }
   const warnings = Array.isArray(log.metadata['warnings']) ? (log.metadata['warnings'] as { message?: unknown }[]) : [];
-  for (const warning of warnings) terminal.line(`  warning: ${text(warning.message)}`);
+  return [
+    `${paint(log.status)} ${log.type} sync ${log.id}${seconds}${preview}`,
+    ...(log.error === null ? [] : [`  ${printable(log.error)} (at ${text(log.metadata['failed_step']) || 'start'})`]),
+    ...countLines(log.metadata['counts'] as Record<string, EntityCounts> | undefined),
+    ...warnings.map((warning) => `  warning: ${text(warning.message)}`),
+  ];
 }
 
-/** Follows a run to its end, with a progress bar on a terminal. */
-async function follow(services: Services, id: string, quiet: boolean): Promise<SyncLog> {
-  const progress = createTerminal(process.stderr).progress();
-  const started = Date.now();
-  let toldOfWorker = false;
-  for (;;) {
-    const log = await getSyncLog(services.db, id);
-    if (log === undefined) throw new AppError('NOT_FOUND', { detail: `The sync ${id} was withdrawn` });
-    if (log.status !== 'PENDING' && log.status !== 'RUNNING') {
-      if (!quiet)
-        progress.update(
-          log.status === 'COMPLETED' ? 100 : Number(log.metadata['progress'] ?? 0),
-          text(log.metadata['lastMessage']),
-        );
-      progress.done();
-      return log;
-    }
-    if (!quiet) progress.update(Number(log.metadata['progress'] ?? 0), text(log.metadata['lastMessage']) || 'Waiting');
-    if (log.status === 'PENDING' && !toldOfWorker && Date.now() - started > 3_000) {
-      toldOfWorker = true;
-      if ((await services.temporal?.workersPolling()) === false) {
-        process.stderr.write('\nno worker is polling: the sync was accepted and runs when one starts (`npm start`)\n');
-      }
-    }
-    await delay(POLL_MS);
-  }
-}
-
-const count = (least: number, most: number) => (value: string) => {
-  const parsed = Number(value);
-  if (!Number.isInteger(parsed) || parsed < least || parsed > most) {
-    throw new InvalidArgumentError(`a whole number from ${least} to ${most}`);
-  }
-  return parsed;
-};
-
-export function registerSyncCommands(program: Command): void {
-  const sync = program.command('sync').description('start, watch and cancel syncs');
-
-  sync
-    .command('run')
-    .description('start a sync of the panel, or join the same one that runs already')
-    .addArgument(new Argument('[target]', 'what to sync').choices([...SYNC_TARGETS]).default('full'))
-    .option('--dry-run', 'report what would change, write nothing', false)
-    .option('--skip-users', 'leave users out of a full sync', false)
-    .option('--wait', 'wait for the end, with progress; the exit code is the result')
-    .option('--json', 'machine-readable output', false)
-    .action(
-      async (target: SyncTarget, options: { dryRun: boolean; skipUsers: boolean; wait?: boolean; json: boolean }) => {
-        await withServices(async (services) => {
-          const ticket = await services.launcher().requestSync({
-            target,
-            dryRun: options.dryRun,
-            skipUsers: options.skipUsers,
-            requestedBy: `cli:${userInfo().username}`,
-          });
-          if (options.wait !== true) {
-            if (options.json)
-              json({
-                sync_log_id: ticket.syncLogId,
-                task_id: ticket.taskId,
-                status: ticket.status,
-                joined: ticket.joined,
-              });
-            else process.stdout.write(`${ticket.joined ? 'joined' : 'started'} ${target} sync ${ticket.syncLogId}\n`);
-            return;
-          }
-          const log = await follow(services, ticket.syncLogId, options.json);
-          const failures = await syncFailures(services.db, log.id, options.json ? 10_000 : SHOWN_FAILURES + 1);
-          if (options.json) {
-            json({ ...view(log), failures });
-          } else {
-            printSummary(log);
-            for (const f of failures.slice(0, SHOWN_FAILURES)) {
-              process.stdout.write(
-                `  set aside: ${f.entity} ${printable(f.panelId)}: ${f.code} ${printable(f.detail)}\n`,
-              );
-            }
-            if (failures.length > SHOWN_FAILURES) process.stdout.write('  … more in the log (--json)\n');
-          }
-          if (log.status !== 'COMPLETED') process.exitCode = 1;
-        });
-      },
-    );
-
-  sync
-    .command('status')
-    .description('the running sync, else the last one; or the one named')
-    .argument('[id]', 'id of a sync log')
-    .option('--json', 'machine-readable output', false)
-    .action(async (id: string | undefined, options: { json: boolean }) => {
-      await withServices(async ({ db }) => {
-        const log =
-          id === undefined
-            ? ((await activeSyncLog(db)) ?? (await listSyncLogs(db, { limit: 1, offset: 0 }))[0])
-            : await getSyncLog(db, id);
-        if (log === undefined)
-          throw new AppError('NOT_FOUND', { detail: id === undefined ? 'No sync was ever started' : 'No such sync' });
-        if (options.json) json(view(log));
-        else if (log.status === 'PENDING' || log.status === 'RUNNING') {
-          process.stdout.write(
-            `${log.status} ${log.type} sync ${log.id}: ${String(log.metadata['progress'] ?? 0)} %, ${text(log.metadata['lastMessage'])}\n`,
-          );
-        } else printSummary(log);
-      });
-    });
-
-  sync
-    .command('cancel')
-    .description('cancel the running sync, or the one named')
-    .argument('[id]', 'id of a sync log')
-    .option('--json', 'machine-readable output', false)
-    .action(async (id: string | undefined, options: { json: boolean }) => {
-      await withServices(async (services) => {
-        const { syncLogId } = await services.launcher().cancelSync(id);
-        const log = await follow(services, syncLogId, true);
-        if (options.json) json(view(log));
-        else process.stdout.write(`${log.status} ${log.type} sync ${log.id}\n`);
-      });
-    });
-
-  sync
-    .command('logs')
-    .description('past syncs, newest first')
-    .option('-n, --limit <n>', 'how many', count(1, 500), 20)
-    .option('--offset <n>', 'skip so many', count(0, 1_000_000), 0)
-    .addOption(program.createOption('--type <target>', 'of one target only').choices([...SYNC_TARGETS]))
-    .option('--json', 'machine-readable output', false)
-    .action(async (options: { limit: number; offset: number; type?: string; json: boolean }) => {
-      await withServices(async ({ db }) => {
-        const logs = await listSyncLogs(db, options);
-        if (options.json) {
-          json(logs.map(view));
-          return;
-        }
-        if (logs.length === 0) {
-          process.stdout.write('no syncs yet\n');
-          return;
-        }
-        const lines = logs.map((l) => [
-          l.startedAt.toISOString(),
-          l.type,
-          l.status,
-          l.durationSeconds === null ? '' : `${l.durationSeconds} s`,
-          `${l.itemsSynced}/${l.itemsTotal}`,
-          String(l.itemsFailed),
-          l.id,
-        ]);
-        for (const line of table(['started', 'type', 'status', 'took', 'items', 'set aside', 'id'], lines))
-          process.stdout.write(`${line}\n`);
-      });
-    });
+function countLines(counts: Record<string, EntityCounts> | undefined): string[] {
+  if (counts === undefined) return [];
+  const header = ['', 'created', 'updated', 'unchanged', 'pruned', 'rejected'];
+  const rows = ENTITIES.filter((entity) => counts[entity] !== undefined).map((entity) => {
+    const { created = 0, updated = 0, unchanged = 0, pruned = 0, failed = 0 } = counts[entity] ?? {};
+    return [entity, created, updated, unchanged, pruned, failed].map(String);
+  });
+  return table(header, rows).map((line) => `  ${line}`);
 }

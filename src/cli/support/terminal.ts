@@ -1,5 +1,9 @@
-/** What commands write for a person: colours and one moving line on a terminal, plain lines anywhere else. */
+/** What commands write for people: colours and a progress bar on a terminal, plain lines anywhere else. */
+import type { Writable } from 'node:stream';
 import { styleText } from 'node:util';
+
+/** A stream to which a command writes; the process's own ones, or those of a test. */
+export type OutputStream = Writable & { isTTY?: boolean; columns?: number };
 
 export interface Terminal {
   /** True when lines can be rewritten. */
@@ -7,6 +11,7 @@ export interface Terminal {
   line(text?: string): void;
   good(text: string): string;
   bad(text: string): string;
+  warn(text: string): string;
   dim(text: string): string;
   strong(text: string): string;
   /** The progress of one thing. Off a terminal it prints whole lines, and few. */
@@ -21,15 +26,15 @@ export interface Progress {
 }
 
 const BAR_WIDTH = 30;
-/** Off a terminal: the least time between two lines of the same percentage. */
+/** Off a terminal: minimum time between two lines of the same percentage. */
 const PLAIN_EVERY_MS = 2_000;
 
-/** Text that came from elsewhere, without what could steer the terminal. */
+/** Text that came from elsewhere, without control characters: they could move the cursor or recolour the terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it removes
 export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
 
 /** Writes to `stream`; colours only when it is a terminal and NO_COLOR is not set. */
-export function createTerminal(stream: NodeJS.WriteStream): Terminal {
+export function createTerminal(stream: OutputStream): Terminal {
   const live = stream.isTTY === true;
   const style = (format: Parameters<typeof styleText>[0], text: string): string =>
     live ? styleText(format, text, { stream }) : text;
@@ -38,6 +43,7 @@ export function createTerminal(stream: NodeJS.WriteStream): Terminal {
     line: (text = '') => void stream.write(`${text}\n`),
     good: (text) => style('green', text),
     bad: (text) => style('red', text),
+    warn: (text) => style('yellow', text),
     dim: (text) => style('dim', text),
     strong: (text) => style('bold', text),
     progress() {
@@ -49,7 +55,7 @@ export function createTerminal(stream: NodeJS.WriteStream): Terminal {
           const share = Math.min(100, Math.max(0, Math.floor(percentage)));
           const clean = printable(label);
           if (!live) {
-            // A log file is read afterwards: each stage once, and a sign of life within it.
+            // A log file is read afterwards: each label once, and a sign of life while it lasts.
             const now = Date.now();
             if (clean === shown.label || (share === shown.share && now - shown.at < PLAIN_EVERY_MS)) return;
             shown = { label: clean, share, at: now };

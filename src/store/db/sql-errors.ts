@@ -12,6 +12,8 @@ export const SQLSTATE = {
   uniqueViolation: '23505',
   serializationFailure: '40001',
   deadlockDetected: '40P01',
+  undefinedColumn: '42703',
+  undefinedTable: '42P01',
   programLimitExceeded: '54000',
   lockNotAvailable: '55P03',
   queryCanceled: '57014',
@@ -52,6 +54,10 @@ export const isRowRefused = (error: unknown): boolean =>
  * depend on what would be dropped (2BP01).
  */
 export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|2BP01)/.test(sqlState(error) ?? '');
+
+/** A table or column is missing: migrations are pending. */
+export const isSchemaMissing = (error: unknown): boolean =>
+  hasState(error, [SQLSTATE.undefinedTable, SQLSTATE.undefinedColumn]);
 
 /** The connection to PostgreSQL was lost or refused: the statement may be tried again later. */
 export function isConnectionFailure(error: unknown): boolean {

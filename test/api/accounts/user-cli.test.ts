@@ -43,7 +43,7 @@ test('a password from standard input is not printed', async () => {
 test.each([
   [['--email', 'a@example.com', '--password', 'Given-pass-1'], 'already exists'],
   [['--email', 'A@EXAMPLE.com', '--password', 'Given-pass-1'], 'already exists'],
-  [['--email', 'nothing'], 'no e-mail address'],
+  [['--email', 'nothing'], 'not an email address'],
   [['--email', 'b@example.com', '--password', 'short'], '8 characters'],
   [['--email', 'b@example.com', '-d', 'postgres://x@127.0.0.1:1/x'], 'ECONNREFUSED'],
 ])('%j fails with a reason', async (args, reason) => {
@@ -175,7 +175,7 @@ test.each([
   [['list', '--role', 'KING'], KNOWN],
   [['roles', 'a@example.com'], '--add, --remove or --set'],
   [['roles', 'a@example.com', '--set', 'MEMBER', '--add', 'PARTNER'], 'not both'],
-  [['roles', 'a@example.com', '--add', 'PARTNER', '--remove', 'partner'], 'both given and taken away'],
+  [['roles', 'a@example.com', '--add', 'PARTNER', '--remove', 'partner'], 'both added and removed'],
   [['roles', 'nobody@example.com', '--add', 'PARTNER'], 'User not found'],
   [['disable', 'nobody@example.com'], 'User not found'],
   [['enable', 'nobody'], 'User not found'],

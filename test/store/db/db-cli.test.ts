@@ -3,7 +3,7 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { registerDbCommands } from '../../../src/cli/db.ts';
+import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createTestDatabase, onServer, openTestDb, type TestDatabase } from '../../support/database.ts';
 

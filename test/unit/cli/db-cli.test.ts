@@ -5,7 +5,10 @@ import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type DbCommandOptions, makeMigration, readMenu, registerDbCommands } from '../../../src/cli/db.ts';
+import { registerDbCommands } from '../../../src/cli/db/db.ts';
+import { makeMigration } from '../../../src/cli/db/make.ts';
+import { readMenu } from '../../../src/cli/db/migrate.ts';
+import type { FindEmbedded } from '../../../src/cli/support/database.ts';
 import { findUnit, UNITS, withRequired } from '../../../src/store/db/migrations.ts';
 
 interface Outcome {
@@ -17,12 +20,12 @@ interface Outcome {
 async function run(
   args: readonly string[],
   env: Record<string, string> = {},
-  options: Pick<DbCommandOptions, 'resolveDatabaseUrl'> = {},
+  embedded: FindEmbedded = async () => undefined,
 ): Promise<Outcome> {
   const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
   stdin.end();
   const program = new Command();
-  registerDbCommands(program, { ...options, io: { stdin, stdout, stderr, env } });
+  registerDbCommands(program, { embedded, io: { stdin, stdout, stderr, env } });
   await program.parseAsync(['db', ...args], { from: 'user' });
   stdout.end();
   stderr.end();
@@ -52,17 +55,17 @@ describe('db without a database URL', () => {
     expect(code).toBe(0);
   });
 
-  it('asks the hook, and releases what it lent even when the command fails', async () => {
+  it('uses the embedded one, and releases it even when the command fails', async () => {
     const calls: string[] = [];
-    const resolveDatabaseUrl = async () => {
-      calls.push('resolve');
+    const embedded: FindEmbedded = async () => {
+      calls.push('find');
       return { url: 'postgres://nobody@127.0.0.1:1/x', release: async () => void calls.push('release') };
     };
-    const { stderr, code } = await run(['migrate'], {}, { resolveDatabaseUrl });
+    const { stderr, code } = await run(['migrate'], {}, embedded);
     expect(stderr).toMatch(/ECONNREFUSED/);
     expect(code).toBe(1);
-    expect(calls).toEqual(['resolve', 'release']);
-    await run(['migrate'], { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x' }, { resolveDatabaseUrl });
+    expect(calls).toEqual(['find', 'release']);
+    await run(['migrate'], { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x' }, embedded);
     expect(calls).toHaveLength(2);
   });
 });

@@ -18,7 +18,7 @@ async function preview(args: readonly string[], env: Record<string, string> = {}
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const program = new Command();
   registerEmailCommands(program, { stdout, stderr, env });
-  await program.parseAsync(['mail', 'preview', ...args], { from: 'user' });
+  await program.parseAsync(['email', 'preview', ...args], { from: 'user' });
   stdout.end();
   stderr.end();
   const code = Number(process.exitCode ?? 0);
@@ -29,7 +29,7 @@ afterEach(() => {
   process.exitCode = 0;
 });
 
-describe('mail preview', () => {
+describe('email preview', () => {
   it('lists the templates, their other names and their data', async () => {
     const { stdout, stderr, code } = await preview([]);
     expect([stderr, code]).toEqual(['', 0]);
