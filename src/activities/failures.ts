@@ -1,4 +1,4 @@
-/** How an error leaves an activity: a typed failure that holds a code and a public sentence, never data. */
+/** How an error leaves an activity: as a typed failure with a code and a public sentence, never with data. */
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import type { ActivityInboundCallsInterceptor } from '@temporalio/worker';
@@ -6,9 +6,10 @@ import type { Logger } from 'pino';
 import { isAppError } from '../domain/errors.ts';
 import { isConnectionFailure, sqlState } from '../store/db/sql-errors.ts';
 
-/** Attempts after which a person should look: the retry policy goes on, a report goes out once. */
+/** Attempt at which an error is reported, once, so that a person looks at it; the retry policy continues. */
 const REPORT_ATTEMPT = 5;
 
+/** The failure that Temporal stores for an error: its type is the error's code. */
 export function toFailure(error: unknown): Error {
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure) return error;
   if (isAppError(error)) {
@@ -30,7 +31,7 @@ export function toFailure(error: unknown): Error {
   return ApplicationFailure.create({ type: 'INTERNAL_ERROR', message: 'An internal error; the worker log has it' });
 }
 
-/** Converts, logs and reports what activities throw; one per activity call. */
+/** Makes the interceptor that converts, logs and reports what activities throw. */
 export function createFailureInterceptor(deps: {
   log: Logger;
   report: (error: unknown, context: Record<string, string | number | undefined>) => void;
@@ -43,7 +44,7 @@ export function createFailureInterceptor(deps: {
           return await next(input);
         } catch (error) {
           if (context.cancellationSignal.aborted) {
-            // A cancel or a shutdown: whatever the interrupted call threw, this is why.
+            // A cancel or a shutdown is the cause, whatever the interrupted call threw.
             throw error instanceof CancelledFailure
               ? error
               : (context.cancellationSignal.reason ?? new CancelledFailure('cancelled'));
@@ -73,7 +74,7 @@ export function createFailureInterceptor(deps: {
   });
 }
 
-/** Heartbeats every second while `work` runs, also while one statement or request does. */
+/** Sends a heartbeat each second while `work` runs, also during a single long statement or request. */
 export async function withHeartbeat<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const context = Context.current();
   const timer = setInterval(() => context.heartbeat(), 1_000);

@@ -1,5 +1,4 @@
-/** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, retention. */
-
+/** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, and the purges. */
 import { isAppError } from '../domain/errors.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
@@ -12,65 +11,83 @@ import { purgeSyncLogs } from '../store/sync/log-store.ts';
 import type { ScheduledSyncResult } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 
-/** Rows a statement deletes at the most, so that no lock is held for long. */
-const BATCH = 500;
-
-/** Deletes batch after batch until there is nothing left. @returns how many rows. */
-async function drain(signal: AbortSignal, purge: () => Promise<number>): Promise<number> {
-  let total = 0;
-  for (let deleted = BATCH; deleted === BATCH && !signal.aborted; ) {
-    deleted = await purge();
-    total += deleted;
-  }
-  return total;
+export interface MaintenanceActivityDeps {
+  db: Db;
+  launcher: SyncLauncher;
+  /** Days after which finished sync logs, outbox rows and emails are deleted. */
+  retentionDays: number;
 }
 
-export function createMaintenanceActivities(deps: { db: Db; launcher: SyncLauncher; retentionDays: number }) {
-  const { db, launcher, retentionDays } = deps;
+/** Maximum number of rows per statement, so that no lock is held for long. */
+const BATCH_ROWS = 500;
+
+/** Handles at most {@link BATCH_ROWS} rows. @returns how many. */
+type Purge = (db: Db, retentionDays: number) => Promise<number>;
+
+/** What the retention deletes, by its name in the result. */
+const PAST_RETENTION = {
+  syncLogs: (db, days) => purgeSyncLogs(db, days, BATCH_ROWS),
+  outbox: (db, days) => purgeOutbox(db, days, BATCH_ROWS),
+  emails: (db, days) => purgeEmails(db, days, BATCH_ROWS),
+} satisfies Record<string, Purge>;
+
+/** What expires by itself, by its name in the result. Lost emails end as failed; the contents of ended ones are cleared. */
+const EXPIRED = {
+  sessions: (db) => purgeSessions(db, BATCH_ROWS),
+  tokens: (db) => purgeTokens(db, BATCH_ROWS),
+  buckets: (db) => purgeBuckets(db, BATCH_ROWS),
+  lostEmails: (db) => failLostEmails(db, BATCH_ROWS),
+  emailContents: (db) => clearDeadEmails(db, BATCH_ROWS),
+} satisfies Record<string, Purge>;
+
+/** Runs each purge of a table until no row is left. @returns rows per purge. */
+async function purgeAll<Name extends string>(
+  deps: MaintenanceActivityDeps,
+  purges: Record<Name, Purge>,
+  signal: AbortSignal,
+): Promise<Record<Name, number>> {
+  const totals: Partial<Record<Name, number>> = {};
+  for (const name of Object.keys(purges) as Name[]) {
+    let total = 0;
+    for (let rows = BATCH_ROWS; rows === BATCH_ROWS && !signal.aborted; ) {
+      rows = await purges[name](deps.db, deps.retentionDays);
+      total += rows;
+    }
+    totals[name] = total;
+  }
+  return totals as Record<Name, number>;
+}
+
+/** Requests a full sync. A sync that is already running is a reason to skip this tick, not a failure. */
+async function requestScheduledSync(launcher: SyncLauncher, logId: string): Promise<ScheduledSyncResult> {
+  try {
+    const ticket = await launcher.requestSync({ target: 'full', requestedBy: 'scheduler', id: logId });
+    return ticket.joined && ticket.syncLogId !== logId
+      ? { outcome: 'skipped', logId: ticket.syncLogId }
+      : { outcome: 'started', logId: ticket.syncLogId };
+  } catch (error) {
+    if (isAppError(error, 'SYNC_RUNNING')) return { outcome: 'skipped', logId: null };
+    throw error;
+  }
+}
+
+export function createMaintenanceActivities(deps: MaintenanceActivityDeps) {
+  const { launcher } = deps;
   return {
-    /** Asks for a full sync; one that is running already is reason enough to skip this tick. */
-    async requestScheduledSync(input: { logId: string }): Promise<ScheduledSyncResult> {
-      try {
-        const ticket = await launcher.requestSync({ target: 'full', requestedBy: 'scheduler', id: input.logId });
-        return ticket.joined && ticket.syncLogId !== input.logId
-          ? { outcome: 'skipped', logId: ticket.syncLogId }
-          : { outcome: 'started', logId: ticket.syncLogId };
-      } catch (error) {
-        if (isAppError(error, 'SYNC_RUNNING')) return { outcome: 'skipped', logId: null };
-        throw error;
-      }
-    },
+    /** The tick of the auto-sync. */
+    requestScheduledSync: (input: { logId: string }) => requestScheduledSync(launcher, input.logId),
 
-    async watchSync(): Promise<{ did: string }> {
-      return { did: await launcher.watch() };
-    },
+    /** Starts what was left PENDING, repeats cancels, closes rows whose run is gone (ADR 3). */
+    watchSync: async (): Promise<{ did: string }> => ({ did: await launcher.watch() }),
 
-    /** Asks a run whose row is marked as cancelled to end: whoever marked it may be gone. */
-    async requestCancel(input: { runId: string }): Promise<void> {
-      await launcher.requestCancel(input.runId);
-    },
+    /** Requests the cancel of a run whose row is marked, since the process that marked it may be gone. */
+    requestCancel: (input: { runId: string }): Promise<void> => launcher.requestCancel(input.runId),
 
-    /** Deletes finished sync logs, outbox rows and mails past the retention. */
-    async purgeLogs(): Promise<{ syncLogs: number; outbox: number; mails: number }> {
-      return withHeartbeat(async (signal) => {
-        const syncLogs = await drain(signal, () => purgeSyncLogs(db, retentionDays, BATCH));
-        const outbox = await drain(signal, () => purgeOutbox(db, retentionDays, BATCH));
-        const mails = await drain(signal, () => purgeEmails(db, retentionDays, BATCH));
-        return { syncLogs, outbox, mails };
-      });
-    },
+    /** Deletes finished sync logs, outbox rows and emails that are older than the retention. */
+    purgePastRetention: () => withHeartbeat((signal) => purgeAll(deps, PAST_RETENTION, signal)),
 
-    /** Deletes what time has made worthless: sessions, one-time tokens, full buckets, contents of dead mails. */
-    async purgeExpired(): Promise<{ sessions: number; tokens: number; buckets: number; mails: number; lost: number }> {
-      return withHeartbeat(async (signal) => {
-        const sessions = await drain(signal, () => purgeSessions(db, BATCH));
-        const tokens = await drain(signal, () => purgeTokens(db, BATCH));
-        const buckets = await drain(signal, () => purgeBuckets(db, BATCH));
-        const lost = await drain(signal, () => failLostEmails(db, BATCH));
-        const mails = await drain(signal, () => clearDeadEmails(db, BATCH));
-        return { sessions, tokens, buckets, mails, lost };
-      });
-    },
+    /** Deletes expired sessions, one-time tokens, full rate-limit buckets; ends lost emails, clears ended ones. */
+    purgeExpiredData: () => withHeartbeat((signal) => purgeAll(deps, EXPIRED, signal)),
   };
 }
 

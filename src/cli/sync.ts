@@ -7,7 +7,7 @@ import { AppError } from '../domain/errors.ts';
 import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/targets.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
-import { activeSyncLog, getSyncLog, listSyncLogs, type SyncLog, syncFailures } from '../store/sync/log-store.ts';
+import { activeSyncLog, getSyncLog, listSyncLogs, rejectedRecords, type SyncLog } from '../store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../temporal/connection.ts';
 import { type CommandIo, type CommandRun, runCommand } from './support/command.ts';
 import { attach, withDb } from './support/database.ts';
@@ -111,7 +111,7 @@ async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: 
     return;
   }
   const log = await follow(run, syncLogId, !run.json);
-  const failures = await syncFailures(run.db, log.id, run.json ? JSON_FAILURES : SHOWN_FAILURES + 1);
+  const failures = await rejectedRecords(run.db, log.id, run.json ? JSON_FAILURES : SHOWN_FAILURES + 1);
   run.print({ ...view(log), failures }, [
     ...summary(log, createTerminal(run.io.stdout)),
     ...failures

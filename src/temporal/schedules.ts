@@ -1,5 +1,7 @@
-/** Temporal Schedules, declared in one table and reconciled at worker start and on a settings change. */
-
+/**
+ * Temporal Schedules. They are declared in one table and reconciled when a worker starts and when a setting changes:
+ * declared schedules are created or updated, `maintenance:*` schedules that are not declared any more are deleted.
+ */
 import {
   ScheduleAlreadyRunning,
   ScheduleNotFoundError,
@@ -7,7 +9,13 @@ import {
   type ScheduleSpec,
 } from '@temporalio/client';
 import type { AutoSync } from '../domain/settings.ts';
-import { AUTO_SYNC_SCHEDULE_ID, type MaintenanceKind, maintenanceId, QUEUE } from '../workflows/contract.ts';
+import {
+  AUTO_SYNC_SCHEDULE_ID,
+  MAINTENANCE_PREFIX,
+  type MaintenanceKind,
+  maintenanceId,
+  QUEUE,
+} from '../workflows/contract.ts';
 import type { TemporalGateway } from './connection.ts';
 
 interface Declared {
@@ -18,7 +26,7 @@ interface Declared {
   enabled: boolean;
 }
 
-/** How we mark a pause that follows from a setting; any other pause is an administrator's and stays. */
+/** Note of a pause that follows from a setting. A pause with another note is an administrator's and stays. */
 const PAUSE_NOTE = 'disabled in the settings';
 const CALL_DEADLINE_MS = 5_000;
 
@@ -31,12 +39,12 @@ const maintenance = (kind: MaintenanceKind, spec: ScheduleSpec): Declared => ({
 });
 
 const MAINTENANCE: Declared[] = [
-  // A row whose run is gone is seen within a minute.
+  // A row whose run is gone is closed within a minute.
   maintenance('sync-watch', { intervals: [{ every: '1m' }] }),
-  // 03:00 UTC, as the existing service does it.
-  maintenance('log-retention', { calendars: [{ hour: 3, minute: 0 }] }),
-  // Sessions, one-time tokens, full buckets, what dead mails were made of.
-  maintenance('expired-sessions', { intervals: [{ every: '1h' }] }),
+  // Sync logs, outbox rows, emails. 03:00 UTC, as the existing service does it.
+  maintenance('retention', { calendars: [{ hour: 3, minute: 0 }] }),
+  // Sessions, one-time tokens, full rate-limit buckets, lost emails, contents of ended emails.
+  maintenance('expired-data', { intervals: [{ every: '1h' }] }),
 ];
 
 const autoSync = (setting: AutoSync): Declared => ({
@@ -73,18 +81,37 @@ async function ensure(temporal: TemporalGateway, declared: Declared): Promise<vo
       try {
         await client.schedule.create({ scheduleId: declared.scheduleId, ...desired, state });
       } catch (race) {
-        // Another worker was faster; it declared the same.
+        // Another worker created it at the same time, with the same declaration.
         if (!(race instanceof ScheduleAlreadyRunning)) throw race;
       }
     }
   });
 }
 
-/** Makes the auto-sync schedule follow the setting. Safe from several processes at once. */
+/** Makes the auto-sync schedule follow the setting. Several processes may do this at once. */
 export const reconcileAutoSync = (temporal: TemporalGateway, setting: AutoSync): Promise<void> =>
   ensure(temporal, autoSync(setting));
 
-/** Makes every declared schedule exist as declared. */
+/** Creates or updates every declared schedule, and deletes maintenance schedules that are not declared any more. */
 export async function reconcileSchedules(temporal: TemporalGateway, setting: AutoSync): Promise<void> {
-  await Promise.all([...MAINTENANCE, autoSync(setting)].map((declared) => ensure(temporal, declared)));
+  await Promise.all([
+    ...[...MAINTENANCE, autoSync(setting)].map((declared) => ensure(temporal, declared)),
+    deleteUndeclared(temporal),
+  ]);
+}
+
+/** Deletes the schedules of earlier releases, by their prefix; schedules with other ids are not ours. */
+async function deleteUndeclared(temporal: TemporalGateway): Promise<void> {
+  const declared = new Set(MAINTENANCE.map(({ scheduleId }) => scheduleId));
+  await temporal.within(CALL_DEADLINE_MS, async () => {
+    for await (const { scheduleId } of temporal.client.schedule.list()) {
+      if (!scheduleId.startsWith(MAINTENANCE_PREFIX) || declared.has(scheduleId)) continue;
+      try {
+        await temporal.client.schedule.getHandle(scheduleId).delete();
+      } catch (error) {
+        // Another worker deleted it at the same time, or the list was not up to date.
+        if (!(error instanceof ScheduleNotFoundError)) throw error;
+      }
+    }
+  });
 }

@@ -8,15 +8,17 @@ import type { Logger } from 'pino';
 import { createEmailActivities, type EmailActivityDeps } from '../activities/email.ts';
 import { createFailureInterceptor } from '../activities/failures.ts';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';
-import { createSyncActivities, type SyncActivityDeps } from '../activities/sync/run.ts';
+import { createClientSubuserActivities } from '../activities/sync/client-subusers.ts';
+import { type ConfirmActivityDeps, createConfirmActivities } from '../activities/sync/confirm-deletions.ts';
+import { createMergeActivities } from '../activities/sync/merge.ts';
+import { createPageActivities } from '../activities/sync/read-pages.ts';
+import { createRunActivities, type RunActivityDeps } from '../activities/sync/run.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
-import type { Db } from '../store/db/db.ts';
 import { QUEUE } from '../workflows/contract.ts';
 
-export interface WorkersDeps extends SyncActivityDeps {
+export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   connection: NativeConnection;
   namespace: string;
-  db: Db;
   launcher: SyncLauncher;
   log: Logger;
   report: (error: unknown, context: Record<string, string | number | undefined>) => void;
@@ -33,7 +35,11 @@ const GRACE = '20s';
 export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const interceptor = createFailureInterceptor({ log: deps.log, report: deps.report });
   const activities = {
-    ...createSyncActivities(deps),
+    ...createRunActivities(deps),
+    ...createPageActivities(deps),
+    ...createConfirmActivities(deps),
+    ...createClientSubuserActivities(deps),
+    ...createMergeActivities(deps),
     ...createMaintenanceActivities(deps),
     ...createEmailActivities({ ...deps.email, db: deps.db }),
   };

@@ -1,21 +1,22 @@
-/** What the outside may know of the workflows: queues, ids, names, inputs, queries. Imported by every process. */
+/** The contract of the workflows, for every process: queues, ids, names, inputs, results, queries. */
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync/targets.ts';
 
 /** Task queues: workflows and database work; panel calls; Discord and email. */
 export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound' } as const;
 
-/** All syncs share this id, so no two overlap, however many copies of the api start one. */
+/** All syncs share this id, so no two overlap, however many copies of the api start one (ADR 2). */
 export const PANEL_SYNC_ID = 'panel-sync';
 export const AUTO_SYNC_SCHEDULE_ID = 'auto-sync';
-export const maintenanceId = (kind: MaintenanceKind) => `maintenance:${kind}`;
+export const MAINTENANCE_PREFIX = 'maintenance:';
+export const maintenanceId = (kind: MaintenanceKind) => `${MAINTENANCE_PREFIX}${kind}`;
 
-export type MaintenanceKind = 'sync-watch' | 'log-retention' | 'expired-sessions';
+export type MaintenanceKind = 'sync-watch' | 'retention' | 'expired-data';
 
-/** One workflow per email: its id is derived from the email's id. */
+/** One workflow per email: the workflow id is derived from the email's id. */
 export const sendEmailId = (emailId: string) => `email:${emailId}`;
 
-/** Ids and kinds only: search attributes are never encrypted. */
+/** Ids and kinds only, since search attributes are never encrypted. */
 export const SEARCH_ATTRIBUTES = {
   syncType: defineSearchAttributeKey('SyncType', 'KEYWORD'),
   requestedBy: defineSearchAttributeKey('RequestedBy', 'KEYWORD'),
@@ -31,7 +32,7 @@ export interface PanelSyncInput {
 }
 
 export interface PanelSyncResult {
-  /** `WITHDRAWN`: there was nothing to do, the request had been taken back. */
+  /** `WITHDRAWN`: the request was withdrawn before the run began, so there was nothing to do. */
   status: SyncStatus | 'WITHDRAWN';
   logId: string;
   counts: SyncCounts;
@@ -50,7 +51,7 @@ export interface SyncProgressView {
   phase: 'opening' | 'reading' | 'checking' | 'writing' | 'closing';
   sources: { source: string; pass: number; pagesDone: number; pagesTotal: number; items: number; complete: boolean }[];
   requests: number;
-  /** Why nothing is being read, when nothing is. */
+  /** Why no page is being read; null while one is. */
   waiting: string | null;
   warnings: SyncWarning[];
 }

@@ -1,9 +1,9 @@
-/** House-keeping by schedule: one workflow, a kind each. */
+/** Maintenance by schedule: one workflow, one kind per schedule. */
 import { proxyActivities } from '@temporalio/workflow';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import { type MaintenanceKind, QUEUE } from './contract.ts';
 
-const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgeLogs' | 'purgeExpired'>>({
+const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgePastRetention' | 'purgeExpiredData'>>({
   taskQueue: QUEUE.core,
   startToCloseTimeout: '5m',
   heartbeatTimeout: '15s',
@@ -14,9 +14,9 @@ export async function maintenance(kind: MaintenanceKind): Promise<Record<string,
   switch (kind) {
     case 'sync-watch':
       return acts.watchSync();
-    case 'log-retention':
-      return acts.purgeLogs();
-    case 'expired-sessions':
-      return acts.purgeExpired();
+    case 'retention':
+      return acts.purgePastRetention();
+    case 'expired-data':
+      return acts.purgeExpiredData();
   }
 }

@@ -1,4 +1,4 @@
-/** The tick of the auto-sync schedule: asks for a full sync the same way as everybody else, and does not wait for it. */
+/** The tick of the auto-sync schedule: requests a full sync, as the API and the CLI do, and does not wait for its end. */
 import { proxyActivities, uuid4 } from '@temporalio/workflow';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import { QUEUE, type ScheduledSyncResult } from './contract.ts';
@@ -10,6 +10,6 @@ const acts = proxyActivities<Pick<MaintenanceActivities, 'requestScheduledSync'>
 });
 
 export async function scheduledSync(): Promise<ScheduledSyncResult> {
-  // Made here, so that a retried activity asks for the same row again.
+  // The id is created here, so that a retried activity requests the same row again.
   return acts.requestScheduledSync({ logId: uuid4() });
 }

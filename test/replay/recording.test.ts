@@ -171,8 +171,8 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
   test.each([
     ['scheduled-sync', 'scheduledSync', []],
     ['maintenance-sync-watch', 'maintenance', ['sync-watch']],
-    ['maintenance-log-retention', 'maintenance', ['log-retention']],
-    ['maintenance-expired-sessions', 'maintenance', ['expired-sessions']],
+    ['maintenance-retention', 'maintenance', ['retention']],
+    ['maintenance-expired-data', 'maintenance', ['expired-data']],
   ])('%s', async (name, type, args) => {
     await stack.gateway.client.workflow.execute(type, { workflowId: name, taskQueue: QUEUE.core, args });
     expect(await record(name, name)).toBe('COMPLETED');

@@ -33,8 +33,8 @@ describe('replay', () => {
   test('every kind of end is there', () => {
     expect(names).toEqual(
       expect.arrayContaining([
-        'maintenance-expired-sessions',
-        'maintenance-log-retention',
+        'maintenance-expired-data',
+        'maintenance-retention',
         'maintenance-sync-watch',
         'panel-sync-cancelled',
         'panel-sync-completed',

@@ -1,12 +1,12 @@
-/** Stops a running apply at the two points that matter: in the middle of its writes, and between commit and report. */
+/** Stops a running merge at the two points that matter: in the middle of its writes, and between commit and report. */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 
-export interface HeldApply {
-  /** Resolves when the apply waits in the middle of its writes: parents are written, databases are not. */
+export interface HeldMerge {
+  /** Resolves when the merge waits in the middle of its writes: parents are written, databases are not. */
   reached(): Promise<void>;
   /**
-   * Lets a held apply go on up to its commit: that is on disk when this resolves, but neither visible nor reported, as
+   * Lets a held merge go on up to its commit: that is on disk when this resolves, but neither visible nor reported, as
    * behind a standby that does not answer.
    */
   toCommit(): Promise<void>;
@@ -26,8 +26,8 @@ async function until(check: () => Promise<boolean>, what: string): Promise<void>
   }
 }
 
-/** Holds the next apply on the server of `url`; call before the run starts. */
-export async function holdApply(url: string): Promise<HeldApply> {
+/** Holds the next merge on the server of `url`; call before the run starts. */
+export async function holdMerge(url: string): Promise<HeldMerge> {
   const connect = async () => {
     const client = new pg.Client({ connectionString: url, application_name: 'test-hold' });
     // Its server is going to be killed.
@@ -46,7 +46,7 @@ export async function holdApply(url: string): Promise<HeldApply> {
       until(
         () =>
           found(`select 1 from pg_locks k where not k.granted and k.relation = 'public.server_databases'::regclass`),
-        'an apply that waits for the held table',
+        'a merge that waits for the held table',
       ),
     async toCommit() {
       standby = true;
@@ -60,7 +60,7 @@ export async function holdApply(url: string): Promise<HeldApply> {
           found(
             `select 1 from pg_stat_activity a where a.wait_event = 'SyncRep' and a.application_name = 'nodebyte-worker'`,
           ),
-        'an apply that waits for the standby',
+        'a merge that waits for the standby',
       );
     },
     async forgetStandby() {

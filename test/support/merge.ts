@@ -1,6 +1,6 @@
 /**
- * A panel written by hand, staged and applied without workflow or network: for tests of the apply alone. Attributes are
- * the panel API's; what is left out gets a plain default.
+ * A panel written by hand, staged and merged without workflow or network: for tests of the merge alone. Attributes are
+ * the panel API's; an attribute that is left out gets a plain default.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -14,11 +14,12 @@ import {
   mapServers,
   mapUsers,
 } from '../../src/domain/panel/records.ts';
+import { CONFIRMATIONS } from '../../src/domain/sync/source-ref.ts';
 import { type Entity, type Listing, type SyncTarget, sourcesOf } from '../../src/domain/sync/targets.ts';
-import { insertPendingLog, syncFailures } from '../../src/store/sync/log-store.ts';
-import type { AppliedSource } from '../../src/store/sync/merge/match.ts';
-import { type ApplyHooks, type ApplyInput, type ApplyOutcome, applyRun } from '../../src/store/sync/merge/merge.ts';
-import { closeRun, openRun } from '../../src/store/sync/run-store.ts';
+import { rejectedRecords } from '../../src/store/sync/log-store.ts';
+import type { MergedSource } from '../../src/store/sync/merge/match.ts';
+import { type MergeHooks, type MergeInput, type MergeOutcome, mergeRun } from '../../src/store/sync/merge/merge.ts';
+import { closeRun, insertPendingLog, openRun } from '../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../src/store/sync/staging-store.ts';
 import type { TestDb } from './database.ts';
 
@@ -206,24 +207,24 @@ export async function openTestRun(
   return run;
 }
 
-export interface HandApply {
+export interface HandMerge {
   target?: SyncTarget;
   skipUsers?: boolean;
   dryRun?: boolean;
   allowMassPrune?: boolean;
-  /** Records a page; default: all in one. */
+  /** Records per page; default: all on one page. */
   perPage?: number;
-  /** Candidates the panel was asked about and does not know (`false`) or knows (`true`). */
-  asked?: { entity: Entity; id: number; alive: boolean }[];
+  /** Candidates that were looked up: the panel knows them (`alive`) or not. */
+  confirmed?: { entity: Entity; id: number; alive: boolean }[];
   /** Sources that count as not read whole, whatever is staged. */
   incomplete?: string[];
-  /** Includes the panel denies, by source: they come back as null. */
+  /** Includes that the key may not read, by source: they come back as null. */
   denied?: Partial<Record<Listing, string[]>>;
   key?: string;
-  hooks?: ApplyHooks;
+  hooks?: MergeHooks;
 }
 
-export interface HandOutcome extends ApplyOutcome {
+export interface HandOutcome extends MergeOutcome {
   logId: string;
   failures: { entity: string; panelId: string; code: string; detail: string }[];
 }
@@ -246,15 +247,15 @@ const deny = (value: unknown, names: readonly string[]): unknown => {
   );
 };
 
-/** Stages the listings of a target; gives what the apply is to be told of them. */
+/** Stages the listings of a target. @returns the entities and sources for the merge. */
 export async function stageHand(
   db: TestDb,
   run: HandRun,
   panel: HandPanel,
-  options: HandApply = {},
-): Promise<Pick<ApplyInput, 'entities' | 'sources'>> {
+  options: HandMerge = {},
+): Promise<Pick<MergeInput, 'entities' | 'sources'>> {
   const plans = sourcesOf(options.target ?? 'full', { skipUsers: options.skipUsers ?? false, subusers: true });
-  const sources: AppliedSource[] = [];
+  const sources: MergedSource[] = [];
   for (const plan of plans) {
     const denied = options.denied?.[plan.source] ?? [];
     const items = handItems(panel, plan.source).map((i) => (denied.length === 0 ? i : (deny(i, denied) as PanelItem)));
@@ -277,30 +278,35 @@ export async function stageHand(
       pass: 1,
       complete: verdict.complete && !(options.incomplete ?? []).includes(plan.source),
       pages: verdict.pages,
-      missing: verdict.missing,
+      missingIncludes: verdict.missingIncludes,
     });
   }
-  for (const [index, { entity, id, alive }] of (options.asked ?? []).entries()) {
+  for (const [index, { entity, id, alive }] of (options.confirmed ?? []).entries()) {
     await stagePage(db, {
       logId: run.logId,
-      source: 'gone',
+      source: CONFIRMATIONS,
       pass: 1,
       page: index + 1,
       total: 1,
       perPage: 25,
-      mapped: { parts: [{ entity, part: 0, rows: [{ id, alive }] }], rejects: [], unreadable: [], missing: [] },
+      mapped: {
+        parts: [{ entity, part: 0, rows: [{ id, alive }] }],
+        rejected: [],
+        rejectedWithoutId: [],
+        missingIncludes: [],
+      },
     });
   }
   return { entities: [...new Set(plans.flatMap((p) => p.entities))], sources };
 }
 
-/** A whole run: opened, staged, applied, closed. */
-export async function applyHand(db: TestDb, panel: HandPanel, options: HandApply = {}): Promise<HandOutcome> {
+/** A whole run: opened, staged, merged, closed. */
+export async function mergeHand(db: TestDb, panel: HandPanel, options: HandMerge = {}): Promise<HandOutcome> {
   const dryRun = options.dryRun ?? false;
   const run = await openTestRun(db, { ...(options.target === undefined ? {} : { target: options.target }), dryRun });
   try {
     const staged = await stageHand(db, run, panel, options);
-    const outcome = await applyRun(
+    const outcome = await mergeRun(
       db,
       {
         logId: run.logId,
@@ -311,7 +317,7 @@ export async function applyHand(db: TestDb, panel: HandPanel, options: HandApply
       },
       options.hooks,
     );
-    return { ...outcome, logId: run.logId, failures: await syncFailures(db, run.logId, 1_000) };
+    return { ...outcome, logId: run.logId, failures: await rejectedRecords(db, run.logId, 1_000) };
   } finally {
     await closeRun(db, { ...run, outcome: 'COMPLETED', metadata: {} });
   }

@@ -138,7 +138,7 @@ export async function runsOf(installation: Installation, logId: string): Promise
   }
 }
 
-/** One log, one notice, no stage left. */
+/** One log, one notice, nothing left in staging. */
 export async function expectOnce(installation: Installation, logId: string, kind: string): Promise<void> {
   const { db } = installation;
   expect(await query(db, 'select l.id from sync_logs l')).toEqual([{ id: logId }]);

@@ -1,4 +1,5 @@
-/** One page of a source: which request it is, and what its answer becomes. */
+/** One page of a source: its request, its mapped answer, and which failures are final. */
+import { ApplicationFailure } from '@temporalio/common';
 import type { ListQuery, PanelClient, PanelPage, Throttle } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import type { PanelItem } from '../../domain/panel/envelope.ts';
@@ -28,7 +29,7 @@ export interface PageRequest {
   include: string;
   page: number;
   perPage: number;
-  /** A page the panel cannot serve whole is asked for in this many parts. */
+  /** Number of parts in which a page is requested that the panel cannot serve whole. */
   split: number;
 }
 
@@ -39,12 +40,12 @@ function requestOf(source: string, include: string): { path: string; query: List
   if (ref?.kind === 'node') return { path: `/nodes/${ref.id}/allocations`, query: {} };
   if (ref?.kind === 'nest') return { path: `/nests/${ref.id}/eggs`, query: { include: 'variables' } };
   const query: ListQuery = include === '' ? {} : { include };
-  // Nests cannot be sorted; everywhere else new rows come last, so that a page that was read stays what it was.
+  // Sorted by id, new rows come last, so that a page that was read stays as it was. Nests cannot be sorted.
   if (source !== 'nests') query.sort = 'id';
   return { path: `/${source}`, query };
 }
 
-export function mapItems(source: string, include: string, items: PanelItem[]): MappedPage {
+function mapItems(source: string, include: string, items: PanelItem[]): MappedPage {
   const ref = parseSource(source);
   if (ref?.kind === 'node') return mapNodeAllocations(items, ref.id);
   if (ref?.kind === 'nest') return mapEggs(items, ref.id);
@@ -64,48 +65,55 @@ export function mapItems(source: string, include: string, items: PanelItem[]): M
   }
 }
 
-/** Size of the parts of a page: a divisor of it, so that the parts end where the page ends. */
+/** Size of the parts of a page: a divisor of the page size, so that the last part ends where the page ends. */
 export function partSize(perPage: number, split: number): number {
   let size = Math.max(1, Math.floor(perPage / split));
   while (perPage % size !== 0) size -= 1;
   return size;
 }
 
-/** Reads one page. With `split` it is put together from smaller pages at the same offset. */
+/** Reads one page. With `split` > 1 it is composed of smaller pages at the same offset. */
 export async function readPage(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
+  if (parseSource(request.source)?.kind === 'nest') return readEggList(client, request, signal);
+  return request.split === 1 ? readWhole(client, request, signal) : readInParts(client, request, signal);
+}
+
+/** The eggs of a nest are one list without pages. */
+async function readEggList(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
   const { path, query } = requestOf(request.source, request.include);
-  if (parseSource(request.source)?.kind === 'nest') {
-    const answer = await client.list(path, query, { signal });
-    return {
-      mapped: mapItems(request.source, request.include, answer.items),
-      total: answer.items.length,
-      perPage: 0,
-      totalPages: 1,
-      throttle: [answer.throttle],
-    };
-  }
-  if (request.split === 1) {
-    const answer = await client.list(path, { ...query, page: request.page, perPage: request.perPage }, { signal });
-    const { total, perPage } = pagination(answer);
-    return {
-      mapped: mapItems(request.source, request.include, answer.items),
-      total,
-      perPage,
-      totalPages: Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage)),
-      throttle: [answer.throttle],
-    };
-  }
+  const answer = await client.list(path, query, { signal });
+  return {
+    mapped: mapItems(request.source, request.include, answer.items),
+    total: answer.items.length,
+    perPage: 0,
+    totalPages: 1,
+    throttle: [answer.throttle],
+  };
+}
+
+async function readWhole(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
+  const { path, query } = requestOf(request.source, request.include);
+  const answer = await client.list(path, { ...query, page: request.page, perPage: request.perPage }, { signal });
+  const { total, perPage } = pagination(answer);
+  return {
+    mapped: mapItems(request.source, request.include, answer.items),
+    total,
+    perPage,
+    totalPages: Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage)),
+    throttle: [answer.throttle],
+  };
+}
+
+async function readInParts(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
+  const { path, query } = requestOf(request.source, request.include);
   const size = partSize(request.perPage, request.split);
   const parts = request.perPage / size;
   const items: PanelItem[] = [];
   const throttle: Throttle[] = [];
   let total = 0;
   for (let part = 1; part <= parts; part += 1) {
-    const answer = await client.list(
-      path,
-      { ...query, page: (request.page - 1) * parts + part, perPage: size },
-      { signal },
-    );
+    const page = (request.page - 1) * parts + part;
+    const answer = await client.list(path, { ...query, page, perPage: size }, { signal });
     total = pagination(answer).total;
     throttle.push(answer.throttle);
     items.push(...answer.items);
@@ -128,8 +136,8 @@ function pagination(answer: PanelPage): { total: number; perPage: number } {
 }
 
 /**
- * Eggs of a nest one by one: an egg that breaks the panel's answer (a known bug with inherited configuration) costs
- * only itself. The parts are negative: the list has gaps, so nothing of this nest counts as gone.
+ * Reads the eggs of a nest one by one, so that an egg that breaks the panel's answer (a known bug with inherited
+ * configuration) leaves the others readable. The parts are negative: the list has gaps, so no egg of the nest is deleted.
  */
 export async function readEggsSingly(
   client: PanelClient,
@@ -153,4 +161,47 @@ export async function readEggsSingly(
   }
   const mapped = mapEggs(items, nestId);
   return { mapped: { ...mapped, parts: mapped.parts.map((p) => ({ ...p, part: -p.part })) }, failed, throttle };
+}
+
+/** Why a batch ended before its last page; null = it did not. */
+export type Stopped = { kind: 'throttled'; retryAfterMs: number } | { kind: 'cancelled' } | null;
+
+/** A 429 of the panel as the end of a batch. The pause is 60 s where the panel names none. */
+export const throttled = (error: AppError): Stopped => ({
+  kind: 'throttled',
+  retryAfterMs: error.retryAfterMs ?? 60_000,
+});
+
+/**
+ * Attempts after which a failure of the panel is final. Gateway errors and timeouts have a fallback (smaller pages, other
+ * listings); for other failures the panel is given more time.
+ */
+export const FINAL_ATTEMPT = { fallback: 3, other: 8 };
+
+/** Details of a final failure for the workflow: the page, and whether a fallback may avoid it. */
+export interface PanelFailureDetail {
+  page: number;
+  fallback: boolean;
+}
+
+/** The error to throw: a final failure of the panel becomes non-retryable, so that the workflow's fallback takes over. */
+export function panelFailure(error: unknown, attempt: number, page: number): unknown {
+  if (!isAppError(error, 'PANEL_UNAVAILABLE')) return error;
+  const { status, kind } = error.meta ?? {};
+  const fallback =
+    kind === 'timeout' ||
+    kind === 'too-large' ||
+    (kind === 'http' && (status === 500 || status === 502 || status === 504));
+  const final = kind === 'too-large' || attempt >= (fallback ? FINAL_ATTEMPT.fallback : FINAL_ATTEMPT.other);
+  if (!final) return error;
+  const detail: PanelFailureDetail = { page, fallback };
+  return ApplicationFailure.create({
+    type: 'PANEL_UNAVAILABLE',
+    message:
+      kind === 'http'
+        ? `the panel answers ${String(status)}`
+        : `the panel cannot be reached (${String(kind ?? 'network')})`,
+    nonRetryable: true,
+    details: [detail],
+  });
 }

@@ -1,6 +1,6 @@
 /**
- * The envelope every panel answer comes in: items, lists, pagination, included relationships. Only the envelope is
- * checked here; what the attributes mean is the mapping's business. Needs no Node, so any layer may import it.
+ * The envelope of the panel's answers: items, lists, pagination, included relationships. Only the envelope is checked
+ * here; records.ts maps the attributes.
  */
 import { z } from 'zod';
 
@@ -38,7 +38,7 @@ export const PaginationSchema = z
     }),
   );
 
-/** The outer object of a list; its items are checked by {@link parseListEnvelope}, one cheap look each. */
+/** The outer object of a list; {@link parseListEnvelope} checks its items. */
 export const ListEnvelopeSchema = z.object({
   object: z.literal('list'),
   data: z.array(z.unknown()),
@@ -51,12 +51,12 @@ export const ItemEnvelopeSchema = z.object({
   attributes: z.record(z.string(), z.unknown()),
 });
 
-/** Body of an error answer, as far as it is read: the short class name of the panel's exception. */
+/** Body of an error answer. Only the short class name of the panel's exception is read. */
 export const ErrorEnvelopeSchema = z.object({
   errors: z.array(z.object({ code: z.string().regex(/^[A-Za-z0-9_\\]{1,100}$/) })).min(1),
 });
 
-/** A checked envelope, or the place where the check failed (`data.3.attributes`), never the value found there. */
+/** A checked envelope, or the path at which the check failed (`data.3.attributes`), never the value found there. */
 export type Parsed<T> = { ok: true; value: T } | { ok: false; path: string; problem: string };
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
@@ -76,7 +76,7 @@ const failed = (
 };
 
 /**
- * Checks a list. The items are looked at by hand: a record schema would copy every attribute of up to 100,000 items.
+ * Checks a list. Code checks the items, not a schema: a record schema would copy each attribute of up to 100,000 items.
  */
 export function parseListEnvelope(body: unknown): Parsed<{ items: PanelItem[]; pagination?: PanelPagination }> {
   const list = ListEnvelopeSchema.safeParse(body);
@@ -88,7 +88,7 @@ export function parseListEnvelope(body: unknown): Parsed<{ items: PanelItem[]; p
     if (typeof object !== 'string') return { ok: false, path: `data.${index}.object`, problem: 'invalid_type' };
     if (!isRecord(attributes)) return { ok: false, path: `data.${index}.attributes`, problem: 'invalid_type' };
     items.push({ object, attributes });
-    // A fallback for forks that put the includes beside the attributes instead of inside.
+    // Some forks of the panel put the includes beside the attributes instead of inside.
     if (isRecord(entry['relationships']) && attributes['relationships'] === undefined) {
       attributes['relationships'] = entry['relationships'];
     }
@@ -113,14 +113,14 @@ export function parseItemEnvelope(body: unknown): Parsed<PanelItem> {
   return { ok: true, value: { object: item.data.object, attributes } };
 }
 
-/** What came back for one include. `null` means the key lacks the right: unknown, not empty. */
+/** What came back for one include. `null` means that the key lacks the right: the list is unknown, not empty. */
 export type Relationship =
   | { kind: 'list'; items: PanelItem[] }
   | { kind: 'item'; item: PanelItem }
   | { kind: 'null' }
   | { kind: 'absent' };
 
-/** A malformed child stays in the list without attributes, so that it counts as unreadable and not as gone. */
+/** A malformed child stays in the list, without attributes, so that it is rejected and not taken for deleted. */
 const toItem = (value: unknown): PanelItem => {
   if (!isRecord(value)) return { object: '', attributes: {} };
   const attributes = isRecord(value['attributes']) ? value['attributes'] : {};

@@ -1,13 +1,13 @@
 /**
- * What the panel sends, turned into rows of our tables. Loose on input (unknown keys are dropped, all but ids, uuids
- * and names may be missing), strict on what reaches the stage: a record that PostgreSQL or `json_to_recordset` would
- * choke on is set aside here, with its id, so that it neither costs its page nor counts as gone.
+ * Maps what the panel sends to rows of the mirror. Loose on input: unknown keys are dropped, and everything but ids,
+ * uuids and names may be missing. Strict on output: a record that PostgreSQL or `json_to_recordset` would refuse is
+ * rejected here, with its id, so that the rest of its page is stored and the mirrored row is not deleted.
  */
 import { z } from 'zod';
 import type { Entity } from '../sync/targets.ts';
 import { type PanelItem, relationship } from './envelope.ts';
 
-/** Entities as staged: the mirror's tables, and `links` (which allocation belongs to which server). */
+/** Entities as they are staged: those of the mirror, and `links` (which allocation belongs to which server). */
 export type StagedEntity = Entity | 'links';
 
 /** All rows of one entity from one page; `part` = node id for allocations, nest id for eggs and variables, else 0. */
@@ -17,8 +17,10 @@ export interface StagedPart {
   rows: Record<string, unknown>[];
 }
 
-export interface Reject {
+/** A record that cannot be stored. */
+export interface RejectedRecord {
   entity: Entity;
+  /** Id on the panel. */
   id: number;
   code: 'INVALID_RECORD';
   /** Column and rule, never the value. */
@@ -27,14 +29,14 @@ export interface Reject {
 
 export interface MappedPage {
   parts: StagedPart[];
-  rejects: Reject[];
-  /** Entities with a record whose id could not be read: they are not pruned in this run. */
-  unreadable: Entity[];
-  /** Includes that were asked for and did not come back as a list: the key lacks the right. */
-  missing: string[];
+  rejected: RejectedRecord[];
+  /** Entities with a rejected record whose id could not be read: no row of them is deleted in this run. */
+  rejectedWithoutId: Entity[];
+  /** Includes that were requested and did not come back as a list: the key lacks the right. */
+  missingIncludes: string[];
 }
 
-/** json_to_recordset dies on `\u0000` and lone surrogates and would take the whole run with it. */
+/** json_to_recordset fails on `\u0000` and on lone surrogates, and the whole merge with it. */
 const storable = (value: string) => !value.includes('\0') && value.isWellFormed();
 const text = z.string().refine(storable, 'holds a character that cannot be stored');
 const name = text.min(1, 'is empty');
@@ -46,15 +48,15 @@ const int4 = z
   .min(-INT4_MAX - 1)
   .max(INT4_MAX);
 const id = int4.positive();
-/** int8 columns: numbers above 2^53 lost digits in JSON.parse already, so they are refused. */
+/** int8 columns. Numbers above 2^53 have lost digits in JSON.parse already, so they are rejected. */
 const int8 = z.number().int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER);
 /** Old panels send 0 and 1. */
 const flag = z.union([z.boolean(), z.number()]).nullish();
 const isSet = (value: boolean | number | null | undefined, fallback: boolean) =>
   value === null || value === undefined ? fallback : Boolean(value);
 
-// Defaults are filled in one transform per record, and what a record takes from its parent is added after it: a listing
-// of 100,000 allocations passes here, and both a transform per field and a schema per parent would dominate its cost.
+// One transform per record fills in the defaults, and values of the parent are added afterwards: a listing of 100,000
+// allocations passes here, and a transform per field or a schema per parent would dominate its cost.
 
 const LocationSchema = z
   .object({ id, short: name, long: optional })
@@ -111,7 +113,7 @@ const AllocationSchema = z
     isAssigned: isSet(a.assigned, false),
   }));
 
-/** Nests and eggs alike; an egg's nest is the one it was listed under. */
+/** Nests and eggs alike. The nest of an egg is the one that listed it. */
 const NestSchema = z.object({ id, uuid: name, name, description: optional, author: optional }).transform((a) => ({
   id: a.id,
   uuid: a.uuid,
@@ -145,7 +147,7 @@ const VariableSchema = z
 const UserSchema = z
   .object({ id, email: name, username: optional, first_name: optional, last_name: optional, root_admin: flag })
   .transform((a) => ({
-    pid: a.id,
+    panelId: a.id,
     email: a.email,
     username: a.username ?? null,
     firstName: a.first_name ?? null,
@@ -170,7 +172,7 @@ const ServerSchema = z
     nest: int4.nullish(),
   })
   .transform((a) => ({
-    pid: a.id,
+    panelId: a.id,
     uuid: a.uuid,
     uuidShort: a.identifier ?? null,
     externalId: a.external_id ?? null,
@@ -196,14 +198,14 @@ export function serverStatus(status: string | null, suspended: boolean): string 
 const DatabaseSchema = z
   .object({ id, host: int4.nullish(), database: name, username: optional, max_connections: int4.nullish() })
   .transform((a) => ({
-    pid: a.id,
+    panelId: a.id,
     databaseName: a.database,
     username: a.username ?? '',
     hostId: a.host ?? null,
     maxConnections: a.max_connections ?? 0,
   }));
 const HostSchema = z.object({ host: text, port: int4.nullish() });
-/** Where the key may not read hosts, what is stored is kept. */
+/** Host and port are null where the key may not read hosts: the merge keeps the stored ones. */
 function hostOf(database: PanelItem): { host: string | null; port: number | null } {
   const found = relationship(database, 'host');
   const host = found.kind === 'item' ? HostSchema.safeParse(found.item.attributes) : undefined;
@@ -213,18 +215,18 @@ function hostOf(database: PanelItem): { host: string | null; port: number | null
 const permissions = z.array(text).nullish();
 const SubuserSchema = z
   .object({ id, user_id: id, permissions })
-  .transform((a) => ({ pid: a.id, user: a.user_id, email: null, permissions: a.permissions ?? [] }));
-/** The client API names subusers by address only. */
+  .transform((a) => ({ panelId: a.id, user: a.user_id, email: null, permissions: a.permissions ?? [] }));
+/** The client API identifies subusers by their address only. */
 const ClientSubuserSchema = z
   .object({ email: name, permissions })
-  .transform((a) => ({ pid: 0, user: null, email: a.email, permissions: a.permissions ?? [] }));
+  .transform((a) => ({ panelId: 0, user: null, email: a.email, permissions: a.permissions ?? [] }));
 
-/** Collects what one page becomes. */
+/** Collects the rows and the rejected records of one page. */
 class Collector {
   readonly parts = new Map<string, StagedPart>();
-  readonly rejects: Reject[] = [];
-  readonly unreadable = new Set<Entity>();
-  readonly missing = new Set<string>();
+  readonly rejected: RejectedRecord[] = [];
+  readonly rejectedWithoutId = new Set<Entity>();
+  readonly missingIncludes = new Set<string>();
 
   part(entity: StagedEntity, part = 0): StagedPart {
     const key = `${entity}/${part}`;
@@ -236,7 +238,7 @@ class Collector {
     return found;
   }
 
-  /** Maps one record into its part; false when it was set aside. */
+  /** Maps one record into its part. @returns false when the record was rejected. */
   add(
     entity: Entity,
     part: number,
@@ -252,29 +254,29 @@ class Collector {
     }
     const readableId = id.safeParse(item.attributes['id']);
     if (!readableId.success) {
-      this.unreadable.add(entity);
+      this.rejectedWithoutId.add(entity);
       return false;
     }
     const issue = parsed.error.issues[0];
     const detail = `${issue?.path.join('.') || 'record'}: ${issue?.message ?? 'invalid'}`;
-    this.rejects.push({ entity, id: readableId.data, code: 'INVALID_RECORD', detail });
+    this.rejected.push({ entity, id: readableId.data, code: 'INVALID_RECORD', detail });
     return false;
   }
 
-  /** Items of an include; undefined (and noted as missing) when it did not come back as a list. */
+  /** Items of an include; undefined, and noted as missing, when it did not come back as a list. */
   children(item: PanelItem, include: string): PanelItem[] | undefined {
     const found = relationship(item, include);
     if (found.kind === 'list') return found.items;
-    this.missing.add(include);
+    this.missingIncludes.add(include);
     return undefined;
   }
 
   done(): MappedPage {
     return {
       parts: [...this.parts.values()],
-      rejects: this.rejects,
-      unreadable: [...this.unreadable],
-      missing: [...this.missing],
+      rejected: this.rejected,
+      rejectedWithoutId: [...this.rejectedWithoutId],
+      missingIncludes: [...this.missingIncludes],
     };
   }
 }
@@ -290,7 +292,7 @@ function addNode(out: Collector, item: PanelItem, withAllocations: boolean): voi
   const nodeId = numericId(item);
   const allocations = out.children(item, 'allocations');
   if (nodeId === undefined || allocations === undefined) return;
-  // The part exists even when the list is empty: it says that this node's list is whole.
+  // The part exists also for an empty list: it says that the list of this node was read.
   out.part('allocations', nodeId);
   const parent = { nodeId };
   for (const allocation of allocations) out.add('allocations', nodeId, AllocationSchema, allocation, parent);
@@ -306,7 +308,7 @@ function addEgg(out: Collector, item: PanelItem, nestId: number): void {
   for (const variable of variables) out.add('egg_variables', nestId, VariableSchema, variable, parent);
 }
 
-/** Locations, with `nodes.allocations` where asked for. */
+/** Locations, with `nodes.allocations` when that was requested. */
 export function mapLocations(items: PanelItem[], withNodes: boolean): MappedPage {
   const out = new Collector();
   out.part('locations');
@@ -319,7 +321,7 @@ export function mapLocations(items: PanelItem[], withNodes: boolean): MappedPage
   return out.done();
 }
 
-/** Nodes, with `allocations` where asked for. */
+/** Nodes, with `allocations` when that was requested. */
 export function mapNodes(items: PanelItem[], withAllocations: boolean): MappedPage {
   const out = new Collector();
   out.part('nodes');
@@ -336,7 +338,7 @@ export function mapNodeAllocations(items: PanelItem[], nodeId: number): MappedPa
   return out.done();
 }
 
-/** Nests, with `eggs.variables` where asked for. */
+/** Nests, with `eggs.variables` when that was requested. */
 export function mapNests(items: PanelItem[], withEggs: boolean): MappedPage {
   const out = new Collector();
   out.part('nests');
@@ -362,6 +364,7 @@ export function mapEggs(items: PanelItem[], nestId: number): MappedPage {
   return out.done();
 }
 
+/** Users. */
 export function mapUsers(items: PanelItem[]): MappedPage {
   const out = new Collector();
   out.part('users');
@@ -369,7 +372,7 @@ export function mapUsers(items: PanelItem[]): MappedPage {
   return out.done();
 }
 
-/** Servers with any of `allocations`, `databases` (with `host`) and `subusers`, as asked for. */
+/** Servers, with those of `allocations`, `databases` (with `host`) and `subusers` that were requested. */
 export function mapServers(items: PanelItem[], includes: readonly string[]): MappedPage {
   const out = new Collector();
   out.part('servers');

@@ -56,6 +56,10 @@ export const ENTITIES = [
 ] as const;
 export type Entity = (typeof ENTITIES)[number];
 
+/** Entities whose disappearance from a listing of several pages must be confirmed by the panel before rows are deleted. */
+export const CONFIRMED_ENTITIES = ['servers', 'nodes', 'locations', 'nests'] as const satisfies readonly Entity[];
+export type ConfirmedEntity = (typeof CONFIRMED_ENTITIES)[number];
+
 /** Rows of one entity, by what the sync did with them. `failed` counts rejected records. */
 export interface EntityCounts {
   created: number;

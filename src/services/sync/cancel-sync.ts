@@ -1,7 +1,8 @@
 /** Cancels a sync. The mark on the row decides; the workflow is notified so that it ends early. */
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { AppError } from '../../domain/errors.ts';
-import { findRun, listSyncLogs, markCancelled } from '../../store/sync/log-store.ts';
+import { listSyncLogs } from '../../store/sync/log-store.ts';
+import { findRun, markCancelled } from '../../store/sync/run-store.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
 import type { SyncDeps } from './start-run.ts';
 

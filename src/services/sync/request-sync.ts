@@ -9,7 +9,7 @@ import {
   insertPendingLog,
   type SyncRequest,
   withdrawPendingLog,
-} from '../../store/sync/log-store.ts';
+} from '../../store/sync/run-store.ts';
 import { isUnreachable } from '../../temporal/connection.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
 import { type RunToStart, type SyncDeps, startRun } from './start-run.ts';

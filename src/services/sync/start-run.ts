@@ -2,7 +2,7 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { Db } from '../../store/db/db.ts';
-import type { ActiveRun } from '../../store/sync/log-store.ts';
+import type { ActiveRun } from '../../store/sync/run-store.ts';
 import { grpcCode, type TemporalGateway } from '../../temporal/connection.ts';
 import {
   PANEL_SYNC_ID,

@@ -1,18 +1,157 @@
-/** The row of a run while it lives: opening, progress, closing. Only a RUNNING row is ever written to. */
+/**
+ * The state machine of a run: each transition of its log row, from the request to the end. Only an active row changes.
+ *
+ * | from | to | by |
+ * | --- | --- | --- |
+ * | (none) | PENDING | a request: {@link insertPendingLog} |
+ * | PENDING | (deleted) | a start that Temporal did not take: {@link withdrawPendingLog} |
+ * | PENDING | CANCELLED | a cancel: {@link markCancelled} |
+ * | PENDING, closed (reset) | RUNNING | the workflow: {@link openRun} |
+ * | RUNNING | RUNNING | {@link writeProgress}; a cancel only marks the row |
+ * | RUNNING | COMPLETED, FAILED, CANCELLED | the workflow: {@link closeRun} |
+ * | RUNNING | FAILED, CANCELLED | the watch, when the workflow run is gone: {@link closeAbandonedRun} |
+ * | PENDING, RUNNING | FAILED | {@link openRun} of a reset run, which supersedes it |
+ *
+ * List reads are in log-store.ts.
+ */
 import { AppError } from '../../domain/errors.ts';
 import { doneMessage, type Progress, progressOf } from '../../domain/sync/progress.ts';
-import type { SourcePlan } from '../../domain/sync/targets.ts';
+import { ACTIVE_STATUSES, type SourcePlan, type SyncStatus, type SyncTarget } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
-import { finishLog, insertSyncEvent, lockLog } from './log-store.ts';
-import { stageSummary } from './staging-store.ts';
+import { isUniqueViolation } from '../db/sql-errors.ts';
+import { enqueue } from '../outbox-store.ts';
+import { stagingSummary } from './staging-store.ts';
+
+const activeList = ACTIVE_STATUSES.map((s) => `'${s}'`).join(',');
+
+/** Options of a requested sync. They are stored beside the log row, to be compared with the next request. */
+export interface SyncRequest {
+  target: SyncTarget;
+  dryRun: boolean;
+  skipUsers: boolean;
+  requestedBy: string;
+}
+
+export interface ActiveRun {
+  id: string;
+  status: SyncStatus;
+  target: string;
+  dryRun: boolean;
+  skipUsers: boolean;
+  workflowRunId: string | null;
+  requestedBy: string;
+  /** A cancel is marked. */
+  cancelling: boolean;
+}
+
+/**
+ * Inserts the PENDING row that is the intent of a sync (ADR 3).
+ * @returns false when another row is active (the unique index `sync_logs_one_active` decides, ADR 2) or the id exists.
+ */
+export async function insertPendingLog(db: Db, id: string, request: SyncRequest): Promise<boolean> {
+  const metadata = {
+    requested_by: request.requestedBy,
+    skip_users: request.skipUsers,
+    ...(request.dryRun ? { dry_run: true } : {}),
+    step: 'queued',
+    progress: 0,
+    version: 1,
+    lastMessage: 'Sync queued',
+    lastUpdated: Date.now() / 1000,
+  };
+  const options = {
+    target: request.target,
+    dryRun: request.dryRun,
+    skipUsers: request.skipUsers,
+    requestedBy: request.requestedBy,
+  };
+  try {
+    return await inTransaction(db, async (trx) => {
+      await execute(trx, `set local statement_timeout = '2s'`);
+      await execute(trx, `set local lock_timeout = '2s'`);
+      const inserted = await query<{ id: string }>(
+        trx,
+        `insert into sync_logs (id, type, status, metadata, "startedAt", "createdAt", "updatedAt")
+         values (?, ?, 'PENDING', ?::jsonb, now() at time zone 'utc', now() at time zone 'utc', now() at time zone 'utc')
+         on conflict (id) do nothing returning id`,
+        [id, request.target, JSON.stringify(metadata)],
+      );
+      if (inserted.length === 0) return false;
+      await execute(trx, `insert into sync_runs (log_id, options) values (?, ?::jsonb)`, [id, JSON.stringify(options)]);
+      await execute(trx, `select pg_notify('sync_log', ?)`, [id]);
+      return true;
+    });
+  } catch (error) {
+    if (isUniqueViolation(error)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Deletes a PENDING row whose start could not be handed to Temporal.
+ * @returns false when the row is not PENDING any more, or is being cancelled.
+ */
+export async function withdrawPendingLog(db: Db, id: string): Promise<boolean> {
+  const deleted = await query<{ id: string }>(
+    db,
+    `delete from sync_logs where id = ? and status = 'PENDING' and "cancelledAt" is null returning id`,
+    [id],
+  );
+  return deleted.length > 0;
+}
+
+const RUN_COLUMNS = `l.id, l.status, l.type as target, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "workflowRunId",
+  coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", coalesce((r.options->>'skipUsers')::boolean, false) as "skipUsers",
+  coalesce(r.options->>'requestedBy', 'unknown') as "requestedBy"`;
+
+/** The active run with its options; with an id that run, whatever its status. */
+export async function findRun(db: Db, id?: string): Promise<ActiveRun | undefined> {
+  const [row] = await query<ActiveRun>(
+    db,
+    `select ${RUN_COLUMNS} from sync_logs l left join sync_runs r on r.log_id = l.id
+     where ${id === undefined ? `l.status in (${activeList})` : 'l.id = ?'} limit 1`,
+    id === undefined ? [] : [id],
+  );
+  return row;
+}
+
+export interface StaleRun extends ActiveRun {
+  stalePending: boolean;
+  staleCancel: boolean;
+}
+
+/** The active run, and whether it is old enough for the watch to act on it. Ages are in seconds. */
+export async function findStaleRun(
+  db: Db,
+  ages: { pendingSeconds: number; cancelSeconds: number },
+): Promise<StaleRun | undefined> {
+  const [row] = await query<StaleRun>(
+    db,
+    `select ${RUN_COLUMNS},
+       l.status = 'PENDING' and l."startedAt" < (now() at time zone 'utc') - make_interval(secs => ?) as "stalePending",
+       coalesce(l."cancelledAt" < (now() at time zone 'utc') - make_interval(secs => ?), false) as "staleCancel"
+     from sync_logs l left join sync_runs r on r.log_id = l.id where l.status in (${activeList}) limit 1`,
+    [ages.pendingSeconds, ages.cancelSeconds],
+  );
+  return row;
+}
+
+/**
+ * Locks a log row until the transaction ends. The lock is a statement of its own, before the row is read: a statement
+ * that waits for the row sees the row's new version, but the old versions of the rows that it joins.
+ */
+async function lockLog(trx: Db, id: string): Promise<void> {
+  await execute(trx, 'select l.id from sync_logs l where l.id = ? for update', [id]);
+}
 
 export type OpenResult = 'opened' | 'withdrawn';
 
 /**
- * Opens the row for a workflow run: PENDING becomes RUNNING; a row that this run opened before is found open again.
- * A row that was closed is opened once more only for a reset (another run id) or on a live workflow's own demand
- * (`reopen`); other active rows then end as superseded.
+ * Opens the row for a workflow run: PENDING becomes RUNNING. A row that this run has opened before is left as it is. A
+ * closed row is opened again only for a reset (another run id) or when the running workflow requests it (`reopen`);
+ * another active row then ends as superseded.
+ * @returns `withdrawn` when there is nothing to run: the row is gone, or closed for good.
  */
 export async function openRun(db: Db, input: { logId: string; runId: string; reopen: boolean }): Promise<OpenResult> {
   return inTransaction(db, async (trx) => {
@@ -75,26 +214,26 @@ async function supersedeOthers(trx: Db, logId: string): Promise<void> {
   }
 }
 
-/** Progress writes are at most one in this many milliseconds, whatever the size of the run. */
+/** Minimum milliseconds between two progress writes, whatever the size of the run. */
 export const PROGRESS_INTERVAL_MS = 250;
 
 /**
- * Recomputes progress from the stage and writes it, unless that was done a moment ago (`force` writes anyway). With the
- * listing that was just `finished` the message tells what its steps brought.
+ * Computes progress from the staged pages and writes it, at most once per {@link PROGRESS_INTERVAL_MS} unless `force` is
+ * set. `finished` is the listing that was just read whole: the message then reports what its steps read.
  */
 export async function writeProgress(
   db: Db,
   run: { logId: string; plans: readonly SourcePlan[]; force: boolean; finished?: string | undefined },
 ): Promise<void> {
-  const staged = await stageSummary(db, run.logId);
+  const staged = await stagingSummary(db, run.logId);
   const progress = progressOf(run.plans, staged);
-  // One answer can finish several steps: they are told in one update.
+  // One answer can finish several steps: one update reports them all.
   const done = run.plans.find((p) => p.source === run.finished)?.entities.flatMap((e) => doneMessage(e, staged)) ?? [];
   const lastMessage = done.length > 0 ? done.join(', ') : progress.lastMessage;
   await writeProgressRow(db, run.logId, { ...progress, lastMessage }, run.force ? 0 : PROGRESS_INTERVAL_MS);
 }
 
-/** Writes a given progress; it never goes back, and a closed row is left alone. */
+/** Writes a progress. It never goes back, and a closed row is not touched. */
 export async function writeProgressRow(
   db: Db,
   logId: string,
@@ -110,7 +249,7 @@ export async function writeProgressRow(
   };
   await execute(
     db,
-    `with told as (
+    `with updated as (
        update sync_logs set "itemsTotal" = greatest("itemsTotal", ?), "itemsSynced" = greatest("itemsSynced", ?), "updatedAt" = clock_timestamp() at time zone 'utc',
          metadata = coalesce(metadata, '{}') || ?::jsonb || jsonb_build_object('progress', greatest((metadata->>'progress')::int, ?),
            'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
@@ -118,7 +257,7 @@ export async function writeProgressRow(
          and "updatedAt" <= (clock_timestamp() at time zone 'utc') - make_interval(secs => ?::float8 / 1000)
          and coalesce((metadata->>'progress')::int, 0) <= ?
        returning id
-     ) select pg_notify('sync_log', told.id) from told`,
+     ) select pg_notify('sync_log', updated.id) from updated`,
     [
       progress.runTotal,
       progress.runProcessed,
@@ -129,6 +268,46 @@ export async function writeProgressRow(
       progress.progress,
     ],
   );
+}
+
+/**
+ * Marks a cancel, of the active run or of the given one. A row that no run has opened becomes CANCELLED at once. The lock
+ * (`no key update`) is compatible with the key share that a merge holds until its commit: a cancel must not wait for the
+ * merge that it cancels.
+ * @returns the row that is being cancelled; undefined when none is active.
+ */
+export async function markCancelled(db: Db, id?: string): Promise<{ id: string; closed: boolean } | undefined> {
+  return inTransaction(db, async (trx) => {
+    const [row] = await query<{ id: string; status: string; runId: string | null; type: string; dryRun: boolean }>(
+      trx,
+      `select l.id, l.status, l.type, r.workflow_run_id as "runId", coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
+       from sync_logs l left join sync_runs r on r.log_id = l.id
+       where l.status in (${activeList}) and (?::text is null or l.id = ?::text) for no key update of l`,
+      [id ?? null, id ?? null],
+    );
+    if (row === undefined) return undefined;
+    if (row.status === 'PENDING') {
+      await finishLog(trx, { id: row.id, status: 'CANCELLED', closedBy: 'cancel', error: null });
+      await insertSyncEvent(trx, {
+        logId: row.id,
+        type: row.type,
+        status: 'CANCELLED',
+        runId: 'pending',
+        dryRun: row.dryRun,
+      });
+      return { id: row.id, closed: true };
+    }
+    await execute(
+      trx,
+      `update sync_logs set "cancelledAt" = coalesce("cancelledAt", now() at time zone 'utc'), "updatedAt" = now() at time zone 'utc',
+         metadata = coalesce(metadata, '{}') || jsonb_build_object('lastMessage', 'Cancelling...', 'lastUpdated', extract(epoch from clock_timestamp()),
+           'version', coalesce((metadata->>'version')::int, 0) + 1)
+       where id = ?`,
+      [row.id],
+    );
+    await execute(trx, `select pg_notify('sync_log', ?)`, [row.id]);
+    return { id: row.id, closed: false };
+  });
 }
 
 export interface CloseRun {
@@ -142,9 +321,9 @@ export interface CloseRun {
 }
 
 /**
- * Ends the row of a run, once. A cancel that was asked for wins over a completion, and says whether the mirror was
- * written before it (`applied`).
- * @throws {AppError} RUN_CLOSED when somebody else ended it.
+ * Ends the row of a run, once. A marked cancel wins over a completion; the metadata key `applied` then says whether the
+ * mirror was written before.
+ * @throws {AppError} RUN_CLOSED when another run, the watch or a reset ended the row.
  */
 export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | 'FAILED' | 'CANCELLED'> {
   return inTransaction(db, async (trx) => {
@@ -183,5 +362,110 @@ export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | '
     });
     await insertSyncEvent(trx, { logId: input.logId, type: row.type, status, runId: input.runId, dryRun: row.dryRun });
     return status;
+  });
+}
+
+/**
+ * Ends a RUNNING row whose workflow run does not exist any more.
+ * @returns false when the row has changed in the meantime.
+ */
+export async function closeAbandonedRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
+  return inTransaction(db, async (trx) => {
+    await lockLog(trx, id);
+    const [row] = await query<{ type: string; dryRun: boolean; cancelling: boolean }>(
+      trx,
+      `select l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
+       from sync_logs l left join sync_runs r on r.log_id = l.id
+       where l.id = ? and l.status = 'RUNNING' and r.workflow_run_id is not distinct from ?`,
+      [id, workflowRunId],
+    );
+    if (row === undefined) return false;
+    const status = row.cancelling ? 'CANCELLED' : 'FAILED';
+    const error = row.cancelling ? null : 'the run was terminated';
+    await finishLog(trx, { id, status, closedBy: 'watch', error, failedStep: 'terminated' });
+    await insertSyncEvent(trx, {
+      logId: id,
+      type: row.type,
+      status,
+      runId: workflowRunId ?? 'watch',
+      dryRun: row.dryRun,
+    });
+    return true;
+  });
+}
+
+interface FinishLog {
+  id: string;
+  status: 'COMPLETED' | 'FAILED' | 'CANCELLED';
+  /** Workflow run id, or `cancel`, `watch` or `reset`. */
+  closedBy: string;
+  /** Public sentence; null when nothing failed. */
+  error: string | null;
+  failedStep?: string | undefined;
+  /** Replaces equal keys of the stored metadata. */
+  metadata?: Record<string, unknown>;
+  items?: { total: number; synced: number; failed: number } | undefined;
+}
+
+/** The one place that ends a log row: status, times, error, metadata; staging is emptied, listeners are notified. */
+async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
+  const message =
+    finish.status === 'COMPLETED'
+      ? 'Sync completed'
+      : finish.status === 'CANCELLED'
+        ? 'Sync cancelled'
+        : `Sync failed: ${finish.error ?? 'unknown error'}`;
+  const metadata = {
+    ...finish.metadata,
+    lastMessage: message,
+    completed_at: Math.floor(Date.now() / 1000),
+    ...(finish.status === 'COMPLETED' ? { step: 'completed', progress: 100, percentage: 100 } : {}),
+    ...(finish.status === 'FAILED' ? { failed_step: finish.failedStep ?? 'starting', error: finish.error } : {}),
+  };
+  await execute(
+    trx,
+    `update sync_logs set status = ?, error = ?, "completedAt" = now() at time zone 'utc', "updatedAt" = now() at time zone 'utc',
+       "cancelledAt" = case when ? = 'CANCELLED' then coalesce("cancelledAt", now() at time zone 'utc') else "cancelledAt" end,
+       "durationSeconds" = round(extract(epoch from (now() at time zone 'utc') - "startedAt"))::int,
+       "itemsTotal" = coalesce(?::int, "itemsTotal"), "itemsSynced" = coalesce(?::int, "itemsSynced"), "itemsFailed" = coalesce(?::int, "itemsFailed"),
+       metadata = coalesce(metadata, '{}') || ?::jsonb || jsonb_build_object('duration', round(extract(epoch from (now() at time zone 'utc') - "startedAt")::numeric, 3),
+         'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
+     where id = ?`,
+    [
+      finish.status,
+      finish.error,
+      finish.status,
+      finish.items?.total ?? null,
+      finish.items?.synced ?? null,
+      finish.items?.failed ?? null,
+      JSON.stringify(metadata),
+      finish.id,
+    ],
+  );
+  await execute(
+    trx,
+    `update sync_runs set options = options || jsonb_build_object('closedBy', ?::text) where log_id = ?`,
+    [finish.closedBy, finish.id],
+  );
+  // With pages left in staging, a reset next week would merge the panel of last week.
+  await execute(trx, `delete from sync_pages where log_id = ?`, [finish.id]);
+  await execute(trx, `select pg_notify('sync_log', ?)`, [finish.id]);
+}
+
+/**
+ * Writes the event of an ended run to the outbox: one per outcome and workflow run. Runs of a single target report
+ * failures only, previews nothing.
+ */
+async function insertSyncEvent(
+  trx: Db,
+  event: { logId: string; type: string; status: 'COMPLETED' | 'FAILED' | 'CANCELLED'; runId: string; dryRun: boolean },
+): Promise<void> {
+  if (event.dryRun) return;
+  if (event.type !== 'full' && event.status !== 'FAILED') return;
+  const kind = `sync.${event.status.toLowerCase()}`;
+  await enqueue(trx, {
+    kind,
+    dedupeKey: `${kind}:${event.logId}:${event.runId}`,
+    payload: { log_id: event.logId, type: event.type, status: event.status },
   });
 }

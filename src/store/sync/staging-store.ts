@@ -1,5 +1,5 @@
 /**
- * The stage of a running sync: pages as they were read, and whether they are whole. Everything written here passes the
+ * Staging (ADR 1): the pages of a running sync as they were read, and whether they are whole. Each write passes the
  * fence: the log row must still be RUNNING, so a run that was closed, cancelled or replaced writes nothing any more.
  */
 import { AppError } from '../../domain/errors.ts';
@@ -10,9 +10,9 @@ import { type Entity, LISTINGS, type Listing } from '../../domain/sync/targets.t
 import { type Db, inTransaction } from '../db/db.ts';
 import { query } from '../db/query.ts';
 
-export interface StagePage {
+export interface StagePageInput {
   logId: string;
-  /** A listing, or one of its fallbacks: `node:<id>`, `nest:<id>`; `gone` and `client:<batch>` likewise. */
+  /** Name of the source, see domain/sync/source-ref.ts. */
   source: string;
   pass: number;
   page: number;
@@ -21,16 +21,16 @@ export interface StagePage {
   mapped: MappedPage;
 }
 
-/** Rows an insert statement carries at the most, so that a listing of 100,000 allocations is never one string. */
+/** Rows per insert statement, so that a listing of 100,000 allocations is never one string. */
 const ROWS_PER_STATEMENT = 4_000;
 
 /**
- * Stores one page, all its parts or none. A page staged again replaces its earlier parts; one of an earlier pass, come
- * late, replaces nothing.
- * @returns `cancelled` when a cancel was asked for: nothing was stored.
+ * Stores one page, all its parts or none. A page that is staged again replaces its earlier parts; a late page of an
+ * earlier pass replaces nothing.
+ * @returns `cancelled` when the run is being cancelled: nothing was stored.
  * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more.
  */
-export async function stagePage(db: Db, page: StagePage): Promise<'staged' | 'cancelled'> {
+export async function stagePage(db: Db, page: StagePageInput): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
   const chunks: MappedPage['parts'][] = [];
   let size = Number.POSITIVE_INFINITY;
@@ -52,7 +52,7 @@ export async function stagePage(db: Db, page: StagePage): Promise<'staged' | 'ca
   return chunks.length === 1 ? write(db) : inTransaction(db, write);
 }
 
-async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
+async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
   const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int, ?::int[])').join(', ');
   const [result] = await query<{ open: boolean | null }>(
@@ -77,15 +77,15 @@ async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']):
       page.pass,
       page.total,
       page.perPage,
-      JSON.stringify(mapped.missing),
+      JSON.stringify(mapped.missingIncludes),
       ...parts.flatMap((p) => [
         p.entity,
         p.part,
         p.rows.length,
         JSON.stringify(p.rows),
-        // Rejects, unreadable counts and missing includes ride on the first part of the page.
-        p === mapped.parts[0] ? JSON.stringify(mapped.rejects) : '[]',
-        mapped.unreadable.includes(p.entity as Entity) ? 1 : 0,
+        // The rejected records of a page are stored with its first part.
+        p === mapped.parts[0] ? JSON.stringify(mapped.rejected) : '[]',
+        mapped.rejectedWithoutId.includes(p.entity as Entity) ? 1 : 0,
         idsOf(page, p),
       ]),
     ],
@@ -94,16 +94,19 @@ async function insertParts(db: Db, page: StagePage, parts: MappedPage['parts']):
   return result.open ? 'staged' : 'cancelled';
 }
 
-/** Listings that are checked for being whole, and asked about what they lack. */
+/** Entities whose listings are checked for being whole. */
 const LISTED: ReadonlySet<string> = new Set(LISTINGS);
 
-/** Panel ids of a part's records, those that were set aside included; only of parts that a check will ask about. */
-function idsOf(page: StagePage, part: MappedPage['parts'][number]): number[] {
+/** Column of the panel id; other entities have `id`. */
+const ID_COLUMN: Record<string, string> = { users: 'panelId', servers: 'panelId' };
+
+/** Panel ids of a part's records, with those of rejected records; none for parts that are not checked. */
+function idsOf(page: StagePageInput, part: MappedPage['parts'][number]): number[] {
   const checked = LISTED.has(part.entity) || parseSource(page.source)?.kind === 'node';
   if (!checked || page.source === CONFIRMATIONS) return [];
   const own = part.rows.map((row) => Number(row[ID_COLUMN[part.entity] ?? 'id']));
-  const aside = page.mapped.rejects.filter((r) => r.entity === part.entity).map((r) => r.id);
-  return [...own, ...aside];
+  const rejected = page.mapped.rejected.filter((record) => record.entity === part.entity).map((record) => record.id);
+  return [...own, ...rejected];
 }
 
 export interface StagedPageInfo {
@@ -113,11 +116,11 @@ export interface StagedPageInfo {
   totalPages: number;
   perPage: number;
   rejected: number;
-  missing: string[];
+  missingIncludes: string[];
   ids?: number[];
 }
 
-/** Pages of a source that are staged in this pass already, out of those named. */
+/** Those of the given pages that this pass has staged already. */
 export async function stagedPages(
   db: Db,
   key: { logId: string; source: string; pass: number; pages: readonly number[]; include: string },
@@ -127,7 +130,7 @@ export async function stagedPages(
     db,
     `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
        max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
-       (array_agg(p.missing))[1] as missing
+       (array_agg(p.missing))[1] as "missingIncludes"
      from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.page = any(?::int[]) group by p.page order by p.page`,
     [own, key.logId, key.source, key.pass, [...key.pages]],
   );
@@ -148,21 +151,21 @@ const stagedIds = (db: Db, key: { logId: string; source: string; pass: number })
     [key.logId, key.source, key.pass, key.source],
   );
 
-/** Staged servers by panel id, for the reads that go server by server. */
+/** Staged servers in the order of their panel ids, for reads per server. */
 export async function stagedServers(
   db: Db,
   filter: { logId: string; pass: number; after: number; limit: number },
-): Promise<{ pid: number; uuid: string }[]> {
+): Promise<{ panelId: number; uuid: string }[]> {
   return query(
     db,
-    `select distinct x.pid, x.uuid from sync_pages p, json_to_recordset(p.body) as x (pid int, uuid text)
-     where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and x.pid > ? order by x.pid limit ?`,
+    `select distinct x."panelId", x.uuid from sync_pages p, json_to_recordset(p.body) as x ("panelId" int, uuid text)
+     where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and x."panelId" > ? order by x."panelId" limit ?`,
     [filter.logId, filter.pass, filter.after, filter.limit],
   );
 }
 
-/** Eggs of a nest that are known: mirrored, or used by a staged server. */
-export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<number[]> {
+/** Ids of the known eggs of a nest: mirrored eggs, and eggs that a staged server uses. */
+export async function knownEggIds(db: Db, logId: string, nestId: number): Promise<number[]> {
   const found = await query<{ id: number }>(
     db,
     `select e.id from eggs e where e."nestId" = ?
@@ -174,8 +177,8 @@ export async function eggIdsOf(db: Db, logId: string, nestId: number): Promise<n
   return found.map((f) => f.id);
 }
 
-/** Sums of the stage per listing, for progress: what is staged once counts once, however often it was read. */
-export async function stageSummary(db: Db, logId: string): Promise<StagingSummary[]> {
+/** Sums over the staged pages per listing, for progress. A page counts once, however often it was read. */
+export async function stagingSummary(db: Db, logId: string): Promise<StagingSummary[]> {
   const found = await query<{
     source: string;
     entity: string;
@@ -223,42 +226,30 @@ export async function stageSummary(db: Db, logId: string): Promise<StagingSummar
 
 export interface SourceVerdict {
   complete: boolean;
-  /** `moved`: the listing changed while it was read, read it again; `ignored`: the panel does not page; `missing`: pages are not staged. */
+  /**
+   * `moved`: the listing changed while it was read, so it is read again; `ignored`: the panel ignores the page parameter;
+   * `missing`: pages are not staged.
+   */
   reason: 'complete' | 'moved' | 'ignored' | 'missing';
   missingPages: number[];
   pages: number;
   total: number;
   distinct: number;
   /** Includes that did not come back as lists. */
-  missing: string[];
+  missingIncludes: string[];
 }
 
-const ID_COLUMN: Record<string, string> = { users: 'pid', servers: 'pid' };
-
 /**
- * Is a source whole? Pages 1…P are there in one pass, the total never fell, and the distinct ids are as many as the
- * newest total says.
+ * Decides whether a source is whole: pages 1 to P are staged in one pass, the total never fell, and the number of
+ * distinct ids is the newest total.
  */
 export async function verifySource(
   db: Db,
   key: { logId: string; source: string; pass: number },
 ): Promise<SourceVerdict> {
   const entity = primaryEntity(key.source) ?? key.source;
-  const pages = await query<{
-    page: number;
-    total: number;
-    perPage: number;
-    count: number;
-    firstId: number | null;
-    missing: string[];
-  }>(
-    db,
-    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.ids[1] as "firstId", p.missing
-     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
-     order by p.page`,
-    [key.logId, key.source, key.pass, entity, entity],
-  );
-  const missing = [...new Set(pages.flatMap((p) => p.missing))];
+  const pages = await primaryPages(db, key, entity);
+  const missingIncludes = [...new Set(pages.flatMap((p) => p.missingIncludes))];
   const verdict = (reason: SourceVerdict['reason'], extra: Partial<SourceVerdict> = {}): SourceVerdict => ({
     complete: reason === 'complete',
     reason,
@@ -266,11 +257,56 @@ export async function verifySource(
     pages: pages.length,
     total: 0,
     distinct: 0,
-    missing,
+    missingIncludes,
     ...extra,
   });
   if (parseSource(key.source)?.kind === 'nest')
     return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
+  const { total, fell, distinct, staged } = await totalsRead(db, key, entity);
+  const perPage = pages.at(-1)?.perPage ?? 0;
+  const wanted = Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage));
+  const have = new Set(pages.map((p) => p.page));
+  const missingPages = Array.from({ length: wanted }, (_, i) => i + 1).filter((page) => !have.has(page));
+  const facts = { total, distinct };
+  for (let i = 1; i < pages.length; i += 1) {
+    const [before, here] = [pages[i - 1], pages[i]];
+    if (before?.firstId != null && before.firstId === here?.firstId) return verdict('ignored', facts);
+  }
+  if (missingPages.length > 0) return verdict('missing', { ...facts, missingPages });
+  const onePerPage = pages.every((p) => p.perPage === perPage);
+  if (fell || !onePerPage || distinct !== total || staged !== distinct) return verdict('moved', facts);
+  return verdict('complete', facts);
+}
+
+interface StagedSource {
+  logId: string;
+  source: string;
+  pass: number;
+}
+
+/** The staged pages of a source, by its primary entity, in the order of their numbers. */
+const primaryPages = (db: Db, key: StagedSource, entity: string) =>
+  query<{
+    page: number;
+    total: number;
+    perPage: number;
+    count: number;
+    firstId: number | null;
+    missingIncludes: string[];
+  }>(
+    db,
+    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.ids[1] as "firstId", p.missing as "missingIncludes"
+     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
+     order by p.page`,
+    [key.logId, key.source, key.pass, entity, entity],
+  );
+
+/** Totals of a source over its pages: the newest total, whether it fell, and how many ids were read. */
+async function totalsRead(
+  db: Db,
+  key: StagedSource,
+  entity: string,
+): Promise<{ total: number; fell: boolean; distinct: number; staged: number }> {
   const [read] = await query<{ total: number; fell: boolean; distinct: number; staged: number }>(
     db,
     `with page_totals as (
@@ -284,21 +320,5 @@ export async function verifySource(
        (select count(distinct i.id) from ids i)::int as distinct, (select count(*) from ids i)::int as staged`,
     [key, key].flatMap((k) => [k.logId, k.source, k.pass, entity]),
   );
-  const total = read?.total ?? 0;
-  const distinct = read?.distinct ?? 0;
-  const perPage = pages.at(-1)?.perPage ?? 0;
-  const wanted = Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage));
-  const have = new Set(pages.map((p) => p.page));
-  const missingPages = Array.from({ length: wanted }, (_, i) => i + 1).filter((page) => !have.has(page));
-  const facts = { total, distinct };
-  for (let i = 1; i < pages.length; i += 1) {
-    const [before, here] = [pages[i - 1], pages[i]];
-    if (before?.firstId != null && before.firstId === here?.firstId) return verdict('ignored', facts);
-  }
-  if (missingPages.length > 0) return verdict('missing', { ...facts, missingPages });
-  const onePerPage = pages.every((p) => p.perPage === perPage);
-  if (read?.fell === true || !onePerPage || distinct !== total || (read?.staged ?? 0) !== distinct) {
-    return verdict('moved', facts);
-  }
-  return verdict('complete', facts);
+  return read ?? { total: 0, fell: false, distinct: 0, staged: 0 };
 }

@@ -1,6 +1,6 @@
 /**
- * Reads sources side by side: first pages first, then grants of pages through the pacer, until each source is whole
- * or has had its chances. State is plain data; every effect is an activity.
+ * Reads sources side by side: first pages first, then batches of pages as the pacer allows, until each source is whole or
+ * has used up its retries and fallbacks. State is plain data; every effect is an activity.
  */
 import {
   ActivityFailure,
@@ -10,26 +10,26 @@ import {
   condition,
   isCancellation,
 } from '@temporalio/workflow';
+import type { VerifySourceInput } from '../../activities/sync/confirm-deletions.ts';
 import type { StagePagesInput, StagePagesResult } from '../../activities/sync/read-pages.ts';
 import { parseSource } from '../../domain/sync/source-ref.ts';
 import type { SyncWarning } from '../../domain/sync/targets.ts';
 import type { Pacer } from './pacer.ts';
 import {
-  type AskedEntity,
   addChildren,
+  addStaged,
   fallBack,
   judge,
   needsNoCheck,
   type SourceState,
   splitOf,
-  takeIn,
   type Verdict,
 } from './sources.ts';
 
-/** Activities as the reader needs them; cancelling one must end its promise at once (TRY_CANCEL). */
+/** Activities that the reader calls. A cancel must end their promises at once (TRY_CANCEL). */
 export interface ReaderActivities {
   stagePages: (input: StagePagesInput) => Promise<StagePagesResult>;
-  verifyStage: (input: { logId: string; source: string; pass: number; ask: AskedEntity[] }) => Promise<Verdict>;
+  verifySource: (input: VerifySourceInput) => Promise<Verdict>;
 }
 
 export interface ReaderContext {
@@ -37,9 +37,11 @@ export interface ReaderContext {
   activities: ReaderActivities;
   pacer: Pacer;
   warnings: SyncWarning[];
-  /** Told when it starts and stops waiting for the panel's window, and of each source that ends. */
+  /** Called with the reason when the reader begins to wait for the panel's window, and with null when it goes on. */
   onWait: (reason: string | null) => void;
+  /** Called for each source that ends. */
   onSource: (source: SourceState) => void;
+  /** Called with the number of requests that the panel answered. */
   onRequests: (answered: number) => void;
 }
 
@@ -49,8 +51,8 @@ export function failureType(error: unknown): string | undefined {
   return cause instanceof ApplicationFailure ? (cause.type ?? undefined) : undefined;
 }
 
-/** The page that a grant stumbled over, when the panel's failure is one that another way of asking may avoid. */
-function stumbledAt(error: unknown): number | undefined {
+/** Page at which a batch failed, when the failure is one that a fallback may avoid. */
+function failedPage(error: unknown): number | undefined {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (!(cause instanceof ApplicationFailure) || cause.type !== 'PANEL_UNAVAILABLE') return undefined;
   const [detail] = cause.details ?? [];
@@ -58,7 +60,7 @@ function stumbledAt(error: unknown): number | undefined {
   return detail.fallback === true && typeof detail.page === 'number' ? detail.page : undefined;
 }
 
-/** Carries what ended the reading, and at which step. */
+/** The error that ended the reading, and the step at which it did. */
 export class ReadFailed extends Error {
   readonly error: unknown;
   readonly step: string;
@@ -77,10 +79,9 @@ function stepOf(source: string): string {
 }
 
 /**
- * Reads every source to its end; nothing is in flight any more when it returns or throws. Sources may be added on the
- * way (fallbacks).
- * @throws {ReadFailed} what cannot be ridden out: a refused key, an answer that is not understood, a listing that the
- * panel cannot serve, RUN_CLOSED, a cancel that an activity found; a cancel of the workflow as it is.
+ * Reads every source to its end. Fallbacks may add sources. When it returns or throws, no activity is in flight.
+ * @throws {ReadFailed} for errors without a remedy: a refused key, an answer that is not understood, a listing that the
+ * panel cannot serve, RUN_CLOSED, a cancel that an activity found. A cancel of the workflow is thrown as it is.
  */
 export async function readSources(sources: SourceState[], context: ReaderContext): Promise<void> {
   const { pacer } = context;
@@ -92,7 +93,7 @@ export async function readSources(sources: SourceState[], context: ReaderContext
     failure ??= new ReadFailed(error, stepOf(source.source));
   };
 
-  const grant = async (source: SourceState, pages: number[], split: number): Promise<void> => {
+  const readBatch = async (source: SourceState, pages: number[], split: number): Promise<void> => {
     const { pass } = source;
     const token = pacer.launched(pages.length * split, Date.now());
     source.inFlight += 1;
@@ -106,23 +107,23 @@ export async function readSources(sources: SourceState[], context: ReaderContext
         pages,
         perPage: source.perPage,
         split,
-        again: pages.some((page) => source.again.includes(page)),
+        mayBeStaged: pages.some((page) => source.mayBeStaged.includes(page)),
       });
       pacer.landed(token, result.answers, Date.now(), result.retried);
       context.onRequests(result.answers.length);
       context.warnings.push(...result.warnings);
-      // A source that was started over meanwhile has no use for the pages of its earlier pass.
-      if (source.pass === pass && source.state === 'reading') takeIn(source, pages, result);
+      // When the source was restarted meanwhile, the pages of its earlier pass do not count.
+      if (source.pass === pass && source.state === 'reading') addStaged(source, pages, result);
       if (result.stopped?.kind === 'throttled') pacer.throttled(result.stopped.retryAfterMs, Date.now());
-      if (result.stopped?.kind === 'cancelled') fail(new CancelledFailure('the cancel was asked for'), source);
+      if (result.stopped?.kind === 'cancelled') fail(new CancelledFailure('the cancel was requested'), source);
     } catch (error) {
       pacer.released(token);
-      const page = isCancellation(error) ? undefined : stumbledAt(error);
+      const page = isCancellation(error) ? undefined : failedPage(error);
       if (page === undefined) return fail(error, source);
       pacer.failing();
       if (source.pass !== pass || source.state !== 'reading') return;
       source.waiting.unshift(...pages);
-      source.again.push(...pages);
+      source.mayBeStaged.push(...pages);
       if (!fallBack(source, page, sources, context.warnings)) fail(error, source);
       else if (source.state !== 'reading') context.onSource(source);
     } finally {
@@ -136,10 +137,10 @@ export async function readSources(sources: SourceState[], context: ReaderContext
     running += 1;
     try {
       const { logId } = context.request;
-      const { pass, ask } = source;
+      const { pass, confirm } = source;
       judge(
         source,
-        await context.activities.verifyStage({ logId, source: source.source, pass, ask }),
+        await context.activities.verifySource({ logId, source: source.source, pass, confirm }),
         context.warnings,
       );
       if (source.state !== 'reading') context.onSource(source);
@@ -151,14 +152,15 @@ export async function readSources(sources: SourceState[], context: ReaderContext
     }
   };
 
-  /** The next pages of a source that fit into one grant: whole ones together, a page in parts alone. */
-  const next = (source: SourceState, allowed: number): { pages: number[]; split: number } => {
+  /** The next batch of a source: several whole pages, or one page in parts. */
+  const nextBatch = (source: SourceState, allowed: number): { pages: number[]; split: number } => {
     const split = splitOf(source, source.waiting[0] ?? 1);
     if (split > 1) return { pages: source.waiting.splice(0, 1), split };
     const left = sources.reduce((n, s) => n + s.waiting.length, 0);
-    const most = Math.min(pacer.grantSize(left), allowed);
-    const whole = source.waiting.findIndex((page) => splitOf(source, page) > 1);
-    return { pages: source.waiting.splice(0, whole === -1 ? most : Math.min(most, whole)), split };
+    const most = Math.min(pacer.batchSize(left), allowed);
+    const firstInParts = source.waiting.findIndex((page) => splitOf(source, page) > 1);
+    const count = firstInParts === -1 ? most : Math.min(most, firstInParts);
+    return { pages: source.waiting.splice(0, count), split };
   };
 
   const launch = () => {
@@ -166,19 +168,19 @@ export async function readSources(sources: SourceState[], context: ReaderContext
       while (source.state === 'reading' && source.waiting.length > 0) {
         const allowed = pacer.allowance(Date.now());
         if (allowed < 1) return;
-        const { pages, split } = next(source, allowed);
-        void grant(source, pages, split);
+        const { pages, split } = nextBatch(source, allowed);
+        void readBatch(source, pages, split);
       }
     }
   };
 
-  /** Waits for something to come back, or for the panel's window where pages wait for it. */
+  /** Waits for an activity to end or, when pages wait for the pacer, for the panel's next window. */
   const wait = async () => {
     const seen = version;
     const moved = () => version !== seen;
     const now = Date.now();
-    const hungry = sources.some((s) => s.state === 'reading' && s.waiting.length > 0);
-    const wakeAt = hungry ? pacer.wakeAt(now) : undefined;
+    const pagesWait = sources.some((s) => s.state === 'reading' && s.waiting.length > 0);
+    const wakeAt = pagesWait ? pacer.wakeAt(now) : undefined;
     if (wakeAt === undefined) return condition(moved);
     const reason = `panel window, ${Math.ceil((wakeAt - now) / 1_000)} s`;
     if (running === 0) context.onWait(reason);
@@ -207,7 +209,7 @@ export async function readSources(sources: SourceState[], context: ReaderContext
       }
     });
   } finally {
-    // Whoever goes on after this (a closed row taken back, the end of the run) has the pacer and the stage to itself.
+    // What follows (a reopened row, the end of the run) must find the pacer and staging unused.
     scope.cancel();
     await CancellationScope.nonCancellable(() => condition(() => running === 0));
   }

@@ -1,70 +1,77 @@
-/** What a sync knows of each listing it reads: pages, passes, and what can still be done when the panel fails one. */
+/** The state of each source that a sync reads: its pages and passes, and the fallbacks when the panel fails a page. */
 import type { StagePagesResult } from '../../activities/sync/read-pages.ts';
 import { nestSource, nodeSource, parseSource } from '../../domain/sync/source-ref.ts';
-import type { SourcePlan, SyncWarning } from '../../domain/sync/targets.ts';
+import {
+  CONFIRMED_ENTITIES,
+  type ConfirmedEntity,
+  type SourcePlan,
+  type SyncWarning,
+} from '../../domain/sync/targets.ts';
 
-/** Entities whose disappearance from a listing of several pages is asked about before it is believed. */
-export type AskedEntity = 'servers' | 'nodes' | 'locations' | 'nests';
-
-/** Plain data: the state of one listing, or of a fallback of one (`node:<id>`, `nest:<id>`). */
+/** Plain data: the state of one listing, or of one of its fallbacks (`node:<id>`, `nest:<id>`). */
 export interface SourceState {
   source: string;
   include: string;
-  /** Raised each time it is started over; older pages do not count any more. */
+  /** Number of the pass, from 1. It rises with each restart; pages of earlier passes do not count. */
   pass: number;
-  /** Times it was started over because it changed while it was read. */
+  /** Number of restarts because the listing changed while it was read. */
   moves: number;
-  /** Pages it has by its newest answer; 0 before the first. */
+  /** Pages of the listing by its newest answer; 0 before the first. */
   pagesTotal: number;
   perPage: number;
   total: number;
+  /** Pages to read. */
   waiting: number[];
-  /** Records of each page that is staged. */
+  /** Number of records of each staged page. */
   done: Record<number, number>;
+  /** Batches in flight. */
   inFlight: number;
-  /** Parts a page is asked for in, once the panel failed to serve it whole. */
+  /** Number of parts of each page that the panel failed to serve whole. */
   split: Record<number, number>;
-  /** Pages that an earlier grant may have staged already. */
-  again: number[];
-  missing: string[];
-  /** Ids of its records, where a fallback goes on with them. */
+  /** Pages that a batch may have staged before it failed at a later page. */
+  mayBeStaged: number[];
+  /** Includes that did not come back as lists: the key lacks the right. */
+  missingIncludes: string[];
+  /** Ids of its records, where a fallback continues with each of them. */
   ids: number[];
-  /** Its records are gone on with one by one. */
+  /** A fallback: each of its records becomes a source of its own. */
   children: boolean;
   state: 'reading' | 'checking' | 'complete' | 'incomplete' | 'failed';
-  /** Times that pages were found missing from the stage. */
+  /** Number of checks that found pages missing from staging. */
   gaps: number;
-  ask: AskedEntity[];
-  gone: { entity: AskedEntity; count: number }[];
+  /** Entities whose missing rows the panel must confirm. */
+  confirm: ConfirmedEntity[];
+  /** Rows to confirm, by entity. */
+  candidates: { entity: ConfirmedEntity; count: number }[];
 }
 
-/** What verifyStage says of a source. */
+/** What the workflow uses of the verdict of verifySource. */
 export interface Verdict {
   complete: boolean;
   reason: 'complete' | 'moved' | 'ignored' | 'missing';
   missingPages: number[];
   total: number;
   distinct: number;
-  /** Rows that the listing did not contain; `refused`: so many that none is pruned. */
-  gone: { entity: AskedEntity; count: number; refused: boolean }[];
+  /** Rows that the listing did not contain; `refused`: so many that the prune guard keeps them all. */
+  candidates: { entity: ConfirmedEntity; count: number; refused: boolean }[];
 }
 
-/** Pages asked for at a time; the answer's own size is believed. */
+/** Records per page. The panel may answer with fewer: then its own page size counts. */
 const PER_PAGE = 100;
-/** Nodes carry all their allocations: where one listing of everything failed, small pages may not. */
+/** Each node comes with all its allocations: small pages may succeed where one large listing failed. */
 const NODES_PER_PAGE = 5;
-/** A listing that moves while it is read is read again, at most twice. */
+/** Maximum number of restarts of a listing that changes while it is read. */
 const MAX_MOVES = 2;
-/** Parts of a page that cannot be served whole. */
+/** Numbers of parts that are tried for a page that the panel cannot serve whole. */
 const SPLITS = [1, 2, 4, 20];
+/** Maximum number of checks with missing pages; after it the source counts as incomplete. */
 const MAX_GAPS = 5;
 
-const ASKED: readonly AskedEntity[] = ['servers', 'nodes', 'locations', 'nests'];
-
+/** A source of which no page was read. */
 export function newSource(
   source: string,
   include: string,
-  options: { perPage?: number; ask?: AskedEntity[] } = {},
+  options: { perPage?: number; confirm?: ConfirmedEntity[] } = {},
 ): SourceState {
   return {
     source,
@@ -78,29 +85,52 @@ export function newSource(
     done: {},
     inFlight: 0,
     split: {},
-    again: [],
-    missing: [],
+    mayBeStaged: [],
+    missingIncludes: [],
     ids: [],
     children: false,
     state: 'reading',
     gaps: 0,
-    ask: options.ask ?? [],
-    gone: [],
+    confirm: options.confirm ?? [],
+    candidates: [],
   };
 }
 
-/** The listings of a plan, nothing read of them yet. */
+/** The listings of a plan, none of them read yet. */
 export const sourcesFor = (plans: readonly SourcePlan[]): SourceState[] =>
-  plans.map((p) => newSource(p.source, p.include, { ask: ASKED.filter((entity) => p.entities.includes(entity)) }));
+  plans.map((p) =>
+    newSource(p.source, p.include, { confirm: CONFIRMED_ENTITIES.filter((entity) => p.entities.includes(entity)) }),
+  );
+
+/** A source as the merge needs it. */
+export interface MergeSource {
+  source: string;
+  pass: number;
+  complete: boolean;
+  pages: number;
+  missingIncludes: string[];
+}
+
+/** The sources that were read to their end, whole or not. */
+export const mergeSources = (sources: readonly SourceState[]): MergeSource[] =>
+  sources
+    .filter((s) => s.state === 'complete' || s.state === 'incomplete')
+    .map((s) => ({
+      source: s.source,
+      pass: s.pass,
+      complete: s.state === 'complete',
+      pages: s.pagesTotal,
+      missingIncludes: s.missingIncludes,
+    }));
 
 /** Records staged of a source. */
 export const itemsOf = (source: SourceState): number => Object.values(source.done).reduce((a, b) => a + b, 0);
 /** Pages staged of a source. */
 export const pagesOf = (source: SourceState): number => Object.keys(source.done).length;
-/** Parts in which a page is asked for. */
+/** Number of parts in which a page is requested. */
 export const splitOf = (source: SourceState, page: number): number => source.split[page] ?? 1;
 
-/** Starts a source over: nothing it read counts any more. */
+/** Restarts a source: nothing that was read of it counts any more. */
 function restart(
   source: SourceState,
   change: Partial<Pick<SourceState, 'include' | 'perPage' | 'children'>> = {},
@@ -112,46 +142,46 @@ function restart(
     total: 0,
     waiting: [1],
     done: {},
-    again: [],
-    missing: [],
+    mayBeStaged: [],
+    missingIncludes: [],
     ids: [],
     state: 'reading',
-    gone: [],
+    candidates: [],
   });
 }
 
-/** Takes in what a grant brought; pages it did not get to are asked for again. */
-export function takeIn(source: SourceState, asked: readonly number[], result: StagePagesResult): void {
+/** Adds the pages that a batch staged; pages that it did not reach are read again. */
+export function addStaged(source: SourceState, batch: readonly number[], result: StagePagesResult): void {
   for (const page of result.pages) {
     source.done[page.page] = page.rows;
     source.perPage = page.perPage === 0 ? source.perPage : page.perPage;
     source.total = page.total;
-    source.missing = [...new Set([...source.missing, ...page.missing])];
+    source.missingIncludes = [...new Set([...source.missingIncludes, ...page.missingIncludes])];
     source.ids.push(...(page.ids ?? []));
-    // Rows added meanwhile come last: the extra pages are read too.
+    // Rows that were added meanwhile come last, on further pages.
     for (let next = source.pagesTotal + 1; next <= page.totalPages; next += 1) {
-      if (source.done[next] === undefined && !source.waiting.includes(next) && !asked.includes(next))
+      if (source.done[next] === undefined && !source.waiting.includes(next) && !batch.includes(next))
         source.waiting.push(next);
     }
     source.pagesTotal = Math.max(source.pagesTotal, page.totalPages);
   }
   const got = new Set(result.pages.map((p) => p.page));
-  source.waiting.unshift(...asked.filter((page) => !got.has(page)));
+  source.waiting.unshift(...batch.filter((page) => !got.has(page)));
 }
 
-/** A single answer that holds as many records as it says is whole; several pages, or odd numbers, are checked. */
+/** A single page with as many records as its total is whole. Several pages, or other numbers, must be checked. */
 export const needsNoCheck = (source: SourceState): boolean =>
   parseSource(source.source)?.kind === 'nest' || (source.pagesTotal === 1 && itemsOf(source) === source.total);
 
-/** Draws the conclusion from a check: whole, read again, or read without being whole (nothing of it is pruned). */
+/** Applies a verdict: the source is complete, is read again, or ends incomplete (then nothing of it is deleted). */
 export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarning[]): void {
   const incomplete = (code: string, message: string) => {
     source.state = 'incomplete';
     warnings.push({ code, message });
   };
-  // A prune that will be refused asks nothing; unasked, nobody is pruned.
-  source.gone = verdict.gone.filter((g) => !g.refused);
-  for (const { entity, count } of verdict.gone.filter((g) => g.refused)) {
+  // Skip the confirmation when the prune guard will refuse anyway. Unconfirmed rows are never deleted.
+  source.candidates = verdict.candidates.filter((c) => !c.refused);
+  for (const { entity, count } of verdict.candidates.filter((c) => c.refused)) {
     warnings.push({
       code: 'PRUNE_REFUSED',
       entity,
@@ -184,8 +214,9 @@ export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarni
 }
 
 /**
- * What can still be done about a page the panel fails to serve (its known weak spots: eggs with a broken parent, nodes
- * with very many allocations, pages that take too long). False: nothing.
+ * Chooses another way to read a source of which the panel fails a page. Known cases: eggs with a broken parent, nodes with
+ * very many allocations, pages that take too long.
+ * @returns false when there is no other way.
  */
 export function fallBack(source: SourceState, page: number, sources: SourceState[], warnings: SyncWarning[]): boolean {
   const drop = (code: string, entity: SyncWarning['entity'], message: string) => {
@@ -196,10 +227,10 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
   };
   if (source.source === 'locations' && source.include !== '') {
     restart(source, { include: '' });
-    // Whoever lists the nodes asks about those that are missing.
-    const ask = source.ask.filter((entity) => entity === 'nodes');
-    source.ask = source.ask.filter((entity) => entity !== 'nodes');
-    sources.push(newSource('nodes', 'allocations', { perPage: NODES_PER_PAGE, ask }));
+    // The new source lists the nodes, so the missing nodes are confirmed for it.
+    const confirm = source.confirm.filter((entity) => entity === 'nodes');
+    source.confirm = source.confirm.filter((entity) => entity !== 'nodes');
+    sources.push(newSource('nodes', 'allocations', { perPage: NODES_PER_PAGE, confirm }));
     return true;
   }
   if ((source.source === 'nodes' || source.source === 'nests') && source.include !== '') {
@@ -225,7 +256,7 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
   return false;
 }
 
-/** A bare listing in place of a failed include goes on record by record. */
+/** Adds a source per record of a listing that was read without its failed include. */
 export function addChildren(source: SourceState, sources: SourceState[]): void {
   if (!source.children) return;
   const childSource = source.source === 'nodes' ? nodeSource : nestSource;

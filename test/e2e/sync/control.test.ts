@@ -1,12 +1,14 @@
 /** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always tell the same story. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { ScheduleNotFoundError } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
 import { isAppError } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { createSyncLauncher } from '../../../src/services/sync/launcher.ts';
-import { insertPendingLog, markCancelled, type SyncLog } from '../../../src/store/sync/log-store.ts';
+import type { SyncLog } from '../../../src/store/sync/log-store.ts';
+import { insertPendingLog, markCancelled } from '../../../src/store/sync/run-store.ts';
 import { createTemporalGateway } from '../../../src/temporal/connection.ts';
 import { reconcileAutoSync, reconcileSchedules } from '../../../src/temporal/schedules.ts';
 import { PANEL_SYNC_ID, PROGRESS_QUERY, QUEUE, type SyncProgressView } from '../../../src/workflows/contract.ts';
@@ -390,10 +392,10 @@ describe('terminate and reset', () => {
   });
 });
 
-describe('schedules and house-keeping', () => {
+describe('schedules and maintenance', () => {
   const schedule = (id: string) => stack.gateway.client.schedule.getHandle(id);
 
-  test('are declared once, follow the setting, and keep a pause that is not ours', async () => {
+  test('are declared once, follow the setting, and keep the pause of an administrator', async () => {
     const { gateway } = stack;
     const on = { enabled: true, intervalSeconds: 900 };
     await Promise.all([reconcileSchedules(gateway, on), reconcileSchedules(gateway, on)]);
@@ -402,7 +404,7 @@ describe('schedules and house-keeping', () => {
     expect(auto.state.paused).toBe(false);
     expect(auto.spec.intervals?.[0]?.every).toBe(900_000);
     expect((await schedule('maintenance:sync-watch').describe()).state.paused).toBe(false);
-    expect((await schedule('maintenance:log-retention').describe()).spec.calendars?.[0]?.hour?.[0]).toMatchObject({
+    expect((await schedule('maintenance:retention').describe()).spec.calendars?.[0]?.hour?.[0]).toMatchObject({
       start: 3,
     });
 
@@ -419,7 +421,32 @@ describe('schedules and house-keeping', () => {
     await reconcileAutoSync(gateway, on);
     const kept = await schedule('auto-sync').describe();
     expect(kept.state).toMatchObject({ paused: true, note: 'the panel is being moved' });
-    for (const id of ['auto-sync', 'maintenance:sync-watch', 'maintenance:log-retention']) await schedule(id).delete();
+    for (const id of ['auto-sync', 'maintenance:sync-watch', 'maintenance:retention']) await schedule(id).delete();
+  });
+
+  test('of maintenance are deleted when they are not declared any more, others are not', async () => {
+    const { gateway } = stack;
+    const on = { enabled: true, intervalSeconds: 900 };
+    const ids = ['maintenance:expired-sessions', 'other:expired-sessions'];
+    for (const scheduleId of ids)
+      await gateway.client.schedule.create({
+        scheduleId,
+        spec: { intervals: [{ every: '1d' }] },
+        action: { type: 'startWorkflow', workflowType: 'maintenance', taskQueue: QUEUE.core, args: ['sync-watch'] },
+      });
+    const listed = async () => {
+      const found: string[] = [];
+      for await (const { scheduleId } of gateway.client.schedule.list()) found.push(scheduleId);
+      return found;
+    };
+    // The list lags behind the create.
+    await expect.poll(listed, { timeout: 20_000 }).toEqual(expect.arrayContaining(ids));
+    await reconcileSchedules(gateway, on);
+    await expect(schedule('maintenance:expired-sessions').describe()).rejects.toBeInstanceOf(ScheduleNotFoundError);
+    expect((await schedule('other:expired-sessions').describe()).scheduleId).toBe('other:expired-sessions');
+    const declared = ['auto-sync', 'maintenance:sync-watch', 'maintenance:retention', 'maintenance:expired-data'];
+    for (const id of declared) expect((await schedule(id).describe()).scheduleId).toBe(id);
+    for (const id of [...declared, 'other:expired-sessions']) await schedule(id).delete();
   });
 
   test('retention deletes what is finished and old, and keeps what is active', async () => {
@@ -431,7 +458,7 @@ describe('schedules and house-keeping', () => {
     const result = await stack.gateway.client.workflow.execute('maintenance', {
       workflowId: 'retention-test',
       taskQueue: QUEUE.core,
-      args: ['log-retention'],
+      args: ['retention'],
     });
     expect(result).toMatchObject({ syncLogs: kept - 1 });
     expect(await column<string>(`select id as v from sync_logs`)).toEqual([active]);

@@ -1,7 +1,7 @@
 /** Kills and freezes around the one transaction that writes: in its middle, and after its commit before anybody knows. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type HeldApply, holdApply } from '../../support/held-merge.ts';
+import { type HeldMerge, holdMerge } from '../../support/held-merge.ts';
 import { createJournal, onFailure } from '../../support/journal.ts';
 import { query } from '../../support/merge.ts';
 import type { Installation } from '../../support/processes.ts';
@@ -10,7 +10,7 @@ import { committedRows, type Disturbable, expectEnd, startDisturbable } from '..
 const journal = createJournal();
 let life: Disturbable;
 let installation: Installation;
-let hold: HeldApply;
+let hold: HeldMerge;
 let began = 0;
 onFailure(() => installation);
 beforeAll(async () => {
@@ -23,7 +23,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await life.prepare();
-  hold = await holdApply(installation.databaseUrl);
+  hold = await holdMerge(installation.databaseUrl);
   began = Date.now();
 });
 afterEach(() => hold.release());
@@ -35,7 +35,7 @@ async function finish(logId: string, what: string, where: string, disturbed: num
   await expectEnd(installation, log, life.undisturbed);
 }
 
-describe('in the middle of the apply', () => {
+describe('in the middle of the merge', () => {
   test('the worker is killed: nothing is left of it, another plans anew', async () => {
     const before = await committedRows(installation.db);
     const logId = await life.request();
@@ -46,7 +46,7 @@ describe('in the middle of the apply', () => {
     await hold.release();
     await delay(1_000);
     expect(await committedRows(installation.db)).toEqual(before);
-    await finish(logId, 'worker killed', 'in the apply', disturbed);
+    await finish(logId, 'worker killed', 'in the merge', disturbed);
   });
 
   test.each([true, false])('PostgreSQL is killed (backends too: %s)', async (all) => {
@@ -56,21 +56,21 @@ describe('in the middle of the apply', () => {
     await installation.killPostgres(all);
     await delay(500);
     await installation.restartPostgres();
-    await finish(logId, 'PostgreSQL killed', 'in the apply', disturbed);
+    await finish(logId, 'PostgreSQL killed', 'in the merge', disturbed);
   });
 
-  test('Temporal is killed: the apply commits alone, and its counts are told later', async () => {
+  test('Temporal is killed: the merge commits alone, and its counts are reported later', async () => {
     const logId = await life.request();
     await hold.reached();
     const disturbed = Date.now();
     await installation.killTemporal();
     await hold.release();
     await delay(2_000);
-    const applied = await committedRows(installation.db);
+    const merged = await committedRows(installation.db);
     await installation.restartTemporal();
-    await finish(logId, 'Temporal killed', 'in the apply', disturbed);
+    await finish(logId, 'Temporal killed', 'in the merge', disturbed);
     // Written once: what happened after the commit touched no row again.
-    expect(await committedRows(installation.db)).toEqual(applied);
+    expect(await committedRows(installation.db)).toEqual(merged);
   });
 
   test('the worker is frozen: another takes over, and the frozen one writes nothing when it wakes', async () => {
@@ -81,7 +81,7 @@ describe('in the middle of the apply', () => {
     frozen.freeze();
     try {
       await hold.release();
-      await finish(logId, 'worker frozen', 'in the apply', disturbed);
+      await finish(logId, 'worker frozen', 'in the merge', disturbed);
       const [versions, log] = [await committedRows(installation.db), await logText(logId)];
       frozen.thaw();
       await delay(5_000);
@@ -103,7 +103,7 @@ describe('in the middle of the apply', () => {
     const asked = Date.now();
     await installation.launcher.cancelSync(logId);
     const log = await installation.ended(logId, 10_000);
-    journal.add('cancelled', `${asked - began} ms`, 'in the apply', Date.now() - asked);
+    journal.add('cancelled', `${asked - began} ms`, 'in the merge', Date.now() - asked);
     expect(log.status).toBe('CANCELLED');
     expect(Date.now() - asked).toBeLessThan(2_000);
     await hold.release();
@@ -122,9 +122,9 @@ describe('after the commit, before anybody knows', () => {
     await worker.kill();
     await hold.release();
     await delay(1_000);
-    const applied = await committedRows(installation.db);
+    const merged = await committedRows(installation.db);
     await finish(logId, 'worker killed', 'committed, not reported', disturbed);
-    expect(await committedRows(installation.db)).toEqual(applied);
+    expect(await committedRows(installation.db)).toEqual(merged);
   });
 
   test('PostgreSQL is killed: the stored counts are told', async () => {
@@ -135,9 +135,9 @@ describe('after the commit, before anybody knows', () => {
     await hold.forgetStandby();
     await installation.killPostgres(true);
     await installation.restartPostgres();
-    const applied = await committedRows(installation.db);
+    const merged = await committedRows(installation.db);
     await finish(logId, 'PostgreSQL killed', 'committed, not reported', disturbed);
-    expect(await committedRows(installation.db)).toEqual(applied);
+    expect(await committedRows(installation.db)).toEqual(merged);
   });
 
   test('Temporal and the worker are killed: the stored counts are told', async () => {
@@ -150,10 +150,10 @@ describe('after the commit, before anybody knows', () => {
     await worker.kill();
     await hold.release();
     await delay(500);
-    const applied = await committedRows(installation.db);
+    const merged = await committedRows(installation.db);
     await installation.restartTemporal();
     await finish(logId, 'Temporal and worker killed', 'committed, not reported', disturbed);
-    expect(await committedRows(installation.db)).toEqual(applied);
+    expect(await committedRows(installation.db)).toEqual(merged);
   });
 });
 

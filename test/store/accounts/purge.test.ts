@@ -88,13 +88,13 @@ test('one-time tokens go a week after they have expired: until then a late click
 
 describe('the activity', () => {
   const launcher = new Proxy({} as SyncLauncher, {
-    get: (_target, name) => () => Promise.reject(new Error(`${String(name)} is nobody's business here`)),
+    get: (_target, name) => () => Promise.reject(new Error(`${String(name)} is not called here`)),
   });
   const run = () => {
-    const { purgeExpired } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
-    return new MockActivityEnvironment().run(purgeExpired);
+    const { purgeExpiredData } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
+    return new MockActivityEnvironment().run(purgeExpiredData);
   };
-  const NOTHING = { sessions: 0, tokens: 0, buckets: 0, mails: 0, lost: 0 };
+  const NOTHING = { sessions: 0, tokens: 0, buckets: 0, lostEmails: 0, emailContents: 0 };
 
   test('does it all, however much there is, counts it, and has nothing to do when run again', async () => {
     const { db } = database;
@@ -127,7 +127,7 @@ describe('the activity', () => {
     await query(db, `update emails set updated_at = now() - interval '26 hours' where id = ?`, [lost]);
     await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
 
-    expect(await run()).toEqual({ sessions: 1201, tokens: 500, buckets: 1, mails: 1, lost: 1 });
+    expect(await run()).toEqual({ sessions: 1201, tokens: 500, buckets: 1, lostEmails: 1, emailContents: 1 });
     expect(await sessions()).toEqual(['1 minute']);
     expect(await tokenCount()).toBe(1);
     expect(await query(db, 'select count(*)::int as n from rate_limits')).toEqual([{ n: 1 }]);

@@ -1,12 +1,12 @@
-/** The apply beside others: previews, retries, cancels, closed runs, writers of the site. */
+/** The merge beside others: previews, retries, cancels, closed runs, writers of the site. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { markCancelled, syncFailures } from '../../../src/store/sync/log-store.ts';
-import { type ApplyHooks, applyRun } from '../../../src/store/sync/merge/merge.ts';
-import { closeRun } from '../../../src/store/sync/run-store.ts';
+import { rejectedRecords } from '../../../src/store/sync/log-store.ts';
+import { type MergeHooks, mergeRun } from '../../../src/store/sync/merge/merge.ts';
+import { closeRun, markCancelled } from '../../../src/store/sync/run-store.ts';
 import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
-import { applyHand, change, HAND_PANEL, type HandPanel, openTestRun, query, stageHand } from '../../support/merge.ts';
+import { change, HAND_PANEL, type HandPanel, mergeHand, openTestRun, query, stageHand } from '../../support/merge.ts';
 import { rowVersions } from '../../support/mirror.ts';
 
 let database: TestDatabase;
@@ -35,24 +35,24 @@ const CHANGED: HandPanel = change({
   subusers: [{ id: 7, server: 3, user_id: 3 }],
 });
 
-/** A run with everything staged, ready to be applied. */
+/** A run with everything staged, ready to be merged. */
 async function staged(panel: HandPanel, dryRun = false) {
   const run = await openTestRun(database.db, { dryRun });
   const plan = await stageHand(database.db, run, panel);
-  const apply = (hooks: ApplyHooks = {}, key = 'key') =>
-    applyRun(database.db, { logId: run.logId, key, dryRun, allowMassPrune: false, ...plan }, hooks);
+  const merge = (hooks: MergeHooks = {}, key = 'key') =>
+    mergeRun(database.db, { logId: run.logId, key, dryRun, allowMassPrune: false, ...plan }, hooks);
   const close = (outcome: 'COMPLETED' | 'FAILED' | 'CANCELLED' = 'COMPLETED') =>
     closeRun(database.db, { ...run, outcome, metadata: {} });
-  return { ...run, apply, close };
+  return { ...run, merge, close };
 }
 
 describe('a preview', () => {
   test('writes nothing, and counts and lists what the run that follows does', async () => {
-    await applyHand(database.db, HAND_PANEL);
+    await mergeHand(database.db, HAND_PANEL);
     const before = await rowVersions(database.db);
-    const preview = await applyHand(database.db, CHANGED, { dryRun: true });
+    const preview = await mergeHand(database.db, CHANGED, { dryRun: true });
     expect(await rowVersions(database.db)).toEqual(before);
-    const real = await applyHand(database.db, CHANGED);
+    const real = await mergeHand(database.db, CHANGED);
     expect(preview.counts).toEqual(real.counts);
     expect(preview.failures).toEqual(real.failures);
     expect(real.failures).toMatchObject([{ entity: 'locations', panelId: '3', code: 'KEY_TAKEN' }]);
@@ -65,7 +65,7 @@ describe('a preview', () => {
   });
 
   test('of an empty database plans children under parents that do not exist yet', async () => {
-    const preview = await applyHand(database.db, HAND_PANEL, { dryRun: true });
+    const preview = await mergeHand(database.db, HAND_PANEL, { dryRun: true });
     expect(preview.counts).toMatchObject({
       allocations: { created: 3 },
       subusers: { created: 3 },
@@ -75,21 +75,21 @@ describe('a preview', () => {
   });
 });
 
-describe('the same apply again', () => {
-  test('returns the stored counts and writes nothing; another key applies anew', async () => {
+describe('the same merge again', () => {
+  test('returns the stored counts and writes nothing; another key merges again', async () => {
     const run = await staged(HAND_PANEL);
-    const first = await run.apply();
+    const first = await run.merge();
     const versions = await rowVersions(database.db);
-    expect(await run.apply()).toEqual(first);
+    expect(await run.merge()).toEqual(first);
     expect(await rowVersions(database.db)).toEqual(versions);
-    const other = await run.apply({}, 'other');
+    const other = await run.merge({}, 'other');
     expect(other.counts.servers).toMatchObject({ created: 0, unchanged: 2 });
     expect(await rowVersions(database.db)).toEqual(versions);
   });
 
   test('twice at once: one writes, the other gets its counts', async () => {
     const run = await staged(HAND_PANEL);
-    const [a, b] = await Promise.all([run.apply(), run.apply()]);
+    const [a, b] = await Promise.all([run.merge(), run.merge()]);
     expect(a).toEqual(b);
     expect(a.counts.servers).toMatchObject({ created: 2 });
     expect(await query(database.db, 'select count(*)::int as n from servers')).toEqual([{ n: 2 }]);
@@ -97,16 +97,16 @@ describe('the same apply again', () => {
 
   test('twice at once with two keys: the second finds nothing to do', async () => {
     const run = await staged(HAND_PANEL);
-    const outcomes = await Promise.all([run.apply({}, 'one'), run.apply({}, 'two')]);
+    const outcomes = await Promise.all([run.merge({}, 'one'), run.merge({}, 'two')]);
     expect(outcomes.map((o) => o.counts.servers?.created).sort()).toEqual([0, 2]);
   });
 });
 
 describe('a cancel', () => {
-  test('before the apply: nothing is written', async () => {
+  test('before the merge: nothing is written', async () => {
     const run = await staged(HAND_PANEL);
     await markCancelled(database.db, run.logId);
-    expect(await run.apply()).toEqual({ status: 'cancelled', counts: {}, warnings: [] });
+    expect(await run.merge()).toEqual({ status: 'cancelled', counts: {}, warnings: [] });
     expect(await query(database.db, 'select 1 from locations')).toEqual([]);
     expect(await run.close('COMPLETED')).toBe('CANCELLED');
   });
@@ -114,7 +114,7 @@ describe('a cancel', () => {
   test('while it writes: it is answered at once, and all is rolled back', async () => {
     const run = await staged(HAND_PANEL);
     let waited = Number.POSITIVE_INFINITY;
-    const outcome = await run.apply({
+    const outcome = await run.merge({
       onPlan: async () => {
         const from = Date.now();
         expect(await markCancelled(database.db, run.logId)).toEqual({ id: run.logId, closed: false });
@@ -129,7 +129,7 @@ describe('a cancel', () => {
 
   test('after the commit: the mirror is whole and the log says so', async () => {
     const run = await staged(HAND_PANEL);
-    await run.apply();
+    await run.merge();
     await markCancelled(database.db, run.logId);
     expect(await run.close('COMPLETED')).toBe('CANCELLED');
     expect(await query(database.db, `select metadata->>'applied' as a from sync_logs`)).toEqual([{ a: 'true' }]);
@@ -138,19 +138,19 @@ describe('a cancel', () => {
 });
 
 describe('a run that was closed', () => {
-  test('applies nothing any more', async () => {
+  test('merges nothing any more', async () => {
     const run = await staged(HAND_PANEL);
     await run.close('FAILED');
-    await expect(run.apply()).rejects.toMatchObject({ code: 'RUN_CLOSED' });
+    await expect(run.merge()).rejects.toMatchObject({ code: 'RUN_CLOSED' });
     expect(await query(database.db, 'select 1 from locations')).toEqual([]);
   });
 
-  test('cannot be closed while it is being applied: the close waits for the commit', async () => {
+  test('cannot be closed while it is being merged: the close waits for the commit', async () => {
     const run = await staged(HAND_PANEL);
     const order: string[] = [];
     let closing: Promise<unknown> | undefined;
     await run
-      .apply({
+      .merge({
         onPlan: async () => {
           closing = run.close('FAILED').then(
             () => order.push('closed'),
@@ -161,13 +161,13 @@ describe('a run that was closed', () => {
         },
       })
       .then(
-        () => order.push('applied'),
+        () => order.push('merged'),
         () => order.push('refused'),
       );
     await closing;
-    // Never half: either it was applied and then closed, or closed and not applied.
+    // Never half: either it was merged and then closed, or closed and not merged.
     const [count] = await query(database.db, 'select count(*)::int as n from servers');
-    expect(count?.['n']).toBe(order.includes('applied') ? 2 : 0);
+    expect(count?.['n']).toBe(order.includes('merged') ? 2 : 0);
     expect(order).toHaveLength(2);
   });
 });
@@ -175,35 +175,35 @@ describe('a run that was closed', () => {
 describe('called off', () => {
   test('by its signal before the start', async () => {
     const run = await staged(HAND_PANEL);
-    await expect(run.apply({ signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(run.merge({ signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
     expect(await query(database.db, 'select 1 from locations')).toEqual([]);
   });
 
   test('while a statement waits: it is cancelled in the database, and all is rolled back', async () => {
-    await applyHand(database.db, HAND_PANEL);
+    await mergeHand(database.db, HAND_PANEL);
     const before = await query(database.db, 'select id, "shortCode" as c from locations order by id');
     const run = await staged(CHANGED);
     const blocker = await openTransaction(database.db);
     await blocker.raw('select 1 from users for update');
     const controller = new AbortController();
     const from = Date.now();
-    const applying = run.apply({
+    const merging = run.merge({
       signal: controller.signal,
       onPlan: async () => void setTimeout(() => controller.abort(), 200),
     });
-    await expect(applying).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(merging).rejects.toMatchObject({ name: 'AbortError' });
     expect(Date.now() - from).toBeLessThan(3_000);
     await blocker.rollback();
     expect(await query(database.db, 'select id, "shortCode" as c from locations order by id')).toEqual(before);
     // The connection is as good as before.
-    expect((await run.apply()).status).toBe('applied');
+    expect((await run.merge()).status).toBe('merged');
   });
 
   test('between two statements: the next ones are not run', async () => {
     const run = await staged(HAND_PANEL);
     const controller = new AbortController();
     await expect(
-      run.apply({ signal: controller.signal, onPlan: async () => controller.abort() }),
+      run.merge({ signal: controller.signal, onPlan: async () => controller.abort() }),
     ).rejects.toMatchObject({
       name: 'AbortError',
     });
@@ -222,21 +222,21 @@ describe('beside writers of the site', () => {
           username: `r${round}`,
         })),
       });
-    await applyHand(database.db, panel(0));
+    await mergeHand(database.db, panel(0));
     let stop = false;
     const errors: unknown[] = [];
     let logins = 0;
     const loop = async (seed: number) => {
       for (let n = seed; !stop; n += 7) {
-        const pid = (n % count) + 1;
+        const panelId = (n % count) + 1;
         try {
           await database.db.raw(
             `update users set "lastLoginAt" = now(), roles = array['PARTNER'], "phoneNumber" = ? where "pterodactylId" = ?`,
-            [`p${pid}`, pid],
+            [`p${panelId}`, panelId],
           );
           await database.db.raw(`update users set email = ? where "pterodactylId" = ? and "lastLoginAt" is not null`, [
-            `site${pid}@example.net`,
-            pid,
+            `site${panelId}@example.net`,
+            panelId,
           ]);
           await database
             .db('users')
@@ -251,7 +251,7 @@ describe('beside writers of the site', () => {
     };
     const loops = [loop(0), loop(3)];
     for (let round = 1; round <= 6; round += 1) {
-      const outcome = await applyHand(database.db, panel(round));
+      const outcome = await mergeHand(database.db, panel(round));
       expect(outcome.failures).toEqual([]);
     }
     stop = true;
@@ -273,10 +273,10 @@ describe('beside writers of the site', () => {
   });
 
   test('a row that vanishes between plan and write: planned again', async () => {
-    await applyHand(database.db, HAND_PANEL);
+    await mergeHand(database.db, HAND_PANEL);
     let tries = 0;
     const run = await staged(CHANGED);
-    const outcome = await run.apply({
+    const outcome = await run.merge({
       onPlan: async () => {
         tries += 1;
         if (tries === 1) await database.db.raw(`delete from servers where "pterodactylId" = 2`);
@@ -284,6 +284,6 @@ describe('beside writers of the site', () => {
     });
     expect(tries).toBe(2);
     expect(outcome.counts.servers).toMatchObject({ created: 2, pruned: 1 });
-    expect(await syncFailures(database.db, run.logId, 10)).toHaveLength(1);
+    expect(await rejectedRecords(database.db, run.logId, 10)).toHaveLength(1);
   });
 });

@@ -1,7 +1,7 @@
 /** What is pruned, and above all what is not. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { applyHand, change, HAND_PANEL, type HandPanel, handUuid, query } from '../../support/merge.ts';
+import { change, HAND_PANEL, type HandPanel, handUuid, mergeHand, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 beforeEach(async () => {
@@ -31,8 +31,8 @@ const HALF = change({
 
 describe('what is gone', () => {
   test('goes from every table, users excepted, and is counted', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(database.db, HALF);
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(database.db, HALF);
     expect(outcome.warnings).toEqual([]);
     for (const table of ['locations', 'nodes', 'nests', 'eggs', 'egg_variables', 'allocations'])
       expect(await ids(table)).toEqual([1]);
@@ -53,17 +53,17 @@ describe('what is gone', () => {
     ['nests', ['nests', 'eggs', 'egg_variables']],
     ['servers', ['servers']],
   ])('what a listing that is not whole (%s) does not contain stays', async (source, tables) => {
-    await applyHand(database.db, HAND_PANEL);
+    await mergeHand(database.db, HAND_PANEL);
     // The parents themselves stay; lists inside one answer are whole all the same.
-    await applyHand(database.db, HALF, { incomplete: [source] });
+    await mergeHand(database.db, HALF, { incomplete: [source] });
     for (const table of tables.slice(0, 2)) expect(await ids(table)).toHaveLength(2);
     for (const table of ['locations', 'nests', 'servers'].filter((t) => t !== source))
       expect(await ids(table)).toHaveLength(1);
   });
 
   test('an include the key may not read is no empty list', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({ allocations: [], databases: [], subusers: [], variables: [], eggs: [] }),
       {
@@ -83,8 +83,8 @@ describe('what is gone', () => {
   });
 
   test('lists are whole by parent: what one nest or node does not list goes, the unread one keeps its own', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({
         allocations: [],
@@ -105,13 +105,13 @@ describe('what is gone', () => {
   });
 
   test('of several pages only what the panel denied to know is pruned', async () => {
-    await applyHand(database.db, change({ servers: range(6, (id) => ({ id, user: 1, node: 1, egg: 1, nest: 1 })) }));
+    await mergeHand(database.db, change({ servers: range(6, (id) => ({ id, user: 1, node: 1, egg: 1, nest: 1 })) }));
     const left = change({ servers: [1, 2, 3].map((id) => ({ id, user: 1, node: 1, egg: 1, nest: 1 })) });
-    await applyHand(database.db, left, { perPage: 2 });
+    await mergeHand(database.db, left, { perPage: 2 });
     expect(await ids('servers', 'pterodactylId')).toEqual([1, 2, 3, 4, 5, 6]);
-    const outcome = await applyHand(database.db, left, {
+    const outcome = await mergeHand(database.db, left, {
       perPage: 2,
-      asked: [
+      confirmed: [
         { entity: 'servers', id: 4, alive: false },
         { entity: 'servers', id: 5, alive: true },
       ],
@@ -128,15 +128,15 @@ describe('what is gone', () => {
       databases: [],
       subusers: [],
     });
-    await applyHand(database.db, three);
+    await mergeHand(database.db, three);
     const two = { ...three, locations: range(2, (id) => ({ id })), nodes: range(2, (id) => ({ id, location_id: id })) };
-    await applyHand(database.db, two, { perPage: 1 });
+    await mergeHand(database.db, two, { perPage: 1 });
     expect(await ids('nodes')).toEqual([1, 2, 3]);
-    await applyHand(database.db, two, { perPage: 1, asked: [{ entity: 'locations', id: 3, alive: false }] });
+    await mergeHand(database.db, two, { perPage: 1, confirmed: [{ entity: 'locations', id: 3, alive: false }] });
     expect(await ids('locations')).toEqual([1, 2, 3]);
-    await applyHand(database.db, two, {
+    await mergeHand(database.db, two, {
       perPage: 1,
-      asked: [
+      confirmed: [
         { entity: 'locations', id: 3, alive: false },
         { entity: 'nodes', id: 3, alive: false },
       ],
@@ -146,7 +146,7 @@ describe('what is gone', () => {
   });
 });
 
-describe('the brake', () => {
+describe('the prune guard', () => {
   const servers = (count: number): HandPanel =>
     change({
       servers: range(count, (id) => ({ id, user: 1, node: 1, egg: 1, nest: 1 })),
@@ -156,8 +156,8 @@ describe('the brake', () => {
     });
 
   test('an empty listing while rows exist prunes nothing, also where mass prunes are allowed', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(database.db, {}, { allowMassPrune: true });
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(database.db, {}, { allowMassPrune: true });
     expect(outcome.warnings).toEqual(expect.arrayContaining([refused('servers'), refused('nests'), refused('nodes')]));
     expect(await ids('servers', 'pterodactylId')).toEqual([1, 2]);
     expect(await ids('locations')).toEqual([1, 2]);
@@ -166,8 +166,8 @@ describe('the brake', () => {
   });
 
   test('an empty include of parents that were read is an answer', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(database.db, change({ allocations: [], databases: [], subusers: [] }));
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(database.db, change({ allocations: [], databases: [], subusers: [] }));
     expect(outcome.counts).toMatchObject({
       allocations: { pruned: 3 },
       databases: { pruned: 2 },
@@ -176,20 +176,20 @@ describe('the brake', () => {
   });
 
   test('more than half of more than 20 rows is refused, unless it is allowed', async () => {
-    await applyHand(database.db, servers(21));
-    const outcome = await applyHand(database.db, servers(10));
+    await mergeHand(database.db, servers(21));
+    const outcome = await mergeHand(database.db, servers(10));
     expect(outcome.warnings).toEqual([refused('servers')]);
     expect(await ids('servers', 'pterodactylId')).toHaveLength(21);
     expect(outcome.counts.servers).toMatchObject({ pruned: 0, unchanged: 10 });
-    expect((await applyHand(database.db, servers(10), { allowMassPrune: true })).counts.servers).toMatchObject({
+    expect((await mergeHand(database.db, servers(10), { allowMassPrune: true })).counts.servers).toMatchObject({
       pruned: 11,
     });
   });
 
   test('half of 22, and all but one of 20, pass', async () => {
-    await applyHand(database.db, servers(22));
-    expect((await applyHand(database.db, servers(11))).counts.servers).toMatchObject({ pruned: 11 });
-    expect((await applyHand(database.db, servers(1))).counts.servers).toMatchObject({ pruned: 10 });
+    await mergeHand(database.db, servers(22));
+    expect((await mergeHand(database.db, servers(11))).counts.servers).toMatchObject({ pruned: 11 });
+    expect((await mergeHand(database.db, servers(1))).counts.servers).toMatchObject({ pruned: 10 });
   });
 
   test('parents of refused children stay as well', async () => {
@@ -205,8 +205,8 @@ describe('the brake', () => {
       databases: [],
       subusers: [],
     });
-    await applyHand(database.db, wide);
-    const outcome = await applyHand(database.db, {
+    await mergeHand(database.db, wide);
+    const outcome = await mergeHand(database.db, {
       ...wide,
       locations: [{ id: 1, short: 'a' }],
       nodes: [{ id: 1, location_id: 1 }],
@@ -227,7 +227,7 @@ describe('the brake', () => {
 
 describe("rows that are not the panel's", () => {
   beforeEach(async () => {
-    await applyHand(database.db, HAND_PANEL);
+    await mergeHand(database.db, HAND_PANEL);
     await database.db.raw(
       `insert into locations (id, "shortCode") values (50, 'hand');
        insert into nodes (id, uuid, name, fqdn, memory, disk, "locationId", "panelType") values (50, 'n50', 'vps', 'v', 1, 1, 50, 'virtfusion'), (51, 'n51', 'vps', 'v', 1, 1, 2, 'virtfusion');
@@ -243,8 +243,8 @@ describe("rows that are not the panel's", () => {
   });
 
   test('survive every prune, with the parents they hang on', async () => {
-    const outcome = await applyHand(database.db, HALF);
-    expect(outcome.status).toBe('applied');
+    const outcome = await mergeHand(database.db, HALF);
+    expect(outcome.status).toBe('merged');
     expect(await ids('nodes')).toEqual([1, 50, 51]);
     expect(await ids('locations')).toEqual([1, 2, 50]);
     expect(await ids('allocations')).toEqual([1, 50, 51]);
@@ -261,7 +261,7 @@ describe("rows that are not the panel's", () => {
   });
 
   test('are not overwritten by a panel row of the same id', async () => {
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         nodes: [...(HAND_PANEL.nodes ?? []), { id: 50, location_id: 1 }],
@@ -283,10 +283,10 @@ describe("rows that are not the panel's", () => {
 });
 
 describe('a parent that loses its children', () => {
-  test('a location is not deleted under a node whose move was set aside', async () => {
-    await applyHand(database.db, HAND_PANEL);
+  test('a location is not deleted under a node whose move was rejected', async () => {
+    await mergeHand(database.db, HAND_PANEL);
     // Node 2 moves to location 1, but its uuid is held by node 1: the move is not written.
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [{ id: 1, short: 'a' }],
@@ -303,8 +303,8 @@ describe('a parent that loses its children', () => {
   });
 
   test('a node is not deleted under an allocation that was moved but cannot be written', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [{ id: 1, short: 'a' }],
@@ -327,8 +327,8 @@ describe('a parent that loses its children', () => {
   });
 
   test('a node that moves away lets its old location go', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, HAND_PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [{ id: 1, short: 'a' }],
@@ -356,30 +356,30 @@ describe('allocations and their servers', () => {
         )
       ).map((r) => [String(r['id']), r['server']]),
     );
-  beforeEach(() => applyHand(database.db, HAND_PANEL));
+  beforeEach(() => mergeHand(database.db, HAND_PANEL));
   const allocations = (...servers: (number | null)[]) =>
     HAND_PANEL.allocations?.map((a, i) => ({ ...a, server: servers[i] ?? null })) ?? [];
 
   test("links follow the servers' lists: given, taken, moved", async () => {
     expect(await links()).toEqual({ 1: 1, 2: null, 3: 2 });
-    const outcome = await applyHand(database.db, change({ allocations: allocations(null, 1, 1) }));
+    const outcome = await mergeHand(database.db, change({ allocations: allocations(null, 1, 1) }));
     expect(await links()).toEqual({ 1: null, 2: 1, 3: 1 });
     expect(outcome.counts.allocations).toMatchObject({ updated: 3 });
   });
 
   test('a server that is gone frees its allocations, also one that is assigned still', async () => {
     const panel = change({ servers: [{ id: 1, user: 1, node: 1, egg: 1, nest: 1 }], databases: [], subusers: [] });
-    await applyHand(database.db, panel);
+    await mergeHand(database.db, panel);
     expect(await links()).toEqual({ 1: 1, 2: null, 3: null });
   });
 
   test('a server that was not read keeps what is assigned and loses what is not', async () => {
-    await applyHand(database.db, change({ allocations: allocations(1, null, null) }), { target: 'allocations' });
+    await mergeHand(database.db, change({ allocations: allocations(1, null, null) }), { target: 'allocations' });
     expect(await links()).toEqual({ 1: 1, 2: null, 3: null });
   });
 
-  test('a server whose record was set aside keeps its links', async () => {
-    await applyHand(
+  test('a server whose record was rejected keeps its links', async () => {
+    await mergeHand(
       database.db,
       change({
         servers: [
@@ -392,14 +392,14 @@ describe('allocations and their servers', () => {
   });
 
   test('where the key may not read the include, links stay as long as they are assigned', async () => {
-    await applyHand(database.db, change({ allocations: allocations(2, 2, null) }), {
+    await mergeHand(database.db, change({ allocations: allocations(2, 2, null) }), {
       denied: { servers: ['allocations'] },
     });
     expect(await links()).toEqual({ 1: 1, 2: null, 3: null });
   });
 
   test('the target servers moves links of known allocations, and touches nothing else of them', async () => {
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         allocations: [
@@ -430,7 +430,7 @@ describe('single targets', () => {
     ['servers', ['servers']],
     ['databases', ['databases']],
   ] as const)('%s writes its own entities only', async (target, entities) => {
-    await applyHand(database.db, HAND_PANEL);
+    await mergeHand(database.db, HAND_PANEL);
     const panel: HandPanel = {
       locations: [
         { id: 1, short: 'x' },
@@ -453,12 +453,12 @@ describe('single targets', () => {
       databases: (HAND_PANEL.databases ?? []).map((d) => ({ ...d, username: 'x' })),
       subusers: HAND_PANEL.subusers ?? [],
     };
-    const outcome = await applyHand(database.db, panel, { target });
+    const outcome = await mergeHand(database.db, panel, { target });
     expect(Object.keys(outcome.counts).sort()).toEqual([...entities].sort());
     for (const count of Object.values(outcome.counts))
       expect(count).toMatchObject({ created: 0, pruned: 0, unchanged: 0 });
     // The rest is still to be done.
-    const rest = await applyHand(database.db, panel);
+    const rest = await mergeHand(database.db, panel);
     for (const [entity, count] of Object.entries(rest.counts)) {
       if (entity === 'subusers') continue;
       if (entities.some((e) => e === entity)) expect(count).toMatchObject({ updated: 0 });
@@ -467,8 +467,8 @@ describe('single targets', () => {
   });
 
   test('databases keep their host where the key may not read hosts', async () => {
-    await applyHand(database.db, HAND_PANEL);
-    await applyHand(
+    await mergeHand(database.db, HAND_PANEL);
+    await mergeHand(
       database.db,
       change({
         databases: [
@@ -480,11 +480,14 @@ describe('single targets', () => {
       { denied: { servers: ['host'] } },
     );
     expect(
-      await query(database.db, `select "pterodactylId" as pid, username, host, port from server_databases order by 1`),
+      await query(
+        database.db,
+        `select "pterodactylId" as "panelId", username, host, port from server_databases order by 1`,
+      ),
     ).toEqual([
-      { pid: 1, username: 'new', host: 'db.example.net', port: 3307 },
-      { pid: 2, username: 'user2', host: 'db.example.net', port: 3307 },
-      { pid: 3, username: 'user3', host: '', port: 3306 },
+      { panelId: 1, username: 'new', host: 'db.example.net', port: 3307 },
+      { panelId: 2, username: 'user2', host: 'db.example.net', port: 3307 },
+      { panelId: 3, username: 'user3', host: '', port: 3306 },
     ]);
   });
 });

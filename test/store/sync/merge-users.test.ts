@@ -1,8 +1,8 @@
-/** Users and subusers in the apply: whose row, whose address, whose rights. */
+/** Users and subusers in the merge: whose row, whose address, whose rights. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { applyHand, change, query } from '../../support/merge.ts';
+import { change, mergeHand, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 beforeEach(async () => {
@@ -13,13 +13,13 @@ afterEach(() => database.drop());
 const users = () =>
   query(
     database.db,
-    `select id, "pterodactylId" as pid, email, username, "firstName" as first, "isPterodactylAdmin" as admin from users order by "pterodactylId", id`,
+    `select id, "pterodactylId" as "panelId", email, username, "firstName" as first, "isPterodactylAdmin" as admin from users order by "pterodactylId", id`,
   );
 const insertUser = (values: Record<string, unknown>) =>
   database.db('users').insert({ email: 'x@example.net', ...values });
 const onlyUsers = (list: { id: number; [key: string]: unknown }[]) => ({ users: list });
 const syncUsers = (list: { id: number; [key: string]: unknown }[], options: { incomplete?: string[] } = {}) =>
-  applyHand(database.db, onlyUsers(list), { target: 'users', ...options });
+  mergeHand(database.db, onlyUsers(list), { target: 'users', ...options });
 
 describe('users', () => {
   test('a new user is a member without a password, active and not migrated', async () => {
@@ -27,12 +27,12 @@ describe('users', () => {
     expect(
       await query(
         database.db,
-        `select "pterodactylId" as pid, email, username, "firstName" as f, "lastName" as l, password, roles, "isActive" as active, "isMigrated" as migrated,
+        `select "pterodactylId" as "panelId", email, username, "firstName" as f, "lastName" as l, password, roles, "isActive" as active, "isMigrated" as migrated,
            "isPterodactylAdmin" as admin, "lastSyncedAt" is not null as synced from users`,
       ),
     ).toEqual([
       {
-        pid: 7,
+        panelId: 7,
         email: 'u7@example.net',
         username: 'u7',
         f: 'First',
@@ -50,7 +50,7 @@ describe('users', () => {
   test('an account that was never used follows the panel', async () => {
     await syncUsers([{ id: 1 }]);
     await syncUsers([{ id: 1, email: 'New@example.net', username: 'new', first_name: null, last_name: 'Name' }]);
-    expect(await users()).toMatchObject([{ pid: 1, email: 'New@example.net', username: 'new', first: null }]);
+    expect(await users()).toMatchObject([{ panelId: 1, email: 'New@example.net', username: 'new', first: null }]);
   });
 
   test.each([
@@ -64,7 +64,7 @@ describe('users', () => {
       { id: 1, email: 'new@example.net', username: 'filled', first_name: 'Other', root_admin: true },
     ]);
     expect(await users()).toMatchObject([
-      { pid: 1, email: 'u1@example.net', username: 'filled', first: 'First', admin: true },
+      { panelId: 1, email: 'u1@example.net', username: 'filled', first: 'First', admin: true },
     ]);
     expect(outcome.counts.users).toMatchObject({ updated: 1 });
     expect(
@@ -77,7 +77,7 @@ describe('users', () => {
     await insertUser({ id: 'new', email: 'Anna@Example.net', createdAt: new Date('2024-01-02') });
     const outcome = await syncUsers([{ id: 1, email: 'anna@example.NET' }]);
     expect(outcome.counts.users).toMatchObject({ created: 0, updated: 1 });
-    expect(await users()).toMatchObject([{ id: 'new', pid: 1, email: 'anna@example.NET' }]);
+    expect(await users()).toMatchObject([{ id: 'new', panelId: 1, email: 'anna@example.NET' }]);
   });
 
   test('two records whose addresses differ in case only: the lower id is stored, the other listed', async () => {
@@ -85,7 +85,7 @@ describe('users', () => {
       { id: 1, email: 'bob@example.net' },
       { id: 2, email: 'BOB@example.net' },
     ]);
-    expect(await users()).toMatchObject([{ pid: 1, email: 'bob@example.net' }]);
+    expect(await users()).toMatchObject([{ panelId: 1, email: 'bob@example.net' }]);
     expect(outcome.failures).toEqual([
       { entity: 'users', panelId: '2', code: 'EMAIL_TAKEN', detail: 'email: held by another account' },
     ]);
@@ -113,7 +113,7 @@ describe('users', () => {
       { id: 3, email: 'a@example.net' },
     ]);
     expect(outcome.failures).toMatchObject([{ panelId: '3', code: 'EMAIL_TAKEN' }]);
-    expect((await users()).map((u) => [u['pid'], u['email']])).toEqual([
+    expect((await users()).map((u) => [u['panelId'], u['email']])).toEqual([
       [1, 'a@example.net'],
       [2, 'b@example.net'],
     ]);
@@ -129,8 +129,8 @@ describe('users', () => {
     const [before] = await query(database.db, `select id from users where email = 'a@example.net'`);
     expect((await syncUsers(again)).counts.users).toMatchObject({ created: 0, updated: 1, failed: 0 });
     expect(
-      await query(database.db, `select id, "pterodactylId" as pid from users where email = 'a@example.net'`),
-    ).toEqual([{ id: before?.['id'], pid: 9 }]);
+      await query(database.db, `select id, "pterodactylId" as "panelId" from users where email = 'a@example.net'`),
+    ).toEqual([{ id: before?.['id'], panelId: 9 }]);
   });
 
   test('a rejected record is a living user too', async () => {
@@ -143,7 +143,7 @@ describe('users', () => {
       ['1', 'INVALID_RECORD'],
       ['9', 'EMAIL_TAKEN'],
     ]);
-    expect(await users()).toMatchObject([{ pid: 1, email: 'a@example.net' }]);
+    expect(await users()).toMatchObject([{ panelId: 1, email: 'a@example.net' }]);
   });
 
   test('users are never pruned, and lose their admin flag only when the panel says so', async () => {
@@ -152,7 +152,7 @@ describe('users', () => {
       { id: 2, root_admin: true },
     ]);
     await syncUsers([{ id: 2, root_admin: false }]);
-    expect((await users()).map((u) => [u['pid'], u['admin']]).sort()).toEqual([
+    expect((await users()).map((u) => [u['panelId'], u['admin']]).sort()).toEqual([
       [1, true],
       [2, false],
     ]);
@@ -162,22 +162,22 @@ describe('users', () => {
 
   test('an account used while the plan was being written keeps its address', async () => {
     await syncUsers([{ id: 1, email: 'a@example.net' }]);
-    const outcome = await applyHand(database.db, onlyUsers([{ id: 1, email: 'panel@example.net', root_admin: true }]), {
+    const outcome = await mergeHand(database.db, onlyUsers([{ id: 1, email: 'panel@example.net', root_admin: true }]), {
       target: 'users',
       hooks: {
         // The plan stands: the person verifies the address and changes it.
         onPlan: async () => {
-          await database.db('users').update({ emailVerified: new Date(), email: 'mine@example.net', username: 'mine' });
+          await database.db('users').update({ emailVerified: new Date(), email: 'own@example.net', username: 'own' });
         },
       },
     });
-    expect(outcome.status).toBe('applied');
-    expect(await users()).toMatchObject([{ pid: 1, email: 'mine@example.net', username: 'mine', admin: true }]);
+    expect(outcome.status).toBe('merged');
+    expect(await users()).toMatchObject([{ panelId: 1, email: 'own@example.net', username: 'own', admin: true }]);
   });
 
   test('an address that a visitor registers while the plan is being written is theirs', async () => {
     let tries = 0;
-    const outcome = await applyHand(database.db, onlyUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]), {
+    const outcome = await mergeHand(database.db, onlyUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]), {
       target: 'users',
       hooks: {
         onPlan: async () => {
@@ -208,22 +208,22 @@ describe('users', () => {
         });
       const panel = [{ id: 1, email: 'A@example.net' }];
       expect((await syncUsers(panel)).failures).toMatchObject([{ panelId: '1', code: 'EMAIL_TAKEN' }]);
-      expect(await query(database.db, `select "pterodactylId" as pid from users`)).toEqual([{ pid: null }]);
+      expect(await query(database.db, `select "pterodactylId" as "panelId" from users`)).toEqual([{ panelId: null }]);
       await database.db('users').update({ emailVerified: new Date() });
       expect((await syncUsers(panel)).counts.users).toMatchObject({ created: 0, updated: 1, failed: 0 });
-      expect(await query(database.db, `select id, "pterodactylId" as pid from users`)).toEqual([
-        { id: 'visitor', pid: 1 },
+      expect(await query(database.db, `select id, "pterodactylId" as "panelId" from users`)).toEqual([
+        { id: 'visitor', panelId: 1 },
       ]);
     },
   );
 
-  test('an account used between plan and parking is not parked', async () => {
+  test('an account used between plan and write keeps its address', async () => {
     await syncUsers([
       { id: 1, email: 'a@example.net' },
       { id: 2, email: 'b@example.net' },
     ]);
     let tries = 0;
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       onlyUsers([
         { id: 1, email: 'b@example.net' },
@@ -240,7 +240,7 @@ describe('users', () => {
       },
     );
     expect(outcome.failures).toMatchObject([{ panelId: '2', code: 'EMAIL_TAKEN' }]);
-    expect((await users()).map((u) => [u['pid'], u['email']]).sort()).toEqual([
+    expect((await users()).map((u) => [u['panelId'], u['email']]).sort()).toEqual([
       [1, 'a@example.net'],
       [2, 'b@example.net'],
     ]);
@@ -257,7 +257,7 @@ describe('owners and subusers', () => {
   const owner = (server: number, user: number) => ({ server, user, owner: true, level: 'owner', permissions: ['*'] });
 
   test('every server has its owner row; an owner who is listed as subuser stays the owner', async () => {
-    await applyHand(
+    await mergeHand(
       database.db,
       change({
         subusers: [
@@ -278,8 +278,8 @@ describe('owners and subusers', () => {
       { id: 1, user: 3, node: 1, egg: 1, nest: 1 },
       { id: 2, user: 3, node: 2, egg: 2, nest: 2 },
     ];
-    await applyHand(database.db, change({}));
-    await applyHand(database.db, change({ servers, subusers: [{ id: 5, server: 1, user_id: 1, permissions: ['a'] }] }));
+    await mergeHand(database.db, change({}));
+    await mergeHand(database.db, change({ servers, subusers: [{ id: 5, server: 1, user_id: 1, permissions: ['a'] }] }));
     expect(await rights()).toEqual([
       { server: 1, user: 1, owner: false, level: 'user', permissions: ['a'] },
       owner(1, 3),
@@ -288,8 +288,8 @@ describe('owners and subusers', () => {
   });
 
   test('an owner the panel names but nobody knows: the stored one is kept', async () => {
-    await applyHand(database.db, change({}));
-    await applyHand(
+    await mergeHand(database.db, change({}));
+    await mergeHand(
       database.db,
       change({
         servers: [
@@ -302,7 +302,7 @@ describe('owners and subusers', () => {
   });
 
   test('subusers that are not listed any more go, those of servers that were not read stay', async () => {
-    await applyHand(
+    await mergeHand(
       database.db,
       change({
         subusers: [
@@ -311,16 +311,16 @@ describe('owners and subusers', () => {
         ],
       }),
     );
-    await applyHand(database.db, change({ subusers: [{ id: 2, server: 2, user_id: 3 }] }));
+    await mergeHand(database.db, change({ subusers: [{ id: 2, server: 2, user_id: 3 }] }));
     expect((await rights()).filter((r) => !r['owner'])).toMatchObject([{ server: 2, user: 3 }]);
-    const outcome = await applyHand(database.db, change({ subusers: [] }), { denied: { servers: ['subusers'] } });
+    const outcome = await mergeHand(database.db, change({ subusers: [] }), { denied: { servers: ['subusers'] } });
     expect((await rights()).filter((r) => !r['owner'])).toMatchObject([{ server: 2, user: 3 }]);
     expect(outcome.counts.subusers).toMatchObject({ created: 0, updated: 0, pruned: 0 });
   });
 
   test('the target subusers writes nothing but subusers', async () => {
-    await applyHand(database.db, change({}));
-    const outcome = await applyHand(
+    await mergeHand(database.db, change({}));
+    const outcome = await mergeHand(
       database.db,
       change({ servers: (change({}).servers ?? []).map((s) => ({ ...s, name: 'x' })), subusers: [] }),
       { target: 'subusers' },

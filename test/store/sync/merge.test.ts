@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { applyRun } from '../../../src/store/sync/merge/merge.ts';
+import { mergeRun } from '../../../src/store/sync/merge/merge.ts';
 import { closeRun } from '../../../src/store/sync/run-store.ts';
 import { createTestDatabase, openTestDb, type TestDatabase } from '../../support/database.ts';
 import {
-  applyHand,
   change,
   HAND_PANEL,
   type HandPanel,
   handUuid,
+  mergeHand,
   openTestRun,
   query,
   stageHand,
@@ -28,8 +28,8 @@ const ids = async (table: string, column = 'id') =>
 
 describe('values that change hands', () => {
   test('two locations swap their short codes, two nodes and two eggs their uuids', async () => {
-    await applyHand(database.db, PANEL);
-    const swapped = await applyHand(
+    await mergeHand(database.db, PANEL);
+    const swapped = await mergeHand(
       database.db,
       change({
         locations: [
@@ -69,8 +69,8 @@ describe('values that change hands', () => {
   });
 
   test('two allocations of a node swap ip and port; a third one takes a value that a gone one held', async () => {
-    await applyHand(database.db, PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({
         allocations: [
@@ -91,20 +91,20 @@ describe('values that change hands', () => {
   });
 
   test('two users swap addresses, then three pass theirs around', async () => {
-    await applyHand(database.db, PANEL);
+    await mergeHand(database.db, PANEL);
     const addresses = async () =>
       Object.fromEntries(
-        (await query(database.db, `select "pterodactylId" as pid, email from users order by 1`)).map((r) => [
-          r['pid'],
+        (await query(database.db, `select "pterodactylId" as "panelId", email from users order by 1`)).map((r) => [
+          r['panelId'],
           r['email'],
         ]),
       );
-    await applyHand(
+    await mergeHand(
       database.db,
       change({ users: [{ id: 1, email: 'u2@example.net' }, { id: 2, email: 'u1@example.net' }, { id: 3 }] }),
     );
     expect(await addresses()).toEqual({ 1: 'u2@example.net', 2: 'u1@example.net', 3: 'u3@example.net' });
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         users: [
@@ -119,9 +119,9 @@ describe('values that change hands', () => {
   });
 
   test('a server that came back under a new panel id keeps its row', async () => {
-    await applyHand(database.db, PANEL);
+    await mergeHand(database.db, PANEL);
     const before = await query(database.db, `select id from servers where uuid = ?`, [handUuid.server(2)]);
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         servers: [
@@ -141,8 +141,8 @@ describe('values that change hands', () => {
   });
 
   test('server uuids are never swapped: the holders keep theirs, and are listed', async () => {
-    await applyHand(database.db, PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({
         servers: [
@@ -163,8 +163,8 @@ describe('values that change hands', () => {
   });
 
   test('two records with one value: the holder of today keeps it, else the lower id', async () => {
-    await applyHand(database.db, PANEL);
-    const outcome = await applyHand(
+    await mergeHand(database.db, PANEL);
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [
@@ -189,9 +189,9 @@ describe('values that change hands', () => {
 
 describe('records that cannot be stored', () => {
   test('only they are missing, they are listed without their values, and they do not count as gone', async () => {
-    await applyHand(database.db, PANEL);
+    await mergeHand(database.db, PANEL);
     const secret = 'do-not-print-me';
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [
@@ -238,13 +238,13 @@ describe('records that cannot be stored', () => {
   });
 
   test('a record whose id cannot be read forbids pruning of its entity, and somebody is told', async () => {
-    await applyHand(database.db, PANEL);
+    await mergeHand(database.db, PANEL);
     const panel = structuredClone(PANEL);
     Object.assign(panel.nests?.[1] ?? {}, { id: null });
     Object.assign(panel.allocations?.[1] ?? {}, { id: '2' });
     Object.assign(panel.databases?.[0] ?? {}, { id: -1 });
     Object.assign(panel.subusers?.[0] ?? {}, { id: 2 ** 40 });
-    const outcome = await applyHand(database.db, panel);
+    const outcome = await mergeHand(database.db, panel);
     expect(await ids('nests')).toEqual([1, 2]);
     expect(await ids('eggs')).toEqual([1, 2]);
     expect(await ids('allocations')).toEqual([1, 2, 3]);
@@ -255,8 +255,8 @@ describe('records that cannot be stored', () => {
     }
   });
 
-  test('a row of a parent that is missing is set aside with its children', async () => {
-    const outcome = await applyHand(
+  test('a row of a parent that is missing is rejected with its children', async () => {
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [{ id: 1, short: 'a' }],
@@ -279,11 +279,11 @@ describe('records that cannot be stored', () => {
     expect(
       await query(
         database.db,
-        `select "pterodactylId" as pid, "ownerId" is null as orphan, "nodeId" as node, "eggId" as egg, "nestId" as nest from servers order by 1`,
+        `select "pterodactylId" as "panelId", "ownerId" is null as orphan, "nodeId" as node, "eggId" as egg, "nestId" as nest from servers order by 1`,
       ),
     ).toEqual([
-      { pid: 1, orphan: true, node: 1, egg: 1, nest: 1 },
-      { pid: 2, orphan: false, node: null, egg: null, nest: null },
+      { panelId: 1, orphan: true, node: 1, egg: 1, nest: 1 },
+      { panelId: 2, orphan: false, node: null, egg: null, nest: null },
     ]);
   });
 });
@@ -305,9 +305,9 @@ describe('rows the database refuses for reasons of its own', () => {
        create trigger refuse before insert or update on users for each row execute function refuse()`,
       'P0001',
     ],
-  ])('%s on 3 of 5,000: exactly they are set aside', async (_, sql, state) => {
+  ])('%s on 3 of 5,000: exactly they are rejected', async (_, sql, state) => {
     await database.db.raw(sql);
-    const outcome = await applyHand(database.db, many(5_000));
+    const outcome = await mergeHand(database.db, many(5_000));
     expect(outcome.failures.filter((f) => f.entity === 'users')).toEqual(
       offenders.map((panelId) => ({
         entity: 'users',
@@ -323,7 +323,7 @@ describe('rows the database refuses for reasons of its own', () => {
 
   test('a value too long for an index costs its row only', async () => {
     const long = Array.from({ length: 4_000 }, (_, i) => String.fromCharCode(0x4e00 + ((i * 7_919) % 20_000))).join('');
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         locations: [
@@ -348,7 +348,7 @@ describe('rows the database refuses for reasons of its own', () => {
     await database.db.raw(
       `alter table server_subusers add constraint odd check ("isOwner"); alter table server_databases add constraint odd check ("pterodactylId" <> 2)`,
     );
-    const outcome = await applyHand(database.db, PANEL);
+    const outcome = await mergeHand(database.db, PANEL);
     expect(outcome.failures.map((f) => [f.entity, f.panelId, f.code])).toEqual([
       ['databases', '2', 'DB_REFUSED'],
       ['subusers', '1', 'DB_REFUSED'],
@@ -359,7 +359,7 @@ describe('rows the database refuses for reasons of its own', () => {
 
 describe('an unchanged panel', () => {
   test('nothing is written or locked, and hardly anything logged', async () => {
-    await applyHand(database.db, PANEL);
+    await mergeHand(database.db, PANEL);
     const before = await rowVersions(database.db);
     const run = await openTestRun(database.db);
     const staged = await stageHand(database.db, run, PANEL);
@@ -374,7 +374,7 @@ describe('an unchanged panel', () => {
       return Number(row?.['n']);
     };
     const from = await logged();
-    const outcome = await applyRun(one, {
+    const outcome = await mergeRun(one, {
       logId: run.logId,
       key: 'k',
       dryRun: false,
@@ -392,13 +392,13 @@ describe('an unchanged panel', () => {
   });
 
   test('columns of the site survive every sync', async () => {
-    await applyHand(database.db, PANEL);
+    await mergeHand(database.db, PANEL);
     await database.db.raw(
       `update users set roles = '{SUPER_ADMIN}', password = 'x', "isActive" = false, "accountBalance" = 5;
        update servers set config = '{"a":1}', "serverType" = 'game_server'; update server_databases set password = 'p';
        update server_subusers set "accessConfig" = '{"b":1}', "accessLevel" = 'viewer' where not "isOwner"`,
     );
-    const outcome = await applyHand(
+    const outcome = await mergeHand(
       database.db,
       change({
         users: [

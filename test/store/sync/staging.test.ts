@@ -1,13 +1,13 @@
-/** The stage: pages as they were read, judged whole or not, counted for progress, asked for what is gone. */
+/** Staging: pages as they were read, whether they are whole, their sums for progress, and which rows they lack. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapNodeAllocations, mapNodes, mapServers, mapUsers } from '../../../src/domain/panel/records.ts';
 import { sourcesOf } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
-import { countGone, goneCandidates } from '../../../src/store/sync/merge/merge.ts';
+import { countCandidates, deletionCandidates } from '../../../src/store/sync/merge/deletions.ts';
 import { closeRun, writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { applyHand, change, type HandRun, openTestRun, query } from '../../support/merge.ts';
+import { change, type HandRun, mergeHand, openTestRun, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 let run: HandRun;
@@ -241,7 +241,7 @@ describe('progress', () => {
 test('whom to ask about: mirrored servers that were not read, without the rejected, in id order', async () => {
   await closeRun(database.db, { ...run, outcome: 'COMPLETED', metadata: {} });
   const servers = Array.from({ length: 30 }, (_, i) => ({ id: i + 1, user: 1, node: 1, egg: 1, nest: 1 }));
-  await applyHand(database.db, change({ servers, databases: [], subusers: [] }));
+  await mergeHand(database.db, change({ servers, databases: [], subusers: [] }));
   run = await openTestRun(database.db);
 
   await stagePage(database.db, {
@@ -260,8 +260,10 @@ test('whom to ask about: mirrored servers that were not read, without the reject
     ),
   });
   const key = { logId: run.logId, entity: 'servers', source: 'servers', pass: 1 } as const;
-  expect(await countGone(database.db, key)).toEqual({ gone: 28, present: 30 });
-  const lot = await goneCandidates(database.db, { ...key, after: 0, limit: 25 });
+  expect(await countCandidates(database.db, key)).toEqual({ gone: 28, present: 30 });
+  const lot = await deletionCandidates(database.db, { ...key, after: 0, limit: 25 });
   expect(lot.map((c) => c.id)).toEqual(Array.from({ length: 25 }, (_, i) => i + 3));
-  expect((await goneCandidates(database.db, { ...key, after: 27, limit: 25 })).map((c) => c.id)).toEqual([28, 29, 30]);
+  expect((await deletionCandidates(database.db, { ...key, after: 27, limit: 25 })).map((c) => c.id)).toEqual([
+    28, 29, 30,
+  ]);
 });

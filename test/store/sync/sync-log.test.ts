@@ -3,16 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapUsers } from '../../../src/domain/panel/records.ts';
 import { purgeOutbox } from '../../../src/store/outbox-store.ts';
+import { activeSyncLog, purgeSyncLogs } from '../../../src/store/sync/log-store.ts';
 import {
-  activeSyncLog,
   closeAbandonedRun,
+  closeRun,
   findStaleRun,
   insertPendingLog,
   markCancelled,
-  purgeSyncLogs,
+  openRun,
   withdrawPendingLog,
-} from '../../../src/store/sync/log-store.ts';
-import { closeRun, openRun } from '../../../src/store/sync/run-store.ts';
+} from '../../../src/store/sync/run-store.ts';
 import { stagePage } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { openTestRun, query } from '../../support/merge.ts';
@@ -125,7 +125,7 @@ describe('cancelling', () => {
 });
 
 describe('closing', () => {
-  test('empties the stage, is one event and one answer however often it is repeated', async () => {
+  test('empties staging, is one event and one answer however often it is repeated', async () => {
     const run = await openTestRun(database.db);
     await page(run.logId);
     const close = () =>

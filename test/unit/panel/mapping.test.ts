@@ -31,16 +31,16 @@ describe('one record', () => {
     ['an empty address', { email: '' }, 'email'],
     ['an object as a name', { username: {} }, 'username'],
     ['a word as a flag', { root_admin: 'yes' }, 'root_admin'],
-  ])('with %s is set aside alone', (_, bad, column) => {
+  ])('with %s is rejected alone', (_, bad, column) => {
     const page = mapUsers([user({ id: 5 }), user(bad), user({ id: 6 })]);
-    expect(rowsOf(page, 'users').map((r) => r['pid'])).toEqual([5, 6]);
+    expect(rowsOf(page, 'users').map((r) => r['panelId'])).toEqual([5, 6]);
     if (column === undefined) {
-      expect(page.unreadable).toEqual(['users']);
-      expect(page.rejects).toEqual([]);
+      expect(page.rejectedWithoutId).toEqual(['users']);
+      expect(page.rejected).toEqual([]);
     } else {
-      expect(page.unreadable).toEqual([]);
-      expect(page.rejects).toMatchObject([{ entity: 'users', id: 1, code: 'INVALID_RECORD' }]);
-      expect(page.rejects[0]?.detail).toMatch(new RegExp(`^${column}: `));
+      expect(page.rejectedWithoutId).toEqual([]);
+      expect(page.rejected).toMatchObject([{ entity: 'users', id: 1, code: 'INVALID_RECORD' }]);
+      expect(page.rejected[0]?.detail).toMatch(new RegExp(`^${column}: `));
     }
   });
 
@@ -62,13 +62,13 @@ describe('one record', () => {
         (attributes) => {
           const page = mapUsers([item(attributes)]);
           const stored = rowsOf(page, 'users');
-          // One place for each record: stored, rejected or unreadable.
-          expect(stored.length + page.rejects.length + page.unreadable.length).toBe(1);
+          // One place for each record: stored, or rejected with or without its id.
+          expect(stored.length + page.rejected.length + page.rejectedWithoutId.length).toBe(1);
           const json = JSON.stringify(stored);
           expect(json).not.toMatch(/\\u0000|\\ud[89a-f]/i);
-          expect(JSON.stringify(page.rejects)).not.toContain(marker);
+          expect(JSON.stringify(page.rejected)).not.toContain(marker);
           for (const row of stored) {
-            expect(Number.isInteger(row['pid'])).toBe(true);
+            expect(Number.isInteger(row['panelId'])).toBe(true);
             expect(row['email']).not.toBe('');
           }
         },
@@ -142,7 +142,9 @@ describe('one record', () => {
       ['databases'],
     );
     expect(JSON.stringify(page)).not.toContain('secret');
-    expect(rowsOf(page, 'databases')).toMatchObject([{ pid: 3, server: 1, maxConnections: 0, host: null, port: null }]);
+    expect(rowsOf(page, 'databases')).toMatchObject([
+      { panelId: 3, server: 1, maxConnections: 0, host: null, port: null },
+    ]);
   });
 });
 
@@ -150,16 +152,16 @@ describe('includes', () => {
   test('that came back as null are missing, not empty', () => {
     const denied = { object: 'null_resource', attributes: null };
     const page = mapLocations([item({ id: 1, short: 'a', relationships: { nodes: denied } })], true);
-    expect(page.missing).toEqual(['nodes']);
+    expect(page.missingIncludes).toEqual(['nodes']);
     const nests = mapNests(
       [item({ id: 1, uuid: 'u', name: 'n', relationships: { eggs: list(item({ id: 2, uuid: 'e', name: 'e' })) } })],
       true,
     );
-    expect(nests.missing).toEqual(['variables']);
+    expect(nests.missingIncludes).toEqual(['variables']);
     expect(rowsOf(nests, 'eggs', 1)).toHaveLength(1);
   });
 
-  test('of a record that was set aside are read all the same, those of an unreadable one are not', () => {
+  test('of a rejected record are read, those of a record without an id are not', () => {
     const allocation = item({ id: 9, ip: '1.1.1.1', port: 1, assigned: false });
     const node = (values: Record<string, unknown>) =>
       item({ uuid: 'u', name: 'n', location_id: 1, ...values, relationships: { allocations: list(allocation) } });
@@ -167,7 +169,7 @@ describe('includes', () => {
       mapLocations([item({ id: 1, short: 'a', relationships: { nodes: list(node(values)) } })], true);
     expect(rowsOf(page({ id: 4, name: '' }), 'allocations', 4)).toHaveLength(1);
     expect(rowsOf(page({ id: null }), 'allocations')).toEqual([]);
-    expect(page({ id: null }).unreadable).toEqual(['nodes']);
+    expect(page({ id: null }).rejectedWithoutId).toEqual(['nodes']);
   });
 
   test('of servers: links, subusers by panel id, by address from the client API', () => {
@@ -185,9 +187,9 @@ describe('includes', () => {
       { id: 7, server: 1 },
       { id: 8, server: 1 },
     ]);
-    expect(rowsOf(page, 'subusers')).toEqual([{ pid: 2, server: 1, user: 5, email: null, permissions: ['a'] }]);
+    expect(rowsOf(page, 'subusers')).toEqual([{ panelId: 2, server: 1, user: 5, email: null, permissions: ['a'] }]);
     expect(rowsOf(mapClientSubusers([item({ email: 'A@b.c', permissions: ['x'] })], 1), 'subusers', 1)).toEqual([
-      { pid: 0, server: 1, user: null, email: 'A@b.c', permissions: ['x'] },
+      { panelId: 0, server: 1, user: null, email: 'A@b.c', permissions: ['x'] },
     ]);
   });
 

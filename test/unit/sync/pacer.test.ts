@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createPacer, type GrantToken, type PacerOptions, reserveOf } from '../../../src/workflows/panel-sync/pacer.ts';
+import { type BatchToken, createPacer, type PacerOptions, reserveOf } from '../../../src/workflows/panel-sync/pacer.ts';
 
 /** The panel's throttle: a fixed window that opens with its first request. */
 function createWindow(limit: number, windowMs: number) {
   let startedAt = Number.NEGATIVE_INFINITY;
   let used = 0;
   return {
-    /** What the request is told; undefined = refused. */
+    /** The throttle headers of an answer; undefined = refused. */
     hit(now: number): { limit: number; remaining: number } | undefined {
       if (now >= startedAt + windowMs) {
         startedAt = now;
@@ -28,13 +28,13 @@ interface Model {
   concurrency?: number;
   /** Milliseconds of the n-th request. */
   latency: (n: number) => number;
-  /** Times at which other programs of the owner ask. */
+  /** Times at which other programs of the owner send a request. */
   others: number[];
 }
 
 /**
- * A sync of so many pages against the panel's throttle, event by event, as the reader drives the pacer: grants in
- * flight side by side, the requests of each one after another, their numbers seen when the grant lands.
+ * A sync of so many pages against the panel's throttle, event by event, as the reader drives the pacer: batches in
+ * flight side by side, the requests of each one after another, their numbers seen when the batch lands.
  */
 function simulate(model: Model) {
   const windowMs = model.windowMs ?? 60_000;
@@ -58,7 +58,7 @@ function simulate(model: Model) {
   let peak = 0;
   let wakeAt: number | undefined;
 
-  const step = (token: GrantToken, left: number, answers: { limit: number; remaining: number }[]): void => {
+  const step = (token: BatchToken, left: number, answers: { limit: number; remaining: number }[]): void => {
     if (left === 0) {
       running -= 1;
       done += answers.length;
@@ -83,7 +83,7 @@ function simulate(model: Model) {
     while (waiting > 0) {
       const allowed = pacer.allowance(now);
       if (allowed < 1) break;
-      const pages = Math.min(pacer.grantSize(waiting), allowed, waiting);
+      const pages = Math.min(pacer.batchSize(waiting), allowed, waiting);
       waiting -= pages;
       running += 1;
       peak = Math.max(peak, running);
@@ -139,7 +139,7 @@ describe('pacer', () => {
     expect(simulate({ pages: 200, limit: 1_000, concurrency: 3, latency: () => 50, others: [] }).peak).toBe(3);
   });
 
-  test('property: never above the limit, whoever else draws from the bucket and however long answers take', () => {
+  test('property: never above the limit, whatever other programs use the key and however long answers take', () => {
     fc.assert(
       fc.property(
         fc.record({
@@ -161,7 +161,7 @@ describe('pacer', () => {
           });
           expect(run.done).toBe(pages);
           expect(run.refusedUs).toBe(0);
-          // Others keep a tenth of the limit for themselves; who wants more gets it only before us.
+          // A tenth of the limit stays for others; a larger share is theirs only when their requests come first.
           if (limit * share <= reserveOf(limit) - 2) expect(run.refusedOthers).toBe(0);
         },
       ),
@@ -250,7 +250,7 @@ describe('pacer', () => {
   test('a failing panel gets half as much at once, and more again after ten good answers', () => {
     const pacer = createPacer({ concurrency: 8 });
     const fill = () => {
-      const tokens: GrantToken[] = [];
+      const tokens: BatchToken[] = [];
       while (pacer.allowance(1) >= 1) tokens.push(pacer.launched(1, 1));
       return tokens;
     };
@@ -268,15 +268,15 @@ describe('pacer', () => {
     expect(pacer.allowance(1)).toBe(0);
   });
 
-  test('requests of a grant that came back with nothing are taken as spent', () => {
+  test('requests of a batch that failed count as spent', () => {
     const pacer = createPacer({ concurrency: 8 });
     pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 100 }], 1, false);
     pacer.released(pacer.launched(5, 2));
     expect(pacer.allowance(3)).toBe(100 - 24 - 5);
   });
 
-  test('grants are small where few pages are left', () => {
-    const { grantSize } = createPacer({ concurrency: 8 });
-    expect([1, 16, 17, 64, 65, 1_000].map(grantSize)).toEqual([1, 1, 2, 4, 5, 5]);
+  test('batches are small when few pages are left', () => {
+    const { batchSize } = createPacer({ concurrency: 8 });
+    expect([1, 16, 17, 64, 65, 1_000].map(batchSize)).toEqual([1, 1, 2, 4, 5, 5]);
   });
 });

@@ -1,11 +1,13 @@
-/** The sync's workflow against activities that answer as told: what it asks for, in which order, and how it ends. */
+/** The sync's workflow against mocked activities: what it requests, in which order, and how it ends. */
 
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
-import type { SyncActivities } from '../../../src/activities/sync/run.ts';
+import type { ConfirmActivities } from '../../../src/activities/sync/confirm-deletions.ts';
+import type { MergeActivities } from '../../../src/activities/sync/merge.ts';
+import type { PageActivities, StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
+import type { RunActivities } from '../../../src/activities/sync/run.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
@@ -14,7 +16,7 @@ import { allHistories, failedTasks } from '../../support/histories.ts';
 import { temporalConfig } from '../../support/stack.ts';
 import { createTestNamespace, temporalAddress } from '../../support/temporal.ts';
 
-type Mocks = Pick<SyncActivities, 'openRun' | 'stagePages' | 'verifyStage' | 'confirmGone' | 'applyStage' | 'closeRun'>;
+type Mocks = RunActivities & PageActivities & ConfirmActivities & MergeActivities;
 
 let gateway: TemporalGateway;
 let connection: NativeConnection;
@@ -24,9 +26,9 @@ let running: Promise<unknown>;
 let mocks: Mocks;
 let calls: {
   opened: boolean[];
-  grants: StagePagesInput[];
+  batches: StagePagesInput[];
   closed: Parameters<Mocks['closeRun']>[0][];
-  applied: number;
+  merged: number;
 };
 
 const page = (n: number, pages: number, rows = 10) => ({
@@ -35,7 +37,7 @@ const page = (n: number, pages: number, rows = 10) => ({
   total: rows * pages,
   totalPages: pages,
   perPage: rows,
-  missing: [],
+  missingIncludes: [],
   rejected: 0,
 });
 const staged = (input: StagePagesInput, pages: number): StagePagesResult => ({
@@ -58,7 +60,7 @@ const unserved = (n: number) =>
 const closed = () => ApplicationFailure.nonRetryable('The sync run is closed', 'RUN_CLOSED');
 
 beforeEach(() => {
-  calls = { opened: [], grants: [], closed: [], applied: 0 };
+  calls = { opened: [], batches: [], closed: [], merged: 0 };
   mocks = {
     async openRun() {
       return {
@@ -71,7 +73,7 @@ beforeEach(() => {
       };
     },
     stagePages: async (input) => staged(input, 1),
-    async verifyStage() {
+    async verifySource() {
       return {
         complete: true,
         reason: 'complete',
@@ -79,12 +81,12 @@ beforeEach(() => {
         pages: 2,
         total: 0,
         distinct: 0,
-        missing: [],
-        gone: [],
+        missingIncludes: [],
+        candidates: [],
       };
     },
-    confirmGone: async () => ({ asked: 0, alive: 0, next: null, answers: [], stopped: null }),
-    applyStage: async () => ({ status: 'applied', counts: {}, warnings: [] }),
+    confirmDeletions: async () => ({ checked: 0, alive: 0, next: null, answers: [], stopped: null }),
+    mergeRun: async () => ({ status: 'merged', counts: {}, warnings: [] }),
     closeRun: async ({ outcome }) => outcome,
   };
 });
@@ -101,14 +103,14 @@ beforeAll(async () => {
       return mocks.openRun(input);
     },
     stagePages(input) {
-      calls.grants.push(input);
+      calls.batches.push(input);
       return mocks.stagePages(input);
     },
-    verifyStage: (input) => mocks.verifyStage(input),
-    confirmGone: (input) => mocks.confirmGone(input),
-    applyStage(input) {
-      calls.applied += 1;
-      return mocks.applyStage(input);
+    verifySource: (input) => mocks.verifySource(input),
+    confirmDeletions: (input) => mocks.confirmDeletions(input),
+    mergeRun(input) {
+      calls.merged += 1;
+      return mocks.mergeRun(input);
     },
     closeRun(input) {
       calls.closed.push(input);
@@ -145,17 +147,17 @@ const failing = async (input: Partial<PanelSyncInput> = {}): Promise<string> => 
   await handle.result().catch(() => undefined);
   return (await handle.describe()).status.name;
 };
-const grantsOf = (source: string) => calls.grants.filter((g) => g.source === source);
+const batchesOf = (source: string) => calls.batches.filter((g) => g.source === source);
 
 describe('reading', () => {
-  test('pages that fail side by side are asked for in parts, each alone, the others whole', async () => {
+  test('pages that fail side by side are requested in parts, each alone, the others whole', async () => {
     mocks.stagePages = async (input) => {
       const bad = input.split === 1 ? input.pages.find((n) => n === 7 || n === 8) : undefined;
       if (bad !== undefined) throw unserved(bad);
       return staged(input, 10);
     };
     expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
-    const parts = grantsOf('users').filter((g) => g.split > 1);
+    const parts = batchesOf('users').filter((g) => g.split > 1);
     expect(parts.map((g) => [g.pages, g.split])).toEqual(
       expect.arrayContaining([
         [[7], 2],
@@ -168,23 +170,23 @@ describe('reading', () => {
   test('pages of a listing that was given up meanwhile do not count against its replacement', async () => {
     mocks.stagePages = async (input) => {
       if (input.source === 'locations' && input.include !== '' && input.pages[0] !== 1) {
-        // One after another, so that the second fails when the first has been drawn a conclusion from.
+        // One after another, so that the second fails after the first was handled.
         await new Promise((resolve) => setTimeout(resolve, 200 * (input.pages[0] ?? 1)));
         throw unserved(input.pages[0] ?? 0);
       }
       return staged(input, input.source === 'locations' ? 4 : 1);
     };
     expect(await run()).toMatchObject({ status: 'COMPLETED', warnings: [] });
-    expect(grantsOf('nodes').map((g) => g.include)).toEqual(['allocations']);
-    const bare = grantsOf('locations').filter((g) => g.include === '');
+    expect(batchesOf('nodes').map((g) => g.include)).toEqual(['allocations']);
+    const bare = batchesOf('locations').filter((g) => g.include === '');
     expect(bare.flatMap((g) => g.pages).sort()).toEqual([1, 2, 3, 4]);
     expect(new Set(bare.map((g) => g.pass))).toEqual(new Set([2]));
   });
 
-  test('a target that wants nodes alone asks for no node by itself, even when read again', async () => {
+  test('a target of nodes alone requests no single node, even when they are read again', async () => {
     let readings = 0;
     mocks.stagePages = async (input) => staged(input, 2);
-    mocks.verifyStage = async () => {
+    mocks.verifySource = async () => {
       readings += 1;
       const moved = readings < 3;
       return {
@@ -194,33 +196,33 @@ describe('reading', () => {
         pages: 2,
         total: 0,
         distinct: 0,
-        missing: [],
-        gone: [],
+        missingIncludes: [],
+        candidates: [],
       };
     };
     expect(await run({ target: 'nodes' })).toMatchObject({ status: 'COMPLETED', warnings: [] });
-    expect(new Set(calls.grants.map((g) => g.source))).toEqual(new Set(['nodes']));
+    expect(new Set(calls.batches.map((g) => g.source))).toEqual(new Set(['nodes']));
   });
 
   test('nothing but a message for rows whose absence the panel cannot confirm', async () => {
     mocks.stagePages = async (input) => staged(input, 2);
-    mocks.verifyStage = async () => ({
+    mocks.verifySource = async () => ({
       complete: true,
       reason: 'complete',
       missingPages: [],
       pages: 2,
       total: 0,
       distinct: 0,
-      missing: [],
-      gone: [{ entity: 'servers', count: 3, refused: false }],
+      missingIncludes: [],
+      candidates: [{ entity: 'servers', count: 3, refused: false }],
     });
-    mocks.confirmGone = async () => {
+    mocks.confirmDeletions = async () => {
       throw unserved(1);
     };
     const result = await run({ target: 'servers' });
     expect(result.status).toBe('COMPLETED');
     expect(result.warnings.map((w) => w.code)).toEqual(['CONFIRM_FAILED']);
-    expect(calls.applied).toBe(1);
+    expect(calls.merged).toBe(1);
   });
 });
 
@@ -235,11 +237,11 @@ describe('ending', () => {
       requestsPerMinute: null,
     });
     expect(await run()).toMatchObject({ status: 'WITHDRAWN' });
-    expect(calls.grants).toEqual([]);
+    expect(calls.batches).toEqual([]);
     expect(calls.closed).toEqual([]);
   });
 
-  test('a closed row is taken back once, however many grants find it closed, and read afresh', async () => {
+  test('a closed row is taken back once, however many batches find it closed, and everything is read again', async () => {
     mocks.stagePages = async (input) => {
       const reopened = calls.opened.length > 1;
       if (!reopened && input.pages[0] !== 1) throw closed();
@@ -288,7 +290,7 @@ describe('ending', () => {
     expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
   });
 
-  test('a cancel with eight grants in flight calls them all off and closes once', async () => {
+  test('a cancel with eight batches in flight cancels them all and closes once', async () => {
     let off = 0;
     mocks.stagePages = async (input) => {
       if (input.pages[0] === 1) return staged(input, 50);
@@ -305,7 +307,7 @@ describe('ending', () => {
       return staged(input, 50);
     };
     const handle = await start({ target: 'users' });
-    while (calls.grants.length < 9) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (calls.batches.length < 9) await new Promise((resolve) => setTimeout(resolve, 20));
     await handle.cancel();
     await handle.result().catch(() => undefined);
     expect((await handle.describe()).status.name).toBe('CANCELLED');

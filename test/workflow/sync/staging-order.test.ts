@@ -1,8 +1,7 @@
-/** Late pages and repeated grants at the stage: what the reader relies on. */
+/** Late pages and repeated batches in staging: what the reader relies on. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { partSize } from '../../../src/activities/sync/panel-reader.ts';
-import { insertPendingLog } from '../../../src/store/sync/log-store.ts';
-import { openRun } from '../../../src/store/sync/run-store.ts';
+import { insertPendingLog, openRun } from '../../../src/store/sync/run-store.ts';
 import { stagedPages, stagePage } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
@@ -12,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => database?.drop());
 
-describe('stage', () => {
+describe('staging', () => {
   const stage = (pass: number, rows: number) =>
     stagePage(database.db, {
       logId: 'log',
@@ -22,10 +21,10 @@ describe('stage', () => {
       total: rows,
       perPage: 100,
       mapped: {
-        parts: [{ entity: 'users', part: 0, rows: Array.from({ length: rows }, (_, i) => ({ pid: i + 1 })) }],
-        rejects: [],
-        unreadable: [],
-        missing: [],
+        parts: [{ entity: 'users', part: 0, rows: Array.from({ length: rows }, (_, i) => ({ panelId: i + 1 })) }],
+        rejected: [],
+        rejectedWithoutId: [],
+        missingIncludes: [],
       },
     });
   const staged = (pass: number) =>

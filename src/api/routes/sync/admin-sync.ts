@@ -11,8 +11,8 @@ import {
   getSyncLog,
   lastCompletedFullSync,
   listSyncLogs,
+  rejectedRecords,
   type SyncLog,
-  syncFailures,
 } from '../../../store/sync/log-store.ts';
 import { userOf } from '../../context.ts';
 import { Count, IsoDate, ok } from '../../http/envelopes.ts';
@@ -207,7 +207,7 @@ export const adminSyncRoutes: Route[] = [
     async handler({ input, deps }) {
       const log = await getSyncLog(deps.db, input.params.id);
       if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'Sync log not found' });
-      const failures = await syncFailures(deps.db, log.id, MAX_FAILURES);
+      const failures = await rejectedRecords(deps.db, log.id, MAX_FAILURES);
       return { status: 200, body: { success: true, log: toApiLog(log), counts: countsOf(log), failures } };
     },
   }),

@@ -1,12 +1,25 @@
 /**
- * The mirror's tables as data: what is staged of each, which columns sync owns, what must stay unique. The apply is
- * driven by it; a new mirrored column is one line here.
+ * The mirror's tables as data (ADR 7): what is staged of each, which columns the sync owns, what must stay unique. The
+ * statements of the merge are built from it.
+ *
+ * A new mirrored column needs: a migration that adds it; the attribute in its schema of domain/panel/records.ts; here,
+ * name and type in STAGED and the name in `owned` of MIRROR; and for users, servers, databases and subusers the name in
+ * TARGET of match.ts (the other entities take all staged columns). For the tests: the simulator's row and serializer
+ * (simulators/panel) and the comparison of test/support/mirror.ts.
  */
 import type { StagedEntity } from '../../../domain/panel/records.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
 
-/** Columns of the staged JSON, with the SQL types they are read as; `joins` are those the planner needs statistics of. */
-export const STAGED: Record<StagedEntity, { key: string; joins: string; columns: string }> = {
+interface StagedSpec {
+  /** Columns that identify a record: of a record that was read twice, the newest page wins. */
+  key: string;
+  /** Columns that later statements join on: the planner needs their statistics. */
+  joins: string;
+  /** Columns of the staged JSON with the SQL types that they are read as. */
+  columns: string;
+}
+
+export const STAGED: Record<StagedEntity, StagedSpec> = {
   locations: { key: 'id', joins: 'id', columns: 'id int, "shortCode" text, description text' },
   nodes: {
     key: 'id',
@@ -28,14 +41,14 @@ export const STAGED: Record<StagedEntity, { key: string; joins: string; columns:
       user_viewable boolean, user_editable boolean, rules text`,
   },
   users: {
-    key: 'pid',
-    joins: 'pid',
-    columns: 'pid int, email text, username text, "firstName" text, "lastName" text, admin boolean',
+    key: '"panelId"',
+    joins: '"panelId"',
+    columns: '"panelId" int, email text, username text, "firstName" text, "lastName" text, admin boolean',
   },
   servers: {
-    key: 'pid',
-    joins: 'pid',
-    columns: `pid int, uuid text, "uuidShort" text, "externalId" text, name text, description text, status text,
+    key: '"panelId"',
+    joins: '"panelId"',
+    columns: `"panelId" int, uuid text, "uuidShort" text, "externalId" text, name text, description text, status text,
       "isSuspended" boolean, memory int, disk int, cpu int, "user" int, node int, egg int, nest int`,
   },
   links: { key: 'id', joins: 'id, server', columns: 'id int, server int' },
@@ -45,58 +58,61 @@ export const STAGED: Record<StagedEntity, { key: string; joins: string; columns:
     columns: 'id int, ip text, port int, alias text, notes text, "isAssigned" boolean, "nodeId" int',
   },
   databases: {
-    key: 'pid',
-    joins: 'pid, server',
-    columns: `pid int, server int, "databaseName" text, username text, host text, port int, "hostId" int, "maxConnections" int`,
+    key: '"panelId"',
+    joins: '"panelId", server',
+    columns: `"panelId" int, server int, "databaseName" text, username text, host text, port int, "hostId" int, "maxConnections" int`,
   },
   subusers: {
     key: `server, coalesce("user"::text, lower(email))`,
     joins: 'server, "user"',
-    columns: 'pid int, server int, "user" int, email text, permissions text[]',
+    columns: '"panelId" int, server int, "user" int, email text, permissions text[]',
   },
 };
 
 export interface UniqueKey {
-  /** SQL of the key's columns over a row alias, always as many. */
+  /** SQL of the key's columns over a row alias. */
   columns: (alias: string) => string[];
   code: 'EMAIL_TAKEN' | 'KEY_TAKEN';
-  /** Text of the set-aside record: columns, never values. */
+  /** Detail of a record that is rejected for this key: columns, never values. */
   detail: string;
   /**
-   * Assignment that frees the value while it changes hands; absent where the column cannot be parked (servers.uuid is
-   * the target of foreign keys): there a collision is set aside.
+   * Assignment that releases the value while it changes hands. Absent where the value cannot be released (servers.uuid
+   * is the target of foreign keys): a record that collides there is rejected.
    */
-  park?: string;
-  /** Condition over alias t: only such rows are parked. */
-  parkOnly?: string;
+  release?: string;
+  /** Condition over alias t: only values of such rows are released. */
+  releaseOnly?: string;
 }
 
 export interface MirrorSpec {
   entity: Entity;
   table: string;
-  /** Columns that sync owns, as they are named in the table and in the final rows. */
+  /** Columns that the sync owns, by their names in the table and in `target_x`. */
   owned: string[];
   /**
-   * Owned columns whose new value depends on the row as it is when it is written (aliases t and p), not as it was
-   * planned: the site may change it in between.
+   * Owned columns whose new value depends on the row at the time of writing (aliases t and change), not of planning: the
+   * site may change the row in between.
    */
   assign?: Record<string, string>;
   /** Written on insert only: column and SQL expression. */
   onInsert: [column: string, expression: string][];
-  /** Columns stamped with a change; the second ones on insert only. */
+  /** Columns that receive the time of writing: `change` with every write, `create` on insert only. */
   stamps: { change: string[]; create: string[] };
   unique: UniqueKey[];
-  /** Which mirrored rows are the panel's: a condition over alias t. */
-  mine: string;
-  /** Rows over alias t that belong to another panel, although their ids could be this one's: never written. */
-  foreign?: string;
+  /** SQL over alias t: the mirrored row belongs to this panel. */
+  isPanelRow: string;
+  /** SQL over alias t: the row belongs to another panel, although its id may exist on this one. It is never written. */
+  isOtherPanelRow?: string;
 }
 
-/** An account nobody has used yet follows the panel; afterwards its address and names are the person's. */
+/**
+ * SQL: the account was never used. Its address and names follow the panel until its first use; from then on they are the
+ * person's own.
+ */
 export const neverUsed = (alias: string): string =>
   `(${alias}.password is null and ${alias}."emailVerified" is null and ${alias}."lastLoginAt" is null)`;
 const nameOfPerson = (column: string) =>
-  `case when ${neverUsed('t')} then p.${column} else coalesce(t.${column}, p.${column}) end`;
+  `case when ${neverUsed('t')} then change.${column} else coalesce(t.${column}, change.${column}) end`;
 
 const q = (name: string) => (/^[a-z_]+$/.test(name) ? name : `"${name}"`);
 const over =
@@ -118,10 +134,10 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
         columns: over('shortCode'),
         code: 'KEY_TAKEN',
         detail: 'shortCode: held by another location',
-        park: `"shortCode" = '~' || t.id`,
+        release: `"shortCode" = '~' || t.id`,
       },
     ],
-    mine: 'true',
+    isPanelRow: 'true',
   },
   nodes: {
     entity: 'nodes',
@@ -147,10 +163,10 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [['"panelType"', `'pterodactyl'`]],
     stamps: STD,
     unique: [
-      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another node', park: `uuid = '~' || t.id` },
+      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another node', release: `uuid = '~' || t.id` },
     ],
-    mine: `t."panelType" = 'pterodactyl'`,
-    foreign: `t."panelType" <> 'pterodactyl'`,
+    isPanelRow: `t."panelType" = 'pterodactyl'`,
+    isOtherPanelRow: `t."panelType" <> 'pterodactyl'`,
   },
   nests: {
     entity: 'nests',
@@ -159,9 +175,9 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: STD,
     unique: [
-      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another nest', park: `uuid = '~' || t.id` },
+      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another nest', release: `uuid = '~' || t.id` },
     ],
-    mine: 'true',
+    isPanelRow: 'true',
   },
   eggs: {
     entity: 'eggs',
@@ -170,10 +186,10 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [['"panelType"', `'pterodactyl'`]],
     stamps: STD,
     unique: [
-      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another egg', park: `uuid = '~' || t.id` },
+      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another egg', release: `uuid = '~' || t.id` },
     ],
-    mine: `t."panelType" = 'pterodactyl'`,
-    foreign: `t."panelType" <> 'pterodactyl'`,
+    isPanelRow: `t."panelType" = 'pterodactyl'`,
+    isOtherPanelRow: `t."panelType" <> 'pterodactyl'`,
   },
   egg_variables: {
     entity: 'egg_variables',
@@ -191,14 +207,14 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: { change: ['updated_at'], create: ['created_at'] },
     unique: [],
-    mine: 'true',
+    isPanelRow: 'true',
   },
   users: {
     entity: 'users',
     table: 'users',
     owned: ['email', 'username', '"firstName"', '"lastName"', '"pterodactylId"', '"isPterodactylAdmin"'],
     assign: {
-      email: `case when ${neverUsed('t')} then p.email else t.email end`,
+      email: `case when ${neverUsed('t')} then change.email else t.email end`,
       username: nameOfPerson('username'),
       '"firstName"': nameOfPerson('"firstName"'),
       '"lastName"': nameOfPerson('"lastName"'),
@@ -213,12 +229,12 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
         columns: (a) => [`lower(${a}.email)`],
         code: 'EMAIL_TAKEN',
         detail: 'email: held by another account',
-        park: `email = '~' || t.id`,
-        parkOnly: neverUsed('t'),
+        release: `email = '~' || t.id`,
+        releaseOnly: neverUsed('t'),
       },
     ],
     // Users are never pruned.
-    mine: 'false',
+    isPanelRow: 'false',
   },
   servers: {
     entity: 'servers',
@@ -244,7 +260,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: SYNCED,
     unique: [{ columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another server' }],
-    mine: `t."panelType" = 'pterodactyl' and t."pterodactylId" is not null`,
+    isPanelRow: `t."panelType" = 'pterodactyl' and t."pterodactylId" is not null`,
   },
   allocations: {
     entity: 'allocations',
@@ -257,10 +273,10 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
         columns: over('nodeId', 'ip', 'port'),
         code: 'KEY_TAKEN',
         detail: 'nodeId, ip, port: held by another allocation',
-        park: 'port = -t.id',
+        release: 'port = -t.id',
       },
     ],
-    mine: `exists (select 1 from nodes n where n.id = t."nodeId" and n."panelType" = 'pterodactyl')`,
+    isPanelRow: `exists (select 1 from nodes n where n.id = t."nodeId" and n."panelType" = 'pterodactyl')`,
   },
   databases: {
     entity: 'databases',
@@ -278,7 +294,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: STD,
     unique: [],
-    mine: 't."pterodactylId" is not null',
+    isPanelRow: 't."pterodactylId" is not null',
   },
   subusers: {
     entity: 'subusers',
@@ -287,6 +303,6 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     onInsert: [],
     stamps: { change: ['"lastSyncedAt"'], create: ['"addedAt"'] },
     unique: [],
-    mine: 'true',
+    isPanelRow: 'true',
   },
 };

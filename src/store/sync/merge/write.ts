@@ -1,6 +1,6 @@
 /**
- * The writing half of the apply: values that change hands are parked, then what was planned is updated, inserted and
- * pruned. Rows that the database refuses for reasons of its own are found by halving.
+ * Writes the plan: releases unique values that change hands, then updates, inserts and deletes. Records that the database
+ * refuses for reasons of its own are found by halving the range of changes.
  */
 import { AppError } from '../../../domain/errors.ts';
 import { ENTITIES, type Entity, type SyncCounts, type SyncWarning } from '../../../domain/sync/targets.ts';
@@ -14,39 +14,42 @@ import {
   SQLSTATE,
   sqlState,
 } from '../../db/sql-errors.ts';
-import type { Exclusion } from './match.ts';
+import type { RejectedRow } from './match.ts';
 import { MIRROR, type MirrorSpec } from './tables.ts';
 
-/** The database refused single rows for reasons of its own: plan again without them. */
-export class Refused extends Error {
-  readonly offenders: Exclusion[];
-  constructor(offenders: Exclusion[]) {
+/** The database refused single rows for reasons of its own; the caller plans again without them. */
+export class RowsRefused extends Error {
+  readonly rows: RejectedRow[];
+  constructor(rows: RejectedRow[]) {
     super('rows were refused');
-    this.offenders = offenders;
+    this.rows = rows;
   }
 }
 
 export interface WriteInput {
   entities: readonly Entity[];
-  /** Counts of the plan; corrected where an entity could not be written after all. */
+  /** Counts of the plan. Corrected here where an optional entity could not be written. */
   counts: SyncCounts;
   warnings: SyncWarning[];
-  /** Each entity behind a savepoint, offenders searched for. */
+  /** Write each entity behind a savepoint and search for the rows that the database refuses. */
   bisect: boolean;
   signal: AbortSignal | undefined;
 }
 
-/** Frees values that change hands, then updates and inserts, parents before children. */
-export async function writePlan(trx: Transaction, input: WriteInput): Promise<void> {
+/**
+ * Releases values that change hands, then updates and inserts, parents before children.
+ * @throws {RowsRefused} with `bisect`, when the database refuses rows; without it, the driver's error.
+ */
+export async function writeChanges(trx: Transaction, input: WriteInput): Promise<void> {
   const { counts, warnings, bisect } = input;
   const changes = (e: Entity) => (counts[e]?.created ?? 0) + (counts[e]?.updated ?? 0) > 0;
   const entities = ENTITIES.filter((e) => input.entities.includes(e) && changes(e));
-  for (const entity of entities) await parkValues(trx, MIRROR[entity]);
+  for (const entity of entities) await releaseUniqueValues(trx, MIRROR[entity]);
   for (const entity of ENTITIES) {
     input.signal?.throwIfAborted();
     if (entity === 'allocations') await linkServers(trx, input.entities);
     if (!entities.includes(entity)) continue;
-    // Subusers and databases never cost the run: their failure is a warning.
+    // A failure of subusers or databases never fails the run: it becomes a warning.
     const optional = entity === 'databases' || entity === 'subusers';
     if (!optional && !bisect) {
       await writeEntity(trx, MIRROR[entity]);
@@ -60,7 +63,7 @@ export async function writePlan(trx: Transaction, input: WriteInput): Promise<vo
       if (isConnectionFailure(error) || isQueryCanceled(error)) throw error;
       if (!bisect && (isConcurrencyFailure(error) || refused)) throw error;
       await execute(trx, `rollback to savepoint entity_${entity}`);
-      if (refused) throw new Refused(await findOffenders(trx, MIRROR[entity]));
+      if (refused) throw new RowsRefused(await findRefused(trx, MIRROR[entity]));
       if (!optional) throw error;
       const planned = counts[entity];
       if (planned !== undefined) {
@@ -76,16 +79,17 @@ export async function writePlan(trx: Transaction, input: WriteInput): Promise<vo
   }
 }
 
-async function parkValues(trx: Db, spec: MirrorSpec): Promise<void> {
+/** Gives rows that are written or deleted a placeholder, where another row takes over their unique value. */
+async function releaseUniqueValues(trx: Db, spec: MirrorSpec): Promise<void> {
   for (const key of spec.unique) {
-    if (key.park === undefined) continue;
+    if (key.release === undefined) continue;
     const { entity, table } = spec;
     await execute(
       trx,
-      `update ${table} t set ${key.park} from p_${entity} n
-       where (${key.columns('n').join(', ')}) = (${key.columns('t').join(', ')}) and n.id <> t.id
-         ${key.parkOnly === undefined ? '' : `and ${key.parkOnly}`}
-         and (exists (select 1 from p_${entity} own where own.id = t.id) or exists (select 1 from g_${entity} g where g.id = t.id))`,
+      `update ${table} t set ${key.release} from change_${entity} change
+       where (${key.columns('change').join(', ')}) = (${key.columns('t').join(', ')}) and change.id <> t.id
+         ${key.releaseOnly === undefined ? '' : `and ${key.releaseOnly}`}
+         and (exists (select 1 from change_${entity} own where own.id = t.id) or exists (select 1 from deleted_${entity} deleted where deleted.id = t.id))`,
     );
   }
 }
@@ -94,27 +98,27 @@ const now = `now() at time zone 'utc'`;
 
 async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to: number }): Promise<void> {
   const { entity, table, owned, assign, onInsert, stamps } = spec;
-  const bounds = range === undefined ? '' : ` and p.n between ${range.from} and ${range.to}`;
+  const bounds = range === undefined ? '' : ` and change.n between ${range.from} and ${range.to}`;
   const updated = await execute(
     trx,
-    `update ${table} t set ${[...owned.map((c) => `${c} = ${assign?.[c] ?? `p.${c}`}`), ...stamps.change.map((c) => `${c} = ${now}`)].join(', ')}
-     from p_${entity} p where p.op = 'u' and t.id = p.id${bounds}`,
+    `update ${table} t set ${[...owned.map((c) => `${c} = ${assign?.[c] ?? `change.${c}`}`), ...stamps.change.map((c) => `${c} = ${now}`)].join(', ')}
+     from change_${entity} change where change.op = 'u' and t.id = change.id${bounds}`,
   );
   const columns = ['id', ...owned, ...onInsert.map(([c]) => c), ...stamps.create, ...stamps.change];
   const values = [
-    'p.id',
-    ...owned.map((c) => `p.${c}`),
+    'change.id',
+    ...owned.map((c) => `change.${c}`),
     ...onInsert.map(([, e]) => e),
     ...stamps.create.map(() => now),
     ...stamps.change.map(() => now),
   ];
   await execute(
     trx,
-    `insert into ${table} (${columns.join(', ')}) select ${values.join(', ')} from p_${entity} p where p.op = 'c'${bounds} order by p.id`,
+    `insert into ${table} (${columns.join(', ')}) select ${values.join(', ')} from change_${entity} change where change.op = 'c'${bounds} order by change.id`,
   );
   if (range !== undefined) return;
-  const [planned] = await query<{ n: number }>(trx, `select count(*)::int as n from p_${entity} where op = 'u'`);
-  // A row that vanished since the plan was made: plan again.
+  const [planned] = await query<{ n: number }>(trx, `select count(*)::int as n from change_${entity} where op = 'u'`);
+  // A row vanished since the plan was made: this reads as a concurrent writer, so that the caller plans again.
   if (updated !== (planned?.n ?? 0)) {
     throw Object.assign(new Error(`a row of ${table} vanished while it was being written`), {
       code: SQLSTATE.serializationFailure,
@@ -122,11 +126,11 @@ async function writeEntity(trx: Db, spec: MirrorSpec, range?: { from: number; to
   }
 }
 
-/** Halves the key range until the refused rows stand alone: about 2·log2 n statements for each. */
-async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
+/** Halves the range of changes until each refused row stands alone: about 2·log2(n) statements per row. */
+async function findRefused(trx: Db, spec: MirrorSpec): Promise<RejectedRow[]> {
   const { entity } = spec;
-  const [size] = await query<{ n: number }>(trx, `select coalesce(max(n), 0)::int as n from p_${entity}`);
-  const offenders: Exclusion[] = [];
+  const [size] = await query<{ n: number }>(trx, `select coalesce(max(n), 0)::int as n from change_${entity}`);
+  const refused: RejectedRow[] = [];
   const search = async (from: number, to: number): Promise<void> => {
     if (from > to) return;
     await execute(trx, 'savepoint half');
@@ -140,10 +144,10 @@ async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
       if (from === to) {
         const [row] = await query<{ panelId: string }>(
           trx,
-          `select p.panel_id as "panelId" from p_${entity} p where p.n = ${from}`,
+          `select change.panel_id as "panelId" from change_${entity} change where change.n = ${from}`,
         );
         if (row !== undefined) {
-          offenders.push({
+          refused.push({
             entity,
             panelId: row.panelId,
             code: 'DB_REFUSED',
@@ -158,27 +162,27 @@ async function findOffenders(trx: Db, spec: MirrorSpec): Promise<Exclusion[]> {
     await search(middle + 1, to);
   };
   await search(1, size?.n ?? 0);
-  // None alone is to blame (a pair is): the first half of it must do, or the run would never end.
-  if (offenders.length === 0) throw new AppError('INTERNAL_ERROR', { meta: { entity } });
-  return offenders;
+  // No row was refused on its own: fail, since without a row to reject the merge would repeat for ever.
+  if (refused.length === 0) throw new AppError('INTERNAL_ERROR', { meta: { entity } });
+  return refused;
 }
 
-/** A servers sync on its own moves the links of allocations that are known already. */
+/** A sync of servers without allocations updates the server of each allocation that is mirrored already. */
 async function linkServers(trx: Db, entities: readonly Entity[]): Promise<void> {
   if (!entities.includes('servers') || entities.includes('allocations')) return;
   await execute(
     trx,
     `update allocations t set "serverId" = w.server, "updatedAt" = ${now} from (
        select a.id, l.server from allocations a join nodes n on n.id = a."nodeId" and n."panelType" = 'pterodactyl' left join link_map l on l.id = a.id
-       where l.server is not null or a."serverId" in (select r.id from read_links r) or a."serverId" in (select g.id from g_servers g)
+       where l.server is not null or a."serverId" in (select r.id from read_links r) or a."serverId" in (select deleted.id from deleted_servers deleted)
      ) w where w.id = t.id and t."serverId" is distinct from w.server`,
   );
 }
 
-/** Children before parents. */
-export async function prunePlan(trx: Db, entities: readonly Entity[], counts: SyncCounts): Promise<void> {
+/** Deletes what the plan deletes, children before parents. */
+export async function deleteRows(trx: Db, entities: readonly Entity[], counts: SyncCounts): Promise<void> {
   for (const entity of ENTITIES.toReversed()) {
     if (entity === 'users' || !entities.includes(entity) || (counts[entity]?.pruned ?? 0) === 0) continue;
-    await execute(trx, `delete from ${MIRROR[entity].table} t using g_${entity} g where t.id = g.id`);
+    await execute(trx, `delete from ${MIRROR[entity].table} t using deleted_${entity} deleted where t.id = deleted.id`);
   }
 }

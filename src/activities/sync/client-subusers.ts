@@ -1,0 +1,81 @@
+/** Activity that reads subusers by the client API, which identifies them by their address. */
+import { activityInfo } from '@temporalio/activity';
+import type { PanelClient } from '../../clients/panel/client.ts';
+import { isAppError } from '../../domain/errors.ts';
+import { type MappedPage, mapClientSubusers } from '../../domain/panel/records.ts';
+import { clientSource } from '../../domain/sync/source-ref.ts';
+import type { Db } from '../../store/db/db.ts';
+import { stagedServers, stagePage } from '../../store/sync/staging-store.ts';
+import { withHeartbeat } from '../failures.ts';
+import { panelFailure, type Stopped, throttled } from './panel-reader.ts';
+
+export interface ClientSubuserActivityDeps {
+  db: Db;
+  /** A client for the panel that is configured now. */
+  panel: () => Promise<PanelClient>;
+}
+
+export interface StageClientSubusersInput {
+  logId: string;
+  /** Pass in which the servers were read. */
+  pass: number;
+  /** Panel id after which the batch begins. */
+  after: number;
+  /** Number of the batch within the run, from 1. */
+  batch: number;
+  /** Servers per batch. */
+  size: number;
+}
+
+export interface StageClientSubusersResult {
+  servers: number;
+  /** Servers whose subusers could not be read in their present state. */
+  skipped: number;
+  /** Panel id after which the next batch begins; null after the last batch. */
+  next: number | null;
+  stopped: Stopped;
+}
+
+async function stage(
+  deps: ClientSubuserActivityDeps,
+  input: StageClientSubusersInput,
+  signal: AbortSignal,
+): Promise<StageClientSubusersResult> {
+  const client = await deps.panel();
+  const { logId, pass, after, batch, size } = input;
+  const servers = await stagedServers(deps.db, { logId, pass, after, limit: size });
+  const mapped: MappedPage = { parts: [], rejected: [], rejectedWithoutId: [], missingIncludes: [] };
+  let skipped = 0;
+  for (const server of servers) {
+    try {
+      const answer = await client.clientList(`/servers/${encodeURIComponent(server.uuid)}/users`, {}, { signal });
+      const one = mapClientSubusers(answer.items, server.panelId);
+      mapped.parts.push(...one.parts);
+      mapped.rejectedWithoutId.push(...one.rejectedWithoutId);
+    } catch (error) {
+      if (isAppError(error, 'PANEL_RATE_LIMITED'))
+        return { servers: 0, skipped: 0, next: after, stopped: throttled(error) };
+      // Suspended, installing, transferring or gone meanwhile: its subusers were not read, so none is deleted.
+      if (!isAppError(error, 'PANEL_CONFLICT') && !isAppError(error, 'PANEL_NOT_FOUND'))
+        throw panelFailure(error, activityInfo().attempt, 1);
+      skipped += 1;
+    }
+  }
+  const page = { logId, source: clientSource(batch), pass: 1, page: batch, total: servers.length, perPage: size };
+  const outcome = mapped.parts.length === 0 ? 'staged' : await stagePage(deps.db, { ...page, mapped });
+  return {
+    servers: servers.length,
+    skipped,
+    next: servers.length < size ? null : (servers.at(-1)?.panelId ?? null),
+    stopped: outcome === 'cancelled' ? { kind: 'cancelled' } : null,
+  };
+}
+
+export function createClientSubuserActivities(deps: ClientSubuserActivityDeps) {
+  return {
+    /** Stages the subusers of one batch of servers. */
+    stageClientSubusers: (input: StageClientSubusersInput) => withHeartbeat((signal) => stage(deps, input, signal)),
+  };
+}
+
+export type ClientSubuserActivities = ReturnType<typeof createClientSubuserActivities>;

@@ -1,0 +1,55 @@
+/** Activity that merges the staged pages into the mirror, in one transaction. */
+import type { Entity } from '../../domain/sync/targets.ts';
+import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
+import type { Db } from '../../store/db/db.ts';
+import type { MergedSource } from '../../store/sync/merge/match.ts';
+import { type MergeOutcome, mergeRun } from '../../store/sync/merge/merge.ts';
+import { writeProgressRow } from '../../store/sync/run-store.ts';
+import { withHeartbeat } from '../failures.ts';
+
+export interface MergeActivityDeps {
+  db: Db;
+  /** Settings as they are now. */
+  settings: () => Promise<RuntimeSettings>;
+}
+
+export interface MergeRunInput {
+  logId: string;
+  /** The same key again returns the stored outcome. */
+  key: string;
+  entities: Entity[];
+  sources: MergedSource[];
+  dryRun: boolean;
+}
+
+async function merge(deps: MergeActivityDeps, input: MergeRunInput, signal: AbortSignal): Promise<MergeOutcome> {
+  const { allowMassPrune } = await deps.settings();
+  const onPlan = (changes: number) => writeMergeProgress(deps.db, input.logId, changes);
+  return mergeRun(deps.db, { ...input, allowMassPrune }, { signal, onPlan });
+}
+
+const writeMergeProgress = (db: Db, logId: string, changes: number): Promise<void> =>
+  writeProgressRow(
+    db,
+    logId,
+    {
+      step: 'databases',
+      progress: 92,
+      percentage: 0,
+      itemsTotal: changes,
+      itemsProcessed: 0,
+      lastMessage: `Writing ${changes} changes`,
+      runTotal: 0,
+      runProcessed: 0,
+    },
+    0,
+  );
+
+export function createMergeActivities(deps: MergeActivityDeps) {
+  return {
+    /** Plans and writes the whole change in one transaction; a preview plans only. */
+    mergeRun: (input: MergeRunInput): Promise<MergeOutcome> => withHeartbeat((signal) => merge(deps, input, signal)),
+  };
+}
+
+export type MergeActivities = ReturnType<typeof createMergeActivities>;

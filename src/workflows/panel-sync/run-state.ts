@@ -1,0 +1,56 @@
+/** The state of a running sync, and how it is shown: as the answer of the progress query and in the Temporal UI. */
+import { setCurrentDetails } from '@temporalio/workflow';
+import type { SyncWarning } from '../../domain/sync/targets.ts';
+import type { PanelSyncInput, SyncProgressView } from '../contract.ts';
+import { itemsOf, pagesOf, type SourceState } from './sources.ts';
+
+export interface RunState {
+  phase: SyncProgressView['phase'];
+  sources: SourceState[];
+  warnings: SyncWarning[];
+  /** Panel requests that were answered. */
+  requests: number;
+  /** Why no page is being read; null while one is. */
+  waiting: string | null;
+  /** Step to report if the run fails now; null = none. */
+  failedStep: string | null;
+}
+
+export const newRunState = (): RunState => ({
+  phase: 'opening',
+  sources: [],
+  warnings: [],
+  requests: 0,
+  waiting: null,
+  failedStep: null,
+});
+
+/** Answer of the progress query. */
+export function progressView(input: PanelSyncInput, state: RunState): SyncProgressView {
+  return {
+    logId: input.logId,
+    target: input.target,
+    phase: state.phase,
+    sources: state.sources.map((s) => ({
+      source: s.source,
+      pass: s.pass,
+      pagesDone: pagesOf(s),
+      pagesTotal: s.pagesTotal,
+      items: itemsOf(s),
+      complete: s.state === 'complete',
+    })),
+    requests: state.requests,
+    waiting: state.waiting,
+    warnings: state.warnings,
+  };
+}
+
+/** Writes the run's current details for the Temporal UI. */
+export function showDetails(state: RunState): void {
+  const lines = state.sources
+    .slice(0, 20)
+    .map((s) => `- ${s.source}: page ${pagesOf(s)} of ${s.pagesTotal || '?'}, ${itemsOf(s)} records, ${s.state}`);
+  setCurrentDetails(
+    [`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'),
+  );
+}
