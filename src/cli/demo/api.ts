@@ -1,4 +1,4 @@
-/** The few calls of our own HTTP API that the demo makes, as any client would. */
+/** The calls of our own HTTP API that the demo makes, as any client would. */
 import { z } from 'zod';
 
 /** One sync log, as far as it is shown. */
@@ -20,7 +20,7 @@ export interface DemoApi {
   /** Starts a full sync and gives the id of its log. */
   startSync(): Promise<string>;
   syncLog(id: string): Promise<DemoLog>;
-  /** Creates a customer's account; a mail follows. */
+  /** Creates the account of a customer; an email follows. */
   register(email: string, password: string): Promise<void>;
   /** Rows per table, as the administrators' page shows them. */
   inventory(): Promise<Record<string, number>>;
@@ -53,7 +53,7 @@ const Failure = z.object({ error: z.string() }).loose();
 
 const TIMEOUT_MS = 30_000;
 
-/** A client of the api at `baseUrl`. Calls reject with the api's own words. */
+/** A client of the api at `baseUrl`. A call that fails rejects with the error text of the api. */
 export function createDemoApi(baseUrl: string): DemoApi {
   let token: string | undefined;
 

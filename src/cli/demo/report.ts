@@ -1,0 +1,78 @@
+/** What the demo shows: the progress of the sync, its result, and where to look afterwards. */
+import { ENTITIES } from '../../domain/sync/targets.ts';
+import { sleep } from '../../embedded/process.ts';
+import { printable, type Terminal, table } from '../support/terminal.ts';
+import type { DemoApi, DemoLog } from './api.ts';
+
+const POLL_MS = 250;
+
+/**
+ * Follows one sync to its end and shows its progress.
+ * @param check is called before each look; what it throws ends the following
+ */
+export async function followSync(api: DemoApi, id: string, terminal: Terminal, check: () => void): Promise<DemoLog> {
+  const progress = terminal.progress();
+  try {
+    for (;;) {
+      check();
+      const log = await api.syncLog(id);
+      const label = log.message ?? log.step ?? log.status.toLowerCase();
+      const items = log.itemsTotal > 0 ? `  ${log.itemsSynced}/${log.itemsTotal}` : '';
+      progress.update(log.percentage, terminal.live ? `${label}${items}` : label);
+      if (!['PENDING', 'RUNNING'].includes(log.status)) return log;
+      await sleep(POLL_MS);
+    }
+  } finally {
+    progress.done();
+  }
+}
+
+/** Counts of the API under the words of the table. */
+const COLUMNS = {
+  created: 'created',
+  updated: 'updated',
+  unchanged: 'unchanged',
+  pruned: 'pruned',
+  failed: 'rejected',
+};
+
+/** Prints how a sync ended and what is in the database. */
+export function printResult(
+  log: DemoLog,
+  inventory: Record<string, number>,
+  seconds: number,
+  terminal: Terminal,
+): void {
+  const how = log.status === 'COMPLETED' ? terminal.good('completed') : terminal.bad(log.status.toLowerCase());
+  terminal.line(`Sync ${how} in ${seconds.toFixed(1)} s${log.error === undefined ? '' : `: ${printable(log.error)}`}`);
+  // In the order of writing, parents first; entities that this list does not know come last.
+  const ranks = new Map<string, number>(ENTITIES.map((entity, rank) => [entity, rank]));
+  const rank = (entity: string): number => ranks.get(entity) ?? ENTITIES.length;
+  const rows = Object.entries(log.counts)
+    .toSorted(([a], [b]) => rank(a) - rank(b))
+    .map(([entity, counts]) => [
+      printable(entity).replaceAll('_', ' '),
+      ...Object.keys(COLUMNS).map((name) => String(counts[name] ?? 0)),
+    ]);
+  terminal.line();
+  for (const line of table(['entity', ...Object.values(COLUMNS)], rows)) terminal.line(`  ${line}`);
+  if (log.counts['subusers'] !== undefined) {
+    terminal.line(
+      terminal.dim("  subusers: one row for each server's owner and for each person the server is shared with"),
+    );
+  }
+  for (const warning of log.warnings) terminal.line(`  warning: ${printable(warning)}`);
+  terminal.line();
+  const stored = Object.entries(inventory).map(([name, count]) => `${count} ${printable(name)}`);
+  terminal.line(`In PostgreSQL now: ${stored.join(', ')}`);
+}
+
+/** Prints titles and values in two columns. */
+export function printPlaces(places: Readonly<Record<string, string>>, terminal: Terminal): void {
+  const width = Math.max(...Object.keys(places).map((title) => title.length));
+  terminal.line();
+  for (const [title, value] of Object.entries(places)) {
+    terminal.line(`${terminal.strong(title)}${' '.repeat(width - title.length)}   ${value}`);
+  }
+  terminal.line();
+}
