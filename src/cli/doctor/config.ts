@@ -1,7 +1,8 @@
 /** Where each configuration value comes from: database, environment, `.env`, default. */
 import { readFileSync } from 'node:fs';
 import { parseEnv } from 'node:util';
-import { configVariables } from '../../config.ts';
+import { configVariables, type Environment } from '../../config.ts';
+import { SECRET_MASK } from '../../domain/settings.ts';
 
 export type ConfigOrigin = 'database' | 'environment' | '.env' | 'data folder' | 'default' | 'not set';
 
@@ -9,15 +10,12 @@ export interface ConfigRow {
   name: string;
   section: string;
   origin: ConfigOrigin;
-  /** What is shown: secrets as dots. */
+  /** As it is shown: a secret is masked. */
   value: string;
 }
 
-/** The mask of secrets on the wire, too: 20 × U+2022. */
-const MASK = '•'.repeat(20);
-
 /** Values of the `.env` file in the working directory; empty without one. */
-export function readDotEnv(path = '.env'): Record<string, string | undefined> {
+export function readDotEnv(path = '.env'): Environment {
   try {
     return parseEnv(readFileSync(path, 'utf8'));
   } catch {
@@ -25,24 +23,24 @@ export function readDotEnv(path = '.env'): Record<string, string | undefined> {
   }
 }
 
-/** An address that may carry a password, without it. */
+/** A URL without its user name and password. */
 const withoutPassword = (value: string): string => value.replace(/\/\/([^/@\s]*)@/, '//…@');
 
 /**
  * One row per variable that the processes read.
  * @param stored clear values of the `config` table by key; empty ones do not count
- * @param made names of secrets that were made and lie in the data folder
+ * @param generated names of secrets that were generated and are kept in the data folder
  */
 export function configRows(
-  env: Record<string, string | undefined>,
-  dotEnv: Record<string, string | undefined>,
+  env: Environment,
+  dotEnv: Environment,
   stored: ReadonlyMap<string, string>,
-  made: ReadonlySet<string>,
+  generated: ReadonlySet<string>,
 ): ConfigRow[] {
   return configVariables().map((variable) => {
     const given = env[variable.name] ?? '';
     const inDatabase = variable.databaseKey === undefined ? '' : (stored.get(variable.databaseKey) ?? '');
-    const show = (value: string): string => (variable.secret === true ? MASK : withoutPassword(value));
+    const show = (value: string): string => (variable.secret === true ? SECRET_MASK : withoutPassword(value));
     const row = (origin: ConfigOrigin, value: string): ConfigRow => ({
       name: variable.name,
       section: variable.section,
@@ -50,9 +48,9 @@ export function configRows(
       value,
     });
     if (inDatabase !== '') return row('database', show(inDatabase));
-    // --env-file never overrides: an equal value in the file is the file's.
+    // Node's --env-file does not override the environment, so an equal value comes from the file.
     if (given !== '') return row(dotEnv[variable.name] === given ? '.env' : 'environment', show(given));
-    if (made.has(variable.name)) return row('data folder', MASK);
+    if (generated.has(variable.name)) return row('data folder', SECRET_MASK);
     return variable.defaultText === undefined ? row('not set', '') : row('default', variable.defaultText);
   });
 }

@@ -2,13 +2,19 @@
 import pg from 'pg';
 import { createDb, type Database, type DbOptions } from './db.ts';
 
+/** Milliseconds within which a server must accept a connection, as for the pools. */
+const CONNECT_TIMEOUT_MS = 15_000;
+
 /**
  * Opens a pool, does the work and closes the pool.
  * @throws driver errors when the database cannot be reached.
  */
 export async function withDatabase<T>(options: DbOptions, work: (db: Database) => Promise<T>): Promise<T> {
   // knex prints a refused connection to stdout, where a command may be writing JSON: this connection fails before it.
-  const probe = new pg.Client({ connectionString: options.connectionString });
+  const probe = new pg.Client({
+    connectionString: options.connectionString,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
   await probe.connect();
   await probe.end();
   const db = createDb(options);

@@ -1,0 +1,101 @@
+/** What `doctor` finds out about PostgreSQL and about the settings that are stored there. */
+import type { Config } from '../../config.ts';
+import type { Secret } from '../../domain/secret.ts';
+import { SETTING_KEYS } from '../../domain/settings.ts';
+import { cacheFolder } from '../../embedded/folders.ts';
+import { findPostgres } from '../../embedded/postgres/binaries.ts';
+import { hasPostgres } from '../../embedded/postgres/cluster.ts';
+import { serviceUser } from '../../embedded/postgres/service-user.ts';
+import { serviceSecrets } from '../../embedded/secrets.ts';
+import { serviceFolders } from '../../embedded/services.ts';
+import { messageOf } from '../../process.ts';
+import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
+import { createSettings } from '../../services/settings/settings.ts';
+import type { Db } from '../../store/db/db.ts';
+import { createEncryption } from '../../store/db/encryption.ts';
+import { pendingMigrations } from '../../store/db/migrations.ts';
+import { serverVersion } from '../../store/db/server-version.ts';
+import { withDatabase } from '../../store/db/with-database.ts';
+import { type Check, PROBE_TIMEOUT_MS, probeError } from './check.ts';
+
+const NAME = 'PostgreSQL';
+
+/** What the database says. */
+export interface DatabaseFindings {
+  checks: Check[];
+  /** Clear values of the `config` table by key; empty when it cannot be read. */
+  stored: ReadonlyMap<string, string>;
+  /** Absent when the settings cannot be read. */
+  runtime?: RuntimeSettings;
+}
+
+/**
+ * Looks at a database that should be running.
+ * @param home data folder of the installation that runs it
+ */
+export async function inspectDatabase(config: Config, databaseUrl: Secret, home: string): Promise<DatabaseFindings> {
+  const embedded = config.databaseUrl === undefined;
+  const { encryptionKey } = embedded ? await serviceSecrets({ ...config, dataDir: home }, true) : config;
+  const options = {
+    connectionString: databaseUrl.reveal(),
+    applicationName: 'doctor',
+    max: 1,
+    statementTimeoutMs: PROBE_TIMEOUT_MS,
+  };
+  try {
+    return await withDatabase(options, async (db) => {
+      const schema = await checkSchema(db, embedded);
+      if (schema.state !== 'ok') return { checks: [schema], stored: new Map() };
+      const { checks, ...settings } = await inspectSettings(db, config, encryptionKey);
+      return { checks: [schema, ...checks], ...settings };
+    });
+  } catch (error) {
+    const advice = 'check DATABASE_URL and that the server runs';
+    return { checks: [{ name: NAME, state: 'failed', detail: probeError(error), advice }], stored: new Map() };
+  }
+}
+
+async function checkSchema(db: Db, embedded: boolean): Promise<Check> {
+  const version = `${embedded ? 'embedded' : 'external'}, ${await serverVersion(db)}`;
+  const pending = await pendingMigrations(db);
+  if (pending.length === 0) return { name: NAME, state: 'ok', detail: `${version}, schema up to date` };
+  const detail = `${version}, ${pending.length} migrations pending`;
+  return embedded
+    ? { name: NAME, state: 'warning', detail, advice: '`npm start` applies them' }
+    : { name: NAME, state: 'failed', detail, advice: 'npm run db:migrate' };
+}
+
+async function inspectSettings(db: Db, config: Config, key: Secret | undefined): Promise<DatabaseFindings> {
+  const encryption = createEncryption({ key, previousKey: config.encryptionKeyPrevious });
+  const settings = createSettings({ db, config, encryption });
+  const { values, unreadable } = await settings.stored(SETTING_KEYS);
+  const checks: Check[] =
+    unreadable.length === 0
+      ? []
+      : [
+          {
+            name: 'Settings',
+            state: 'failed',
+            detail: `cannot be decrypted: ${unreadable.join(', ')}`,
+            advice: 'set ENCRYPTION_KEY (or ENCRYPTION_KEY_PREVIOUS) to the key with which they were stored',
+          },
+        ];
+  return { checks, stored: values, runtime: await settings.runtime() };
+}
+
+/** Looks at an embedded database that does not run. */
+export async function checkEmbeddedPostgres(config: Config): Promise<Check> {
+  try {
+    const user = await serviceUser(() => undefined);
+    const { bin, major } = await findPostgres({ cacheDir: cacheFolder(config.cacheDir), user, log: () => undefined });
+    const data = hasPostgres(serviceFolders(config.dataDir).postgres) ? `data in ${config.dataDir}` : 'no data yet';
+    return {
+      name: NAME,
+      state: 'idle',
+      detail: `embedded ${major} (${bin}), not running, ${data}`,
+      advice: '`npm start` starts it',
+    };
+  } catch (error) {
+    return { name: NAME, state: 'failed', detail: messageOf(error) };
+  }
+}

@@ -1,0 +1,61 @@
+/** What `doctor` finds out about the panel and the way that email takes. */
+import type { Config } from '../../config.ts';
+import { isAppError } from '../../domain/errors.ts';
+import type { Secret } from '../../domain/secret.ts';
+import { type Check, probeError } from './check.ts';
+
+const PANEL_TIMEOUT_MS = 10_000;
+
+/** Access to the panel, of the configuration or of the settings. */
+export interface PanelAccess {
+  url: string | undefined;
+  apiKey: Secret | undefined;
+  cfAccessClientId: string | undefined;
+  cfAccessClientSecret: Secret | undefined;
+}
+
+/** Reads one location from the panel. */
+export async function checkPanel(panel: PanelAccess): Promise<Check> {
+  const name = 'Panel';
+  const { url, apiKey, cfAccessClientId, cfAccessClientSecret } = panel;
+  if (url === undefined || apiKey === undefined) {
+    return {
+      name,
+      state: 'warning',
+      detail: 'not configured',
+      advice: 'set PTERODACTYL_URL and PTERODACTYL_API_KEY, here or in the settings; `npm run demo` needs neither',
+    };
+  }
+  const { createPanelClient } = await import('../../clients/panel/client.ts');
+  const client = createPanelClient({
+    url,
+    apiKey,
+    timeoutMs: PANEL_TIMEOUT_MS,
+    ...(cfAccessClientId === undefined ? {} : { cfAccessClientId }),
+    ...(cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret }),
+  });
+  try {
+    const page = await client.list('/locations', { perPage: 1 });
+    const limit =
+      page.throttle.limit === undefined ? 'no throttle headers' : `${page.throttle.limit} requests per minute`;
+    return { name, state: 'ok', detail: `${url}, ${page.pagination?.total ?? page.items.length} locations, ${limit}` };
+  } catch (error) {
+    const advice = isAppError(error, 'PANEL_AUTH')
+      ? 'the key must be an application API key with the right to read locations'
+      : 'check PTERODACTYL_URL and that the panel runs';
+    return { name, state: 'failed', detail: `${url}: ${probeError(error)}`, advice };
+  }
+}
+
+/** Says whether a provider is configured; a try would send an email. */
+export function checkEmail(config: Config, resendApiKey: Secret | undefined): Check {
+  const name = 'Email';
+  if (config.email.smtpUrl !== undefined) return { name, state: 'ok', detail: 'sent by SMTP (SMTP_URL); not tried' };
+  if (resendApiKey !== undefined) return { name, state: 'ok', detail: 'sent through Resend; not tried' };
+  return {
+    name,
+    state: 'warning',
+    detail: 'no provider: email waits for at most a day',
+    advice: 'set RESEND_API_KEY or SMTP_URL',
+  };
+}
