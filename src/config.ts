@@ -347,7 +347,7 @@ const configError = (error: z.ZodError): ConfigError =>
  * Reads what a command on the database needs, so that it works when other variables are missing or wrong.
  * @throws {ConfigError} with all problems at once.
  */
-export function loadDatabaseConfig(env: Environment): Pick<Config, 'production' | 'databaseUrl'> {
+export function loadDatabaseConfig(env: Environment = process.env): Pick<Config, 'production' | 'databaseUrl'> {
   const parsed = Variables.pick({ ENV: true, DATABASE_URL: true }).safeParse(env);
   if (!parsed.success) throw configError(parsed.error);
   return { production: isProduction(parsed.data), databaseUrl: parsed.data.DATABASE_URL };
