@@ -164,7 +164,8 @@ export const RULES: readonly Rule[] = [
     allow: [
       { text: String.raw`/__sim/mails\b`, why: 'address of the simulator' },
       { text: String.raw`\bmail(?:-| )(?:servers?|programs?|clients?|exchangers?)\b`, why: 'standard words' },
-      { text: String.raw`\b[Mm]ailbox(?:es)?\b`, why: 'standard word' },
+      { text: String.raw`\b\w*[Mm]ailbox\w*\b|\bMAILBOX\w*\b`, why: 'standard word' },
+      { text: String.raw`\b\w*e_mails?\b`, why: 'e-mail, in snake case' },
       {
         text: String.raw`\b(?:nodemailer|sendMail|onMailFrom|mailFrom|xMailer|X-Mailer|mailto|MAIL FROM)\b`,
         why: 'names of SMTP and of libraries',

@@ -1,14 +1,19 @@
-/** Documents say what is true: generated files are current, links lead somewhere, commands exist. */
+/** Documents say what is true: generated files are current; links, paths and commands exist. */
 import { once } from 'node:events';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
 import Koa from 'koa';
 import { describe, expect, test } from 'vitest';
 import { docs } from '../../../src/api/http/docs.ts';
 import { createOpenApiDocument } from '../../../src/api/http/openapi.ts';
 import { routes } from '../../../src/api/routes/index.ts';
+import { registerDbCommands } from '../../../src/cli/db/db.ts';
+import { registerEmailCommands } from '../../../src/cli/email.ts';
+import { registerSyncCommands } from '../../../src/cli/sync.ts';
+import { registerUserCommands } from '../../../src/cli/user.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
@@ -30,13 +35,49 @@ test('each script starts a file that is there', () => {
   }
 });
 
+/** Anchors of a document's headings, as GitHub makes them. */
+const anchorsOf = (document: string): string[] =>
+  [...read(document).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+/** `npm run cli -- group command`, as they are registered. */
+const COMMANDS = (() => {
+  const program = new Command();
+  registerDbCommands(program);
+  registerSyncCommands(program);
+  registerUserCommands(program);
+  registerEmailCommands(program);
+  return new Set(program.commands.flatMap((group) => group.commands.map((own) => `${group.name()} ${own.name()}`)));
+})();
+
+test('the README is short', () => {
+  expect(read('README.md').trimEnd().split('\n').length).toBeLessThanOrEqual(150);
+});
+
 describe.each(DOCUMENTS)('%s', (document) => {
   const text = read(document);
 
-  test('links lead to files', () => {
-    for (const [, target] of text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
-      if (target === undefined || /^[a-z]+:/.test(target)) continue;
-      expect(existsSync(join(ROOT, dirname(document), target)), target).toBe(true);
+  test('links lead to files and headings', () => {
+    for (const [, path = '', anchor] of text.matchAll(/\]\(([^)#\s]*)(?:#([^)]*))?\)/g)) {
+      if (/^[a-z]+:/.test(path)) continue;
+      const target = path === '' ? document : join(dirname(document), path);
+      expect(existsSync(join(ROOT, target)), path).toBe(true);
+      if (anchor !== undefined) expect(anchorsOf(target), `${path}#${anchor}`).toContain(anchor);
+    }
+  });
+
+  test('named files and folders exist', () => {
+    const named = text.matchAll(/(?<![\w./-])(?:src|test|simulators|bench|migrations|docs)\/[\w.,/-]*\w/g);
+    expect([...named].map(([path]) => path).filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+
+  test('named commands exist', () => {
+    for (const [, command] of text.matchAll(/npm run cli -- ([a-z]+ [a-z-]+)/g)) {
+      expect(COMMANDS, command).toContain(command);
     }
   });
 

@@ -130,6 +130,8 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
       'the mail server',
       'a mail-server',
       'mailbox',
+      'specsMailboxes',
+      'add_e_mails',
       "import nodemailer from 'nodemailer'",
       'e-mail address',
     ],
