@@ -60,10 +60,7 @@ module.exports = {
     forbid(
       'configuration-by-entries',
       'entries read the configuration and set up logs; everything else receives the values as arguments',
-      from('^src/', {
-        // The last one reports errors of requests.
-        pathNot: '^src/((process|worker|start|cli)\\.ts$|cli/|api/server\\.ts$|api/http/middleware/error-body\\.ts$)',
-      }),
+      from('^src/', { pathNot: '^src/((process|worker|start|cli)\\.ts$|cli/|api/server\\.ts$)' }),
       {
         path: '^src/(config|observability)\\.ts$',
         dependencyTypesNot: ['type-only'],

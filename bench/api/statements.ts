@@ -43,6 +43,7 @@ export async function countStatements(
     temporal: { reachable: async () => false, workersPolling: async () => false },
     streams,
     log,
+    report: () => undefined,
     version: '0.0.0',
     reconcileAutoSync: async () => undefined,
   });

@@ -56,7 +56,7 @@ export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): 
       maxAge: 600,
     }),
   );
-  app.use(errorBody(deps.log));
+  app.use(errorBody(deps));
   app.use(refuseMalformed);
   app.use(docs(() => createOpenApiDocument(routes, deps.version)));
   app.use(router.routes());

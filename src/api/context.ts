@@ -36,6 +36,8 @@ export interface AppDeps {
   temporal: EngineHealth;
   streams: SyncStreams;
   log: Logger;
+  /** Reports an error that a person should look at. Never throws. */
+  report(error: unknown, context: { requestId: string; code: string }): void;
   /** Version of the package, for `/health` and the OpenAPI document. */
   version: string;
   /** Changes the schedule to the stored setting. The implementation limits its own duration. */

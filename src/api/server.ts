@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
-import { flushErrors, startLogging } from '../observability.ts';
+import { captureError, flushErrors, startLogging } from '../observability.ts';
 import {
   EXIT,
   onEndRequest,
@@ -67,6 +67,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     temporal,
     streams,
     log,
+    report: captureError,
     version: packageVersion(),
     reconcileAutoSync: (setting) => withDeadline(reconcileAutoSync(temporal, setting), SCHEDULE_DEADLINE_MS),
   });

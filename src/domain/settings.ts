@@ -1,7 +1,7 @@
 /** Settings that live in the `config` table: their keys, which of them are secrets, how texts become values. */
 import { parseWholeNumber } from './numbers.ts';
 
-/** Keys whose values are encrypted at rest and masked on the wire. */
+/** Keys whose values are encrypted at rest and masked in answers of the HTTP API. */
 export const SENSITIVE_SETTINGS = [
   'pterodactyl_api_key',
   'pterodactyl_client_api_key',
@@ -45,7 +45,7 @@ export type SettingKey = (typeof SETTING_KEYS)[number];
 const sensitive: ReadonlySet<string> = new Set(SENSITIVE_SETTINGS);
 export const isSensitiveSetting = (key: string): boolean => sensitive.has(key);
 
-/** What a set secret looks like on the wire: exactly 20 × U+2022. Sent back, it means "leave unchanged". */
+/** What a secret that is set looks like in the HTTP API: exactly 20 × U+2022. Sent back, it means "leave unchanged". */
 export const SECRET_MASK = '•'.repeat(20);
 
 /** The schedule of automatic syncs. */

@@ -21,7 +21,7 @@ function start(env: Record<string, string>) {
 }
 const working = () => ({
   DATABASE_URL: database.url,
-  // Nobody answers there: the api starts without the workflow engine.
+  // No server listens there: the api starts without Temporal.
   TEMPORAL_ADDRESS: '127.0.0.1:1',
   JWT_SECRET,
   BACKEND_HOST: '127.0.0.1',

@@ -141,6 +141,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     temporal: { reachable: async () => true, workersPolling: async () => true },
     streams,
     log,
+    report: () => undefined,
     version: '9.9.9',
     reconcileAutoSync: async (setting) => {
       reconciled.push(setting);

@@ -59,20 +59,20 @@ describe('db without a database URL', () => {
     const calls: string[] = [];
     const embedded: FindEmbedded = async () => {
       calls.push('find');
-      return { url: 'postgres://nobody@127.0.0.1:1/x', release: async () => void calls.push('release') };
+      return { url: 'postgres://x@127.0.0.1:1/x', release: async () => void calls.push('release') };
     };
     const { stderr, code } = await run(['migrate'], {}, embedded);
     expect(stderr).toMatch(/ECONNREFUSED/);
     expect(code).toBe(1);
     expect(calls).toEqual(['find', 'release']);
-    await run(['migrate'], { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x' }, embedded);
+    await run(['migrate'], { DATABASE_URL: 'postgres://x@127.0.0.1:1/x' }, embedded);
     expect(calls).toHaveLength(2);
   });
 });
 
 describe('db refuses', () => {
   it('an unknown unit, before it connects', async () => {
-    const env = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/x' };
+    const env = { DATABASE_URL: 'postgres://x@127.0.0.1:1/x' };
     expect(await run(['migrate', '16'], env)).toMatchObject({ stderr: 'error: no such schema unit: 16\n', code: 1 });
     expect(await run(['migrate', '--schema', 'nope'], env)).toMatchObject({ code: 1 });
     expect(await run(['init', '--units', '1,x'], env)).toMatchObject({
@@ -140,12 +140,12 @@ describe('db make', () => {
     const folder = await mkdtemp(join(tmpdir(), 'make-'));
     try {
       const now = new Date('2027-02-03T04:05:06Z');
-      const file = await makeMigration('Add e-mails', now, folder);
-      expect(file).toBe('20270203040506_add_e_mails.ts');
+      const file = await makeMigration('Add user-names', now, folder);
+      expect(file).toBe('20270203040506_add_user_names.ts');
       const content = await readFile(join(folder, file), 'utf8');
       expect(content).toMatch(/^import type { Knex } from 'knex';$/m);
       expect(content).toContain('export async function down');
-      await expect(makeMigration('add_e_mails', now, folder)).rejects.toMatchObject({ code: 'CONFLICT' });
+      await expect(makeMigration('add_user_names', now, folder)).rejects.toMatchObject({ code: 'CONFLICT' });
       await expect(makeMigration('../x', now, folder)).rejects.toMatchObject({ code: 'BAD_REQUEST' });
     } finally {
       await rm(folder, { recursive: true });

@@ -79,7 +79,7 @@ describe('email preview', () => {
   });
 
   it('writes a file in the format of its name', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'mail-'));
+    const folder = await mkdtemp(join(tmpdir(), 'email-'));
     try {
       for (const [name, start] of [
         ['a.html', '<!DOCTYPE html>'],

@@ -1,9 +1,8 @@
 /** Turns thrown errors into answers; no other code writes error bodies. */
 import type { Context, Next } from 'koa';
-import type { Logger } from 'pino';
 import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
-import { captureError } from '../../../observability.ts';
 import { isConnectionFailure, SQLSTATE, sqlState } from '../../../store/db/sql-errors.ts';
+import type { AppDeps } from '../../context.ts';
 import { discardBody } from './body.ts';
 
 /** SQLSTATEs that are not a defect of ours: the request is wrong, or the database is busy. */
@@ -70,7 +69,7 @@ export function writeError(ctx: Context, error: AppError): void {
 }
 
 /** Catches what the inner layers throw and answers it. Errors that a person should look at are logged and reported. */
-export function errorBody(log: Logger) {
+export function errorBody({ log, report }: Pick<AppDeps, 'log' | 'report'>) {
   return async (ctx: Context, next: Next): Promise<void> => {
     try {
       await next();
@@ -81,7 +80,7 @@ export function errorBody(log: Logger) {
       const fields = { requestId, code: error.code, err: error, meta: error.meta };
       if (error.spec.report) {
         log.error(fields, 'request failed');
-        captureError(error.cause ?? error, { requestId: String(requestId), code: error.code });
+        report(error.cause ?? error, { requestId: String(requestId), code: error.code });
       } else if (error.spec.status >= 500) {
         log.warn(fields, 'request failed');
       } else {
