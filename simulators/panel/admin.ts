@@ -1,7 +1,8 @@
 /**
- * `/__sim/*`: how another process drives a running simulator, in JSON. Bodies are arrays or single objects:
- * mutate `{ op: 'create'|'update'|'delete', entity, id?, values? }`, faults as in `Fault` with `match.path` as the text
- * of a pattern (`{ clear: true }` removes all), settings any of `SimulatorSettings`.
+ * `/__sim/*`: another process controls a running simulator with JSON. A body is one object or an array of objects:
+ * - mutate: `{ op: 'create'|'update'|'delete', entity, id?, values? }`
+ * - faults: `Fault` with `match.path` as the text of a regular expression; `{ clear: true }` removes all faults
+ * - settings: any fields of `SimulatorSettings`
  */
 import { z } from 'zod';
 import type { PanelSimulator } from './contract.ts';

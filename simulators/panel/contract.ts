@@ -1,30 +1,30 @@
-/** What a running simulator offers to tests, benchmarks and its own admin calls. */
+/** The interface of a running simulator for tests, benchmarks and its own admin calls. */
 import type { Api, NewKey, SimulatorKeys } from './http/access.ts';
 import type { Faults } from './http/faults.ts';
 import type { EntityName, PanelWorld, Rows, ServerRow } from './world/rows.ts';
 import type { PanelSizes } from './world/sizes.ts';
 
-/** What may be changed while the simulator runs. */
+/** Settings that can be changed while the simulator runs. */
 export interface SimulatorSettings {
-  /** Added to every answer, milliseconds. */
+  /** Delay of every answer, milliseconds. */
   latencyMs: number;
-  /** Application requests per window and user; 0 = no throttle, no headers. */
+  /** Application requests per window and user; 0 = no throttle and no throttle headers. */
   limit: number;
-  /** Client requests per window and user; 0 = none. */
+  /** Client requests per window and user; 0 = no throttle and no throttle headers. */
   clientLimit: number;
   /** Length of the throttle window, milliseconds. */
   windowMs: number;
-  /** Cap of the application API's `per_page`; undefined = none, as in 1.11. */
+  /** Maximum `per_page` of the application API; undefined = no maximum, as in panel 1.11. */
   perPageMax: number | undefined;
-  /** Maintenance: every call answers 503, with `Retry-After` (seconds) if given. */
+  /** When set, every call answers 503, with `Retry-After` when `retryAfter` (seconds) is set. */
   maintenance: { retryAfter?: number } | undefined;
-  /** The panel demands two-factor login: every call answers 400. */
+  /** The panel requires two-factor login: every call answers 400. */
   twoFactor: boolean;
 }
 
 export interface PanelSimulatorOptions extends Partial<PanelSizes>, Partial<SimulatorSettings> {
   seed?: number;
-  /** Default 0: a free one. */
+  /** Default 0: any free port. */
   port?: number;
   /** Default 127.0.0.1. */
   host?: string;
@@ -32,22 +32,24 @@ export interface PanelSimulatorOptions extends Partial<PanelSizes>, Partial<Simu
   keys?: Partial<SimulatorKeys>;
 }
 
-/** One answered (or abandoned) request. */
+/** One request, answered or not. */
 export interface LoggedRequest {
   /** Unix milliseconds of its arrival. */
   at: number;
+  /** Number of the request since the start, from 1. */
   n: number;
   method: string;
   path: string;
   query: string;
-  /** 0: hung or reset. */
+  /** 0: not answered, by the fault `hang` or `reset`. */
   status: number;
+  /** Requests that remain in the window; undefined when the request was not counted. */
   remaining: number | undefined;
-  /** Label of the key; undefined without a known one. */
+  /** Label of the key; undefined without a known key. */
   key: string | undefined;
 }
 
-/** What a `before` hook is told. */
+/** The request that a `before` hook receives. */
 export interface BeforeRequest {
   method: string;
   path: string;
@@ -57,10 +59,10 @@ export interface BeforeRequest {
 }
 export type BeforeHook = (request: BeforeRequest, n: number) => void | Promise<void>;
 
-/** The true state, entity by entity, in id order. */
+/** All rows per entity, in id order. */
 export type PanelDump = { [E in Exclude<EntityName, 'servers'>]: Rows[E][] } & { servers: DumpedServer[] };
 
-/** A server with what its API object derives. */
+/** A server row with the fields that its API object derives. */
 export interface DumpedServer extends ServerRow {
   suspended: boolean;
   installed: 0 | 1;
@@ -71,26 +73,28 @@ export interface PanelSimulator {
   readonly url: string;
   readonly keys: SimulatorKeys;
   readonly settings: SimulatorSettings;
-  /** Rows by id, for reading. After changing a row directly call `touch()`. */
+  /** Rows by id, for reading. Call `touch()` after a direct change of a row. */
   readonly world: PanelWorld;
   readonly faults: Faults;
   readonly requests: LoggedRequest[];
   clearRequests(): void;
-  /** The most requests in flight at once since the last `clearRequests`. */
+  /** Highest number of simultaneous requests since the last `clearRequests`. */
   peakInFlight(): number;
+  /** Adds a key and returns its token. */
   addKey(key: NewKey): string;
   create<E extends EntityName>(entity: E, values?: Partial<Rows[E]>): Rows[E];
   update<E extends EntityName>(entity: E, id: number, values: Partial<Rows[E]>): Rows[E];
-  /** Deletes as the panel would; throws WorldRefusal where the panel refuses. */
+  /** Deletes a row; false when there is no such row. @throws {WorldRefusal} where the panel would refuse. */
   delete(entity: EntityName, id: number): boolean;
+  /** Rebuilds indexes and drops caches after a direct change of `world`. */
   touch(): void;
   dump(): PanelDump;
-  /** Called before each request is answered; gives a function that removes it. */
+  /** The hook runs before each request is answered. Returns a function that removes the hook. */
   on(event: 'before', hook: BeforeHook): () => void;
-  /** Spends requests of a user's window, as another program of the same owner would. */
+  /** Uses up requests of a user's window, as another program with a key of the same user would. */
   spend(count: number, options?: { api?: Api | undefined; userId?: number | undefined }): void;
-  /** The first state again: data, faults, hooks, log, throttle windows. */
+  /** Restores the initial state: data, faults, hooks, log, throttle windows. */
   reset(): void;
-  /** Ends every connection, hanging ones too. */
+  /** Stops the server and ends all connections, also those of unanswered requests. */
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** Runs the panel simulator as its own process: prints the URL and the keys as one line of JSON. `--help` lists the options. */
+/** Runs the panel simulator as a process. It prints its URL and keys as one line of JSON. `--help` lists the options. */
 import { readOptions, serve } from '../support/command-line.ts';
 import { startPanelSimulator } from './simulator.ts';
 import { DEFAULT_SIZES } from './world/sizes.ts';

@@ -1,18 +1,18 @@
-/** `/api/application`: listings, single items, external ids, and the few writes a sync may meet. */
+/** `/api/application`: listings, single objects, external ids, and the few writes that tests make during a sync. */
 import type { PanelAnswer, PanelCall, PanelRoute } from '../http/answer.ts';
 import { forbidden, invalid, notFound, panelError } from '../http/answer.ts';
 import { applyFilters, applySorts, type Filters, pageAnswer, wholeList } from '../http/paging.ts';
-import type { EntityName } from '../world/rows.ts';
-import { columnOf, WorldRefusal } from '../world/world.ts';
-import { type IncludeTree, type Kind, parseIncludes, type Right } from './serialize.ts';
+import { columnOf, type EntityName } from '../world/rows.ts';
+import { WorldRefusal } from '../world/world.ts';
+import { type Kind, parseIncludes, type Right, type View } from './kinds.ts';
 
 interface Resource {
   kind: Kind;
   entity: EntityName;
   right: Right;
-  /** Undefined: filters are ignored. */
+  /** Undefined: the resource ignores filters. */
   filters?: Filters;
-  /** Undefined: sorts are ignored. */
+  /** Undefined: the resource ignores sorts. */
   sorts?: readonly string[];
 }
 
@@ -41,7 +41,7 @@ const RESOURCES = {
       ip: { column: 'ip' },
       port: { column: 'port', exact: true },
       ip_alias: { column: 'alias' },
-      // 0 or text: the unassigned ones
+      // 0 or a text selects the unassigned allocations
       server_id: {
         test: (row, values) => {
           const wanted = Number.parseInt(values[0] ?? '', 10) || 0;
@@ -73,42 +73,42 @@ const RESOURCES = {
   },
 } as const satisfies Record<string, Resource>;
 
-const includesOf = (call: PanelCall): IncludeTree =>
-  parseIncludes([...call.query.getAll('include'), ...call.query.getAll('include[]')]);
+const viewOf = (call: PanelCall): View => ({
+  includes: parseIncludes([...call.query.getAll('include'), ...call.query.getAll('include[]')]),
+  rights: call.key.rights,
+  nullResource: call.tweaks.nullResource,
+});
 
-function demand(call: PanelCall, right: Right, write = false): void {
+/** @throws {PanelHttpError} 403 when the key lacks the right. */
+function requireRight(call: PanelCall, right: Right, write = false): void {
   const { rights } = call.key;
   if ((rights !== 'all' && !rights.has(right)) || (write && !call.key.write)) throw forbidden();
 }
 
-/** MariaDB compares the leading digits of a text with a number. */
+/** The panel hands the text to MariaDB, which compares only its leading digits with the number. */
 const idOf = (text: string | undefined): number => Number(/^\d{1,15}/.exec(text ?? '')?.[0] ?? 0);
 
-const maker = (call: PanelCall, kind: Kind) => {
-  const tree = includesOf(call);
-  const tweaks = call.tweaks.nullResource === undefined ? undefined : { nullResource: call.tweaks.nullResource };
-  return call.serializer.view(kind, tree, call.key.rights, tweaks);
-};
+const objectWriter = (call: PanelCall, kind: Kind) => call.serializer.listed(kind, viewOf(call));
 
-function page(call: PanelCall, resource: Resource, from: readonly number[]): PanelAnswer {
-  demand(call, resource.right);
-  let ids = from;
+function listPage(call: PanelCall, resource: Resource, all: readonly number[]): PanelAnswer {
+  requireRight(call, resource.right);
+  let ids = all;
   if (resource.filters !== undefined) ids = applyFilters(call, call.store, resource.entity, ids, resource.filters);
   if (resource.sorts !== undefined) ids = applySorts(call, call.store, resource.entity, ids, resource.sorts);
-  return pageAnswer(call, ids, maker(call, resource.kind));
+  return pageAnswer(call, ids, objectWriter(call, resource.kind));
 }
 
-function single(call: PanelCall, resource: Resource, id: number): PanelAnswer {
+function singleObject(call: PanelCall, resource: Resource, id: number): PanelAnswer {
   if (!call.store.world[resource.entity].has(id)) throw notFound();
-  demand(call, resource.right);
-  const body = maker(call, resource.kind)(id);
+  requireRight(call, resource.right);
+  const body = objectWriter(call, resource.kind)(id);
   if (body === undefined) throw notFound();
   return { body };
 }
 
-function external(call: PanelCall, resource: Resource, externalId: string): PanelAnswer {
+function objectByExternalId(call: PanelCall, resource: Resource, externalId: string): PanelAnswer {
   for (const [id, row] of call.store.world[resource.entity]) {
-    if (columnOf(row, 'external_id') === externalId) return single(call, resource, id);
+    if (columnOf(row, 'external_id') === externalId) return singleObject(call, resource, id);
   }
   throw notFound();
 }
@@ -119,7 +119,7 @@ const field = (body: unknown, name: string): unknown =>
   typeof body === 'object' && body !== null && !Array.isArray(body) ? columnOf(body, name) : undefined;
 
 function createUser(call: PanelCall): PanelAnswer {
-  demand(call, 'users', true);
+  requireRight(call, 'users', true);
   const problems: { field: string; rule: string; detail: string }[] = [];
   const read = (name: string): string => {
     const value = field(call.body, name);
@@ -139,14 +139,14 @@ function createUser(call: PanelCall): PanelAnswer {
   };
   if (problems.length > 0) throw invalid(problems);
   const user = call.store.create('users', values);
-  const body = call.serializer.item('user', user.id, new Map(), call.key.rights);
+  const body = call.serializer.object('user', user.id, { includes: new Map(), rights: call.key.rights });
   return body === undefined ? { status: 201 } : { status: 201, body };
 }
 
 function patchStartup(call: PanelCall, id: number): PanelAnswer {
   const server = call.store.world.servers.get(id);
   if (server === undefined) throw notFound();
-  demand(call, 'servers', true);
+  requireRight(call, 'servers', true);
   const environment = field(call.body, 'environment');
   const values = { ...server.values };
   if (typeof environment === 'object' && environment !== null) {
@@ -159,55 +159,59 @@ function patchStartup(call: PanelCall, id: number): PanelAnswer {
     ...(typeof startup === 'string' ? { startup } : {}),
     ...(typeof image === 'string' ? { image } : {}),
   });
-  return single(call, RESOURCES.servers, id);
+  return singleObject(call, RESOURCES.servers, id);
 }
 
 /** Routes below `/api/application`. */
 export const APPLICATION_ROUTES: readonly PanelRoute[] = [
-  get(/^\/locations$/, (call) => page(call, RESOURCES.locations, call.store.ids('locations'))),
-  get(/^\/locations\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.locations, idOf(id))),
-  get(/^\/nodes$/, (call) => page(call, RESOURCES.nodes, call.store.ids('nodes'))),
-  get(/^\/nodes\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.nodes, idOf(id))),
+  get(/^\/locations$/, (call) => listPage(call, RESOURCES.locations, call.store.ids('locations'))),
+  get(/^\/locations\/([^/]+)$/, (call, [id]) => singleObject(call, RESOURCES.locations, idOf(id))),
+  get(/^\/nodes$/, (call) => listPage(call, RESOURCES.nodes, call.store.ids('nodes'))),
+  get(/^\/nodes\/([^/]+)$/, (call, [id]) => singleObject(call, RESOURCES.nodes, idOf(id))),
   get(/^\/nodes\/([^/]+)\/allocations$/, (call, [id]) => {
     const node = idOf(id);
     if (!call.store.world.nodes.has(node)) throw notFound();
-    return page(call, RESOURCES.allocations, call.store.children('allocations', 'node_id', node));
+    return listPage(call, RESOURCES.allocations, call.store.children('allocations', 'node_id', node));
   }),
-  get(/^\/nests$/, (call) => page(call, RESOURCES.nests, call.store.ids('nests'))),
-  get(/^\/nests\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.nests, idOf(id))),
+  get(/^\/nests$/, (call) => listPage(call, RESOURCES.nests, call.store.ids('nests'))),
+  get(/^\/nests\/([^/]+)$/, (call, [id]) => singleObject(call, RESOURCES.nests, idOf(id))),
   get(/^\/nests\/([^/]+)\/eggs$/, (call, [id]) => {
     const nest = idOf(id);
     if (!call.store.world.nests.has(nest)) throw notFound();
-    demand(call, 'eggs');
-    return wholeList(call, call.store.children('eggs', 'nest', nest), maker(call, 'egg'));
+    requireRight(call, 'eggs');
+    return wholeList(call, call.store.children('eggs', 'nest', nest), objectWriter(call, 'egg'));
   }),
   get(/^\/nests\/([^/]+)\/eggs\/([^/]+)$/, (call, [nest, egg]) => {
     if (call.store.world.eggs.get(idOf(egg))?.nest !== idOf(nest)) throw notFound();
-    return single(call, RESOURCES.eggs, idOf(egg));
+    return singleObject(call, RESOURCES.eggs, idOf(egg));
   }),
-  get(/^\/servers$/, (call) => page(call, RESOURCES.servers, call.store.ids('servers'))),
-  get(/^\/servers\/external\/([^/]+)$/, (call, [id = '']) => external(call, RESOURCES.servers, decodeURIComponent(id))),
-  get(/^\/servers\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.servers, idOf(id))),
+  get(/^\/servers$/, (call) => listPage(call, RESOURCES.servers, call.store.ids('servers'))),
+  get(/^\/servers\/external\/([^/]+)$/, (call, [id = '']) =>
+    objectByExternalId(call, RESOURCES.servers, decodeURIComponent(id)),
+  ),
+  get(/^\/servers\/([^/]+)$/, (call, [id]) => singleObject(call, RESOURCES.servers, idOf(id))),
   { method: 'PATCH', pattern: /^\/servers\/([^/]+)\/startup$/, handle: (call, [id]) => patchStartup(call, idOf(id)) },
   get(/^\/servers\/([^/]+)\/databases$/, (call, [id]) => {
     const server = idOf(id);
     if (!call.store.world.servers.has(server)) throw notFound();
-    demand(call, 'server_databases');
-    return wholeList(call, call.store.children('databases', 'server', server), maker(call, 'server_database'));
+    requireRight(call, 'server_databases');
+    return wholeList(call, call.store.children('databases', 'server', server), objectWriter(call, 'server_database'));
   }),
   get(/^\/servers\/([^/]+)\/databases\/([^/]+)$/, (call, [server, database]) => {
     if (call.store.world.databases.get(idOf(database))?.server !== idOf(server)) throw notFound();
-    return single(call, RESOURCES.databases, idOf(database));
+    return singleObject(call, RESOURCES.databases, idOf(database));
   }),
-  get(/^\/users$/, (call) => page(call, RESOURCES.users, call.store.ids('users'))),
+  get(/^\/users$/, (call) => listPage(call, RESOURCES.users, call.store.ids('users'))),
   { method: 'POST', pattern: /^\/users$/, handle: createUser },
-  get(/^\/users\/external\/([^/]+)$/, (call, [id = '']) => external(call, RESOURCES.users, decodeURIComponent(id))),
-  get(/^\/users\/([^/]+)$/, (call, [id]) => single(call, RESOURCES.users, idOf(id))),
+  get(/^\/users\/external\/([^/]+)$/, (call, [id = '']) =>
+    objectByExternalId(call, RESOURCES.users, decodeURIComponent(id)),
+  ),
+  get(/^\/users\/([^/]+)$/, (call, [id]) => singleObject(call, RESOURCES.users, idOf(id))),
   {
     method: 'DELETE',
     pattern: /^\/users\/([^/]+)$/,
     handle: (call, [id]) => {
-      demand(call, 'users', true);
+      requireRight(call, 'users', true);
       try {
         if (!call.store.delete('users', idOf(id))) throw notFound();
       } catch (error) {

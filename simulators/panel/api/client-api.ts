@@ -1,18 +1,17 @@
-/** `/api/client`: what one user sees and may do; a root admin's key sees every server. */
+/** `/api/client`: the servers that the key's user owns or shares. A root admin's key sees every server. */
 import { createHash } from 'node:crypto';
 import type { PanelAnswer, PanelCall, PanelRoute } from '../http/answer.ts';
 import { daemonUnreachable, forbidden, invalid, notFound, panelError, serverError } from '../http/answer.ts';
 import { applyFilters, type Filters, pageAnswer } from '../http/paging.ts';
-import type { ServerRow, SubuserRow, UserRow, VariableRow } from '../world/rows.ts';
+import { columnOf, type ServerRow, type SubuserRow, type UserRow, type VariableRow } from '../world/rows.ts';
 import { brokenRule } from '../world/rules.ts';
-import { columnOf } from '../world/world.ts';
-import { type IncludeTree, parseIncludes } from './serialize.ts';
+import { type IncludeTree, parseIncludes } from './kinds.ts';
 
 const list = (data: unknown[], meta?: unknown) => ({ object: 'list', data, ...(meta === undefined ? {} : { meta }) });
 const json = (value: unknown): PanelAnswer => ({ body: JSON.stringify(value) });
 
-const user = (call: PanelCall): UserRow | undefined => call.store.world.users.get(call.key.userId);
-const isAdmin = (call: PanelCall) => user(call)?.root_admin === true;
+const userOf = (call: PanelCall): UserRow | undefined => call.store.world.users.get(call.key.userId);
+const isAdmin = (call: PanelCall) => userOf(call)?.root_admin === true;
 
 function membership(call: PanelCall, server: ServerRow): SubuserRow | undefined {
   for (const id of call.store.children('subusers', 'server_id', server.id)) {
@@ -22,16 +21,16 @@ function membership(call: PanelCall, server: ServerRow): SubuserRow | undefined 
   return undefined;
 }
 
-const may = (call: PanelCall, server: ServerRow, permission: string) =>
+const hasPermission = (call: PanelCall, server: ServerRow, permission: string) =>
   isAdmin(call) ||
   server.user === call.key.userId ||
   membership(call, server)?.permissions.includes(permission) === true;
 
-function demand(call: PanelCall, server: ServerRow, permission: string): void {
-  if (!may(call, server, permission)) throw forbidden();
+function requirePermission(call: PanelCall, server: ServerRow, permission: string): void {
+  if (!hasPermission(call, server, permission)) throw forbidden();
 }
 
-/** By uuid or 8-character identifier; no access looks like no server. */
+/** Finds by uuid or 8-character identifier. The answer is 404 also when the key has no access to the server. */
 function findServer(call: PanelCall, text: string | undefined): ServerRow {
   for (const row of call.store.world.servers.values()) {
     if (row.uuid !== text && row.identifier !== text) continue;
@@ -41,7 +40,7 @@ function findServer(call: PanelCall, text: string | undefined): ServerRow {
   throw notFound();
 }
 
-/** A state in which everything but the server itself is refused. */
+/** In some states of a server the panel answers only reads of the server object. @throws {PanelHttpError} 409 */
 function checkState(call: PanelCall, server: ServerRow): void {
   const conflict = (detail: string) => panelError(409, 'ServerStateConflictException', detail);
   if (server.status === 'suspended') {
@@ -87,7 +86,7 @@ const visibleVariables = (call: PanelCall, server: ServerRow) =>
     .filter((row) => row.user_viewable)
     .map((row) => variableItem(row, server.values[row.env_variable] ?? null));
 
-/** The startup line with its placeholders filled; values of hidden variables stay hidden. */
+/** The startup command with values in place of its placeholders, `[hidden]` for variables that users may not see. */
 function invocation(call: PanelCall, server: ServerRow): string {
   const allocation = call.store.world.allocations.get(server.allocation);
   const values = new Map<string, string>([
@@ -170,10 +169,10 @@ function serverItem(call: PanelCall, server: ServerRow, includes: IncludeTree) {
       is_transferring: server.transferring,
       relationships: {
         allocations: list(allocationItems(call, server)),
-        variables: may(call, server, 'startup.read') ? list(visibleVariables(call, server)) : nothing,
+        variables: hasPermission(call, server, 'startup.read') ? list(visibleVariables(call, server)) : nothing,
         ...(includes.has('egg') ? { egg: { object: 'egg', attributes: { uuid: egg?.uuid, name: egg?.name } } } : {}),
         ...(includes.has('subusers')
-          ? { subusers: may(call, server, 'user.read') ? list(subuserItems(call, server)) : nothing }
+          ? { subusers: hasPermission(call, server, 'user.read') ? list(subuserItems(call, server)) : nothing }
           : {}),
       },
     },
@@ -255,7 +254,7 @@ function resources(call: PanelCall, server: ServerRow): PanelAnswer {
   });
 }
 
-/** The panel turns an empty text into null before it looks at it. */
+/** Sets one variable. The panel turns an empty text into null before it checks the value. */
 function setVariable(call: PanelCall, server: ServerRow): PanelAnswer {
   const body = typeof call.body === 'object' && call.body !== null ? call.body : {};
   const key = columnOf(body, 'key');
@@ -288,8 +287,8 @@ function setVariable(call: PanelCall, server: ServerRow): PanelAnswer {
   });
 }
 
-/** A route below a server; `blocked` ones answer 409 in a blocking state. */
-const below = (
+/** A route below a server. It answers 409 in the states that `checkState` refuses. */
+const serverRoute = (
   method: string,
   pattern: RegExp,
   permission: string | undefined,
@@ -300,7 +299,7 @@ const below = (
   handle(call, [id]) {
     const server = findServer(call, id);
     checkState(call, server);
-    if (permission !== undefined) demand(call, server, permission);
+    if (permission !== undefined) requirePermission(call, server, permission);
     return handle(call, server);
   },
 });
@@ -312,7 +311,7 @@ export const CLIENT_ROUTES: readonly PanelRoute[] = [
     method: 'GET',
     pattern: /^\/account$/,
     handle(call) {
-      const row = user(call);
+      const row = userOf(call);
       if (row === undefined) throw notFound();
       const { id, username, email, first_name, last_name, language } = row;
       return json({
@@ -330,9 +329,11 @@ export const CLIENT_ROUTES: readonly PanelRoute[] = [
       return json({ ...serverItem(call, server, includesOf(call)), meta });
     },
   },
-  below('GET', /^\/servers\/([^/]+)\/users$/, 'user.read', (call, server) => json(list(subuserItems(call, server)))),
-  below('GET', /^\/servers\/([^/]+)\/resources$/, undefined, resources),
-  below('GET', /^\/servers\/([^/]+)\/databases$/, 'database.read', (call, server) =>
+  serverRoute('GET', /^\/servers\/([^/]+)\/users$/, 'user.read', (call, server) =>
+    json(list(subuserItems(call, server))),
+  ),
+  serverRoute('GET', /^\/servers\/([^/]+)\/resources$/, undefined, resources),
+  serverRoute('GET', /^\/servers\/([^/]+)\/databases$/, 'database.read', (call, server) =>
     json(
       list(
         call.store.children('databases', 'server', server.id).flatMap((id) => {
@@ -353,7 +354,7 @@ export const CLIENT_ROUTES: readonly PanelRoute[] = [
       ),
     ),
   ),
-  below('GET', /^\/servers\/([^/]+)\/startup$/, 'startup.read', (call, server) =>
+  serverRoute('GET', /^\/servers\/([^/]+)\/startup$/, 'startup.read', (call, server) =>
     json(
       list(visibleVariables(call, server), {
         startup_command: invocation(call, server),
@@ -362,8 +363,8 @@ export const CLIENT_ROUTES: readonly PanelRoute[] = [
       }),
     ),
   ),
-  below('PUT', /^\/servers\/([^/]+)\/startup\/variable$/, 'startup.update', setVariable),
-  below('POST', /^\/servers\/([^/]+)\/power$/, 'control.start', (call, server) => {
+  serverRoute('PUT', /^\/servers\/([^/]+)\/startup\/variable$/, 'startup.update', setVariable),
+  serverRoute('POST', /^\/servers\/([^/]+)\/power$/, 'control.start', (call, server) => {
     if (call.store.world.nodes.get(server.node)?.daemon_down === true) throw daemonUnreachable();
     return { status: 204 };
   }),

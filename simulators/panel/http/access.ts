@@ -1,7 +1,5 @@
-/** API keys, and the throttle: a fixed window per user and API, begun by the first request in it. */
-
-import type { Right, Rights } from '../api/serialize.ts';
-import { RIGHTS } from '../api/serialize.ts';
+/** API keys, and the throttle: a fixed window per user and API that starts with its first request. */
+import { RIGHTS, type Right, type Rights } from '../api/kinds.ts';
 import { createRandom } from '../world/random.ts';
 
 export type Api = 'application' | 'client';
@@ -15,21 +13,21 @@ export interface ApiKey {
   rights: Rights;
   write: boolean;
   expired: boolean;
-  /** Locked to an address that nobody has. */
+  /** The key accepts only another address than the caller's. */
   locked: boolean;
 }
 
-/** Tokens of the keys every simulator starts with. */
+/** Tokens of the keys with which every simulator starts. */
 export interface SimulatorKeys {
-  /** Application key, read on everything. */
+  /** Application key, may read everything. */
   full: string;
-  /** Application key, read on servers only. */
+  /** Application key, may read servers only. */
   fewRights: string;
   /** Application key without any right. */
   noRights: string;
-  /** Application key of a second admin, read and write. */
+  /** Application key of a second admin, may read and write. */
   second: string;
-  /** Application key whose owner is no root admin. */
+  /** Application key whose owner is not a root admin. */
   notAdmin: string;
   /** Application key locked to another address. */
   locked: string;
@@ -55,12 +53,12 @@ export interface NewKey {
 
 export interface KeyRing {
   readonly keys: SimulatorKeys;
-  /** Makes a further key and gives its token. */
+  /** Adds a key and returns its token. */
   add(key: NewKey): string;
   find(authorization: string | undefined): ApiKey | undefined;
 }
 
-/** 48 characters: prefix and identifier 16, secret 32. `tokens` replaces the made ones. */
+/** Tokens have 48 characters: 16 of prefix and identifier, 32 of secret. `tokens` replaces generated tokens. */
 export function createKeyRing(seed: number, tokens: Partial<SimulatorKeys> = {}): KeyRing {
   const random = createRandom(seed ^ 0x4e15);
   const byToken = new Map<string, ApiKey>();
@@ -117,7 +115,7 @@ export interface Hit {
 export interface Throttler {
   /** Counts one request; undefined when the API is not throttled (limit 0). */
   hit(api: Api, userId: number): Hit | undefined;
-  /** Spends `count` requests of a user's window, as another program with the same owner would. */
+  /** Uses up `count` requests of a user's window, as another program with a key of the same user would. */
   spend(api: Api, userId: number, count: number): void;
   reset(): void;
 }

@@ -1,5 +1,4 @@
-/** What a handler gets and gives, and the panel's error bodies. */
-
+/** Input and output of a route's handler, and the panel's error bodies. */
 import type { Serializer } from '../api/serialize.ts';
 import type { WorldStore } from '../world/world.ts';
 import type { ApiKey } from './access.ts';
@@ -11,7 +10,7 @@ export interface PanelErrorEntry {
   meta?: { source_field: string; rule: string };
 }
 
-/** Thrown by a handler: the answer is this error. */
+/** An error that the panel answers. */
 export class PanelHttpError extends Error {
   readonly status: number;
   readonly errors: PanelErrorEntry[];
@@ -53,12 +52,15 @@ export const invalid = (entries: readonly { field: string; rule: string; detail:
     })),
   );
 
-/** What a fault changes in a list. */
+/** Changes that faults make in a list. */
 export interface ListTweaks {
+  /** No objects, total 0. */
   empty?: boolean;
+  /** Half of the page's objects, the true total. */
   half?: boolean;
   /** Added to `total`. */
   totalDelta?: number;
+  /** The include of this name is written as if the key lacked its right. */
   nullResource?: string;
 }
 
@@ -77,7 +79,7 @@ export interface PanelCall {
   tweaks: ListTweaks;
 }
 
-/** Status 200 unless given; no body = 204. */
+/** `status`: 200 when it is missing. */
 export interface PanelAnswer {
   status?: number;
   body?: string | Buffer;
@@ -89,7 +91,7 @@ export interface PanelRoute {
   handle(call: PanelCall, params: readonly string[]): PanelAnswer;
 }
 
-/** The route, or why there is none. */
+/** The route, `method` when the path has only routes of other methods, or `not-found`. */
 export function findRoute(
   routes: readonly PanelRoute[],
   method: string,

@@ -1,42 +1,43 @@
-/** Faults on demand: which requests they meet, and what happens to those. */
+/** Faults on demand: which requests they match, and what happens to these requests. */
 import type { ListTweaks } from './answer.ts';
 
 export type FaultAction =
   | { kind: 'status'; status: 401 | 403 | 429 | 500 | 502 | 503 | 504; retryAfter?: number | undefined }
-  /** Never answered. */
+  /** The request is never answered. */
   | { kind: 'hang' }
   /** The connection is reset. */
   | { kind: 'reset' }
-  /** Half of the body, then the connection ends. */
+  /** The connection ends after half of the body. */
   | { kind: 'truncate' }
   /** 200 with an empty list and total 0. */
   | { kind: 'empty' }
+  /** The answer is delayed, milliseconds. */
   | { kind: 'slow'; ms: number }
-  /** A false `total`. */
+  /** A wrong `total`. */
   | { kind: 'total'; delta: number | 'random' }
   /** Half of the page's items, the true total. */
   | { kind: 'half' }
-  /** The include `name` as if the key lacked the right. */
+  /** The include `name` is written as if the key lacked its right. */
   | { kind: 'null-resource'; name: string }
   /** 200 with an HTML page. */
   | { kind: 'html' };
 
 export interface Fault {
   match?: { path?: RegExp | undefined; page?: number | undefined; method?: string | undefined };
-  /** How often it happens at the most. */
+  /** Maximum number of requests that get the fault. */
   times?: number | undefined;
-  /** Only each n-th matching request. */
+  /** Only every n-th matching request gets it. */
   everyNth?: number | undefined;
-  /** Only after so many matching requests. */
+  /** The first n matching requests do not get it. */
   afterNth?: number | undefined;
   action: FaultAction;
 }
 
 export interface Faults {
-  /** Gives a function that removes the fault. */
+  /** Returns a function that removes the fault. */
   add(fault: Fault): () => void;
   clear(): void;
-  /** The actions that meet this request; counts it. */
+  /** The actions for this request. Counts the request. */
   take(request: { method: string; path: string; page: number }): FaultAction[];
 }
 
@@ -59,7 +60,7 @@ export function createFaults(): Faults {
         const { match = {}, times, everyNth, afterNth, action } = entry.fault;
         if (match.method !== undefined && match.method !== method) continue;
         if (match.page !== undefined && match.page !== page) continue;
-        // search, so that a global pattern's position does not matter
+        // `search` ignores `lastIndex`, which a pattern with the flag g carries from call to call
         if (match.path !== undefined && path.search(match.path) === -1) continue;
         entry.seen += 1;
         if (afterNth !== undefined && entry.seen <= afterNth) continue;
@@ -73,7 +74,7 @@ export function createFaults(): Faults {
   };
 }
 
-/** What the actions change in a list. `total: random` differs on each request. */
+/** The actions' changes in a list. With `delta: 'random'` the total differs on each request. */
 export function tweaksOf(actions: readonly FaultAction[], n: number): ListTweaks {
   const tweaks: ListTweaks = {};
   for (const action of actions) {

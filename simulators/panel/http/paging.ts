@@ -1,11 +1,10 @@
-/** Pages, filters and sorts of the panel's listings, oddities included. */
-
-import type { EntityName } from '../world/rows.ts';
-import { columnOf, type WorldStore } from '../world/world.ts';
+/** Pages, filters and sorts of the panel's listings, with the panel's oddities. */
+import { columnOf, type EntityName } from '../world/rows.ts';
+import type { WorldStore } from '../world/world.ts';
 import type { PanelAnswer, PanelCall } from './answer.ts';
 import { panelError, serverError } from './answer.ts';
 
-/** `page`: 0 or text is page 1. */
+/** The number of the requested page; 0 or a text means page 1. */
 export function pageOf(query: URLSearchParams): number {
   const text = query.get('page') ?? '';
   return /^[1-9]\d{0,14}$/.test(text) ? Number(text) : 1;
@@ -21,13 +20,13 @@ function applicationPerPage(call: PanelCall): number {
   return call.perPageMax === undefined ? wanted : Math.min(wanted, call.perPageMax);
 }
 
-/** The client list is capped at 100. */
+/** The client API returns at most 100 objects per page. */
 function clientPerPage(call: PanelCall): number {
   const wanted = Number(call.query.get('per_page') ?? 50);
   return Number.isInteger(wanted) && wanted > 0 ? Math.min(wanted, 100) : 15;
 }
 
-/** PHP's http_build_query of everything but `page`, then `page`. */
+/** A page link of the client API: all parameters of the request, and `page` last. */
 function clientLink(call: PanelCall, page: number): string {
   const params = new URLSearchParams();
   for (const [name, value] of call.query) if (name !== 'page') params.append(name, value);
@@ -35,8 +34,8 @@ function clientLink(call: PanelCall, page: number): string {
   return `${call.origin}${call.path}?${params}`;
 }
 
-/** JSON text of the object with this id. */
-export type Make = (id: number) => string | Buffer | undefined;
+/** Returns the JSON text of an object, undefined when there is no such row. */
+export type WriteObject = (id: number) => string | Buffer | undefined;
 
 const HEAD = Buffer.from('{"object":"list","data":[');
 const COMMA = Buffer.from(',');
@@ -50,30 +49,30 @@ function listBytes(parts: readonly Buffer[], tail: string): Buffer {
   return Buffer.concat(pieces);
 }
 
-function makeAll(ids: readonly number[], make: Make): Buffer[] {
+function writeAll(ids: readonly number[], write: WriteObject): Buffer[] {
   const parts: Buffer[] = [];
   for (const id of ids) {
-    const made = make(id);
-    if (made !== undefined) parts.push(typeof made === 'string' ? Buffer.from(made) : made);
+    const text = write(id);
+    if (text !== undefined) parts.push(typeof text === 'string' ? Buffer.from(text) : text);
   }
   return parts;
 }
 
-/** One page of `ids`, each made by `make`. */
+/** One page of `ids`. */
 export function pageAnswer(
   call: PanelCall,
   ids: readonly number[],
-  make: Make,
+  write: WriteObject,
   api: 'application' | 'client' = 'application',
 ): PanelAnswer {
   const perPage = api === 'application' ? applicationPerPage(call) : clientPerPage(call);
   const page = pageOf(call.query);
   const { tweaks } = call;
   const total = tweaks.empty === true ? 0 : Math.max(0, ids.length + (tweaks.totalDelta ?? 0));
-  const parts = tweaks.empty === true ? [] : makeAll(ids.slice((page - 1) * perPage, page * perPage), make);
+  const parts = tweaks.empty === true ? [] : writeAll(ids.slice((page - 1) * perPage, page * perPage), write);
   if (tweaks.half === true) parts.length = Math.floor(parts.length / 2);
   const totalPages = Math.max(1, Math.ceil(total / perPage));
-  // the application API's links drop every parameter but the page
+  // links of the application API contain no parameter but the page
   const link = (to: number) => (api === 'application' ? `${call.origin}${call.path}?page=${to}` : clientLink(call, to));
   const links = {
     ...(page > 1 ? { previous: link(page - 1) } : {}),
@@ -90,20 +89,20 @@ export function pageAnswer(
   return { body: listBytes(parts, `],"meta":{"pagination":${JSON.stringify(pagination)}}}`) };
 }
 
-/** An unpaged list without `meta`. */
-export function wholeList(call: PanelCall, ids: readonly number[], make: Make): PanelAnswer {
-  const parts = call.tweaks.empty === true ? [] : makeAll(ids, make);
+/** All objects in one list, without `meta`. */
+export function wholeList(call: PanelCall, ids: readonly number[], write: WriteObject): PanelAnswer {
+  const parts = call.tweaks.empty === true ? [] : writeAll(ids, write);
   if (call.tweaks.half === true) parts.length = Math.floor(parts.length / 2);
   return { body: listBytes(parts, ']}') };
 }
 
-/** How one filter name finds rows. */
+/** How one filter selects rows: by the text of a column, or by a test. */
 export type Filter =
   | { column: string; exact?: boolean }
   | { test: (row: object, values: readonly string[]) => boolean };
 export type Filters = Record<string, Filter>;
 
-/** `filter[name]=a,b`; an unknown name is refused, an empty value ignored. */
+/** `filter[name]=a,b`. An empty value is ignored. @throws {PanelHttpError} 400 for an unknown name. */
 export function applyFilters(
   call: PanelCall,
   store: WorldStore,
@@ -111,25 +110,25 @@ export function applyFilters(
   ids: readonly number[],
   filters: Filters,
 ): readonly number[] {
-  const asked: [Filter, string[]][] = [];
+  const requested: [Filter, string[]][] = [];
   const unknown: string[] = [];
   for (const [name, value] of call.query) {
     const filter = /^filter\[([^\]]*)\]$/.exec(name)?.[1];
     if (filter === undefined) continue;
     const known = Object.hasOwn(filters, filter) ? filters[filter] : undefined;
     if (known === undefined) unknown.push(filter);
-    else if (value !== '') asked.push([known, value.split(',').filter((v) => v !== '')]);
+    else if (value !== '') requested.push([known, value.split(',').filter((v) => v !== '')]);
   }
   if (unknown.length > 0) {
     const allowed = Object.keys(filters).join(', ');
     const detail = `Requested filter(s) \`${unknown.join(', ')}\` are not allowed. Allowed filter(s) are \`${allowed}\`.`;
     throw panelError(400, 'InvalidFilterQuery', detail);
   }
-  if (asked.length === 0) return ids;
-  const tests = asked.map(([filter, values]) => {
+  if (requested.length === 0) return ids;
+  const tests = requested.map(([filter, values]) => {
     if ('test' in filter) return (row: object) => filter.test(row, values);
     const lower = values.map((value) => value.toLowerCase());
-    // whole uuids need no search inside the text
+    // a complete uuid is compared as a whole, which is faster than a search inside the text
     const whole = filter.exact === true || (filter.column === 'uuid' && lower.every((value) => value.length === 36));
     const set = new Set(lower);
     return (row: object) => {
@@ -145,7 +144,7 @@ export function applyFilters(
   });
 }
 
-/** `sort=-id,uuid`; a name not in `allowed` is refused. */
+/** `sort=-id,uuid`. @throws {PanelHttpError} 400 for a name that is not in `allowed`. */
 export function applySorts(
   call: PanelCall,
   store: WorldStore,

@@ -3,7 +3,8 @@ import type { IncomingMessage } from 'node:http';
 import { inspect } from 'node:util';
 import { APPLICATION_ROUTES } from '../api/application-api.ts';
 import { CLIENT_ROUTES } from '../api/client-api.ts';
-import { PanelBug, type Serializer } from '../api/serialize.ts';
+import { PanelBug } from '../api/kinds.ts';
+import type { Serializer } from '../api/serialize.ts';
 import type { LoggedRequest, SimulatorSettings } from '../contract.ts';
 import type { WorldStore } from '../world/world.ts';
 import type { Api, ApiKey, Hit, KeyRing, Throttler } from './access.ts';
@@ -13,13 +14,14 @@ import {
   notFound,
   type PanelAnswer,
   PanelHttpError,
+  type PanelRoute,
   panelError,
   serverError,
   unauthenticated,
 } from './answer.ts';
 import { type FaultAction, tweaksOf } from './faults.ts';
 
-/** A page where JSON was expected. */
+/** An HTML page, sent where a client expects JSON. */
 export const HTML =
   '<!DOCTYPE html>\n<html>\n    <head><title>Panel</title></head>\n    <body>Something went wrong.</body>\n</html>';
 const redirectPage = (to: string) =>
@@ -64,7 +66,7 @@ function faultError(action: Extract<FaultAction, { kind: 'status' }>, limit: num
   }
 }
 
-/** What goes on the wire. */
+/** Status, headers and body of one answer. */
 export interface Outcome {
   status: number;
   headers: Record<string, string>;
@@ -79,125 +81,134 @@ export interface ResponderParts {
   throttler: Throttler;
 }
 
-/** Answers requests from what the simulator is made of; fills `key` and `remaining` of the log entry. */
-export function createResponder(parts: ResponderParts) {
-  /** The answer of the API, throttle headers included; faults of the list kind apply inside. */
-  function respond(
-    request: IncomingMessage,
-    url: URL,
-    bodyText: string,
-    actions: FaultAction[],
-    entry: LoggedRequest,
-  ): Outcome {
-    const { settings, store, serializer, ring, throttler } = parts;
-    const method = request.method ?? 'GET';
-    const wantsJson = /[/+]json/i.test(request.headers.accept ?? '');
-    const origin = `http://${request.headers.host ?? '127.0.0.1'}`;
-    let hit: Hit | undefined;
-    try {
-      if (settings.maintenance !== undefined) {
-        const { retryAfter } = settings.maintenance;
-        throw faultError({ kind: 'status', status: 503, ...(retryAfter === undefined ? {} : { retryAfter }) }, 0);
-      }
-      const matched = /^\/api\/(application|client)(\/.*)?$/.exec(url.pathname);
-      if (matched === null) throw notFound();
-      const api: Api = matched[1] === 'client' ? 'client' : 'application';
-      const found = findRoute(api === 'client' ? CLIENT_ROUTES : APPLICATION_ROUTES, method, matched[2] ?? '');
-      if (found === 'not-found') throw notFound();
-      if (found === 'method') {
-        throw panelError(405, 'MethodNotAllowedHttpException', `The ${method} method is not supported for this route.`);
-      }
-      let body: unknown;
-      try {
-        body = bodyText === '' ? undefined : JSON.parse(bodyText);
-      } catch {
-        throw panelError(
-          400,
-          'BadRequestHttpException',
-          'The JSON data passed in the request appears to be malformed.',
-        );
-      }
-      const key = ring.find(request.headers.authorization);
-      entry.key = key?.label;
-      if (key === undefined || key.expired) throw unauthenticated();
-      if (key.locked) {
-        const address = (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
-        throw forbidden(
-          `This IP address (${address}) does not have permission to access the API using these credentials.`,
-        );
-      }
-      hit = throttler.hit(api, key.userId);
-      if (hit?.refused === true) throw tooMany(hit.limit, Math.max(1, Math.ceil(hit.leftMs / 1_000)), hit.reset);
-      const status = actions.find((action) => action.kind === 'status');
-      if (status !== undefined) throw faultError(status, settings.limit);
-      checkOwner(api, key);
-      const call = {
-        method,
-        path: url.pathname,
-        query: url.searchParams,
-        body,
-        origin,
-        key,
-        store,
-        serializer,
-        perPageMax: settings.perPageMax,
-        tweaks: tweaksOf(actions, entry.n),
-      };
-      return success(found.route.handle(call, found.params), hit);
-    } catch (error) {
-      return failure(error, wantsJson, origin, hit);
-    } finally {
-      entry.remaining = hit?.remaining;
-    }
+/** One received request, its faults and its log entry. */
+export interface ReceivedRequest {
+  request: IncomingMessage;
+  url: URL;
+  bodyText: string;
+  actions: FaultAction[];
+  entry: LoggedRequest;
+}
+
+const COMMON_HEADERS = { 'cache-control': 'no-cache, private' };
+
+const success = (answer: PanelAnswer, hit: Hit | undefined): Outcome => ({
+  status: answer.status ?? 200,
+  headers: {
+    ...COMMON_HEADERS,
+    ...(answer.body === undefined ? {} : { 'content-type': 'application/json' }),
+    ...throttleHeaders(hit),
+  },
+  body: answer.body ?? '',
+});
+
+function failure(error: unknown, wantsJson: boolean, origin: string, hit: Hit | undefined): Outcome {
+  const known =
+    error instanceof PanelHttpError
+      ? error
+      : error instanceof URIError
+        ? notFound()
+        : serverError(error instanceof PanelBug ? error.message : 'Exception');
+  // neither a refusal nor a bug of the panel: the simulator itself has a bug
+  if (known.errors[0]?.code === 'Exception') process.stderr.write(`panel simulator: ${inspect(error)}\n`);
+  // the panel decides on 401 and 503 before it counts the request
+  const counted = known.status === 401 || known.status === 503 ? {} : throttleHeaders(hit);
+  const headers = { ...COMMON_HEADERS, ...counted, ...known.headers };
+  if (wantsJson) {
+    const body = JSON.stringify({ errors: known.errors });
+    return { status: known.status, headers: { ...headers, 'content-type': 'application/json' }, body };
   }
+  const html = { ...headers, 'content-type': 'text/html; charset=utf-8' };
+  if (known.status !== 401) return { status: known.status, headers: html, body: HTML };
+  const location = `${origin}/auth/login`;
+  return { status: 302, headers: { ...html, location }, body: redirectPage(location) };
+}
 
-  function checkOwner(api: Api, key: ApiKey): void {
-    if (parts.settings.twoFactor) {
-      const detail = 'Two-factor authentication is required for this account in order to access this endpoint.';
-      throw panelError(400, 'TwoFactorAuthRequiredException', detail);
-    }
-    if (api === 'client' && key.kind === 'application') {
-      throw forbidden(
-        'You are attempting to use an application API key on an endpoint that requires a client API key.',
-      );
-    }
-    if (api === 'application' && parts.store.world.users.get(key.userId)?.root_admin !== true) {
-      throw forbidden('This account does not have permission to access the API.');
-    }
+function checkMaintenance({ maintenance }: SimulatorSettings): void {
+  if (maintenance === undefined) return;
+  const { retryAfter } = maintenance;
+  throw faultError({ kind: 'status', status: 503, ...(retryAfter === undefined ? {} : { retryAfter }) }, 0);
+}
+
+function routeOf(method: string, path: string): { api: Api; route: PanelRoute; params: string[] } {
+  const matched = /^\/api\/(application|client)(\/.*)?$/.exec(path);
+  if (matched === null) throw notFound();
+  const api: Api = matched[1] === 'client' ? 'client' : 'application';
+  const found = findRoute(api === 'client' ? CLIENT_ROUTES : APPLICATION_ROUTES, method, matched[2] ?? '');
+  if (found === 'not-found') throw notFound();
+  if (found === 'method') {
+    throw panelError(405, 'MethodNotAllowedHttpException', `The ${method} method is not supported for this route.`);
   }
+  return { api, ...found };
+}
 
-  const COMMON = { 'cache-control': 'no-cache, private' };
-  const success = (answer: PanelAnswer, hit: Hit | undefined): Outcome => ({
-    status: answer.status ?? 200,
-    headers: {
-      ...COMMON,
-      ...(answer.body === undefined ? {} : { 'content-type': 'application/json' }),
-      ...throttleHeaders(hit),
-    },
-    body: answer.body ?? '',
-  });
-
-  function failure(error: unknown, wantsJson: boolean, origin: string, hit: Hit | undefined): Outcome {
-    const known =
-      error instanceof PanelHttpError
-        ? error
-        : error instanceof URIError
-          ? notFound()
-          : serverError(error instanceof PanelBug ? error.message : 'Exception');
-    // neither the panel's refusal nor its bug, but ours
-    if (known.errors[0]?.code === 'Exception') process.stderr.write(`panel simulator: ${inspect(error)}\n`);
-    // 401 and 503 are decided before the throttle
-    const counted = known.status === 401 || known.status === 503 ? {} : throttleHeaders(hit);
-    const headers = { ...COMMON, ...counted, ...known.headers };
-    if (wantsJson) {
-      const body = JSON.stringify({ errors: known.errors });
-      return { status: known.status, headers: { ...headers, 'content-type': 'application/json' }, body };
-    }
-    const html = { ...headers, 'content-type': 'text/html; charset=utf-8' };
-    if (known.status !== 401) return { status: known.status, headers: html, body: HTML };
-    const location = `${origin}/auth/login`;
-    return { status: 302, headers: { ...html, location }, body: redirectPage(location) };
+function parseBody(text: string): unknown {
+  try {
+    return text === '' ? undefined : JSON.parse(text);
+  } catch {
+    throw panelError(400, 'BadRequestHttpException', 'The JSON data passed in the request appears to be malformed.');
   }
+}
 
-  return respond;
+/** The key of the request; its label goes to the log entry. */
+function authenticate(ring: KeyRing, request: IncomingMessage, entry: LoggedRequest): ApiKey {
+  const key = ring.find(request.headers.authorization);
+  entry.key = key?.label;
+  if (key === undefined || key.expired) throw unauthenticated();
+  if (key.locked) {
+    const address = (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+    throw forbidden(`This IP address (${address}) does not have permission to access the API using these credentials.`);
+  }
+  return key;
+}
+
+function checkOwner({ settings, store }: ResponderParts, api: Api, key: ApiKey): void {
+  if (settings.twoFactor) {
+    const detail = 'Two-factor authentication is required for this account in order to access this endpoint.';
+    throw panelError(400, 'TwoFactorAuthRequiredException', detail);
+  }
+  if (api === 'client' && key.kind === 'application') {
+    throw forbidden('You are attempting to use an application API key on an endpoint that requires a client API key.');
+  }
+  if (api === 'application' && store.world.users.get(key.userId)?.root_admin !== true) {
+    throw forbidden('This account does not have permission to access the API.');
+  }
+}
+
+/** The answer of the API with its throttle headers. Sets `key` and `remaining` of the log entry. */
+export function respond(parts: ResponderParts, { request, url, bodyText, actions, entry }: ReceivedRequest): Outcome {
+  const { settings, store, serializer, ring, throttler } = parts;
+  const method = request.method ?? 'GET';
+  const wantsJson = /[/+]json/i.test(request.headers.accept ?? '');
+  const origin = `http://${request.headers.host ?? '127.0.0.1'}`;
+  let hit: Hit | undefined;
+  try {
+    // in the order in which the panel checks
+    checkMaintenance(settings);
+    const { api, route, params } = routeOf(method, url.pathname);
+    const body = parseBody(bodyText);
+    const key = authenticate(ring, request, entry);
+    hit = throttler.hit(api, key.userId);
+    if (hit?.refused === true) throw tooMany(hit.limit, Math.max(1, Math.ceil(hit.leftMs / 1_000)), hit.reset);
+    const status = actions.find((action) => action.kind === 'status');
+    if (status !== undefined) throw faultError(status, settings.limit);
+    checkOwner(parts, api, key);
+    const call = {
+      method,
+      path: url.pathname,
+      query: url.searchParams,
+      body,
+      origin,
+      key,
+      store,
+      serializer,
+      perPageMax: settings.perPageMax,
+      tweaks: tweaksOf(actions, entry.n),
+    };
+    return success(route.handle(call, params), hit);
+  } catch (error) {
+    return failure(error, wantsJson, origin, hit);
+  } finally {
+    entry.remaining = hit?.remaining;
+  }
 }

@@ -1,4 +1,4 @@
-/** The larger half of a generated panel: servers, their databases and subusers. */
+/** Generates servers, databases and subusers. */
 import type { Random } from './random.ts';
 import type { ServerRow, ServerStatus } from './rows.ts';
 import { type PanelSizes, times } from './sizes.ts';
@@ -37,6 +37,7 @@ const PERMISSIONS: readonly [readonly string[], ...(readonly string[])[]] = [
   ],
 ];
 
+/** Status of every server whose number modulo 50 is listed. */
 const STATUS_OF: Record<number, ServerStatus> = {
   5: 'suspended',
   17: 'installing',
@@ -46,51 +47,88 @@ const STATUS_OF: Record<number, ServerStatus> = {
   45: 'suspended',
 };
 
-/** Servers over all nodes, each with an allocation of its own; some with more. */
+/** The free allocations of one node, the lowest id last. */
+interface FreeAllocations {
+  node: number;
+  ids: number[];
+}
+
+/** Takes a free allocation of the node at `index`, or of the next node that has one. */
+function takeAllocation(free: readonly FreeAllocations[], index: number): { node: number; id: number } {
+  for (let step = 0; step < free.length; step++) {
+    const place = free[(index + step) % free.length];
+    const id = place?.ids.pop();
+    if (place !== undefined && id !== undefined) return { node: place.node, id };
+  }
+  throw new Error('no allocation left');
+}
+
+/** Values of two thirds of the egg's variables; some are empty. */
+function variableValues(store: WorldStore, egg: number, i: number): Record<string, string> {
+  const values: Record<string, string> = {};
+  for (const [n, variable] of store.children('variables', 'egg_id', egg).entries()) {
+    const row = store.world.variables.get(variable);
+    if (row !== undefined && (i + n) % 3 !== 0)
+      values[row.env_variable] = n === 1 && i % 4 === 0 ? '' : row.default_value;
+  }
+  return values;
+}
+
+const limitsOf = (i: number): ServerRow['limits'] => ({
+  memory: i % 29 === 0 ? 0 : 1024 * (1 + (i % 8)),
+  swap: i % 19 === 0 ? -1 : 0,
+  disk: i % 29 === 0 ? 0 : 5_120 * (1 + (i % 4)),
+  io: 500,
+  cpu: i % 29 === 0 ? 0 : 100 * (1 + (i % 3)),
+  threads: i % 21 === 0 ? '0-1,3' : null,
+  oom_disabled: i % 2 === 1,
+});
+
+/** Gives further allocations to some servers, as long as `left` lasts. */
+function giveFurtherAllocations(
+  store: WorldStore,
+  free: readonly FreeAllocations[],
+  servers: number,
+  allocationsLeft: number,
+): void {
+  let left = allocationsLeft;
+  for (let i = 1; i <= servers && left > 0; i++) {
+    const server = store.world.servers.get(i);
+    if (server === undefined) continue;
+    const wanted = server.transferring ? 1 : ([0, 1, 2, 0, 1][i % 5] ?? 0);
+    for (let n = 0; n < wanted && left > 0; n++) {
+      // a server in transfer also has an allocation on its target node
+      const index = free.findIndex((place) =>
+        server.transferring ? place.node !== server.node : place.node === server.node,
+      );
+      const id = free[index]?.ids.pop();
+      if (id === undefined) break;
+      left -= 1;
+      store.update('allocations', id, { server_id: i });
+    }
+  }
+}
+
+/** Spreads servers over all nodes. Each has an allocation of its own; some have more. */
 export function generateServers(store: WorldStore, sizes: PanelSizes, random: Random) {
   if (sizes.servers === 0) return;
   if (sizes.servers > sizes.allocations || sizes.users === 0 || sizes.eggs === 0 || sizes.nests === 0) {
     throw new Error('servers need users, eggs and at least one allocation each');
   }
-  // one free list per node: a server's further allocations are on its own node
-  const free = store
+  const free: FreeAllocations[] = store
     .ids('nodes')
     .map((node) => ({ node, ids: [...store.children('allocations', 'node_id', node)].reverse() }));
-  const takeFrom = (index: number) => {
-    for (let step = 0; step < free.length; step++) {
-      const place = free[(index + step) % free.length];
-      const id = place?.ids.pop();
-      if (place !== undefined && id !== undefined) return { node: place.node, id };
-    }
-    throw new Error('no allocation left');
-  };
   for (let i = 1; i <= sizes.servers; i++) {
-    const { node, id: allocation } = takeFrom(i - 1);
+    const { node, id: allocation } = takeAllocation(free, i - 1);
     const egg = store.world.eggs.get(1 + ((i - 1) % sizes.eggs));
     if (egg === undefined) throw new Error('an egg is missing');
-    const values: Record<string, string> = {};
-    for (const [n, variable] of store.children('variables', 'egg_id', egg.id).entries()) {
-      const row = store.world.variables.get(variable);
-      if (row !== undefined && (i + n) % 3 !== 0)
-        values[row.env_variable] = n === 1 && i % 4 === 0 ? '' : row.default_value;
-    }
-    const status = STATUS_OF[i % 50] ?? null;
     const label = i % 4 === 3 ? random.pick(SERVER_NAMES) : 'srv';
-    const limits: ServerRow['limits'] = {
-      memory: i % 29 === 0 ? 0 : 1024 * (1 + (i % 8)),
-      swap: i % 19 === 0 ? -1 : 0,
-      disk: i % 29 === 0 ? 0 : 5_120 * (1 + (i % 4)),
-      io: 500,
-      cpu: i % 29 === 0 ? 0 : 100 * (1 + (i % 3)),
-      threads: i % 21 === 0 ? '0-1,3' : null,
-      oom_disabled: i % 2 === 1,
-    };
     store.create('servers', {
       external_id: i % 10 === 1 ? `order-${i}` : null,
       name: `${label}-${i}`,
       description: i % 3 === 0 ? `Lab server ${i} – テスト` : '',
-      status,
-      limits,
+      status: STATUS_OF[i % 50] ?? null,
+      limits: limitsOf(i),
       feature_limits: {
         databases: i % 15 === 0 ? null : i % 4,
         allocations: i % 12 === 0 ? null : i % 5,
@@ -101,26 +139,33 @@ export function generateServers(store: WorldStore, sizes: PanelSizes, random: Ra
       allocation,
       nest: egg.nest,
       egg: egg.id,
-      values,
+      values: variableValues(store, egg.id, i),
       transferring: i % 50 === 12,
       current_state: i % 3 === 0 ? 'offline' : 'running',
       ...times(3_000, i * 11),
     });
   }
-  // further allocations, while some are left
-  let left = sizes.allocations - sizes.servers;
-  for (let i = 1; i <= sizes.servers && left > 0; i++) {
-    const server = store.world.servers.get(i);
-    if (server === undefined) continue;
-    const wanted = server.transferring ? 1 : ([0, 1, 2, 0, 1][i % 5] ?? 0);
-    for (let n = 0; n < wanted && left > 0; n++) {
-      const index = free.findIndex((place) =>
-        server.transferring ? place.node !== server.node : place.node === server.node,
-      );
-      const id = free[index]?.ids.pop();
-      if (id === undefined) break;
-      left -= 1;
-      store.update('allocations', id, { server_id: i });
+  giveFurtherAllocations(store, free, sizes.servers, sizes.allocations - sizes.servers);
+}
+
+/** Subusers without duplicates. A third of them is on a twentieth of the servers, so that few servers have many. */
+function generateSubusers(store: WorldStore, sizes: PanelSizes, random: Random): void {
+  const taken = new Set<string>();
+  for (let i = 1; i <= sizes.subusers; i++) {
+    for (let attempt = 0; attempt < 50; attempt++) {
+      const server =
+        i % 3 === 0 ? 1 + random.int(Math.max(1, Math.ceil(sizes.servers / 20))) : 1 + random.int(sizes.servers);
+      const user = 1 + random.int(sizes.users);
+      const pair = `${server}:${user}`;
+      if (taken.has(pair) || store.world.servers.get(server)?.user === user) continue;
+      taken.add(pair);
+      store.create('subusers', {
+        server_id: server,
+        user_id: user,
+        permissions: [...random.pick(PERMISSIONS)],
+        ...times(50_000, i),
+      });
+      break;
     }
   }
 }
@@ -148,23 +193,5 @@ export function generateAttachments(store: WorldStore, sizes: PanelSizes, random
       ...times(40_000, i),
     });
   }
-  const taken = new Set<string>();
-  // a few servers have many, as in life
-  for (let i = 1; i <= sizes.subusers; i++) {
-    for (let attempt = 0; attempt < 50; attempt++) {
-      const server =
-        i % 3 === 0 ? 1 + random.int(Math.max(1, Math.ceil(sizes.servers / 20))) : 1 + random.int(sizes.servers);
-      const user = 1 + random.int(sizes.users);
-      const pair = `${server}:${user}`;
-      if (taken.has(pair) || store.world.servers.get(server)?.user === user) continue;
-      taken.add(pair);
-      store.create('subusers', {
-        server_id: server,
-        user_id: user,
-        permissions: [...random.pick(PERMISSIONS)],
-        ...times(50_000, i),
-      });
-      break;
-    }
-  }
+  generateSubusers(store, sizes, random);
 }

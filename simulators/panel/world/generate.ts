@@ -1,8 +1,8 @@
 /**
- * Fills a world with a repeatable panel of any size, traps included: names in many scripts, null and empty texts,
- * private addresses repeated across nodes, every server state, several allocations and subusers a server.
+ * Fills a world with a repeatable panel of any size. It contains the cases that break naive code: names in many scripts,
+ * null and empty texts, private addresses that several nodes share, every server state, and servers with several
+ * allocations and subusers.
  */
-
 import { generateAttachments, generateServers } from './generate-servers.ts';
 import { createRandom, type Random } from './random.ts';
 import type { EggRow, VariableRow } from './rows.ts';
@@ -18,7 +18,7 @@ const LOCATIONS = [
 ] as const;
 const NEST_NAMES = ['Hytale', 'Minecraft', 'Source Engine', 'Rust', 'Voice Servers', 'Lab nest'] as const;
 
-/** The variables an egg takes its first ones from: value rules of every common kind, one hidden, one read-only. */
+/** The first variables of every egg: all common validation rules, one hidden and one read-only variable. */
 const VARIABLES: readonly Pick<
   VariableRow,
   'env_variable' | 'default_value' | 'rules' | 'user_viewable' | 'user_editable'
@@ -98,11 +98,14 @@ const title = (env: string) =>
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join(' ');
 
-function places(store: WorldStore, sizes: PanelSizes, random: Random) {
+function generateLocations(store: WorldStore, sizes: PanelSizes) {
   for (let i = 1; i <= sizes.locations; i++) {
     const [short, long] = LOCATIONS[i - 1] ?? [`loc.${i}`, i % 4 === 0 ? null : `Ort ${i} – Δ`];
     store.create('locations', { short, long, ...times(0, i) });
   }
+}
+
+function generateNodes(store: WorldStore, sizes: PanelSizes, random: Random) {
   for (let i = 1; i <= sizes.nodes; i++) {
     const name = `node-${String(i).padStart(2, '0')}${i % 5 === 0 ? ' private' : ''}`;
     store.create('nodes', {
@@ -123,11 +126,14 @@ function places(store: WorldStore, sizes: PanelSizes, random: Random) {
       ...times(100, i),
     });
   }
+}
+
+function generateAllocations(store: WorldStore, sizes: PanelSizes) {
   if (sizes.nodes === 0) return;
   for (let i = 0; i < sizes.allocations; i++) {
     const node = 1 + (i % sizes.nodes);
     const nth = Math.floor(i / sizes.nodes);
-    // every fourth address is private and the same, with the same ports, on every node
+    // every fourth allocation has the same private address and port on every node
     const block = Math.floor(nth / 40_000);
     const ip = nth % 4 === 3 ? `10.${block}.0.5` : `198.${18 + (block % 2)}.${(node >> 8) & 255}.${node & 255}`;
     store.create('allocations', {
@@ -140,7 +146,7 @@ function places(store: WorldStore, sizes: PanelSizes, random: Random) {
   }
 }
 
-function games(store: WorldStore, sizes: PanelSizes) {
+function generateNests(store: WorldStore, sizes: PanelSizes) {
   for (let i = 1; i <= sizes.nests; i++) {
     store.create('nests', {
       name: NEST_NAMES[i - 1] ?? `Nest ${i}`,
@@ -148,24 +154,50 @@ function games(store: WorldStore, sizes: PanelSizes) {
       ...times(10, i),
     });
   }
+}
+
+/** `parent`: the egg whose configuration this one inherits. */
+function eggConfig(i: number, parent: number | null): EggRow['config'] {
+  if (parent !== null)
+    return { files: {}, startup: null, stop: null, logs: null, file_denylist: null, extends: parent };
+  const files = { 'lab.properties': { parser: 'properties', find: { port: '{{server.build.default.port}}' } } };
+  return {
+    files: i % 2 === 0 ? {} : files,
+    startup: i % 4 === 3 ? [] : { done: `ready ${i}` },
+    stop: i % 2 === 0 ? 'stop' : '^C',
+    logs: [],
+    file_denylist: i % 3 === 0 ? null : [],
+    extends: null,
+  };
+}
+
+/** Creates `count` variables of an egg; returns their environment names. */
+function generateVariables(store: WorldStore, egg: number, source: typeof VARIABLES, count: number): string[] {
+  const envs: string[] = [];
+  for (let v = 0; v < count; v++) {
+    const known = source[v];
+    const env = known?.env_variable ?? `EXTRA_${v}`;
+    envs.push(env);
+    const at = EPOCH + (100 + store.ids('variables').length) * MINUTE;
+    store.create('variables', {
+      egg_id: egg,
+      name: title(env),
+      description: v % 3 === 0 ? '' : `Lab description of ${env}.`,
+      ...(known ?? {}),
+      env_variable: env,
+      created_at: v % 5 === 4 ? null : variableTime(at),
+      updated_at: v % 5 === 4 ? null : variableTime(at + 100 * MINUTE),
+    });
+  }
+  return envs;
+}
+
+function generateEggs(store: WorldStore, sizes: PanelSizes) {
   if (sizes.nests === 0) return;
   for (let i = 1; i <= sizes.eggs; i++) {
     const nest = 1 + ((i - 1) % sizes.nests);
     const base = i - sizes.nests;
     const inherits = base >= 1 && i % 5 === 2;
-    const config: EggRow['config'] = inherits
-      ? { files: {}, startup: null, stop: null, logs: null, file_denylist: null, extends: base }
-      : {
-          files:
-            i % 2 === 0
-              ? {}
-              : { 'lab.properties': { parser: 'properties', find: { port: '{{server.build.default.port}}' } } },
-          startup: i % 4 === 3 ? [] : { done: `ready ${i}` },
-          stop: i % 2 === 0 ? 'stop' : '^C',
-          logs: [],
-          file_denylist: i % 3 === 0 ? null : [],
-          extends: null,
-        };
     const egg = store.create('eggs', {
       nest,
       name: i === 1 ? 'Hytale' : `Lab egg ${i}`,
@@ -174,7 +206,7 @@ function games(store: WorldStore, sizes: PanelSizes) {
         i % 2 === 0
           ? { 'registry.lab.invalid/base:1': 'registry.lab.invalid/base:1' }
           : { 'Java 21': 'registry.lab.invalid/yolks:java_21', 'Java 17': 'registry.lab.invalid/yolks:java_17' },
-      config,
+      config: eggConfig(i, inherits ? base : null),
       script: {
         privileged: true,
         install: inherits ? null : `#!/bin/sh\necho "lab step egg${i}"\n`,
@@ -185,23 +217,12 @@ function games(store: WorldStore, sizes: PanelSizes) {
       features: i % 3 === 0 ? ['steam_disk_space'] : null,
       ...times(40, i),
     });
-    const source = i === 1 ? [...HYTALE_VARIABLES, ...VARIABLES] : VARIABLES;
-    const envs: string[] = [];
-    for (let v = 0; v < sizes.variables; v++) {
-      const known = source[v];
-      const env = known?.env_variable ?? `EXTRA_${v}`;
-      envs.push(env);
-      const at = EPOCH + (100 + store.ids('variables').length) * MINUTE;
-      store.create('variables', {
-        egg_id: egg.id,
-        name: title(env),
-        description: v % 3 === 0 ? '' : `Lab description of ${env}.`,
-        ...(known ?? {}),
-        env_variable: env,
-        created_at: v % 5 === 4 ? null : variableTime(at),
-        updated_at: v % 5 === 4 ? null : variableTime(at + 100 * MINUTE),
-      });
-    }
+    const envs = generateVariables(
+      store,
+      egg.id,
+      i === 1 ? [...HYTALE_VARIABLES, ...VARIABLES] : VARIABLES,
+      sizes.variables,
+    );
     const flags = envs.map((env) => ` --${env.toLowerCase()} "{{${env}}}"`).join('');
     store.update('eggs', egg.id, {
       startup: `./lab-server-${i} --port {{SERVER_PORT}} --memory {{SERVER_MEMORY}}${flags}`,
@@ -210,7 +231,7 @@ function games(store: WorldStore, sizes: PanelSizes) {
   }
 }
 
-function people(store: WorldStore, sizes: PanelSizes, random: Random) {
+function generateUsers(store: WorldStore, sizes: PanelSizes, random: Random) {
   for (let i = 1; i <= sizes.users; i++) {
     const username = i === 1 ? 'labadmin' : i === 2 ? 'labadmin2' : `user${String(i).padStart(3, '0')}`;
     const nameless = i % 37 === 5;
@@ -228,12 +249,15 @@ function people(store: WorldStore, sizes: PanelSizes, random: Random) {
   }
 }
 
-/** Fills an empty store. The same sizes and seed give the same rows. */
+/** Fills an empty store. The same sizes and the same seed give the same rows. */
 export function generateWorld(store: WorldStore, sizes: PanelSizes, seed: number): void {
   const random = createRandom(seed ^ 0x5eed);
-  places(store, sizes, random);
-  games(store, sizes);
-  people(store, sizes, random);
+  generateLocations(store, sizes);
+  generateNodes(store, sizes, random);
+  generateAllocations(store, sizes);
+  generateNests(store, sizes);
+  generateEggs(store, sizes);
+  generateUsers(store, sizes, random);
   generateServers(store, sizes, random);
   generateAttachments(store, sizes, random);
 }

@@ -1,6 +1,6 @@
-/** Repeatable random values: the same seed gives the same panel everywhere. */
+/** Repeatable random values: the same seed gives the same panel on every machine. */
 export interface Random {
-  /** 0 … 1, without 1. */
+  /** At least 0, less than 1. */
   next(): number;
   /** A whole number from 0 to `below - 1`. */
   int(below: number): number;

@@ -1,6 +1,6 @@
 /**
- * The rows of the simulated panel: what its database holds, under the names its API uses. Columns that no answer of the
- * application API shows are marked.
+ * The rows of the simulated panel: the content of its database, under the names that its API uses. "Not shown" marks a
+ * column that no answer of the application API contains.
  */
 
 /** A JSON value as the panel stores it in an egg. */
@@ -35,7 +35,7 @@ export interface NodeRow {
   daemon_base: string;
   created_at: string;
   updated_at: string;
-  /** Not shown: filter only. */
+  /** Not shown, but a filter can name it. */
   daemon_token_id: string;
   /** Not shown: the node's daemon does not answer. */
   daemon_down: boolean;
@@ -49,7 +49,7 @@ export interface AllocationRow {
   alias: string | null;
   port: number;
   notes: string | null;
-  /** Not shown; `assigned` is whether it is set. */
+  /** Not shown. `assigned` in an answer says whether this column has a value. */
   server_id: number | null;
 }
 
@@ -147,11 +147,11 @@ export interface ServerRow {
   image: string;
   created_at: string;
   updated_at: string;
-  /** Set values by environment variable; a missing one was never set. */
+  /** Values by environment variable. A missing name means that the value was never set. */
   values: Record<string, string>;
   /** Shown by the client API only. */
   transferring: boolean;
-  /** The daemon's word, shown by `/resources` only. */
+  /** The state that the node's daemon reports. Only `/resources` of the client API shows it. */
   current_state: 'running' | 'offline' | 'starting' | 'stopping';
 }
 
@@ -204,10 +204,10 @@ export interface Rows {
 }
 
 export type EntityName = keyof Rows;
-/** All rows by id. Read at will; change through the methods of the world store, or call `touch` afterwards. */
+/** All rows by id. Change rows with the methods of the world store, or call its `touch` after a direct change. */
 export type PanelWorld = { [E in EntityName]: Map<number, Rows[E]> };
 
-/** Parents first. */
+/** All entities, parents before children. */
 export const ENTITY_NAMES = [
   'locations',
   'nodes',
@@ -221,3 +221,7 @@ export const ENTITY_NAMES = [
   'databases',
   'subusers',
 ] as const satisfies readonly EntityName[];
+
+/** The value of a column, for code that handles rows of every entity. */
+export const columnOf = (row: object | undefined, column: string): unknown =>
+  row === undefined ? undefined : Reflect.get(row, column);

@@ -6,7 +6,7 @@ const text = (value: unknown): string => (typeof value === 'string' ? value : St
 const isInteger = (value: unknown) => /^-?\d+$/.test(text(value));
 const isNumeric = (value: unknown) => text(value).trim() !== '' && Number.isFinite(Number(value));
 
-/** PHP's delimiters and flags around a pattern; a pattern JavaScript cannot read never matches. */
+/** `pattern` has PHP's delimiters and flags. A pattern that JavaScript cannot read never matches. */
 function matches(pattern: string, value: string): boolean {
   const parts = /^(.)([\s\S]*)\1([a-z]*)$/.exec(pattern);
   if (parts === null) return false;
@@ -38,13 +38,13 @@ const CHECKS: Record<string, Check> = {
   ip: (value) => /^(\d{1,3}\.){3}\d{1,3}$/.test(text(value)) || text(value).includes(':'),
 };
 
-/** Splits at `|`; a regex rule takes the rest, as its pattern may hold a bar. */
+/** Splits at `|`. A regex rule takes the rest of the text, because its pattern may contain `|`. */
 function split(rules: string): [string, string][] {
   const result: [string, string][] = [];
   let rest = rules;
   while (rest !== '') {
-    const greedy = /^(regex|not_regex):/.test(rest);
-    const end = greedy ? rest.length : rest.indexOf('|');
+    const takesRest = /^(regex|not_regex):/.test(rest);
+    const end = takesRest ? rest.length : rest.indexOf('|');
     const rule = end === -1 ? rest : rest.slice(0, end);
     rest = end === -1 ? '' : rest.slice(end + 1);
     const colon = rule.indexOf(':');
@@ -53,7 +53,7 @@ function split(rules: string): [string, string][] {
   return result;
 }
 
-/** The first rule that `value` breaks, with Laravel's sentence; undefined when it breaks none. */
+/** The first rule that `value` breaks, with Laravel's message; undefined when it breaks none. */
 export function brokenRule(rules: string, value: unknown): { rule: string; detail: string } | undefined {
   const list = split(rules);
   const empty = value === null || value === undefined || value === '';
@@ -66,7 +66,7 @@ export function brokenRule(rules: string, value: unknown): { rule: string; detai
   const size = numeric ? Number(value) : text(value).length;
   for (const [name, argument] of list) {
     const [low = 0, high = 0] = argument.split(',').map(Number);
-    const sized =
+    const fits =
       name === 'max'
         ? size <= low
         : name === 'min'
@@ -74,8 +74,8 @@ export function brokenRule(rules: string, value: unknown): { rule: string; detai
           : name === 'between'
             ? size >= low && size <= high
             : undefined;
-    const good = sized ?? CHECKS[name]?.(value, argument) ?? true;
-    if (good) continue;
+    const passes = fits ?? CHECKS[name]?.(value, argument) ?? true;
+    if (passes) continue;
     const format = name === 'regex' ? 'The value format is invalid.' : undefined;
     const kind = name === 'string' ? 'The value must be a string.' : undefined;
     return { rule: name === 'int' ? 'integer' : name, detail: format ?? kind ?? 'The value is invalid.' };

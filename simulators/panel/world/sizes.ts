@@ -1,7 +1,7 @@
-/** How large a generated panel is, and when its rows were made. */
+/** The sizes of a generated panel and the times of its rows. */
 import { panelTime } from './world.ts';
 
-/** How many rows of each kind; `variables` is per egg. */
+/** Number of rows per entity; `variables` is per egg. */
 export interface PanelSizes {
   locations: number;
   nodes: number;
@@ -16,7 +16,7 @@ export interface PanelSizes {
   subusers: number;
 }
 
-/** A small panel, enough to meet every trap. */
+/** A small panel that contains every special case of the generator. */
 export const DEFAULT_SIZES: PanelSizes = {
   locations: 3,
   nodes: 6,
@@ -31,11 +31,11 @@ export const DEFAULT_SIZES: PanelSizes = {
   subusers: 80,
 };
 
-/** Everything was made from here on. */
+/** The time of the first generated row, Unix milliseconds. */
 export const EPOCH = Date.UTC(2025, 2, 1, 8);
-/** Milliseconds. */
+/** One minute in milliseconds. */
 export const MINUTE = 60_000;
-/** Both times of the row `index`, from minute `from` after the epoch. */
+/** Creation and update time of the row `index`; `from` is the minute of row 0 after the epoch. */
 export const times = (from: number, index: number) => ({
   created_at: panelTime(EPOCH + from * MINUTE + index * MINUTE),
   updated_at: panelTime(EPOCH + from * MINUTE + index * 3 * MINUTE),
