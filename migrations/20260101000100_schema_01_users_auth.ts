@@ -38,7 +38,7 @@ const TABLES = [
     idx_users_virtfusion_id ("virtfusionId")
     `,
   ),
-  // A rotated session row stays until it expires, so that a late tab and a stolen token can be told apart.
+  // A rotated session row stays until it expires. It is needed to distinguish a late browser tab from a stolen token.
   defineTable(
     'sessions',
     `
@@ -89,7 +89,7 @@ const TABLES = [
 /** Users, sessions and one-time tokens. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
-  // Both rules hold where the rows allow them. Accounts that break one stay as they are: an administrator merges them.
+  // A rule that existing accounts break is left out. These accounts stay as they are; an administrator merges them.
   await attempt(
     knex,
     'create unique index if not exists users_pterodactyl_id_unique on users ("pterodactylId") where "pterodactylId" is not null',
@@ -101,7 +101,7 @@ export async function up(knex: Knex): Promise<void> {
   if (!unique) await knex.raw('create index if not exists idx_users_email_lower on users (lower(email))');
 }
 
-/** Drops the tables with all accounts in them, adopted ones included. */
+/** Drops the tables with all accounts, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

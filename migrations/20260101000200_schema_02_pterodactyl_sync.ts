@@ -4,7 +4,7 @@ import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable, tableExists } from './schema/table.ts';
 
 const TABLES = [
-  // The unique short code is not deferrable: the sync parks codes that change hands instead.
+  // The unique constraint of the short code is not deferrable. The sync releases a code before another row gets it.
   defineTable(
     'locations',
     `
@@ -47,7 +47,7 @@ const TABLES = [
     idx_nodes_location_id ("locationId")
     `,
   ),
-  // The foreign key of "serverId" comes with unit 03, which makes the table it points at.
+  // Unit 03 adds the foreign key of "serverId", because it creates the referenced table.
   defineTable(
     'allocations',
     `
@@ -139,12 +139,12 @@ const TABLES = [
 
 /** The mirror of the panel's locations, nodes, allocations, nests and eggs. */
 export async function up(knex: Knex): Promise<void> {
-  // Private addresses repeat from node to node, so one address and port is unique on its node only.
+  // Nodes can have the same private addresses, so an address and port are unique per node only.
   if (await tableExists(knex, 'allocations')) await dropUnique(knex, 'allocations', ['ip', 'port']);
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the mirror; the next sync brings its rows back, `egg_properties` excepted. */
+/** Drops the mirror. The next sync reads its rows again, but not `egg_properties`. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

@@ -4,8 +4,8 @@ import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable, tableExists } from './schema/table.ts';
 
 const TABLES = [
-  // memory and disk in MB, cpu in per cent (0 = no limit). The foreign key of "productId" comes with unit 04.
-  // Deleting a user leaves the servers: the panel still runs them.
+  // memory and disk in MB, cpu in per cent (0 = no limit). Unit 04 adds the foreign key of "productId".
+  // Deleting a user keeps their servers, because the panel still runs them.
   defineTable(
     'servers',
     `
@@ -116,7 +116,7 @@ const TABLES = [
   ),
 ];
 
-/** Servers and what belongs to them. */
+/** Servers, and their variables, properties, databases and backups. */
 export async function up(knex: Knex): Promise<void> {
   // An external id is the customer's own label; nothing makes it unique.
   if (await tableExists(knex, 'servers')) await dropUnique(knex, 'servers', ['externalId']);
@@ -124,7 +124,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureForeignKey(knex, 'allocations', 'serverId', { table: 'servers', column: 'id', onDelete: 'set null' });
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropForeignKey(knex, 'allocations', 'serverId', 'servers');
   await dropTables(knex, TABLES);

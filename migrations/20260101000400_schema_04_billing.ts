@@ -114,7 +114,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureForeignKey(knex, 'servers', 'productId', { table: 'products', column: 'id', onDelete: 'set null' });
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropForeignKey(knex, 'servers', 'productId', 'products');
   await dropTables(knex, TABLES);

@@ -25,12 +25,12 @@ const TABLES = [
   ),
 ];
 
-/** Discord webhooks; the address of one is a secret. */
+/** Discord webhooks. The URL of a webhook is a secret. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

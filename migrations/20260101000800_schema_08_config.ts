@@ -20,13 +20,13 @@ const TABLES = [
   ),
 ];
 
-/** Settings kept in the database. */
+/** Settings that are stored in the database. */
 export async function up(knex: Knex): Promise<void> {
   await ensureUuidFunction(knex);
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

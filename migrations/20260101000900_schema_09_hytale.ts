@@ -22,7 +22,7 @@ const TABLES = [
     idx_hytale_oauth_tokens_access_token_expiry (access_token_expiry)
     `,
   ),
-  // The foreign key and the index of server_id come with unit 13.
+  // Unit 13 adds the foreign key and the index of server_id.
   defineTable(
     'hytale_game_sessions',
     `
@@ -51,13 +51,13 @@ const TABLES = [
 export async function up(knex: Knex): Promise<void> {
   await ensureUuidFunction(knex);
   await ensureTables(knex, TABLES);
-  // The service before this one stored the zero date; a session lives one hour.
+  // The earlier service stored the zero date. A session lives one hour.
   await knex.raw(
     "update hytale_game_sessions set expires_at = coalesce(created_at, now() at time zone 'utc') + interval '1 hour' where expires_at < timestamp '0002-01-01'",
   );
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

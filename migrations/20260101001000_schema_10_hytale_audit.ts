@@ -4,7 +4,7 @@ import { dropForeignKey } from './schema/adopt.ts';
 import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
 
-// No foreign key on account_id: the trail must outlive a deleted token, and AUTH_FAILED comes before there is one.
+// No foreign key on account_id: audit rows outlive their account, and AUTH_FAILED happens before an account exists.
 const TABLES = [
   defineTable(
     'hytale_audit_logs',
@@ -49,7 +49,7 @@ export async function up(knex: Knex): Promise<void> {
       where conrelid = to_regclass('hytale_audit_logs') and conname = 'check_valid_event_type'`,
   );
   if (found.some(({ definition }) => EVENT_TYPES.every((type) => definition.includes(`'${type}'`)))) return;
-  // Not validated: old rows may hold other words.
+  // Not validated, because old rows may contain other values.
   await knex.raw(
     `alter table hytale_audit_logs drop constraint if exists check_valid_event_type;
      alter table hytale_audit_logs add constraint check_valid_event_type
@@ -57,7 +57,7 @@ export async function up(knex: Knex): Promise<void> {
   );
 }
 
-/** Drops the trail with every row, an adopted one included. */
+/** Drops the audit trail with every row, also an adopted table. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

@@ -38,12 +38,12 @@ const TABLES = [
   ),
 ];
 
-/** Console lines of Hytale servers, and how far they were read. */
+/** Console lines of Hytale servers, and the position up to which they were read. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

@@ -26,12 +26,12 @@ const TABLES = [
   ),
 ];
 
-/** Who may use which server. */
+/** The users who may use a server: its owner and its subusers. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

@@ -1,7 +1,7 @@
 import type { Knex } from 'knex';
 import { dropForeignKey, ensureForeignKey } from './schema/adopt.ts';
 
-/** Ties Hytale game sessions to servers. (Unit 09 has merged the two columns an older database may have.) */
+/** Adds the foreign key from Hytale game sessions to servers. Unit 09 has merged the two columns of older databases. */
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(
     `update hytale_game_sessions g set server_id = null
@@ -15,7 +15,7 @@ export async function up(knex: Knex): Promise<void> {
   await knex.raw('create index if not exists idx_hytale_game_sessions_server_id on hytale_game_sessions (server_id)');
 }
 
-/** Removes the tie; the column and its values stay with unit 09. */
+/** Drops the foreign key. The column belongs to unit 09 and keeps its values. */
 export async function down(knex: Knex): Promise<void> {
   await knex.raw('drop index if exists idx_hytale_game_sessions_server_id');
   await dropForeignKey(knex, 'hytale_game_sessions', 'server_id', 'servers');

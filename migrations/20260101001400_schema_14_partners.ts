@@ -70,12 +70,12 @@ const TABLES = [
   ),
 ];
 
-/** Partners of the company, kept by the web site. */
+/** Partners of the company. The web site writes them. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

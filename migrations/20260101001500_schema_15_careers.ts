@@ -95,12 +95,12 @@ const TABLES = [
   ),
 ];
 
-/** Open positions and applications, kept by the web site. */
+/** Open positions and applications. The web site writes them. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the tables with every row, adopted ones included. */
+/** Drops the tables with all rows, also tables that were adopted. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

@@ -4,8 +4,8 @@ import { closeInterruptedRuns } from './schema/sync-log-adoption.ts';
 import { defineTable } from './schema/table.ts';
 
 const TABLES = [
-  // One row a page read from the panel. Logged on purpose: an unlogged table is emptied by crash recovery, and a prune
-  // against an empty stage would delete the mirror. `json`, not `jsonb`: it is written once and read once.
+  // One row per page that was read from the panel. Not UNLOGGED: crash recovery empties an unlogged table, and a prune
+  // with an empty staging table would delete the mirror. `json`, not `jsonb`: it is written once and read once.
   defineTable(
     'sync_pages',
     `
@@ -26,7 +26,7 @@ const TABLES = [
     primary key (log_id, source, page, entity, part)
     `,
   ),
-  // What a run was asked for, which workflow run executes it, and the result of its last apply.
+  // The request of a run, the workflow run that executes it, and the result of its last merge.
   defineTable(
     'sync_runs',
     `
@@ -38,7 +38,7 @@ const TABLES = [
     applied jsonb
     `,
   ),
-  // Records that were set aside; detail names a column and a rule, never the value.
+  // Rejected records. `detail` names a column and a rule, never the value.
   defineTable(
     'sync_failures',
     `
@@ -52,17 +52,17 @@ const TABLES = [
   ),
 ];
 
-/** Side tables of the sync, and the rule that one run is active at a time. */
+/** Working tables of the sync, and the rule that at most one run is active. */
 export async function up(knex: Knex): Promise<void> {
   await closeInterruptedRuns(knex);
   await knex.raw(`
     create unique index if not exists sync_logs_one_active on sync_logs ((true)) where status in ('PENDING', 'RUNNING')`);
-  // Half-full pages keep the many progress updates of one row on its page, without index writes.
+  // With half-full pages the many progress updates of a row stay on its page and need no index writes (HOT updates).
   await knex.raw('alter table sync_logs set (fillfactor = 50)');
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the side tables; the logs stay. */
+/** Drops the working tables. The logs stay. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
   await knex.raw('drop index if exists sync_logs_one_active; alter table sync_logs reset (fillfactor)');

@@ -3,7 +3,7 @@ import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
 
 const TABLES = [
-  // An effect that was decided in a transaction and is carried out after it. The payload holds ids and states only.
+  // Effects: decided in a transaction, executed after its commit. The payload contains only ids and states.
   defineTable(
     'outbox',
     `
@@ -28,7 +28,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the table; effects that were still waiting are lost. */
+/** Drops the table. Effects that were not yet dispatched are lost. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

@@ -3,7 +3,7 @@ import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
 const TABLES = [
-  // `data` is what the mail is made of, encrypted: links carry one-time tokens. It is cleared once the mail is sent.
+  // `data` is the encrypted template data; its links carry one-time tokens. It is cleared when the email was sent.
   defineTable(
     'emails',
     `
@@ -33,12 +33,12 @@ const TABLES = [
   ),
 ];
 
-/** Mail that was asked for, and what became of it. */
+/** Requested emails and their state. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the table; mail that still waited is lost. */
+/** Drops the table. Emails that were not yet sent are lost. */
 export async function down(knex: Knex): Promise<void> {
   await dropTables(knex, TABLES);
 }

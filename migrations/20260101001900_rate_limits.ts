@@ -3,7 +3,7 @@ import { dropTables, ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
 const TABLES = [
-  // Token buckets, one row a limiter and identity; keys are digests of bounded length, never an address in clear.
+  // Token buckets: one row per limiter and identity. A key is a digest of fixed length, so no address is stored.
   defineTable(
     'rate_limits',
     `
@@ -18,11 +18,12 @@ const TABLES = [
 ];
 
 /**
- * Takes one token of each bucket, or none when one of them is empty. A function, because rows that do not exist yet can
- * only be locked once they were made: in one statement of plain SQL, requests that make a bucket would all find it full.
- * A call that is refused by a bucket makes no others: who is refused must not fill the table. A missing row is a full
- * bucket. Rows are locked in the order of their keys, so no two calls wait for each other; a call that waited may be older
- * than the row's last change, and time does not run backwards.
+ * Takes one token from each bucket, or no token when one bucket is empty. A missing row is a full bucket.
+ * - It is a function, because a row must exist before it can be locked. In one SQL statement, concurrent requests that
+ *   create the same bucket would all find it full.
+ * - A refused call creates no further buckets, so that refused callers cannot fill the table.
+ * - Rows are locked in the order of their keys, so that calls cannot deadlock.
+ * - A call that waited for a lock may have an older time than the row. The function then uses the time of the row.
  */
 const FUNCTION = `
 create or replace function take_rate_limit_tokens(wanted json)
@@ -57,13 +58,13 @@ begin
     from json_to_recordset(wanted) as w (key text, capacity float8) left join rate_limits r on r.key = w.key;
 end $$`;
 
-/** Rate limits shared by all copies of the api. */
+/** Rate limits that all api processes share. */
 export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
   await knex.raw(FUNCTION);
 }
 
-/** Drops both: every bucket is full again. */
+/** Drops the table and the function: every bucket is full again. */
 export async function down(knex: Knex): Promise<void> {
   await knex.raw('drop function if exists take_rate_limit_tokens(json)');
   await dropTables(knex, TABLES);

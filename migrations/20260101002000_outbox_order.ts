@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 
-/** Rows are dispatched in the order in which they were written: a number says it, times may be equal. */
+/** Adds a number to the rows, so that they are dispatched in the order of writing. Times may be equal. */
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`alter table outbox add column if not exists seq bigint generated always as identity;
     create index if not exists idx_outbox_pending on outbox (seq) where status = 'pending';`);

@@ -1,11 +1,11 @@
 import type { Knex } from 'knex';
 
-/** Ids of a page's own records beside its body: whether a listing is whole is asked without reading every body. */
+/** Stores a page's record ids beside its body, so that the check for a complete listing need not read the bodies. */
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`alter table sync_pages add column if not exists ids integer[] not null default '{}'`);
 }
 
-/** Drops the column; a sync that is running reads its listings again. */
+/** Drops the column. A running sync reads its listings again. */
 export async function down(knex: Knex): Promise<void> {
   await knex.raw('alter table sync_pages drop column if exists ids');
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:api`: the requests of the web site against the real api process over a database of size M, beside
- * their floors in the same run: `node:http` alone, and for sign-ins the comparison of a password alone. Everything is
- * started here, on this machine, and stopped again. Exit code 1 when an answer was not the expected one.
+ * `npm run bench:api`: measures the requests of the web site against the real api process over a database of size M.
+ * The same run measures their floors: `node:http` alone, and for sign-ins a password comparison alone. It starts and
+ * stops everything that it needs. Exit code 1: an answer was not the expected one.
  *
  * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or `-- --timing --logins 200` instead.
  */
@@ -25,11 +25,11 @@ import { type Case, createCases } from './cases.ts';
 import { type Filled, fillDatabase, PASSWORD } from './data.ts';
 import { drive, expectAnswer, type Figures, httpLane, type Lane } from './load.ts';
 import { countStatements } from './statements.ts';
-import { MOST_LOGINS, measureTiming, type TimingRow } from './timing.ts';
+import { MAX_LOGINS, measureTiming, type TimingRow } from './timing.ts';
 
-/** Seconds of each case that are not measured: code is compiled, connections are opened. */
+/** Seconds per case that are not measured, in which code is compiled and connections are opened. */
 const WARM_UP_SECONDS = 1;
-/** Milliseconds a process has to end when it is asked to; the api itself allows requests 10 s. */
+/** Milliseconds between SIGTERM and SIGKILL. The api gives running requests 10 s. */
 const END_MS = 15_000;
 
 const { values } = parseArgs({
@@ -43,23 +43,23 @@ const { values } = parseArgs({
   },
 });
 
-/** @throws {Error} when it is no number between these. */
+/** @throws {Error} unless the text is a number above 0 and at most `max`. */
 function readNumber(text: string, option: string, max: number): number {
   const value = Number(text);
   if (!(value > 0 && value <= max)) throw new Error(`--${option}: a number above 0 and up to ${max}, not ${text}`);
   return value;
 }
 const seconds = readNumber(values.seconds, 'seconds', 600);
-const logins = Math.ceil(readNumber(values.logins, 'logins', MOST_LOGINS));
+const logins = Math.ceil(readNumber(values.logins, 'logins', MAX_LOGINS));
 const concurrencies = values.concurrency.split(',').map((text) => Math.ceil(readNumber(text, 'concurrency', 256)));
 
 interface Row extends Figures {
   name: string;
   what: string;
   concurrency: number;
-  /** Absent for a floor. */
+  /** SQL statements per request. Missing for a floor. */
   statements?: number;
-  /** Share of the floor's work a second. Absent for a floor. */
+  /** `perSecond` divided by the floor's. Missing for a floor. */
   ofFloor?: number;
 }
 
@@ -84,13 +84,13 @@ function cleanUp(): Promise<void> {
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => void cleanUp().finally(() => process.exit(130)));
 }
-// PostgreSQL is no child of ours that would end with us.
+// PostgreSQL would not end with this process.
 process.once('uncaughtException', (error) => {
   say(error.stack ?? String(error));
   void cleanUp().finally(() => process.exit(1));
 });
 
-/** Starts an entry that says over IPC where it listens. Its environment is what is given here, nothing of ours. */
+/** Starts an entry that sends its URL over IPC. It gets `env` only, not the environment of this process. */
 async function startEntry(file: string, env: Record<string, string>): Promise<string> {
   const child = spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url))], {
     env,
@@ -114,7 +114,7 @@ async function endChild(child: ChildProcess): Promise<void> {
   clearTimeout(late);
 }
 
-/** Lets callers work, first unmeasured. What goes wrong while they warm up is an error too. */
+/** Runs the callers, first without measuring. Errors of the warm-up count too. */
 async function warmAndDrive(lanes: readonly Lane[]): Promise<Figures> {
   const warm = await drive(lanes, Math.min(WARM_UP_SECONDS, seconds));
   if (warm.errors.length > 0) return warm;
@@ -131,13 +131,13 @@ async function overHttp(url: string, concurrency: number, open: Case['open']): P
   }
 }
 
-/** The bare server, asked as the api is. */
+/** Requests to the bare server, sent in the same way as to the api. */
 const bareExchange: Case['open'] = async () => ({
   next: () => ({ method: 'GET', path: '/', headers: {} }),
   check: (status, body) => expectAnswer(status === 200 && body.success === true, 'the bare server', status, body),
 });
 
-/** The comparison of a password in this process, on the same number of threads as the api has. */
+/** Password comparisons in this process, which has as many threads as the api. */
 function overBcrypt(concurrency: number, hash: string): Promise<Figures> {
   const lane: Lane = async () => {
     const at = performance.now();
@@ -154,7 +154,7 @@ interface Stack {
   cases: Case[];
 }
 
-/** A filled database, and what the api is started with. */
+/** A filled database, the environment of the api, and the cases. */
 async function prepare(): Promise<Stack> {
   const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
   const postgres = await startPostgres({ dataDir: path.join(folder, 'postgres'), cacheDir, log: say });
@@ -165,7 +165,7 @@ async function prepare(): Promise<Stack> {
     BACKEND_HOST: '127.0.0.1',
     BACKEND_PORT: '0',
     DATABASE_URL: postgres.url,
-    // Nothing listens there, and no port that is given out is so low: what is measured does without the workflow engine.
+    // Nothing listens on port 1, and the system never assigns it. The measured requests do not need Temporal.
     TEMPORAL_ADDRESS: '127.0.0.1:1',
     JWT_SECRET: jwtSecret,
     BACKEND_API_KEY: randomBytes(32).toString('hex'),
@@ -180,7 +180,7 @@ async function prepare(): Promise<Stack> {
   return { env, db, filled, cases: await createCases(db, filled, jwtSecret) };
 }
 
-/** The cases that were asked for. @throws {Error} for a name that is none. */
+/** The cases that `--only` names. @throws {Error} for an unknown name. */
 function chosen(cases: readonly Case[]): Case[] {
   if (values.only === undefined) return [...cases];
   const wanted = values.only.split(',').map((name) => name.trim());
@@ -210,11 +210,11 @@ async function measure(stack: Stack): Promise<Row[]> {
   };
   for (const concurrency of concurrencies) {
     for (const kind of ['http', 'bcrypt'] as const) {
-      const mine = cases.filter(({ floor }) => floor === kind);
-      if (mine.length === 0) continue;
+      const casesOfKind = cases.filter(({ floor }) => floor === kind);
+      if (casesOfKind.length === 0) continue;
       const floor = await floors[kind].run(concurrency);
       add({ name: `floor-${kind}`, what: floors[kind].what, concurrency, ...floor });
-      for (const { name, what, open } of mine) {
+      for (const { name, what, open } of casesOfKind) {
         const figures = await overHttp(apiUrl, concurrency, open);
         const ofFloor = figures.perSecond / floor.perSecond;
         add({ name, what, concurrency, statements: statements.get(name) ?? Number.NaN, ofFloor, ...figures });
@@ -233,7 +233,7 @@ async function timing(stack: Stack): Promise<TimingRow[]> {
   }
 }
 
-/** Prints a table: the first column to the left, numbers to the right. */
+/** Prints a table: the first column is aligned to the left, the others to the right. */
 function print(head: readonly string[], lines: readonly (readonly string[])[]): void {
   const all = [head, ...lines];
   const widths = head.map((_, i) => Math.max(...all.map((cells) => cells[i]?.length ?? 0)));
@@ -290,7 +290,7 @@ try {
     if (rows.some(({ errors, n }) => errors.length > 0 || n === 0)) process.exitCode = 1;
   }
 } catch (error) {
-  // Cut short by a signal: what failed then is no news.
+  // After a signal errors are expected, and they are not printed.
   if (cleaning === undefined) {
     say(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;

@@ -1,4 +1,4 @@
-/** The floor of an answer: `node:http` alone, which sends the same short JSON to everybody. Says where over IPC. */
+/** The floor of an HTTP answer: `node:http` alone, with the same short JSON for all. It sends its URL over IPC. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ReadyMessage } from '../../src/embedded/process-group.ts';

@@ -1,4 +1,4 @@
-/** The requests that are measured, and what each must be answered with. */
+/** The measured requests and their expected answers. */
 import { randomBytes } from 'node:crypto';
 import type { AuthUser } from '../../src/domain/accounts/account.ts';
 import { Secret } from '../../src/domain/secret.ts';
@@ -10,39 +10,39 @@ import { type Exchange, expectAnswer } from './load.ts';
 
 export interface Case {
   name: string;
-  /** The request, for the reader. */
+  /** Description of the request in the output. */
   what: string;
-  /** What it is held against: an answer of `node:http` alone, or the comparison of a password alone. */
+  /** The floor it is compared with: an answer of `node:http` alone, or a password comparison alone. */
   floor: 'http' | 'bcrypt';
-  /** A caller of its own. */
+  /** The exchange of one more caller. */
   open(): Promise<Exchange>;
 }
 
-/** Requests from one client address: below a quarter of the tightest limit that counts by address (100 in 15 minutes). */
+/** Requests per client address: a quarter of the lowest limit per address (100 in 15 minutes). */
 const REQUESTS_PER_ADDRESS = 25;
 let requests = 0;
 
-/** The header a proxy of ours sets: another client every few requests, so that no limit is met. */
-function fromSomewhere(): Record<string, string> {
+/** The header that a trusted proxy sets: a new client address every few requests, so that no limit refuses one. */
+function clientHeader(): Record<string, string> {
   const n = Math.floor(requests++ / REQUESTS_PER_ADDRESS);
   return { 'x-forwarded-for': `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}` };
 }
 
-/** A POST of JSON from some client. */
+/** A POST with a JSON body. */
 export const post = (path: string, body: object) => ({
   method: 'POST' as const,
   path,
-  headers: { 'content-type': 'application/json', ...fromSomewhere() },
+  headers: { 'content-type': 'application/json', ...clientHeader() },
   body: JSON.stringify(body),
 });
 
 const get = (path: string, token?: string) => ({
   method: 'GET' as const,
   path,
-  headers: token === undefined ? fromSomewhere() : { authorization: `Bearer ${token}`, ...fromSomewhere() },
+  headers: token === undefined ? clientHeader() : { authorization: `Bearer ${token}`, ...clientHeader() },
 });
 
-/** Gives the values one after the other, and again from the beginning. */
+/** Returns the values one after the other, and starts again after the last one. */
 function inTurn<T>(values: readonly T[]): () => T {
   let next = 0;
   return () => {
@@ -65,7 +65,7 @@ export async function createCases(db: TestDb, filled: Filled, jwtSecret: string)
   const admin = await withToken(filled.admin);
   const nextEmail = inTurn(Array.from({ length: WEAK_FROM }, (_, n) => emailOf(n)));
 
-  /** A page of servers: its path, who asks, and how many there are in all. */
+  /** A page of servers: its path, its caller, and the expected total. */
   const page = (path: string, caller: () => { token: string }, total: number) => async (): Promise<Exchange> => ({
     next: () => get(path, caller().token),
     check(status, body) {
@@ -81,7 +81,7 @@ export async function createCases(db: TestDb, filled: Filled, jwtSecret: string)
       floor: 'http',
       open: async () => ({
         next: () => get('/health'),
-        // The workflow engine is away, which the site need not know.
+        // Temporal is not reachable, so the status is `degraded`.
         check: (status, body) =>
           expectAnswer(
             status === 200 && body.status === 'degraded' && body.database?.status === 'connected',
@@ -96,14 +96,14 @@ export async function createCases(db: TestDb, filled: Filled, jwtSecret: string)
       what: 'GET auth/me',
       floor: 'http',
       async open() {
-        let asked = '';
+        let expected = '';
         return {
           next() {
             const { user, token } = nextCustomer();
-            asked = user.id;
+            expected = user.id;
             return get('/api/v1/auth/me', token);
           },
-          check: (status, body) => expectAnswer(status === 200 && body.user?.id === asked, 'me', status, body),
+          check: (status, body) => expectAnswer(status === 200 && body.user?.id === expected, 'me', status, body),
         };
       },
     },

@@ -1,12 +1,11 @@
-/** What the api is measured on: a mirror of size M, its users with passwords, and an administrator. */
-
+/** The data under the measured api: a mirror of size M, its users with passwords, and an administrator. */
 import bcrypt from 'bcrypt';
 import type { AuthUser } from '../../src/domain/accounts/account.ts';
 import { hashPassword } from '../../src/services/accounts/password-hash.ts';
 import { query } from '../../src/store/db/query.ts';
 import type { TestDb } from '../../test/support/database.ts';
 
-/** Rows of each kind; nodes, nests, eggs and allocations as in size M of the benchmark of the sync. */
+/** Number of rows per table. Nodes, nests, eggs and allocations are those of size M of the sync benchmark. */
 export const SIZE = {
   locations: 3,
   nodes: 20,
@@ -20,32 +19,32 @@ export const SIZE = {
 } as const;
 
 export const PASSWORD = 'Correct-horse-battery-7';
-/** A word that is in the names of {@link FOUND} servers and nowhere else. */
+/** A word that only the names of {@link FOUND} servers contain. */
 export const SEARCH = 'lobby';
 export const FOUND = SIZE.servers / 100;
 
-/** Half of the users own the servers, two each; they share theirs among themselves. */
+/** Half of the users own two servers each and share servers with each other. */
 const OWNERS = SIZE.users / 2;
-/** So many owners have exactly one server of somebody else's beside their two. */
+/** Number of owners who, beside their own two servers, share exactly one server of another owner. */
 const CUSTOMERS = OWNERS / 2;
 export const SERVERS_PER_CUSTOMER = 3;
 
-/** Accounts in each of the last two ranges below. */
+/** Number of accounts with a weaker hash, and of accounts without a password. */
 export const ACCOUNTS = 200;
-/** Users up to here have a hash of today's cost; then some with a weaker one, then some without a password. */
+/** Users below this number have a hash of the current cost, the next ones a weaker hash, the last ones no password. */
 export const WEAK_FROM = SIZE.users - 2 * ACCOUNTS;
 export const NO_PASSWORD_FROM = SIZE.users - ACCOUNTS;
-/** Cost of the existing service's hashes (contract). */
+/** bcrypt cost of the earlier service's hashes. */
 const WEAK_COST = 10;
 
-/** Address of the user with this number, from 0. */
+/** Email address of the user with this number, from 0. */
 export const emailOf = (n: number): string => `customer${n}@bench.example`;
 
 export interface Filled {
-  /** Users who see {@link SERVERS_PER_CUSTOMER} servers each, one of them shared with them. */
+  /** Users who see {@link SERVERS_PER_CUSTOMER} servers each: two of their own and a shared one. */
   customers: AuthUser[];
   admin: AuthUser;
-  /** Hash of {@link PASSWORD} at today's cost. */
+  /** Hash of {@link PASSWORD} with the current cost. */
   hash: string;
 }
 
@@ -55,7 +54,7 @@ export async function fillDatabase(db: TestDb): Promise<Filled> {
   await fillUsers(db, hash, weakHash);
   await fillPanel(db);
   await fillServers(db);
-  // What autovacuum would have done by the time such a database is used.
+  // In production autovacuum has done this.
   await db.raw('vacuum analyze');
   const users = await query<AuthUser>(
     db,
@@ -125,7 +124,7 @@ async function fillServers(db: TestDb): Promise<void> {
        from generate_series(0, ? - 1) n join eggs e on e.id = 1 + n % ?, (select now() at time zone 'utc' as at) t`,
     [OWNERS, SIZE.nodes, SIZE.servers, SIZE.servers, SIZE.eggs],
   );
-  // Each server has an allocation of its node, every second one two, the rest is free.
+  // Each server has one allocation of its node, every second server has two. The other allocations are free.
   await db.raw(
     `insert into allocations (id, ip, port, "isAssigned", "nodeId", "serverId")
      select n + 1, '10.0.' || n % ? || '.1', 25000 + n / ?, s.id is not null, 1 + n % ?, s.id

@@ -1,12 +1,12 @@
-/** Load in a closed loop: so many callers, each of which sends its next request when it has the answer to the last. */
+/** Load in a closed loop: each caller sends its next request when it has the answer to the previous one. */
 import type { Pool } from 'undici';
 
-/** One caller: each call does one piece of work and gives its milliseconds. @throws {Error} when the answer is wrong. */
+/** One caller. Each call does one unit of work and returns its milliseconds. @throws {Error} for a wrong answer. */
 export type Lane = () => Promise<number>;
 
 export interface Figures {
   n: number;
-  /** Pieces of work a second, all callers together. */
+  /** Units of work per second, of all callers together. */
   perSecond: number;
   /** Milliseconds, here and below. */
   mean: number;
@@ -17,8 +17,8 @@ export interface Figures {
   errors: string[];
 }
 
-/** The keys that checks look into; what an answer does not have is undefined. */
-export interface Wire {
+/** The keys that the checks read; undefined when the answer does not have them. */
+export interface AnswerBody {
   success?: boolean;
   status?: string;
   error?: string;
@@ -38,22 +38,22 @@ export interface ApiRequest {
   body?: string;
 }
 
-/** What one caller sends, and what it takes for an answer: `check` throws when it is another one. */
+/** The requests of one caller. `check` throws when the answer is not the expected one. */
 export interface Exchange {
   next(): ApiRequest;
-  check(status: number, body: Wire): void;
+  check(status: number, body: AnswerBody): void;
 }
 
-/** Sends one request; the time ends with the last byte of the answer. */
-export async function send(pool: Pool, request: ApiRequest): Promise<{ ms: number; status: number; body: Wire }> {
+/** Sends one request. The measured time ends with the last byte of the answer. */
+export async function send(pool: Pool, request: ApiRequest): Promise<{ ms: number; status: number; body: AnswerBody }> {
   const at = performance.now();
   const response = await pool.request(request);
   const text = await response.body.text();
   const ms = performance.now() - at;
-  return { ms, status: response.statusCode, body: JSON.parse(text) as Wire };
+  return { ms, status: response.statusCode, body: JSON.parse(text) as AnswerBody };
 }
 
-/** A caller over a pool of kept connections. */
+/** A caller that sends its requests over a pool of open connections. */
 export function httpLane(pool: Pool, exchange: Exchange): Lane {
   return async () => {
     const { ms, status, body } = await send(pool, exchange.next());
@@ -62,8 +62,8 @@ export function httpLane(pool: Pool, exchange: Exchange): Lane {
   };
 }
 
-/** @throws {Error} that shows the beginning of the answer, without the tokens it may hold. */
-export function expectAnswer(right: boolean, what: string, status: number, body: Wire): void {
+/** @throws {Error} with the beginning of the answer, without its tokens, when `right` is false. */
+export function expectAnswer(right: boolean, what: string, status: number, body: AnswerBody): void {
   if (right) return;
   const shown = JSON.stringify(body).replace(/"(\w*[tT]oken)":"[^"]*"/g, '"$1":"…"');
   throw new Error(`${what}: ${status} ${shown.slice(0, 300)}`);
@@ -73,7 +73,7 @@ export function expectAnswer(right: boolean, what: string, status: number, body:
 const percentile = (sorted: readonly number[], share: number): number =>
   sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 
-/** What a row of times, in milliseconds, comes to. */
+/** Mean, percentiles and rate of measured times in milliseconds. */
 export function figuresOf(times: readonly number[], elapsedMs: number, errors: string[]): Figures {
   const sorted = times.toSorted((a, b) => a - b);
   return {
@@ -88,7 +88,7 @@ export function figuresOf(times: readonly number[], elapsedMs: number, errors: s
   };
 }
 
-/** Lets the callers work for so long. What is under way then is finished and counts; a caller ends with its first error. */
+/** Runs the callers for `seconds`. Started work is finished and counted. A caller stops at its first error. */
 export async function drive(lanes: readonly Lane[], seconds: number): Promise<Figures> {
   const times: number[] = [];
   const errors: string[] = [];

@@ -1,5 +1,4 @@
-/** Statements of a request, counted where they are sent: the same app, in this process. */
-
+/** Counts the SQL statements of a request. For that, the same app runs in this process. */
 import type { AddressInfo } from 'node:net';
 import pino from 'pino';
 import { Pool } from 'undici';
@@ -18,8 +17,8 @@ import type { Case } from './cases.ts';
 import { httpLane } from './load.ts';
 
 /**
- * How many statements each case sends for one request after its first, BEGIN and COMMIT among them.
- * @param env environment of the measured api: DATABASE_URL and TEMPORAL_ADDRESS included.
+ * Number of statements per case of its second request, with BEGIN and COMMIT.
+ * @param env environment of the measured api, with DATABASE_URL and TEMPORAL_ADDRESS.
  */
 export async function countStatements(
   env: Record<string, string>,
@@ -39,7 +38,7 @@ export async function countStatements(
     settings: createSettings({ db, config, encryption }),
     emails: createEmailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
-    // Not the client: closed while it waits for its next try, it throws out of a timer.
+    // Not the real client: it throws from a timer when it is closed while it waits for its next try.
     temporal: { reachable: async () => false, workersPolling: async () => false },
     streams,
     log,

@@ -1,36 +1,36 @@
-/** Whether the time of a refused sign-in tells what accounts there are: four kinds of accounts, in random order. */
+/** Measures whether the time of a refused sign-in reveals that an account exists. The order of the sign-ins is random. */
 import { randomInt } from 'node:crypto';
 import type { Pool } from 'undici';
 import { post } from './cases.ts';
 import { ACCOUNTS, emailOf, NO_PASSWORD_FROM, WEAK_FROM } from './data.ts';
 import { expectAnswer, type Figures, figuresOf, send } from './load.ts';
 
-/** Address of the nth sign-in of each kind. The first kind is what the others are held against. */
+/** Email address of the nth sign-in of each kind. The other kinds are compared with the first one. */
 const KINDS: readonly { name: string; email: (n: number) => string }[] = [
   { name: 'known, cost 12', email: (n) => emailOf(n % ACCOUNTS) },
   { name: 'known, cost 10', email: (n) => emailOf(WEAK_FROM + (n % ACCOUNTS)) },
   { name: 'known, no password', email: (n) => emailOf(NO_PASSWORD_FROM + (n % ACCOUNTS)) },
-  { name: 'unknown', email: (n) => `nobody${n % ACCOUNTS}@bench.example` },
+  { name: 'unknown', email: (n) => `unknown${n % ACCOUNTS}@bench.example` },
 ];
-/** Tries with one account, one of them to warm up: the tightest limit, of an account and a client, is 10 in 15 minutes. */
-const MOST_TRIES = 9;
-/** Sign-ins of each kind at the most. */
-export const MOST_LOGINS = ACCOUNTS * MOST_TRIES;
+/** Maximum sign-ins per account, the unmeasured one included. The lowest limit is 10 per account and client in 15 min. */
+const MAX_TRIES = 9;
+/** Maximum sign-ins per kind. */
+export const MAX_LOGINS = ACCOUNTS * MAX_TRIES;
 
 export interface TimingRow extends Figures {
   kind: string;
-  /** Milliseconds that the median is above the first kind's. */
+  /** Median of this kind minus median of the first kind, milliseconds. */
   above: number;
 }
 
-/** Signs in with a wrong password, one at a time, so many times for each kind. @throws {Error} when one is not refused. */
+/** Signs in with a wrong password, one at a time, `logins` times per kind. @throws {Error} when one is not refused. */
 export async function measureTiming(pool: Pool, logins: number): Promise<TimingRow[]> {
   const refused = async (email: string): Promise<number> => {
     const { ms, status, body } = await send(pool, post('/api/v1/auth/login', { email, password: 'Wrong-horse-7' }));
     expectAnswer(status === 401 && body.error === 'invalid_credentials', 'a wrong password', status, body);
     return ms;
   };
-  // The first of each kind pays for what is made once, e.g. the hash an unknown address is compared with.
+  // The first of each kind pays for one-time work, such as the hash with which an unknown account is compared.
   for (const { email } of KINDS) await refused(email(0));
   const order = KINDS.flatMap((kind) => Array.from({ length: logins }, (_, n) => ({ kind, n })));
   for (let last = order.length - 1; last > 0; last -= 1) {

@@ -1,6 +1,7 @@
 /**
- * The floor: a bare program that downloads the same pages, 8 requests at once, and bulk-writes the same rows by COPY
- * and one merge per table. No durability, no checks, no progress, no pruning. `node bench/sync/floor.ts <database> <panel> <key>`
+ * The floor of a sync: a minimal program that downloads the same pages with 8 parallel requests and writes the same
+ * rows with COPY and one merge per table. It has no durability, checks, progress or pruning.
+ * `node bench/sync/floor.ts <database> <panel> <key>`
  */
 import { once } from 'node:events';
 import pg from 'pg';
@@ -18,6 +19,7 @@ interface Listing {
 }
 
 const [, , databaseUrl = '', panelUrl = '', key = ''] = process.argv;
+/** Number of parallel requests. */
 const LANES = 8;
 const pool = new Pool(panelUrl, { connections: LANES });
 let requests = 0;
@@ -32,6 +34,7 @@ async function get(path: string): Promise<Listing> {
   return (await body.json()) as Listing;
 }
 
+/** A value in the text format of COPY. */
 const copyText = (value: unknown): string => {
   if (value === null || value === undefined) return '\\N';
   return String(value).replace(/[\\\t\n\r]/g, (c) => ({ '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' })[c] ?? c);
@@ -50,14 +53,15 @@ const rows: Record<string, unknown[][]> = {
   subusers: [],
 };
 const add = (table: string, ...row: unknown[]) => rows[table]?.push(row);
-const kids = (item: Item, name: string) => item.attributes.relationships?.[name]?.data ?? [];
+const included = (item: Item, name: string) => item.attributes.relationships?.[name]?.data ?? [];
 
-function take(path: string, items: Item[]): void {
+/** Turns the objects of one page into rows. */
+function addRows(path: string, items: Item[]): void {
   for (const item of items) {
     const a = item.attributes;
     if (path === 'locations') {
       add('locations', a['id'], a['short'], a['long']);
-      for (const node of kids(item, 'nodes')) {
+      for (const node of included(item, 'nodes')) {
         const n = node.attributes;
         add(
           'nodes',
@@ -79,15 +83,15 @@ function take(path: string, items: Item[]): void {
           n['daemon_base'],
           n['location_id'],
         );
-        for (const { attributes: x } of kids(node, 'allocations'))
+        for (const { attributes: x } of included(node, 'allocations'))
           add('allocations', x['id'], x['ip'], x['port'], x['alias'], x['notes'], x['assigned'], n['id']);
       }
     } else if (path === 'nests') {
       add('nests', a['id'], a['uuid'], a['name'], a['description'], a['author']);
-      for (const egg of kids(item, 'eggs')) {
+      for (const egg of included(item, 'eggs')) {
         const e = egg.attributes;
         add('eggs', e['id'], e['uuid'], e['name'], e['description'], e['author'], a['id']);
-        for (const { attributes: v } of kids(egg, 'variables'))
+        for (const { attributes: v } of included(egg, 'variables'))
           add(
             'variables',
             v['id'],
@@ -123,8 +127,8 @@ function take(path: string, items: Item[]): void {
         a['egg'],
         a['nest'],
       );
-      for (const { attributes: x } of kids(item, 'allocations')) add('links', x['id'], a['id']);
-      for (const database of kids(item, 'databases')) {
+      for (const { attributes: x } of included(item, 'allocations')) add('links', x['id'], a['id']);
+      for (const database of included(item, 'databases')) {
         const d = database.attributes;
         const host = d.relationships?.['host']?.attributes;
         add(
@@ -139,7 +143,7 @@ function take(path: string, items: Item[]): void {
           d['max_connections'] ?? 0,
         );
       }
-      for (const { attributes: s } of kids(item, 'subusers'))
+      for (const { attributes: s } of included(item, 'subusers'))
         add('subusers', a['id'], s['user_id'], `{${(s['permissions'] as string[]).map((p) => `"${p}"`).join(',')}}`);
     }
   }
@@ -158,17 +162,18 @@ async function download(): Promise<void> {
     LISTINGS.map(async ([path, query]) => {
       const url = `/api/application/${path}?per_page=100&${query}`;
       const first = await get(`${url}&page=1`);
-      take(path, first.data);
+      addRows(path, first.data);
       for (let page = 2; page <= first.meta.pagination.total_pages; page += 1) jobs.push([path, `${url}&page=${page}`]);
     }),
   );
   await Promise.all(
     Array.from({ length: LANES }, async () => {
-      for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) take(job[0], (await get(job[1])).data);
+      for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) addRows(job[0], (await get(job[1])).data);
     }),
   );
 }
 
+/** Columns of the staged tables, in the order of the rows above. */
 const COLUMNS: Record<string, string> = {
   locations: 'id int, short text, long text',
   nodes:
@@ -177,11 +182,11 @@ const COLUMNS: Record<string, string> = {
   nests: 'id int, uuid text, name text, description text, author text',
   eggs: 'id int, uuid text, name text, description text, author text, nest int',
   variables: 'id int, egg int, name text, description text, env text, dflt text, v bool, e bool, rules text',
-  users: 'pid int, email text, username text, first text, last text, admin bool',
+  users: 'panel_id int, email text, username text, first text, last text, admin bool',
   servers:
-    'pid int, uuid text, short text, ext text, name text, description text, status text, suspended bool, memory int, disk int, cpu int, usr int, node int, egg int, nest int',
-  links: 'id int, pid int',
-  databases: 'pid int, server int, name text, username text, host text, port int, host_id int, max int',
+    'panel_id int, uuid text, short text, ext text, name text, description text, status text, suspended bool, memory int, disk int, cpu int, usr int, node int, egg int, nest int',
+  links: 'id int, panel_id int',
+  databases: 'panel_id int, server int, name text, username text, host text, port int, host_id int, max int',
   subusers: 'server int, usr int, permissions text[]',
 };
 
@@ -191,7 +196,7 @@ const upsert = (table: string, columns: string[], key: string, select: string) =
     where (${set.map((c) => `${table}.${c}`).join(', ')}) is distinct from (${set.map((c) => `excluded.${c}`).join(', ')})`;
 };
 const MERGES = [
-  upsert('locations', ['id', '"shortCode"', 'description'], 'id', 'select id, short, long from s_locations'),
+  upsert('locations', ['id', '"shortCode"', 'description'], 'id', 'select id, short, long from staged_locations'),
   upsert(
     'nodes',
     [
@@ -214,21 +219,21 @@ const MERGES = [
       '"locationId"',
     ],
     'id',
-    'select * from s_nodes',
+    'select * from staged_nodes',
   ),
-  upsert('nests', ['id', 'uuid', 'name', 'description', 'author'], 'id', 'select * from s_nests'),
-  upsert('eggs', ['id', 'uuid', 'name', 'description', 'author', '"nestId"'], 'id', 'select * from s_eggs'),
+  upsert('nests', ['id', 'uuid', 'name', 'description', 'author'], 'id', 'select * from staged_nests'),
+  upsert('eggs', ['id', 'uuid', 'name', 'description', 'author', '"nestId"'], 'id', 'select * from staged_eggs'),
   upsert(
     'egg_variables',
     ['id', 'egg_id', 'name', 'description', 'env_variable', 'default_value', 'user_viewable', 'user_editable', 'rules'],
     'id',
-    'select * from s_variables',
+    'select * from staged_variables',
   ),
   upsert(
     'users',
     ['id', '"pterodactylId"', 'email', 'username', '"firstName"', '"lastName"', '"isPterodactylAdmin"'],
     'email',
-    'select gen_random_uuid()::text, pid, email, username, first, last, admin from s_users',
+    'select gen_random_uuid()::text, panel_id, email, username, first, last, admin from staged_users',
   ),
   upsert(
     'servers',
@@ -251,13 +256,13 @@ const MERGES = [
       '"nestId"',
     ],
     '"pterodactylId"',
-    'select gen_random_uuid()::text, s.pid, s.uuid, s.short, s.ext, s.name, s.description, s.status, s.suspended, s.memory, s.disk, s.cpu, u.id, s.node, s.egg, s.nest from s_servers s left join users u on u."pterodactylId" = s.usr',
+    'select gen_random_uuid()::text, s.panel_id, s.uuid, s.short, s.ext, s.name, s.description, s.status, s.suspended, s.memory, s.disk, s.cpu, u.id, s.node, s.egg, s.nest from staged_servers s left join users u on u."pterodactylId" = s.usr',
   ),
   upsert(
     'allocations',
     ['id', 'ip', 'port', 'alias', 'notes', '"isAssigned"', '"nodeId"', '"serverId"'],
     'id',
-    'select a.id, a.ip, a.port, a.alias, a.notes, a.assigned, a.node, v.id from s_allocations a left join s_links l on l.id = a.id left join servers v on v."pterodactylId" = l.pid',
+    'select a.id, a.ip, a.port, a.alias, a.notes, a.assigned, a.node, v.id from staged_allocations a left join staged_links l on l.id = a.id left join servers v on v."pterodactylId" = l.panel_id',
   ),
   upsert(
     'server_databases',
@@ -273,14 +278,14 @@ const MERGES = [
       '"maxConnections"',
     ],
     '"pterodactylId"',
-    'select gen_random_uuid()::text, d.pid, v.id, d.name, d.username, d.host, d.port, d.host_id, d.max from s_databases d join servers v on v."pterodactylId" = d.server',
+    'select gen_random_uuid()::text, d.panel_id, v.id, d.name, d.username, d.host, d.port, d.host_id, d.max from staged_databases d join servers v on v."pterodactylId" = d.server',
   ),
   upsert(
     'server_subusers',
     ['id', '"serverId"', '"userId"', 'permissions', '"isOwner"'],
     '"serverId", "userId"',
-    `select gen_random_uuid()::text, v.id, u.id, s.permissions, false from s_subusers s join servers v on v."pterodactylId" = s.server join users u on u."pterodactylId" = s.usr where u.id is distinct from v."ownerId"
-     union all select gen_random_uuid()::text, v.id, v."ownerId", '{*}', true from s_servers s join servers v on v."pterodactylId" = s.pid where v."ownerId" is not null`,
+    `select gen_random_uuid()::text, v.id, u.id, s.permissions, false from staged_subusers s join servers v on v."pterodactylId" = s.server join users u on u."pterodactylId" = s.usr where u.id is distinct from v."ownerId"
+     union all select gen_random_uuid()::text, v.id, v."ownerId", '{*}', true from staged_servers s join servers v on v."pterodactylId" = s.panel_id where v."ownerId" is not null`,
   ),
 ];
 
@@ -289,8 +294,8 @@ async function write(): Promise<void> {
   await client.connect();
   await client.query('begin');
   for (const [table, columns] of Object.entries(COLUMNS)) {
-    await client.query(`create temp table s_${table} (${columns}) on commit drop`);
-    const stream = client.query(copyFrom(`copy s_${table} from stdin`));
+    await client.query(`create temp table staged_${table} (${columns}) on commit drop`);
+    const stream = client.query(copyFrom(`copy staged_${table} from stdin`));
     const lines = rows[table] ?? [];
     for (let i = 0; i < lines.length; i += 2_000) {
       const chunk = lines
@@ -301,7 +306,7 @@ async function write(): Promise<void> {
     }
     stream.end();
     await once(stream, 'finish');
-    await client.query(`analyze s_${table}`);
+    await client.query(`analyze staged_${table}`);
   }
   for (const merge of MERGES) await client.query(merge);
   await client.query('commit');

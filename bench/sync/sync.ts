@@ -1,8 +1,8 @@
 /**
- * `npm run bench`: full syncs of three sizes, with and without latency, beside the floor (bench/sync/floor.ts) on the same
- * machine in the same run. Everything is started here, on this machine, and stopped again.
+ * `npm run bench`: measures full syncs of three sizes, with and without latency, and the floor (bench/sync/floor.ts) on
+ * the same machine in the same run. It starts and stops everything that it needs.
  *
- * Options: `-- --sizes S,M,L --latencies 0,20 --repeat 3 --throttled --json`; of several repetitions the medians are shown.
+ * Options: `-- --sizes S,M,L --latencies 0,20 --repeat 3 --throttled --json`. Several repetitions give their medians.
  */
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -89,7 +89,7 @@ chmodSync(folder, 0o711);
 const say = (line: string) => process.stderr.write(`${line}\n`);
 const cleanups: (() => Promise<unknown> | unknown)[] = [];
 
-/** First line of JSON that a child prints. */
+/** The first line that a child prints, which is JSON. */
 async function started<T>(child: ChildProcess): Promise<T> {
   if (child.stdout === null) throw new Error('no output');
   for await (const line of createInterface({ input: child.stdout })) return JSON.parse(line) as T;
@@ -104,9 +104,10 @@ function workerProcess(env: Record<string, string>): { child: ChildProcess; read
   return { child, ready: new Promise((resolve) => child.on('message', () => resolve())) };
 }
 
-const resetPeak = (pid: number) => writeFileSync(`/proc/${pid}/clear_refs`, '5');
-const peakMiB = (pid: number) =>
-  Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
+/** Resets the peak of a process's resident memory (Linux, proc(5)). */
+const resetPeak = (processId: number) => writeFileSync(`/proc/${processId}/clear_refs`, '5');
+const peakMiB = (processId: number) =>
+  Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${processId}/status`, 'utf8'))?.[1] ?? 0) / 1024);
 
 async function measure(): Promise<Row[]> {
   const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
@@ -155,7 +156,7 @@ async function measure(): Promise<Row[]> {
         );
         cleanups.push(() => simulator.kill('SIGKILL'));
         const panel = await started<{ url: string; keys: { full: string } }>(simulator);
-        // Each in its own warm state: the simulator has served every page once before anything is timed.
+        // The simulator has cached every page before the first measurement, so both programs meet the same panel.
         const floor = async () => {
           const { stdout } = await promisify(execFile)(process.execPath, [
             'bench/sync/floor.ts',
@@ -187,7 +188,7 @@ async function measure(): Promise<Row[]> {
         const db = createDb({ connectionString: database(names.ours), applicationName: 'bench', max: 2 });
         const gateway = createTemporalGateway({ ...loadConfig({}).temporal, address: temporal.address });
         const launcher = createSyncLauncher({ db, temporal: gateway, log: pino({ level: 'silent' }) });
-        const pid = worker.child.pid ?? 0;
+        const workerPid = worker.child.pid ?? 0;
         const runSync = async (dryRun: boolean) => {
           const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'bench', dryRun });
           let log = await getSyncLog(db, syncLogId);
@@ -198,12 +199,12 @@ async function measure(): Promise<Row[]> {
           if (log.status !== 'COMPLETED') throw new Error(`the sync ended as ${log.status}: ${log.error ?? ''}`);
           return log;
         };
-        // A worker is a process that has run before: a preview reads and plans everything and writes nothing.
+        // A preview warms up the worker: it reads and plans everything and writes nothing.
         if (!values.throttled) await runSync(true);
         for (const what of ['first', 'unchanged']) {
           const base = values.throttled ? { seconds: Number.NaN, requests: 0, rows: 0 } : await floor();
           await fetch(`${panel.url}/__sim/requests`, { method: 'DELETE' });
-          resetPeak(pid);
+          resetPeak(workerPid);
           const at = performance.now();
           const log = await runSync(false);
           const seconds = (performance.now() - at) / 1_000;
@@ -218,13 +219,13 @@ async function measure(): Promise<Row[]> {
             seconds,
             requests: requests.length,
             rows: log.itemsSynced,
-            peakRssMiB: peakMiB(pid),
+            peakRssMiB: peakMiB(workerPid),
             floorSeconds: base.seconds,
             ratio: seconds / base.seconds,
             throttled: requests.filter((r) => r.status === 429).length,
           });
           say(
-            `${size} ${latencyMs} ms ${what}: ${seconds.toFixed(2)} s (floor ${base.seconds.toFixed(2)} s), peak ${peakMiB(pid)} MiB`,
+            `${size} ${latencyMs} ms ${what}: ${seconds.toFixed(2)} s (floor ${base.seconds.toFixed(2)} s), peak ${peakMiB(workerPid)} MiB`,
           );
         }
         const ended = new Promise((resolve) => worker.child.once('exit', resolve));
@@ -247,7 +248,7 @@ const median = (numbers: number[]): number => {
   return (low + high) / 2;
 };
 
-/** One row for all repetitions of a run: medians, the highest peak of memory, all refusals. */
+/** One row for all repetitions of a run: medians, the highest memory peak, the sum of the 429 answers. */
 function medians(rows: Row[]): Row[] {
   const groups = Map.groupBy(rows, (r) => `${r.size} ${r.latencyMs} ${r.what}`);
   return [...groups.values()].flatMap((group) => {

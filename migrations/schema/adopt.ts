@@ -1,4 +1,4 @@
-/** What is done to a table that an older service made. Every step looks first, so a second run changes nothing. */
+/** Adopts a table of an earlier service. Every step checks the table first, so a second run changes nothing. */
 import type { Knex } from 'knex';
 import { query } from '../../src/store/db/query.ts';
 import { attempt, type Column, type ForeignKey, ident, type Table } from './table.ts';
@@ -9,7 +9,7 @@ interface FoundColumn {
   sameType: boolean;
 }
 
-/** Brings an existing table to the shape of `table`: old names, missing columns, defaults, keys, indexes. */
+/** Changes an existing table to the shape of `table`: old names, missing columns, defaults, keys, indexes. */
 export async function adoptTable(knex: Knex, table: Table): Promise<void> {
   await renameColumns(knex, table);
   await adjustColumns(knex, table);
@@ -17,7 +17,7 @@ export async function adoptTable(knex: Knex, table: Table): Promise<void> {
   for (const column of table.columns) {
     if (column.references !== undefined) await ensureForeignKey(knex, table.name, column.name, column.references);
   }
-  // A unique index that the rows there do not allow is left out; everything else about the table still holds.
+  // A unique index that existing rows break is left out. The other steps do not depend on it.
   for (const index of table.indexes) {
     if (index.startsWith('create unique')) await attempt(knex, index);
     else await knex.raw(index);
@@ -54,10 +54,10 @@ async function renameColumns(knex: Knex, table: Table): Promise<void> {
   }
 }
 
-/** Both spellings are there: what only the old one knows is copied, then the old one goes. */
+/** The table has both spellings: copies the values that only the old column has, then drops the old column. */
 async function mergeColumn(knex: Knex, table: string, old: string, column: Column): Promise<void> {
   const [t, from, to] = [ident(table), ident(old), ident(column.name)];
-  // A constant default counts as "nothing written": a half-done upgrade added the new column with it.
+  // A constant default counts as empty, because an interrupted upgrade may have added the new column with it.
   const constant = column.defaultSql !== undefined && /^('.*'|-?\d+|true|false)$/.test(column.defaultSql);
   const empty = constant ? `(${to} is null or ${to} = ${column.defaultSql})` : `${to} is null`;
   const merged = await attempt(
@@ -65,7 +65,7 @@ async function mergeColumn(knex: Knex, table: string, old: string, column: Colum
     `update ${t} set ${to} = ${from}::${column.type} where ${empty} and ${from} is not null;
      alter table ${t} drop column ${from}`,
   );
-  // A view or a value stands in the way: keep the column, but let rows be written without it.
+  // A view or a value prevents it: keep the old column, but allow rows without it.
   if (!merged) await attempt(knex, `alter table ${t} alter column ${from} drop not null`);
 }
 
@@ -93,7 +93,7 @@ async function adjustColumns(knex: Knex, table: Table): Promise<void> {
     if (there === undefined) {
       const parts = [`add column ${name} ${column.type}`];
       if (column.defaultSql !== undefined) parts.push(`default ${column.defaultSql}`);
-      // Rows that are there have no value for it; the column stays nullable then.
+      // Existing rows have no value for it, so the column stays nullable.
       if (column.notNull && (column.defaultSql !== undefined || state?.filled !== true)) parts.push('not null');
       changes.push(parts.join(' '));
       continue;
@@ -101,7 +101,7 @@ async function adjustColumns(knex: Knex, table: Table): Promise<void> {
     if (column.defaultSql !== undefined && there.sameType) {
       changes.push(`alter column ${name} set default ${column.defaultSql}`);
     }
-    // A column with a default is never written as null by us, so an old NOT NULL on it does no harm.
+    // This service never writes null to a column with a default, so an old NOT NULL can stay.
     if (
       !column.notNull &&
       there.notNull &&
@@ -125,7 +125,7 @@ interface FoundKey {
   index: string;
   constraint: string | null;
   primary: boolean;
-  /** False for a DEFERRABLE constraint: neither a foreign key nor ON CONFLICT can use it. */
+  /** False for a DEFERRABLE constraint, which neither a foreign key nor ON CONFLICT can use. */
   immediate: boolean;
   columns: string[];
 }
@@ -146,7 +146,7 @@ async function uniqueKeys(knex: Knex, table: string): Promise<FoundKey[]> {
 const sameColumns = (found: FoundKey, columns: readonly string[]): boolean =>
   [...columns].sort().join('\n') === [...found.columns].sort().join('\n');
 
-/** Drops every unique constraint or unique index over exactly these columns. */
+/** Drops every unique constraint and unique index over exactly these columns. */
 export async function dropUnique(knex: Knex, table: string, columns: readonly string[]): Promise<void> {
   for (const key of await uniqueKeys(knex, table)) {
     if (key.primary || !sameColumns(key, columns)) continue;
@@ -173,7 +173,7 @@ async function ensureKeys(knex: Knex, table: Table): Promise<void> {
     const unique = `unique (${list(columns)})`;
     const named = name !== '' && (await attempt(knex, `alter table ${t} add constraint ${ident(name)} ${unique}`));
     if (named || (await attempt(knex, `alter table ${t} add ${unique}`))) continue;
-    // Duplicates are there and no row may go: look-ups still deserve an index.
+    // Existing rows contain duplicates, and no row may be deleted. Queries get an index that is not unique.
     const fallback = `idx_${table.name}_${columns.map(toSnake).join('_')}_dup`;
     await knex.raw(`create index if not exists ${ident(fallback)} on ${t} (${list(columns)})`);
   }
@@ -195,7 +195,7 @@ async function foreignKeys(knex: Knex, table: string, column: string, target: st
   );
 }
 
-/** Drops every foreign key of the column that points at `target`. */
+/** Drops every foreign key of the column that references `target`. */
 export async function dropForeignKey(knex: Knex, table: string, column: string, target: string): Promise<void> {
   for (const key of await foreignKeys(knex, table, column, target)) {
     await knex.raw(`alter table ${ident(table)} drop constraint ${ident(key.name)}`);
@@ -203,8 +203,8 @@ export async function dropForeignKey(knex: Knex, table: string, column: string, 
 }
 
 /**
- * Makes the foreign key hold with the wanted action. Rows that point nowhere stay: the key is then left unvalidated and
- * binds new and changed rows only.
+ * Ensures a foreign key with the given action. Rows that reference a missing row stay; then the key is not
+ * validated and checks only new and changed rows.
  */
 export async function ensureForeignKey(knex: Knex, table: string, column: string, to: ForeignKey): Promise<void> {
   const found = await foreignKeys(knex, table, column, to.table);

@@ -2,8 +2,8 @@ import type { Knex } from 'knex';
 import { query } from '../../src/store/db/query.ts';
 
 /**
- * Closes runs that the service before this one left open, in any of its spellings: nothing runs them any more, and the
- * site would show them for ever. Once `sync_logs_one_active` exists, open rows are ours and are left alone.
+ * Closes the runs that an earlier service left open, in any of its spellings. No process executes them, and the site
+ * would show them as running for ever. When `sync_logs_one_active` exists, open rows belong to this service and stay.
  */
 export async function closeInterruptedRuns(knex: Knex): Promise<void> {
   const [own] = await query<{ found: boolean }>(

@@ -1,6 +1,6 @@
 /**
- * Tables written once, as SQL, and brought about in two ways: created where they are missing, adopted where an older
- * service made them. Adoption renames, adds and relaxes; it never deletes a row and never fails because of one.
+ * Table definitions in SQL. A missing table is created. A table of an earlier service is adopted: columns are renamed
+ * and added, constraints are relaxed. Adoption never deletes a row and never fails because of one.
  */
 import type { Knex } from 'knex';
 import { query } from '../../src/store/db/query.ts';
@@ -32,7 +32,7 @@ export interface Table {
   primaryKey: readonly string[];
   /** CREATE INDEX statements. */
   indexes: readonly string[];
-  /** Column → names it had before, besides its other spelling (snake_case or camelCase), which is always tried. */
+  /** Column → its earlier names. The other spelling (snake_case or camelCase) is always tried and not listed here. */
   oldNames: Readonly<Record<string, readonly string[]>>;
 }
 
@@ -46,9 +46,9 @@ const unquote = (name: string): string => name.trim().replace(/^"(.*)"$/, '$1');
 export const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 /**
- * Reads a table written as SQL: one column or constraint a line, parts in the order
+ * Reads a table definition in SQL: one column or constraint per line, its parts in the order
  * `name type [not null] [default x] [unique] [primary key] [references t (c) on delete …]`.
- * @param indexes lines `name (columns) [where …]`, a leading `unique` allowed.
+ * @param indexes lines `[unique] name (columns) [where …]`
  */
 export function defineTable(
   name: string,
@@ -114,15 +114,14 @@ function parseColumn(table: string, line: string): Column {
   };
 }
 
-/** Whether a table of that name is on the search path. */
+/** Whether the search path has a table of this name. */
 export async function tableExists(knex: Knex, name: string): Promise<boolean> {
   const [row] = await query<{ found: boolean }>(knex, 'select to_regclass(?) is not null as found', [ident(name)]);
   return row?.found === true;
 }
 
 /**
- * Runs SQL behind a savepoint. `false` when the data or the schema found there do not allow it; any other error is
- * thrown.
+ * Runs SQL inside a savepoint. `false` when the existing data or schema do not allow it; any other error is thrown.
  */
 export async function attempt(knex: Knex, sql: string): Promise<boolean> {
   try {
@@ -136,7 +135,7 @@ export async function attempt(knex: Knex, sql: string): Promise<boolean> {
   }
 }
 
-/** gen_random_uuid() is built in from PostgreSQL 13 on; PostgreSQL 12 has it in an extension. */
+/** PostgreSQL 13 and later have gen_random_uuid(); PostgreSQL 12 has it in the extension pgcrypto. */
 export async function ensureUuidFunction(knex: Knex): Promise<void> {
   const [row] = await query<{ found: boolean }>(
     knex,
