@@ -163,11 +163,18 @@ test('a finding says where it is and what to write instead, also across a line b
   ]);
 });
 
+test('a text is allowed only in the paths that its exception names', () => {
+  const text = "kind = 'mail.send'";
+  expect(findRetired('migrations/20260101002200_email_outbox_kind.ts', text)).toEqual([]);
+  expect(findRetired('src/store/outbox-store.ts', text)).toHaveLength(1);
+});
+
 test('a rule reads only its own paths', () => {
   const mine = (path: string) => findRetired(path, "mine: 'true', pid: 1").map((finding) => finding.rule);
   expect(mine('src/store/sync/merge/tables.ts')).toEqual(['mine, foreign', 'pid']);
   expect(mine('src/embedded/process.ts')).toEqual([]);
   // What a release changed is named there as it was called then.
   expect(findRetired('CHANGELOG.md', '`cli mail` is `cli email`')).toEqual([]);
+  expect(findRetired('docs/glossary.md', '| **email** | | mail |')).toEqual([]);
   expect(findRetired('CHANGELOG.md', 'nobody')).toHaveLength(1);
 });
