@@ -179,6 +179,12 @@ export const RULES: readonly Rule[] = [
     ],
   },
   { name: 'holdUser', find: String.raw`\bhold(?:User|Password\w*)\b`, use: 'lockUser, lockPasswordHash', in: [CODE] },
+  {
+    name: 'human',
+    find: String.raw`\.human\b|\bhuman\??:`,
+    use: 'publicMessage',
+    in: [/^src\//, /^test\/(?:api|unit)\//],
+  },
   { name: 'shownAs', find: String.raw`\bshownAs\b`, use: 'documentedAs', in: [CODE] },
 ];
 

@@ -137,6 +137,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
     ],
   },
   holdUser: { path: SYNC, wrong: ['holdUser(trx, id)', 'holdPassword'], right: ['lockUser', 'holds a user'] },
+  human: { path: SYNC, wrong: ['error.human', 'human?: string'], right: ['humans', 'a human reader'] },
   shownAs: { path: SYNC, wrong: ["shownAs({ type: 'string' })"], right: ['documentedAs', 'is shown as text'] },
 };
 
