@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** Files that are read, as globs. */
 const FILES = [
   '{src,test,simulators,bench,migrations}/**/*.ts',
-  '*.{ts,cjs,md,yml}',
+  '{,.}*.{ts,cjs,md,yml}',
   'package.json',
   'Dockerfile',
   'docs/**/*.md',
