@@ -1,5 +1,5 @@
 /**
- * `/__sim/*`: how another process drives a running catcher, in JSON. Faults are `{ fault, times? }`, one or an array.
+ * `/__sim/*`: JSON calls by which another process controls a running catcher. A fault is `{ fault, times? }`, one or an array.
  */
 import { z } from 'zod';
 import type { EmailCatcher } from './contract.ts';
@@ -23,7 +23,7 @@ const FaultSchema = z.discriminatedUnion('kind', [
 const EntrySchema = z.object({ fault: FaultSchema, times: z.int().positive().max(10_000).default(1) });
 const EntriesSchema = z.union([z.array(EntrySchema), EntrySchema.transform((one) => [one])]);
 
-/** Answers one admin call. */
+/** Answers one call. */
 export function handleAdmin(
   catcher: EmailCatcher,
   clearFaults: () => void,
@@ -45,7 +45,7 @@ export function handleAdmin(
         clearFaults();
         return { status: 200, body: {} };
       default:
-        return { status: 404, body: { error: 'unknown admin call' } };
+        return { status: 404, body: { error: 'unknown call' } };
     }
   } catch (error) {
     return { status: 400, body: { error: error instanceof Error ? error.message : String(error) } };

@@ -1,4 +1,4 @@
-/** Runs the email catcher as its own process: prints the URLs and the key as one line of JSON. `--help` lists the options. */
+/** Runs the email catcher as a process: prints its URLs and the API key as one line of JSON. `--help` lists the options. */
 import { readOptions, serve } from '../support/command-line.ts';
 import { startEmailCatcher } from './simulator.ts';
 

@@ -1,4 +1,4 @@
-/** Reads of a message what its page shows: headers, and the text and HTML part where they are easy to find. */
+/** Reads the parts of a message that its page shows: headers, text part and HTML part. */
 
 export interface ReadMessage {
   headers: [name: string, value: string][];
@@ -14,7 +14,7 @@ const bytes = (encoded: string): Buffer =>
     'latin1',
   );
 
-/** Encoded words (RFC 2047); of another charset than UTF-8 nothing is made. */
+/** Decodes encoded words (RFC 2047) in UTF-8; other charsets stay as they are. */
 function words(value: string): string {
   return value
     .replace(/\?=\s+=\?/g, '?==?')
@@ -41,7 +41,7 @@ function split(source: string): { headers: [string, string][]; body: string } {
   return { headers, body };
 }
 
-/** The first value of a header, '' without one. */
+/** The first value of a header; empty if it is absent. */
 export const headerOf = (headers: readonly (readonly [string, string])[], name: string): string =>
   headers.find(([own]) => own.toLowerCase() === name.toLowerCase())?.[1] ?? '';
 
@@ -71,5 +71,5 @@ function parts(source: string, depth: number): ReadMessage {
   return /^text\/html/i.test(type) ? { headers, text: null, html: content } : { headers, text: content, html: null };
 }
 
-/** Takes a message as `latin1` text, so that every byte is kept. */
+/** Reads a message, given as `latin1` text so that every byte is kept. */
 export const readMessage = (source: string): ReadMessage => parts(source, 0);

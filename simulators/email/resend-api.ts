@@ -1,4 +1,4 @@
-/** `POST /emails` as Resend documents it: the key, the fields, the idempotency key, the errors. */
+/** `POST /emails` as Resend documents it: API key, fields, idempotency key, errors. */
 import { z } from 'zod';
 import type { EmailState } from './state.ts';
 
@@ -9,7 +9,7 @@ export interface ApiAnswer {
   body: unknown;
 }
 
-/** Name of an error that has none of its own, by status (https://resend.com/docs/api-reference/errors). */
+/** Default name of an error, by status (https://resend.com/docs/api-reference/errors). */
 const NAMES: Readonly<Record<number, string>> = {
   400: 'validation_error',
   401: 'missing_api_key',
@@ -22,11 +22,12 @@ const NAMES: Readonly<Record<number, string>> = {
   451: 'security_error',
   500: 'internal_server_error',
 };
+/** Maximum length of an idempotency key, in characters. */
 const MAX_KEY_LENGTH = 256;
 /** `email@example.com` or `Name <email@example.com>`. */
-const MAILBOX = /^(?:[^<>\r\n]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+)$/;
+const ADDRESS = /^(?:[^<>\r\n]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+)$/;
 
-/** An error body; without a name the documented one of the status. */
+/** An error answer; the default name is the documented one of the status. */
 export const apiError = (status: number, message: string, name = NAMES[status] ?? 'application_error'): ApiAnswer => ({
   status,
   body: { statusCode: status, name, message },
@@ -61,7 +62,7 @@ function parseBody(text: string): Body | ApiAnswer {
   if (html === undefined && plain === undefined) {
     return apiError(422, 'Missing `html` or `text` field.', 'missing_required_field');
   }
-  const bad = [from, ...to].find((address) => !MAILBOX.test(address));
+  const bad = [from, ...to].find((address) => !ADDRESS.test(address));
   if (bad !== undefined) {
     const field = bad === from ? 'from' : 'to';
     return apiError(
@@ -74,7 +75,7 @@ function parseBody(text: string): Body | ApiAnswer {
 
 const isAnswer = (value: Body | ApiAnswer): value is ApiAnswer => 'status' in value;
 
-/** The refusal of a request without the right key. */
+/** The answer to a request without the right API key; undefined if the key is right. */
 export function checkKey(authorization: string | undefined, apiKey: string): ApiAnswer | undefined {
   const given = /^Bearer\s+(\S+)$/i.exec(authorization ?? '')?.[1];
   if (given === undefined) return apiError(401, 'Missing API Key');
@@ -82,8 +83,8 @@ export function checkKey(authorization: string | undefined, apiKey: string): Api
 }
 
 /**
- * Answers one request with a good key; `wait` passes between its arrival and the acceptance, during which the same
- * idempotency key is refused.
+ * Answers one request that has the right API key. `wait` passes between its arrival and its acceptance; another request
+ * with the same idempotency key is refused meanwhile.
  */
 export async function sendEmail(
   state: EmailState,
@@ -108,8 +109,8 @@ export async function sendEmail(
     }
     return { status: 200, body: { id: use.id } };
   }
-  const mine: { body: string; id: string | undefined } = { body: request.body, id: undefined };
-  if (key !== undefined) state.keys.set(key, mine);
+  const current: { body: string; id: string | undefined } = { body: request.body, id: undefined };
+  if (key !== undefined) state.keys.set(key, current);
   await wait();
   const email = state.accept({
     via: 'resend',
@@ -126,6 +127,6 @@ export async function sendEmail(
     idempotencyKey: key ?? null,
     raw: null,
   });
-  mine.id = email.id;
+  current.id = email.id;
   return { status: 200, body: { id: email.id } };
 }

@@ -1,19 +1,142 @@
 /**
- * An email provider that delivers to nobody: Resend's `POST /emails` over a real HTTP server, SMTP beside it when asked
- * for, faults on demand, and a page that shows what was sent.
+ * A simulated email provider that delivers no email: Resend's `POST /emails` on a real HTTP server, SMTP if a test asks
+ * for it, faults on demand, and a page that shows the accepted emails.
  */
 import { randomBytes } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { handleAdmin } from './admin.ts';
-import type { EmailCatcher, EmailCatcherOptions } from './contract.ts';
+import type { EmailCatcher, EmailCatcherOptions, HttpFault } from './contract.ts';
 import { emailPage, htmlPart, listPage, missingPage, type Page } from './pages.ts';
 import { type ApiAnswer, apiError, checkKey, sendEmail } from './resend-api.ts';
 import { startSmtpCatcher } from './smtp.ts';
-import { createEmailState } from './state.ts';
+import { createEmailState, type EmailState } from './state.ts';
 
 export type { EmailCatcher, EmailCatcherOptions } from './contract.ts';
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
+
+/** What the handlers of one catcher share. */
+interface Handling {
+  catcher: EmailCatcher;
+  state: EmailState;
+  /** The time between a request and its acceptance. */
+  wait: () => Promise<void>;
+}
+
+/** Starts the catcher; it listens when the promise resolves. */
+export async function startEmailCatcher(options: EmailCatcherOptions = {}): Promise<EmailCatcher> {
+  const host = options.host ?? '127.0.0.1';
+  const apiKey = options.apiKey ?? `re_${randomBytes(18).toString('hex')}`;
+  const latencyMs = options.latencyMs ?? 0;
+  const state = createEmailState();
+  const wait = async () => {
+    if (latencyMs > 0) await delay(latencyMs, undefined, { ref: false });
+  };
+  const server = createServer({ keepAliveTimeout: 65_000 }, (request, response) => {
+    handle({ catcher, state, wait }, request, response).catch(() => {
+      if (response.headersSent || response.destroyed) return;
+      writeJson(response, apiError(500, 'An unexpected error occurred.'));
+    });
+  });
+  const smtp =
+    options.smtpPort === undefined
+      ? undefined
+      : await startSmtpCatcher(state, { host, port: options.smtpPort, apiKey, wait });
+  const port = await listen(server, options.port ?? 0, host).catch(async (error: unknown) => {
+    await smtp?.close();
+    throw error;
+  });
+  const catcher: EmailCatcher = {
+    url: `http://${host}:${port}`,
+    smtpUrl: smtp?.url ?? null,
+    apiKey,
+    emails: () => [...state.emails.values()],
+    fault: (fault, times = 1) => state.addFault(fault, times),
+    clear: () => state.clear(),
+    async close() {
+      await smtp?.close();
+      await closeServer(server);
+    },
+  };
+  return catcher;
+}
+
+/** @returns the port. */
+async function listen(server: Server, port: number, host: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+const closeServer = (server: Server): Promise<void> =>
+  new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+
+async function handle(handling: Handling, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { catcher, state } = handling;
+  const method = request.method ?? 'GET';
+  const path = new URL(request.url ?? '/', 'http://email.invalid').pathname;
+  const body = await readBody(request);
+  if (body === undefined) writeJson(response, apiError(413, 'The request is too large.'));
+  else if (path.startsWith('/__sim/')) {
+    writeJson(response, handleAdmin(catcher, state.clearFaults, { method, path, body }));
+  } else if (path === '/emails') {
+    if (method === 'POST') await handleSend(handling, request, response, body);
+    else writeJson(response, apiError(405, 'Method is not allowed for the requested path.'));
+  } else if (method === 'GET' && (path === '/' || path.startsWith('/mails/'))) {
+    writePage(response, pageOf(handling, path));
+  } else writeJson(response, apiError(404, 'The requested endpoint does not exist.'));
+}
+
+/** `POST /emails`, with the next fault. */
+async function handleSend(
+  { catcher, state, wait }: Handling,
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: string,
+): Promise<void> {
+  const fault = state.takeHttpFault();
+  if (fault?.kind === 'hang') return;
+  if (fault?.kind === 'reset') {
+    request.socket.resetAndDestroy();
+    return;
+  }
+  if (fault?.kind === 'status') {
+    writeJson(response, faultAnswer(fault));
+    return;
+  }
+  const header = request.headers['idempotency-key'];
+  const key = Array.isArray(header) ? header[0] : header;
+  const answer =
+    checkKey(request.headers.authorization, catcher.apiKey) ??
+    (await sendEmail(state, { body, idempotencyKey: key }, wait));
+  if (fault?.kind === 'accept-hang' || response.destroyed) return;
+  if (fault?.kind === 'html') {
+    response.writeHead(200, { 'content-type': 'text/html' });
+    response.end('<!doctype html><title>OK</title>');
+  } else writeJson(response, answer, fault?.kind === 'truncate');
+}
+
+function faultAnswer(fault: Extract<HttpFault, { kind: 'status' }>): ApiAnswer {
+  const answer = apiError(fault.status, fault.message ?? 'As the fault says.', fault.name);
+  const headers = fault.retryAfter === undefined ? {} : { 'retry-after': String(fault.retryAfter) };
+  return { ...answer, headers };
+}
+
+/** The list, `/mails/<id>` or `/mails/<id>/html`; undefined if the page does not exist. */
+function pageOf({ catcher, state }: Handling, path: string): Page | undefined {
+  if (path === '/') return listPage(catcher.emails(), catcher.smtpUrl !== null);
+  const [, id = '', part] = /^\/mails\/([^/]+)(\/html)?$/.exec(path) ?? [];
+  const email = state.emails.get(id);
+  if (email === undefined || part === undefined) return email && emailPage(email);
+  return email.html === null ? undefined : htmlPart(email.html);
+}
 
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
@@ -33,106 +156,10 @@ function writePage(response: ServerResponse, page: Page | undefined): void {
   response.end(body);
 }
 
+/** @param cut sends half of the body, then closes the connection. */
 function writeJson(response: ServerResponse, { status, headers = {}, body }: ApiAnswer, cut = false): void {
   const bytes = Buffer.from(JSON.stringify(body), 'utf8');
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': bytes.length, ...headers });
   if (cut) response.write(bytes.subarray(0, Math.floor(bytes.length / 2)), () => response.destroy());
   else response.end(bytes);
-}
-
-/** Starts the catcher; it listens when the promise resolves. */
-export async function startEmailCatcher(options: EmailCatcherOptions = {}): Promise<EmailCatcher> {
-  const host = options.host ?? '127.0.0.1';
-  const apiKey = options.apiKey ?? `re_${randomBytes(18).toString('hex')}`;
-  const latencyMs = options.latencyMs ?? 0;
-  const state = createEmailState();
-  const wait = async () => {
-    if (latencyMs > 0) await new Promise((resolve) => setTimeout(resolve, latencyMs).unref());
-  };
-
-  async function emails(request: IncomingMessage, response: ServerResponse, body: string): Promise<void> {
-    const fault = state.takeHttpFault();
-    if (fault?.kind === 'hang') return;
-    if (fault?.kind === 'reset') {
-      request.socket.resetAndDestroy();
-      return;
-    }
-    if (fault?.kind === 'status') {
-      const answer = apiError(fault.status, fault.message ?? 'As the fault says.', fault.name);
-      const headers = fault.retryAfter === undefined ? {} : { 'retry-after': String(fault.retryAfter) };
-      writeJson(response, { ...answer, headers });
-      return;
-    }
-    const header = request.headers['idempotency-key'];
-    const key = Array.isArray(header) ? header[0] : header;
-    const answer =
-      checkKey(request.headers.authorization, apiKey) ?? (await sendEmail(state, { body, idempotencyKey: key }, wait));
-    if (fault?.kind === 'accept-hang' || response.destroyed) return;
-    if (fault?.kind === 'html') {
-      response.writeHead(200, { 'content-type': 'text/html' });
-      response.end('<!doctype html><title>OK</title>');
-    } else writeJson(response, answer, fault?.kind === 'truncate');
-  }
-
-  function pageOf(path: string): Page | undefined {
-    if (path === '/') return listPage(catcher.emails(), catcher.smtpUrl !== null);
-    const [, id = '', part] = /^\/mails\/([^/]+)(\/html)?$/.exec(path) ?? [];
-    const email = state.emails.get(id);
-    if (email === undefined || part === undefined) return email && emailPage(email);
-    return email.html === null ? undefined : htmlPart(email.html);
-  }
-
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const method = request.method ?? 'GET';
-    const path = new URL(request.url ?? '/', 'http://mail.invalid').pathname;
-    const body = await readBody(request);
-    if (body === undefined) writeJson(response, apiError(413, 'The request is too large.'));
-    else if (path.startsWith('/__sim/')) {
-      writeJson(response, handleAdmin(catcher, state.clearFaults, { method, path, body }));
-    } else if (path === '/emails') {
-      if (method === 'POST') await emails(request, response, body);
-      else writeJson(response, apiError(405, 'Method is not allowed for the requested path.'));
-    } else if (method === 'GET' && (path === '/' || path.startsWith('/mails/'))) {
-      writePage(response, pageOf(path));
-    } else writeJson(response, apiError(404, 'The requested endpoint does not exist.'));
-  }
-
-  const server = createServer({ keepAliveTimeout: 65_000 }, (request, response) => {
-    handle(request, response).catch(() => {
-      if (response.headersSent || response.destroyed) return;
-      writeJson(response, apiError(500, 'An unexpected error occurred.'));
-    });
-  });
-  const smtp =
-    options.smtpPort === undefined
-      ? undefined
-      : await startSmtpCatcher(state, { host, port: options.smtpPort, apiKey, wait });
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(options.port ?? 0, host, resolve);
-    });
-  } catch (error) {
-    await smtp?.close();
-    throw error;
-  }
-  const address = server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-
-  const catcher: EmailCatcher = {
-    url: `http://${host}:${port}`,
-    smtpUrl: smtp?.url ?? null,
-    apiKey,
-    emails: () => [...state.emails.values()],
-    fault: (fault, times = 1) => state.addFault(fault, times),
-    clear: () => state.clear(),
-    async close() {
-      await smtp?.close();
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      });
-    },
-  };
-  return catcher;
 }

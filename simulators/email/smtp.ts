@@ -1,4 +1,4 @@
-/** The SMTP side: takes what the API takes, with the API key as the password (user `resend`, as at Resend). */
+/** The SMTP server of a catcher: user `resend`, the API key as the password, as at Resend. */
 import type { Socket } from 'node:net';
 import { headerOf, readMessage } from './message.ts';
 import type { EmailState } from './state.ts';
@@ -7,7 +7,7 @@ const USER = 'resend';
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 
 export interface SmtpCatcher {
-  /** With the login in it. */
+  /** With user and password. */
   readonly url: string;
   close(): Promise<void>;
 }
@@ -19,15 +19,15 @@ export async function startSmtpCatcher(
   state: EmailState,
   options: { host: string; port: number; apiKey: string; wait: () => Promise<void> },
 ): Promise<SmtpCatcher> {
-  // a development dependency, which is there when somebody asks for SMTP
+  // A development dependency: it is loaded only if SMTP is asked for.
   const { SMTPServer } = await import('smtp-server');
-  /** By remote port, which a session knows too. */
+  /** By remote port, which the session has too. */
   const sockets = new Map<number, Socket>();
   const server = new SMTPServer({
     logger: false,
     banner: 'email catcher',
     size: MAX_MESSAGE_BYTES,
-    // no certificate that a client would believe
+    // There is no certificate that a client would accept.
     disabledCommands: ['STARTTLS'],
     allowInsecureAuth: true,
     disableReverseLookup: true,
@@ -69,7 +69,7 @@ export async function startSmtpCatcher(
       });
     },
   });
-  // a client that goes away in the middle of a session is its own matter
+  // A client that closes its connection during a session is no error here.
   server.on('error', () => {});
   server.server.on('connection', (socket: Socket) => {
     const port = socket.remotePort ?? 0;

@@ -1,11 +1,11 @@
-/** What the catcher remembers: accepted emails, idempotency keys, faults still to come. */
+/** The state of a catcher: accepted emails, idempotency keys, faults to come. */
 import { randomUUID } from 'node:crypto';
 import type { CaughtEmail, EmailFault, HttpFault, SmtpFault } from './contract.ts';
 
-/** Older emails are dropped, so that a demo may run for weeks. */
+/** Maximum number of emails; older ones are dropped, so that a demo can run for weeks. */
 const MAX_EMAILS = 10_000;
 
-/** The use of an idempotency key: the body it came with, and the id it was answered with, once it was. */
+/** Use of an idempotency key: body of the request, and id in the answer, which is undefined until the answer. */
 export interface KeyUse {
   body: string;
   id: string | undefined;
@@ -16,9 +16,9 @@ export interface EmailState {
   readonly keys: Map<string, KeyUse>;
   accept(email: Omit<CaughtEmail, 'id' | 'at'>): CaughtEmail;
   addFault(fault: EmailFault, times: number): void;
-  /** The fault that the next request to the API meets. */
+  /** Takes the fault of the next request. */
   takeHttpFault(): HttpFault | undefined;
-  /** The fault that a session at this point meets; `end` is the moment after acceptance. */
+  /** Takes the fault of an SMTP session at this point; `end` is the moment after the acceptance. */
   takeSmtpFault(at: 'rcpt' | 'data' | 'end'): SmtpFault | undefined;
   clear(): void;
   clearFaults(): void;

@@ -1,9 +1,9 @@
-/** What the simulators' own processes share: options that are numbers or texts, and serving until a signal. */
+/** The command line of a simulator's process: its options, and serving until a signal. */
 import { parseArgs } from 'node:util';
 
 /**
- * Reads the options of the command line; `--help` lists them and ends the process, a number that is none ends it with 2.
- * @param flags option names and the names of the values they give.
+ * Reads the options of the command line. `--help` lists them and ends the process; an invalid number ends it with code 2.
+ * @param flags names of the options, each with its key in the result.
  */
 export function readOptions(flags: {
   texts: Readonly<Record<string, string>>;
@@ -31,7 +31,7 @@ export function readOptions(flags: {
     if (given === undefined) continue;
     const number = Number(given);
     if (!Number.isInteger(number) || number < 0) {
-      process.stderr.write(`--${flag} wants a whole number\n`);
+      process.stderr.write(`--${flag} needs a whole number\n`);
       process.exit(2);
     }
     options[name] = number;
@@ -39,7 +39,7 @@ export function readOptions(flags: {
   return options;
 }
 
-/** Tells where it listens, as one line of JSON, and serves until SIGINT or SIGTERM. */
+/** Prints `where` as one line of JSON, and serves until SIGINT or SIGTERM. */
 export function serve(where: object, close: () => Promise<void>): void {
   process.stdout.write(`${JSON.stringify(where)}\n`);
   const stop = async () => {

@@ -1,7 +1,7 @@
 /**
- * `npm run history:record`: records the histories of test/replay/histories anew, with made-up data. To be run after an
- * intended change of a workflow that no run in flight has to survive; the diff shows what changed. Arguments are passed
- * on: `npm run history:record -- -t email` records those of email alone.
+ * `npm run history:record`: records the histories of test/replay/histories again, with made-up data. Run it after an
+ * intended change of a workflow, if no run in flight has to survive the change; the diff shows what changed. Arguments are
+ * passed on: `npm run history:record -- -t email` records only those of `sendEmail`.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

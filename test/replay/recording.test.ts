@@ -130,7 +130,7 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
       await provider?.close();
       await catcher?.close();
     });
-    /** An email with a link, so that there is something that must not be in its history. */
+    /** Starts the workflow of an email with a link: its token must not be in the history. */
     async function start(): Promise<string> {
       const address = `${randomUUID()}@customer-of-the-recording.example`;
       await account(stack.database.db, address);
@@ -159,7 +159,7 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
       expect(await record('send-email-failed', await start())).toBe('FAILED');
     });
 
-    test('that is called off while it is being sent', async () => {
+    test('that is cancelled during an attempt', async () => {
       catcher.fault({ kind: 'hang' }, 5);
       const workflowId = await start();
       await expect.poll(async () => (await handle(workflowId).describe()).raw.pendingActivities?.length).toBe(1);

@@ -61,7 +61,7 @@ describe('replay', () => {
     expect(error).toBeInstanceOf(Error);
   });
 
-  test('of an email they know the id, and nothing more', () => {
+  test('contain only the id of an email', () => {
     const emails = names.filter((name) => name.startsWith('send-email'));
     expect(emails).toHaveLength(4);
     for (const name of emails) {

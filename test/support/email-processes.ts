@@ -1,4 +1,4 @@
-/** An installation of real processes whose workers send by an email catcher in the test's own process. */
+/** An installation of real processes. Its workers send emails to a catcher in the process of the test. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/simulator.ts';
@@ -7,23 +7,23 @@ import { query } from './merge.ts';
 import { type Installation, type ServiceProcess, startInstallation } from './processes.ts';
 import { SMALL } from './stack.ts';
 
-/** Between a request and its acceptance: what is killed meanwhile leaves an email that was sent and not marked. */
+/** Milliseconds between a request and its acceptance. A worker that is killed meanwhile leaves an email that is sent but not marked. */
 const LATENCY_MS = 400;
 
 export interface EmailInstallation {
   installation: Installation;
   catcher: EmailCatcher;
   startWorker(): Promise<ServiceProcess>;
-  /** No email, and so many workers: what every test begins with. */
+  /** Brings the installation to the start of a test: no emails, and this number of workers. */
   prepare(workers?: number): Promise<void>;
-  /** Queues emails one after the other, `pauseMs` apart; one whose commit was not acknowledged is left out. */
+  /** Queues emails one after the other, `pauseMs` apart. @returns ids of those whose commit was acknowledged. */
   queueMany(count: number, pauseMs?: number): Promise<string[]>;
-  /** Waits for the end of all emails: each that was acknowledged is there, and each that is there was sent once. */
+  /** Waits until no email is queued, and expects that each acknowledged email exists and that each email was sent once. */
   expectSentOnce(acknowledged: readonly string[], timeoutMs?: number): Promise<StoredEmail[]>;
   stop(): Promise<void>;
 }
 
-/** Starts everything but workers. */
+/** Starts everything except workers. */
 export async function startEmailInstallation(): Promise<EmailInstallation> {
   const catcher = await startEmailCatcher({ latencyMs: LATENCY_MS });
   const installation = await startInstallation(SMALL).catch(async (error: unknown) => {

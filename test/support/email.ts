@@ -1,4 +1,4 @@
-/** Email for tests: accounts to write to, emails queued as the product queues them, what became of them. */
+/** Emails for tests: accounts to write to, emails queued as the product queues them, and their rows. */
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,7 +12,7 @@ import type { TemporalGateway } from '../../src/temporal/connection.ts';
 import type { TestDb } from './database.ts';
 import { query } from './merge.ts';
 
-/** An email as its table holds it; times are left out. */
+/** A row of `emails` without its times. */
 export interface StoredEmail {
   id: string;
   template: string;
@@ -26,10 +26,10 @@ export interface StoredEmail {
   providerId: string | null;
 }
 
-/** Contents in clear, as without ENCRYPTION_KEY: tests look into them. */
+/** Stores data in clear, as without ENCRYPTION_KEY, so that tests can read it. */
 export const plainEmails = createEmailStore(createEncryption({}));
 
-/** An account. @returns its id. */
+/** Inserts an account. @returns its id. */
 export async function account(
   db: TestDb,
   email: string,
@@ -45,7 +45,7 @@ export async function account(
   return id;
 }
 
-/** A plain email to an address: nothing has to be looked up to make it. */
+/** An email without a link, for which no account is needed. */
 export const message = (to: string): EmailRequest => ({
   template: 'message',
   to,
@@ -57,7 +57,7 @@ export const message = (to: string): EmailRequest => ({
 export const queueEmail = (db: TestDb, request: EmailRequest): Promise<string> =>
   inTransaction(db, (trx) => plainEmails.queue(trx, request));
 
-/** Emails in the order in which they were asked for. */
+/** All emails, in the order of their requests. */
 export async function storedEmails(db: TestDb): Promise<StoredEmail[]> {
   const found = await query(
     db,
@@ -74,7 +74,7 @@ export async function storedEmail(db: TestDb, id: string): Promise<StoredEmail> 
   return email;
 }
 
-/** Waits until no email is queued any more; a database that is away meanwhile is waited for, too. */
+/** Waits until no email is queued, also while the database is away. */
 export async function emailsEnded(db: TestDb, timeoutMs = 60_000): Promise<StoredEmail[]> {
   const end = Date.now() + timeoutMs;
   let last: unknown;
@@ -92,20 +92,20 @@ export async function emailsEnded(db: TestDb, timeoutMs = 60_000): Promise<Store
   throw new Error(`emails are still queued: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
 }
 
-/** Idempotency keys of what the catcher accepted, sorted: an email that was sent twice is in it twice. */
+/** Idempotency keys of the emails that the catcher accepted, sorted. An email that was sent twice is in it twice. */
 export const caughtIds = (catcher: Pick<EmailCatcher, 'emails'>): string[] =>
   catcher
     .emails()
     .map((email) => email.idempotencyKey ?? '')
     .sort();
 
-/** Every outbox row's state, in the order of writing. */
+/** The state of every outbox row, in the order of writing. */
 export const outboxRows = (db: TestDb) =>
   query(db, 'select o.payload, o.status, o.attempts, o.last_error as error from outbox o order by o.seq');
 
 /**
- * The same gateway, which notes the id of every workflow it starts; `before` and `after` may throw in the server's place,
- * `after` when the workflow was started.
+ * A gateway that records the id of every workflow it starts. `before` and `after` can throw in the server's place: before
+ * the start, or after it.
  */
 export function recordingGateway(
   gateway: TemporalGateway,

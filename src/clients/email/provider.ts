@@ -1,13 +1,13 @@
-/** The email transport for the settings as they are now; a change of settings makes a new one. */
+/** The email transport of the present settings; a change of settings makes a new one. */
 import { AppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { createResendTransport, type EmailTransport } from './resend.ts';
 import { createSmtpTransport } from './smtp.ts';
 
 /**
- * SMTP when it has a URL, else Resend.
- * @returns a function that gives the transport, and `close` for the end of the process.
- * The function throws {AppError} EMAIL_NOT_CONFIGURED without either.
+ * SMTP if there is a URL for it, otherwise Resend.
+ * @returns `transport`, which throws {AppError} EMAIL_NOT_CONFIGURED if neither is set, and `close` for the end of the
+ * process.
  */
 export function createEmailProvider(options: {
   smtpUrl: Secret | undefined;
@@ -19,7 +19,7 @@ export function createEmailProvider(options: {
     if (current?.key === key) return current.transport;
     const old = current?.transport;
     current = { key, transport: make() };
-    // What is being sent on the old one is waited for.
+    // It waits for its emails in flight.
     old?.close().catch(() => undefined);
     return current.transport;
   };

@@ -1,52 +1,52 @@
 /**
- * Email over Resend's API, one attempt a call: when to try again is the workflow's to decide. The email's id is the
+ * Emails through Resend's API, one attempt per call: the workflow decides when to try again. The id of the email is the
  * idempotency key, so a repeated call sends nothing twice (Resend remembers a key for 24 hours).
  * Every failure is an `AppError` whose `meta` holds status and name, never a key, an address or a text of the email.
  */
-
 import type { OutgoingEmail } from '../../domain/email.ts';
 import { AppError, type AppErrorOptions } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { createHttpClient, type HttpAnswer, HttpFailure } from '../http/http.ts';
 
-/** One way email leaves by. */
+/** A way to send emails. */
 export interface EmailTransport {
   readonly name: 'resend' | 'smtp';
   /**
-   * Hands one email over; `providerId` is what the receiver calls it, null when it did not say.
-   * @throws {AppError} EMAIL_UNAVAILABLE (later may work; `retryAfterMs` when it is known), EMAIL_REJECTED (this email never
-   * will) or EMAIL_NOT_CONFIGURED (the key or login is refused: a person must act, `retryAfterMs` 5 minutes).
-   * @throws the reason of `options.signal` when the caller aborted.
+   * Sends one email. @returns the receiver's id of it, null if the receiver gave none.
+   * @throws {AppError} EMAIL_UNAVAILABLE (a later attempt can succeed; `retryAfterMs` if the receiver gave it),
+   * EMAIL_REJECTED (no attempt can succeed) or EMAIL_NOT_CONFIGURED (the key or login is refused: an administrator must
+   * act; `retryAfterMs` 5 minutes).
+   * @throws the reason of `options.signal` if the caller aborted.
    */
   send(email: OutgoingEmail, options?: { signal?: AbortSignal }): Promise<{ providerId: string | null }>;
-  /** Waits for emails in flight and ends the connections. */
+  /** Waits for emails in flight, then closes the connections. */
   close(): Promise<void>;
 }
 
 export interface ResendTransportOptions {
-  /** `https://api.resend.com`, or a server that speaks the same. */
+  /** `https://api.resend.com`, or a server with the same API. */
   baseUrl: string;
   apiKey: Secret;
-  /** Milliseconds for one whole exchange; default 30,000. */
+  /** Milliseconds for one request and its answer; default 30,000. */
   timeoutMs?: number;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
-/** An answer is an id or an error: hundreds of bytes. */
+/** An answer holds an id or an error: hundreds of bytes. */
 const MAX_BODY_BYTES = 64 * 1024;
-/** Resend's default limit is a few requests a second for a whole team, more sockets would only wait. */
+/** Resend allows a team a few requests per second by default, so further connections would only wait. */
 const CONNECTIONS = 4;
-/** What to wait after a 429 or an attempt in flight that does not say: the limit is one of requests per second. */
+/** Pause after a 429 without `Retry-After`, or while an attempt with the same key is in flight: the limit counts requests per second. */
 const BUSY_MS = 2_000;
-/** A used up quota comes back after hours; looked at often enough to notice a raised one. */
+/** Pause after a used up quota. It is renewed after hours; a shorter pause notices that an administrator raised it. */
 const QUOTA_MS = 10 * 60_000;
-/** How long a refused key or login is left alone. Shared by the transports. */
+/** Pause after a refused key or login, of both transports. */
 export const REFUSED_MS = 5 * 60_000;
-/** No answer may park an email for longer than this. */
+/** Maximum pause that an answer can ask for. */
 const MAX_RETRY_AFTER_MS = 60 * 60_000;
 
 const QUOTA_NAMES: readonly string[] = ['daily_quota_exceeded', 'monthly_quota_exceeded'];
-/** Names (https://resend.com/docs/api-reference/errors and resend-node's interfaces.ts) that speak of the key. */
+/** Names of errors about the key (https://resend.com/docs/api-reference/errors, and interfaces.ts of resend-node). */
 const KEY_NAMES: readonly string[] = ['missing_api_key', 'invalid_api_key', 'restricted_api_key', 'suspended_api_key'];
 
 const clampWait = (ms: number) => Math.min(Math.max(ms, 1_000), MAX_RETRY_AFTER_MS);
@@ -70,22 +70,22 @@ function field(text: string, name: string): string | undefined {
   }
 }
 
-/** The error's name, if it is a word: nothing else of an error body leaves this file. */
+/** The name of an error, if it is one word. Nothing else of an error body leaves this file. */
 function errorName(text: string): string | undefined {
   const name = field(text, 'name');
   return name !== undefined && /^[a-z][a-z_]{0,63}$/i.test(name) ? name : undefined;
 }
 
 /**
- * A malformed key is answered 400 `validation_error`, as a malformed email is: only the text tells them apart, and a key
- * that is to be corrected must not cost the emails of the meantime.
+ * True if the answer is about the key. A malformed key gives 400 `validation_error`, as a malformed email does. Only the
+ * text distinguishes them; without this, a mistyped key would reject every email until it is corrected.
  */
-const speaksOfKey = (answer: HttpAnswer, name: string | undefined): boolean =>
+const isAboutKey = (answer: HttpAnswer, name: string | undefined): boolean =>
   answer.status === 401 ||
   (answer.status === 403 && name !== undefined && KEY_NAMES.includes(name.toLowerCase())) ||
   (answer.status === 400 && /^API key is invalid\.?$/i.test(field(answer.text, 'message') ?? ''));
 
-/** The error of an answer other than 2xx; undefined when it says that the email was accepted before. */
+/** The error of an answer other than 2xx; undefined if the answer means that the email was accepted before. */
 function answerError(answer: HttpAnswer): AppError | undefined {
   const { status } = answer;
   const name = errorName(answer.text);
@@ -95,7 +95,7 @@ function answerError(answer: HttpAnswer): AppError | undefined {
     if (wait !== undefined) options.retryAfterMs = wait;
     return new AppError('EMAIL_UNAVAILABLE', options);
   };
-  if (speaksOfKey(answer, name)) {
+  if (isAboutKey(answer, name)) {
     return new AppError('EMAIL_NOT_CONFIGURED', {
       detail: 'The email provider refuses the API key',
       meta,
@@ -107,7 +107,7 @@ function answerError(answer: HttpAnswer): AppError | undefined {
     return unavailable(retryAfter(answer) ?? wait);
   }
   if (status === 409 && name === 'concurrent_idempotent_requests') return unavailable(retryAfter(answer) ?? BUSY_MS);
-  // The key is the email's id: an earlier attempt of this very email was accepted, then made with another content.
+  // The key is the id of the email, so an earlier attempt was accepted, with other content (ADR 8).
   if (status === 409 && name === 'invalid_idempotent_request') return undefined;
   if (status < 400 || status === 408 || status >= 500) return unavailable(retryAfter(answer));
   return new AppError('EMAIL_REJECTED', {
@@ -125,8 +125,8 @@ function parseBase(baseUrl: string): URL {
 }
 
 /**
- * A transport with a pool of its own; {@link EmailTransport.close} it.
- * @throws {AppError} EMAIL_NOT_CONFIGURED when the address cannot be used.
+ * A transport with a connection pool of its own; the caller closes it.
+ * @throws {AppError} EMAIL_NOT_CONFIGURED if the base URL is not an http(s) URL.
  */
 export function createResendTransport(options: ResendTransportOptions): EmailTransport {
   const url = parseBase(options.baseUrl);
@@ -138,7 +138,7 @@ export function createResendTransport(options: ResendTransportOptions): EmailTra
     connections: CONNECTIONS,
   });
 
-  /** Made for each call: the clear key lives no longer than the request. */
+  /** Built for each request, so that the clear key is not kept longer. */
   function authorization(): string {
     const key = options.apiKey.reveal().trim();
     if (!/^[\x21-\x7e]+$/.test(key)) {
@@ -170,7 +170,7 @@ export function createResendTransport(options: ResendTransportOptions): EmailTra
         });
       } catch (error) {
         if (!(error instanceof HttpFailure)) throw error;
-        // only 2xx fail for their size: whatever it says at such length, the email was accepted
+        // Only a 2xx answer can be too large: the email was accepted.
         if (error.kind === 'too-large') return { providerId: null };
         throw new AppError('EMAIL_UNAVAILABLE', {
           meta: {

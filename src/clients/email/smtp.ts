@@ -1,7 +1,7 @@
 /**
- * Email by SMTP, one attempt and one connection a call. SMTP knows no idempotency: when the connection ends between the
- * last byte and the server's answer, a further attempt may deliver twice, with the same Message-ID.
- * Every failure is an `AppError` whose `meta` holds the reply code and the library's word, never what the server wrote:
+ * Emails over SMTP, one attempt and one connection per call. SMTP has no idempotency key: if the connection ends between
+ * the last byte and the server's reply, a further attempt can deliver the email twice, with the same Message-ID.
+ * Every failure is an `AppError` whose `meta` holds the reply code and the library's code, never the server's text:
  * replies quote addresses.
  */
 import { createTransport, type SMTPTransportOptions } from 'nodemailer';
@@ -13,24 +13,24 @@ import { type EmailTransport, REFUSED_MS } from './resend.ts';
 export interface SmtpTransportOptions {
   /** `smtp(s)://user:password@host:port`, user and password URL-encoded; ports default to 587 and 465. */
   url: Secret;
-  /** Milliseconds for one whole exchange, from the look-up of the host on; default 30,000. */
+  /** Milliseconds for one attempt, the look-up of the host included; default 30,000. */
   timeoutMs?: number;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const TIMED_OUT = Symbol('timed out');
-/** Replies that ask for a login, for another one, or for encryption before it (RFC 4954, RFC 3207). */
+/** Replies that ask for a login, refuse it, or ask for encryption first (RFC 4954, RFC 3207). */
 const LOGIN_REPLIES: readonly number[] = [530, 534, 535, 538];
-/** The library's words for a server that answered about the email, and not about the connection. */
+/** Codes of the library for a refused email, in contrast to a failed connection. */
 const ABOUT_THE_EMAIL: readonly string[] = ['EENVELOPE', 'EMESSAGE'];
 
 const unusable = () =>
   new AppError('EMAIL_NOT_CONFIGURED', {
-    detail: 'The SMTP URL is not understood: it is smtp(s)://user:password@host:port',
+    detail: 'The SMTP URL is not valid: write smtp(s)://user:password@host:port',
     retryAfterMs: REFUSED_MS,
   });
 
-/** Only what the URL's parts say: no parameter of it can switch off certificate checks or switch on a log. */
+/** Reads host, port and login only: a query parameter must not turn off certificate checks or turn on a log. */
 function readUrl(secret: Secret): SMTPTransportOptions {
   const text = secret.reveal().trim();
   if (!URL.canParse(text)) throw unusable();
@@ -63,7 +63,7 @@ function sendError(error: unknown): AppError {
   const name = typeof code === 'string' && /^[A-Z][A-Z_]{0,63}$/.test(code) ? code : undefined;
   const status = typeof reply === 'number' ? reply : undefined;
   const meta = { ...(name === undefined ? {} : { name }), ...(status === undefined ? {} : { status }) };
-  // the library's error is not kept as a cause: its message is the server's reply
+  // The library's error does not become the cause: its message is the server's reply.
   if (status !== undefined && status < 500) return new AppError('EMAIL_UNAVAILABLE', { meta });
   if (name === 'EAUTH' || (status !== undefined && LOGIN_REPLIES.includes(status))) {
     return new AppError('EMAIL_NOT_CONFIGURED', {
@@ -81,13 +81,13 @@ function sendError(error: unknown): AppError {
   return new AppError('EMAIL_UNAVAILABLE', { meta });
 }
 
-/** Right part of the sender's address, which makes the Message-ID unique in the world. */
+/** Domain of the sender, which makes the Message-ID globally unique. */
 const domainOf = (from: string): string => /@([^\s@<>]+)>?\s*$/.exec(from)?.[1] ?? 'localhost';
 
 /**
- * A transport to one server. `smtps:` is encrypted from the start, `smtp:` as soon as the server offers it; a
- * certificate that does not fit ends the attempt. `providerId` is the Message-ID the email arrived with.
- * @throws {AppError} EMAIL_NOT_CONFIGURED when the URL is not understood.
+ * A transport to one server. `smtps:` is encrypted from the start, `smtp:` if the server offers STARTTLS; an invalid
+ * certificate fails the attempt. `providerId` is the id in the server's reply, or the Message-ID.
+ * @throws {AppError} EMAIL_NOT_CONFIGURED if the URL is not valid.
  */
 export function createSmtpTransport(options: SmtpTransportOptions): EmailTransport {
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
@@ -103,7 +103,7 @@ export function createSmtpTransport(options: SmtpTransportOptions): EmailTranspo
     const timer = setTimeout(() => deadline.abort(TIMED_OUT), timeoutMs);
     const abort = () => deadline.abort(signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
-    // read for each call: the clear password lives no longer than the attempt
+    // Read for each attempt, so that the clear password is not kept longer.
     const transport = createTransport({
       ...readUrl(options.url),
       connectionTimeout: timeoutMs,
@@ -115,7 +115,7 @@ export function createSmtpTransport(options: SmtpTransportOptions): EmailTranspo
       const { messageId, serverMessageId } = await transport.sendMail({
         messageId: `<${email.id}@${domainOf(email.from)}>`,
         from: email.from,
-        // an object is one address, a text would be split at its commas
+        // An object is one address; a text would be split at its commas.
         to: { name: '', address: email.to },
         subject: email.subject,
         text: email.text,

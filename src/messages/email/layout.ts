@@ -1,21 +1,21 @@
-/** What all emails look like: one list of blocks, set as HTML for email programs and as plain text. */
+/** The layout of all emails: one list of blocks, rendered as HTML and as plain text. */
 import { html, type SafeHtml } from '../html.ts';
 
-/** A part of an email. All its texts are plain; a line break in one is kept. */
+/** A part of an email. Its texts are plain text; their line breaks are kept. */
 export type EmailBlock =
   | { readonly kind: 'text' | 'note'; readonly text: string }
   | { readonly kind: 'facts'; readonly rows: readonly (readonly [label: string, value: string])[] }
-  /** A button, and the URL in clear for those whose program shows no button. */
+  /** A button, and the URL as text for mail programs that show no button. */
   | { readonly kind: 'link'; readonly label: string; readonly url: string };
 
 export interface EmailContent {
   /** One line. */
   readonly subject: string;
   readonly heading: string;
-  /** What the list of an inbox shows after the subject; empty = the beginning of the email. */
+  /** Text that an inbox shows after the subject; empty: the beginning of the email. */
   readonly preheader: string;
   readonly blocks: readonly EmailBlock[];
-  /** Of the copyright notice. */
+  /** Year of the copyright notice. */
   readonly year: number;
 }
 
@@ -25,18 +25,18 @@ const footer = (year: number): readonly string[] => [
   'This is an automated message. Please do not reply.',
 ];
 
-/** The accent of the brand. As small text it is too light for its ground, so links are a shade darker. */
+/** The accent colour of the brand. It is too light for small text, so links have a darker shade. */
 const ACCENT = '#6366f1';
 const LINK = '#4f46e5';
 const INK = '#111827';
 const MUTED = '#6b7280';
 const PAPER = '#ffffff';
 const BOX = '#f9fafb';
-/** Columns of an email: what email programs show without scrolling. */
+/** Width that mail programs show without scrolling. */
 const WIDTH_PX = 600;
 const FONT = '-apple-system,BlinkMacSystemFont,Segoe UI,Roboto,Helvetica,Arial,sans-serif';
 
-/** Programs that know no `<style>` show the light colours, which stand in each element. */
+/** Programs that ignore `<style>` show the light colours, which each element has inline. */
 const STYLE = html`<style>
       body { margin: 0; padding: 0; }
       a[x-apple-data-detectors] { color: inherit; text-decoration: none; }
@@ -53,7 +53,7 @@ const STYLE = html`<style>
       }
     </style>`;
 
-/** The HTML part: tables and inline styles, since email programs know little else; no script, no image, no remote font. */
+/** The HTML part. Tables and inline styles, because mail programs support little else; no script, image or remote font. */
 export function layoutHtml({ subject, heading, preheader, blocks, year }: EmailContent): string {
   return `${html`<!DOCTYPE html>
 <html lang="en" dir="ltr">
@@ -98,7 +98,7 @@ export function layoutHtml({ subject, heading, preheader, blocks, year }: EmailC
 </html>`}\n`;
 }
 
-/** The line is hidden in the email itself. What fills it up keeps the heading from following it in the inbox. */
+/** A line for the inbox, hidden in the email. The filler keeps the inbox from showing the heading after it. */
 function hiddenLine(text: string): SafeHtml {
   if (text === '') return html``;
   const filler = Array.from({ length: 60 }, () => html`&#847;&zwnj;&nbsp;`);
@@ -122,7 +122,7 @@ function blockHtml(block: EmailBlock): SafeHtml {
                 </table>
                 `;
     case 'link':
-      // The space around the label is the link's own, so all of the button can be clicked; Outlook takes it from the cell.
+      // The padding belongs to the link, so the whole button can be clicked; Outlook takes the padding from the cell.
       return html`<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin:8px 0 24px;">
                   <tr>
                     <td align="center" bgcolor="${ACCENT}" style="background-color:${ACCENT};border-radius:6px;mso-padding-alt:12px 28px;">
@@ -130,12 +130,12 @@ function blockHtml(block: EmailBlock): SafeHtml {
                     </td>
                   </tr>
                 </table>
-                <p class="muted" style="margin:0 0 16px;font-size:14px;line-height:21px;color:${MUTED};">${OTHERWISE}<br><a class="link" href="${block.url}" target="_blank" rel="noopener" style="color:${LINK};text-decoration:underline;word-break:break-all;">${block.url}</a></p>
+                <p class="muted" style="margin:0 0 16px;font-size:14px;line-height:21px;color:${MUTED};">${COPY_HINT}<br><a class="link" href="${block.url}" target="_blank" rel="noopener" style="color:${LINK};text-decoration:underline;word-break:break-all;">${block.url}</a></p>
                 `;
   }
 }
 
-const OTHERWISE = 'If the button does not work, copy this address into your browser:';
+const COPY_HINT = 'If the button does not work, copy this address into your browser:';
 
 function factHtml([label, value]: readonly [string, string]): SafeHtml {
   const cell = 'padding:4px 0;font-size:16px;line-height:25px;vertical-align:top;';
@@ -145,10 +145,10 @@ function factHtml([label, value]: readonly [string, string]): SafeHtml {
                   </tr>`;
 }
 
-/** Columns of the plain part, below the 78 that RFC 5322 section 2.1.1 recommends, to leave room for marks of a reply. */
+/** Columns of the plain part: fewer than the 78 that RFC 5322 section 2.1.1 recommends, so that quote marks of a reply fit. */
 const COLUMNS = 72;
 
-/** The plain part: the same words, wrapped; a URL stands on a line of its own and is never broken. */
+/** The plain part: the same texts, wrapped. A URL has a line of its own and is not broken. */
 export function layoutText({ heading, blocks, year }: EmailContent): string {
   const parts = [BRAND, heading, ...blocks.map(blockText), ['--', ...footer(year)].join('\n')];
   return `${parts.join('\n\n')}\n`;
@@ -168,7 +168,7 @@ function blockText(block: EmailBlock): string {
   }
 }
 
-/** One line broken between words; a word that is longer than a line stays whole. */
+/** Breaks a line between words; a word that is longer than a line stays whole. */
 function wrap(line: string): string {
   if (line.length <= COLUMNS) return line.trimEnd();
   const done: string[] = [];

@@ -1,4 +1,4 @@
-/** The emails: what each says. Pure: equal arguments give equal emails, so that an attempt can be repeated. */
+/** The text of each email. Pure: equal arguments give equal emails, so an attempt can be repeated (ADR 8). */
 import {
   type EmailData,
   type EmailTemplate,
@@ -11,9 +11,9 @@ import { type EmailBlock, type EmailContent, layoutHtml, layoutText } from './la
 import { type EmailLink, type EmailSite, emailLink } from './link.ts';
 
 export interface EmailContext extends EmailSite {
-  /** Of the copyright notice: the year in which the email is made. */
+  /** Year of the copyright notice. */
   readonly year: number;
-  /** Instead of the template's own; empty = the template's own. */
+  /** Replaces the subject of the template, if it is not empty. */
   readonly subject?: string;
 }
 
@@ -24,12 +24,12 @@ export interface RenderedEmail {
   text: string;
 }
 
-/** What a template gives: the content without what all emails share. */
+/** Result of a template: the content without the parts that all emails share. */
 type Draft = Omit<EmailContent, 'year'>;
 
 /**
- * An email from a template. Data that the template does not know is ignored, absent data is empty. A link is made only of
- * an http(s) URL; an email that should hold a link and has no such URL says so.
+ * An email from a template. Unknown fields of the data are ignored, absent fields are empty. A link needs an http(s) URL;
+ * an email that should have a link but has no such URL says so.
  */
 export function renderEmail(template: EmailTemplate, data: EmailData, context: EmailContext): RenderedEmail {
   const draft = DRAFTS[template](data, context);
@@ -70,7 +70,7 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
       text('With this link you can sign in to NodeByte without a password.'),
       ...linkBlocks(emailLink('magic-link', data, site), 'Sign in', 'magic_link'),
       note(
-        'If you did not ask for this, you can ignore this email. Never pass the link on: it signs in whoever opens it.',
+        'If you did not ask for this, you can ignore this email. Never pass the link on: it signs in anyone who opens it.',
       ),
     ],
   }),
@@ -83,7 +83,7 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
       blocks: [
         greeting(data),
         text('Thank you for joining NodeByte. Your account is ready.'),
-        // An account whose address is verified is welcomed without a link.
+        // There is no link if the address of the account is verified already.
         ...(link === 'none'
           ? []
           : [
@@ -141,7 +141,7 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
 const text = (content: string): EmailBlock => ({ kind: 'text', text: content });
 const note = (content: string): EmailBlock => ({ kind: 'note', text: content });
 
-/** Known values only. */
+/** Rows with a value; no block without such rows. */
 function facts(rows: readonly (readonly [string, string])[]): readonly EmailBlock[] {
   const known = rows.filter(([, content]) => content !== '');
   return known.length === 0 ? [] : [{ kind: 'facts', rows: known }];
@@ -162,12 +162,12 @@ export function spelledDuration(seconds: number): string {
   return `${count} ${unit}${count === 1 ? '' : 's'}`;
 }
 
-/** Characters of a name at the most: the longest that a greeting reads well with. */
+/** Maximum number of characters of a name in a greeting. */
 const NAME_MAX = 64;
 
 /**
- * Anybody can register somebody else's address. A name that is an advertisement, a web address or longer than a name, is
- * not passed on: email programs would turn it into a link.
+ * A stranger can register the reader's address with an advertisement as the name. So a name that contains a web address,
+ * which mail programs turn into a link, or that is too long is left out.
  */
 function greeting(data: EmailData): EmailBlock {
   const name = oneLine(textOf(data, 'name'));
@@ -175,15 +175,15 @@ function greeting(data: EmailData): EmailBlock {
   return text(isName ? `Hello ${name},` : 'Hello,');
 }
 
-/** Control characters, and those that turn the direction of what follows them. */
+/** Control characters, and characters that change the direction of the text after them. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it finds
 const UNWANTED = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g;
 
-/** Without line breaks and other control characters: fit for a header. */
+/** The text without line breaks and other control characters, as a header needs it. */
 const oneLine = (content: string): string =>
   content.toWellFormed().replaceAll(UNWANTED, ' ').replaceAll(/ {2,}/g, ' ').trim();
 
-/** The same for each line; line breaks of any kind become `\n`. */
+/** The same for each line; every kind of line break becomes `\n`. */
 const manyLines = (content: string): string =>
   content
     .split(/\r\n|[\r\n\u2028\u2029]/)

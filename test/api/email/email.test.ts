@@ -39,7 +39,7 @@ async function list(query: Record<string, string> = {}): Promise<EmailList> {
 }
 
 describe('queueing an email', () => {
-  test('stores it with its effect, for a program and for an administrator', async () => {
+  test('stores it with its outbox row, for a program and for an administrator', async () => {
     const response = await queue({ ...GOOD, to: ' ada@example.com ' });
     expect(response.status).toBe(202);
     const body = await response.json();
@@ -69,7 +69,7 @@ describe('queueing an email', () => {
     ['no fields', {}, 'to, subject, and template are required', ['body.to', 'body.subject', 'body.template']],
     ['a blank subject', { ...GOOD, subject: ' ' }, 'to, subject, and template are required', ['body.subject']],
     ['an unknown template', { ...GOOD, template: 'constructor' }, 'Unknown email template', ['body.template']],
-    ['a bad address', { ...GOOD, to: 'nobody' }, 'Invalid email address', ['body.to']],
+    ['a bad address', { ...GOOD, to: 'no-address' }, 'Invalid email address', ['body.to']],
     ['two addresses', { ...GOOD, to: 'a@example.com, b@example.com' }, 'Invalid email address', ['body.to']],
     ['a header in the subject', { ...GOOD, subject: 'a\r\nBcc: b@example.com' }, 'Invalid subject', ['body.subject']],
     ['a long subject', { ...GOOD, subject: 'x'.repeat(256) }, 'Invalid subject', ['body.subject']],
@@ -93,7 +93,7 @@ describe('queueing an email', () => {
     expect((await list()).pagination['total']).toBe(0);
   });
 
-  test('refuses what is not JSON, and customers', async () => {
+  test('refuses a body that is not JSON, and customers', async () => {
     const headers = { 'X-API-Key': API_KEY, 'Content-Type': 'application/json' };
     const broken = await harness.get('/api/v1/email/queue', { method: 'POST', headers, body: '{' });
     expect([broken.status, (await broken.json()).error]).toEqual([400, 'Invalid request body']);
@@ -104,7 +104,7 @@ describe('queueing an email', () => {
 });
 
 describe('emails for administrators', () => {
-  test('field by field', async () => {
+  test('have these fields', async () => {
     const user = await makeUser(harness);
     const sent = await put({ template: 'message', to: 'a@example.com', subject: 'S', data: { message: 'x' } });
     await prepare(sent);
@@ -148,13 +148,13 @@ describe('emails for administrators', () => {
     });
     const one = await asAdmin(`/api/admin/emails/${sent}`);
     expect(await one.json()).toEqual({ success: true, email: body.emails[1] });
-    for (const id of ['nobody', '00000000-0000-0000-0000-000000000000']) {
+    for (const id of ['unknown', '00000000-0000-0000-0000-000000000000']) {
       const missing = await asAdmin(`/api/admin/emails/${id}`);
       expect([missing.status, (await missing.json()).error]).toEqual([404, 'Email not found']);
     }
   });
 
-  test('by page, status and search', async () => {
+  test('are listed by page, status and search', async () => {
     for (let n = 0; n < 3; n += 1)
       await put({ ...GOOD, template: 'message', to: `u_${n}@example.com`, subject: '50%' });
     const failed = await put({ ...GOOD, template: 'message', to: 'x@example.com' });
@@ -181,7 +181,7 @@ describe('emails for administrators', () => {
 describe('sending again', () => {
   const resend = (id: string) => asAdmin(`/api/admin/emails/${id}/resend`, 'POST');
 
-  test('makes a new email of the same content', async () => {
+  test('queues a copy with the same data', async () => {
     const id = await put({ ...GOOD, template: 'message' });
     await markEmailFailed(harness.database.db, id, 'refused');
     const response = await resend(id);
@@ -194,9 +194,9 @@ describe('sending again', () => {
     expect(emails.find((email) => email.id === body.email_id)?.resentFrom).toBe(id);
   });
 
-  test('a double click makes one, a later click another', async () => {
+  test('a double click gives one copy, a later click another', async () => {
     const id = await put({ ...GOOD, template: 'message' });
-    // Connections that are open already: what makes one first would put the requests in a row.
+    // Opens the connections first: otherwise the requests would run one after the other.
     await Promise.all([1, 2, 3, 4].map(() => harness.database.db.raw('select pg_sleep(0.1)')));
     const answers = await Promise.all([resend(id), resend(id), resend(id)]);
     expect(answers.map((answer) => answer.status)).toEqual([202, 202, 202]);
@@ -210,21 +210,21 @@ describe('sending again', () => {
     expect((await list()).pagination['total']).toBe(3);
   });
 
-  test('what is gone cannot be sent; what never was is not found', async () => {
+  test('cleared data cannot be sent again; an unknown email is not found', async () => {
     const id = await put({ ...GOOD, template: 'message' });
     await prepare(id);
     await markEmailSent(harness.database.db, id, { transport: 'smtp', providerId: null });
     const gone = await resend(id);
     expect(gone.status).toBe(409);
     expect(await gone.json()).toMatchObject({ code: 'CONFLICT', error: expect.stringContaining('cleared') });
-    const missing = await resend('nobody');
+    const missing = await resend('unknown');
     expect([missing.status, (await missing.json()).error]).toEqual([404, 'Email not found']);
     expect((await list()).pagination['total']).toBe(1);
   });
 });
 
 describe('metrics', () => {
-  /** Not held to the document: it knows types without their parameters. */
+  /** Not checked against the document, which has media types without parameters. */
   const metrics = (headers: Record<string, string>) => fetch(`${harness.url}/metrics`, { headers });
 
   test('count effects by kind and emails by status', async () => {

@@ -1,6 +1,6 @@
 /**
- * Random crashes at every step between the commit of an email and its mark: whatever fails, and however often, each email of
- * a committed transaction is sent once, and none of a rolled-back one.
+ * Random crashes at every step between the commit of an email and its mark. However often they happen, each email of a
+ * committed transaction is sent once, and no email of a rolled-back one.
  */
 
 import { createHash } from 'node:crypto';
@@ -48,15 +48,15 @@ const HTTP_FAULTS: readonly HttpFault[] = [
   { kind: 'truncate' },
   { kind: 'html' },
 ];
-/** What meets the attempts of one email, one after the other. */
+/** Faults of the attempts of one email, in order. */
 type SendFault =
   | { at: 'provider'; http: HttpFault }
-  /** The process ends between the making of the email and the request, after the acceptance, around the mark. */
+  /** The process ends before the request to the provider, after the acceptance, before the mark or after it. */
   | { at: 'before-request' | 'after-acceptance' | 'before-mark' | 'after-mark' };
-/** What meets the relay's batches, or its starts. */
+/** Fault of a batch of the relay, or of a start in it. */
 type RelayFault = {
   at: 'before-start' | 'after-start' | 'before-commit' | 'after-commit';
-  /** A new relay takes over; else the same one tries again. */
+  /** True: a new relay takes over. False: the same relay tries again. */
   restart: boolean;
 };
 interface PlannedEmail {
@@ -65,11 +65,11 @@ interface PlannedEmail {
   faults: SendFault[];
 }
 interface Plan {
-  /** Queued before any relay runs. */
+  /** Emails queued before a relay runs. */
   early: PlannedEmail[];
   late: PlannedEmail[];
   relay: RelayFault[];
-  /** Starts that the engine does not hear at first. */
+  /** Number of first starts that do not reach Temporal. */
   unreachable: number;
 }
 
@@ -96,9 +96,9 @@ const plans: fc.Arbitrary<Plan> = fc.record({
 });
 
 const RUNS = 25;
-/** Milliseconds the property may take; the runs it did not get to are not missed. */
+/** Time limit of the property in milliseconds; it ends without the remaining runs. */
 const BUDGET = 90_000;
-/** Milliseconds between attempts, whatever the policy or the provider says. */
+/** Milliseconds between attempts, in place of those of the policy and the provider. */
 const SOON = 20;
 
 let catcher: EmailCatcher;
@@ -108,17 +108,17 @@ let connection: NativeConnection;
 let workers: Worker[];
 let running: Promise<unknown>;
 let listener: Listener;
-/** Faults that are still to come, by email. */
+/** Faults to come, by email. */
 let faults: Map<string, SendFault[]>;
 let relayFaults: RelayFault[];
 let unreachable: number;
-/** How many faults of each kind were met over all runs: a plan that is never carried out proves nothing. */
+/** Number of faults of each kind that happened, over all runs: a plan that is never carried out proves nothing. */
 const met = new Map<string, number>();
 
 const note = (name: string) => met.set(name, (met.get(name) ?? 0) + 1);
 const lost = () => Object.assign(new Error('the connection was lost'), { code: 'ECONNRESET' });
 
-/** Whether the next fault of an email is at this point; then it is over. */
+/** Takes the next fault of an email if it is at this point. */
 function meets(emailId: string, at: SendFault['at']): SendFault | undefined {
   const next = faults.get(emailId)?.[0];
   if (next?.at !== at) return undefined;
@@ -126,7 +126,7 @@ function meets(emailId: string, at: SendFault['at']): SendFault | undefined {
   return faults.get(emailId)?.shift();
 }
 
-/** The real transport; a fault before or after it looks to the activity as the end of its process does. */
+/** The real transport. To the activity, a fault before or after it looks like the end of its process. */
 const crashing: EmailTransport = {
   name: 'resend',
   async send(outgoing, options) {
@@ -158,7 +158,7 @@ function crashingMarks(db: TestDb): TestDb {
   });
 }
 
-/** Tries again at once, so that many crashes fit into a test. */
+/** Lets attempts follow at once, so that many crashes fit into a test. */
 const hurry = (): { inbound: ActivityInboundCallsInterceptor } => ({
   inbound: {
     async execute(input, next) {
@@ -191,7 +191,7 @@ beforeAll(async () => {
     connection,
     namespace: stack.namespace,
     activities,
-    // The first is the outermost: it sees what the product's own made of an error.
+    // The first interceptor is the outermost: it sees the error as the product's interceptor converted it.
     interceptors: { activity: [hurry, createFailureInterceptor({ log: quiet, report: () => undefined })] },
     shutdownForceTime: '5s',
   };
@@ -212,7 +212,7 @@ afterAll(async () => {
   await catcher?.close();
 });
 
-/** Relays that crash as planned; when one is to be replaced, the next starts as the old one ends. */
+/** Relays that crash as planned. A relay that is replaced ends while the next one starts. */
 function superviseRelay(): { close: () => Promise<void> } {
   const { db } = stack.database;
   let current: OutboxRelay | undefined;
@@ -228,7 +228,7 @@ function superviseRelay(): { close: () => Promise<void> } {
     const fault = relayFaults[0];
     if (fault?.at === point) crash(fault);
   };
-  // The batch's transaction: a throw inside rolls the marks back, one behind loses only the word of the commit.
+  // The transaction of a batch: an error inside rolls the marks back, an error after it loses only the answer to the commit.
   const relayDb = new Proxy(db, {
     get(target, key) {
       if (key !== 'transaction') return Reflect.get(target, key);
@@ -271,7 +271,7 @@ function superviseRelay(): { close: () => Promise<void> } {
   };
 }
 
-/** Queues one email as planned, in a transaction of its own. @returns its id when it was committed. */
+/** Queues one email as planned, in a transaction of its own. @returns its id if the transaction was committed. */
 async function queue(planned: PlannedEmail, to: string): Promise<string | undefined> {
   const { db } = stack.database;
   if (planned.link) await account(db, to);
@@ -289,7 +289,7 @@ async function queue(planned: PlannedEmail, to: string): Promise<string | undefi
   }
 }
 
-/** The link of each email is the one the account's token is for. */
+/** Expects that the link of each email contains the account's present token. */
 async function expectLinks(emails: readonly StoredEmail[]): Promise<void> {
   const issued = await query(stack.database.db, 'select v.identifier as "user", v.token from verification_tokens v');
   const linked = emails.filter((m) => m.template === 'password-reset');
@@ -333,7 +333,7 @@ async function carryOut(plan: Plan): Promise<void> {
   }
 }
 
-test('whatever crashes, each committed email is sent once', async () => {
+test('each committed email is sent once despite crashes', async () => {
   await fc.assert(fc.asyncProperty(plans, carryOut), {
     numRuns: RUNS,
     interruptAfterTimeLimit: BUDGET,
@@ -342,7 +342,7 @@ test('whatever crashes, each committed email is sent once', async () => {
   });
 });
 
-test('each of its points is one that a run meets', async () => {
+test('a run meets each point at which a crash is planned', async () => {
   const all: Plan = {
     early: [
       ...HTTP_FAULTS.map((http) => ({ committed: true, link: true, faults: [{ at: 'provider' as const, http }] })),

@@ -1,4 +1,4 @@
-/** Email from the transaction that asks for it to the provider: never lost, never sent twice, nothing of it in Temporal. */
+/** Emails from their transaction to the provider: never lost, never sent twice, and no content in Temporal. */
 
 import { createHash } from 'node:crypto';
 import pino, { type Logger } from 'pino';
@@ -34,7 +34,7 @@ import { query } from '../../support/merge.ts';
 import { quiet, type Stack, startStack, temporalConfig } from '../../support/stack.ts';
 
 const TINY = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
-/** Whatever a test writes to ends like this, so that histories can be searched for all of them. */
+/** Every address ends like this, so that histories can be searched for all of them. */
 const DOMAIN = 'customer-of-the-email-test.example';
 const to = (name: string) => `${name}@${DOMAIN}`;
 
@@ -104,7 +104,7 @@ function caughtToken(n = 0): string {
 }
 
 describe('from the transaction to the provider', () => {
-  test('each email has one workflow, is sent once, and nothing is kept of what it was made of', async () => {
+  test('each email has one workflow, is sent once, and its data is cleared', async () => {
     const { gateway, starts } = recordingGateway(stack.gateway);
     relay({ temporal: gateway });
     const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => queue(message(to(`many-${i}`)))));
@@ -144,7 +144,7 @@ describe('from the transaction to the provider', () => {
     expect(starts).toEqual([sendEmailId(id)]);
   });
 
-  test('whatever the provider does to some requests, every email arrives once', async () => {
+  test('every email arrives once despite faults of the provider', async () => {
     relay();
     catcher.fault({ kind: 'status', status: 429, retryAfter: 1 });
     catcher.fault({ kind: 'status', status: 500 });
@@ -157,11 +157,11 @@ describe('from the transaction to the provider', () => {
     const emails = await ended();
     expect(caughtIds(catcher)).toEqual([...ids].sort());
     expect(emails.map((m) => [m.status, m.error])).toEqual(ids.map(() => ['sent', null]));
-    // All faults but the last cost an attempt: a page with status 200 means that it was accepted.
+    // All faults but the last cost an attempt: a page with status 200 means that the email was accepted.
     expect(emails.reduce((sum, m) => sum + m.attempts, 0)).toBe(ids.length + 6);
   });
 
-  test('an email the provider refuses fails at once, with a reason that names nobody', async () => {
+  test('an email that the provider refuses fails at once, with a reason that contains no address', async () => {
     relay();
     const refused = to('refused');
     catcher.fault({ kind: 'status', status: 422, message: `Invalid \`to\` field: ${refused}` });
@@ -175,7 +175,7 @@ describe('from the transaction to the provider', () => {
     expect(catcher.emails()).toEqual([]);
   });
 
-  test('an email that is called off in the UI counts as failed and is not sent later', async () => {
+  test('an email that is cancelled in the UI is failed and is not sent later', async () => {
     relay();
     catcher.fault({ kind: 'hang' }, 5);
     const id = await queue(message(to('called-off')));
@@ -190,7 +190,7 @@ describe('from the transaction to the provider', () => {
     expect(catcher.emails()).toEqual([]);
   });
 
-  test('without a key email waits and says why; the link it carries is made once there is one', async () => {
+  test('without a key emails wait and say why; a link is issued once there is a key', async () => {
     const { db } = stack.database;
     const settings = createSettings({ db, config: loadConfig({}), encryption: createEncryption({}) });
     const provider = createEmailProvider({
@@ -210,7 +210,7 @@ describe('from the transaction to the provider', () => {
     expect(catcher.emails()).toEqual([]);
 
     await settings.save({ resend_api_key: catcher.apiKey });
-    // The next attempt is a minute away: an impatient administrator asks for it in the UI.
+    // The next attempt is a minute away: an administrator starts it in the UI.
     for (const id of ids) {
       await stack.gateway.client.workflowService.resetActivity({
         namespace: stack.namespace,
@@ -226,7 +226,7 @@ describe('from the transaction to the provider', () => {
   });
 });
 
-test('an email that nobody waits for is skipped while such emails are switched off, any other is not', async () => {
+test('a notification is skipped while notifications are switched off; any other email is sent', async () => {
   const { db } = stack.database;
   const done = (name: string) =>
     queue({ template: 'sync-complete', to: to(name), data: { syncType: 'full', status: 'completed' } });
@@ -247,7 +247,7 @@ test('an email that nobody waits for is skipped while such emails are switched o
 });
 
 describe('email with a link', () => {
-  test('is not sent where there is nobody to send it to', async () => {
+  test('is not sent if no active account has the address', async () => {
     const { db } = stack.database;
     await account(db, to('disabled'), { active: false });
     await account(db, to('verified'), { verified: true });
@@ -263,20 +263,20 @@ describe('email with a link', () => {
     await query(db, 'update users set email = ? where id = ?', [to('new-address'), moved]);
     relay();
     const emails = await ended();
-    const nobody = ['skipped', 'no active account has this address', null];
+    const noAccount = ['skipped', 'no active account has this address', null];
     expect(emails.map((m) => [m.status, m.error, m.data])).toEqual([
-      nobody,
-      nobody,
+      noAccount,
+      noAccount,
       ['skipped', 'the address is verified already', null],
-      nobody,
-      nobody,
+      noAccount,
+      noAccount,
     ]);
     for (const { id } of emails) expect(await handle(id).result()).toEqual({ status: 'skipped' });
     expect(catcher.emails()).toEqual([]);
     expect(await tokenRows()).toEqual([]);
   });
 
-  test('gets its token when it is made, the same at every attempt, and keeps none', async () => {
+  test('gets its token at the first attempt, the same at every attempt, and keeps none', async () => {
     const { db } = stack.database;
     const user = await account(db, to('Reader'), { name: 'Grace' });
     const id = await queue({ template: 'email-verification', to: to('reader') });
@@ -295,7 +295,7 @@ describe('email with a link', () => {
 });
 
 describe('the relay', () => {
-  test('two of them start each workflow once, in the order of the rows', async () => {
+  test('two relays start each workflow once, in the order of the rows', async () => {
     const ids: string[] = [];
     for (let i = 0; i < 60; i += 1) ids.push(await queue(message(to(`ordered-${i}`))));
     const { gateway, starts } = recordingGateway(stack.gateway);
@@ -308,16 +308,16 @@ describe('the relay', () => {
     expect(caughtIds(catcher)).toEqual([...ids, ...later].sort());
   });
 
-  test('a sweep finds what nobody told it of', async () => {
+  test('a poll finds a row without a notification', async () => {
     const deaf = listening();
     await deaf.close();
     relay({ listener: deaf, pollMs: 100 });
-    const id = await queue(message(to('untold')));
+    const id = await queue(message(to('unnotified')));
     await ended();
     expect(caughtIds(catcher)).toEqual([id]);
   });
 
-  test('what was queued while the listening connection was lost is found when it is back, long before a sweep', async () => {
+  test('rows that were queued while the listening connection was lost are found once it is back, long before a poll', async () => {
     const listener = listening();
     relay({ listener, pollMs: 3_600_000 });
     await expect.poll(listener.connected).toBe(true);
@@ -331,14 +331,14 @@ describe('the relay', () => {
     expect(caughtIds(catcher)).toEqual([id]);
   });
 
-  test('a row that cannot be dispatched is postponed and blocks no other', async () => {
+  test('a row that cannot be dispatched is postponed and blocks no other row', async () => {
     const { db } = stack.database;
     const dispatch: DispatchTable = {
       ...EMAIL_DISPATCH,
       'test.throws': () => {
         throw new TypeError(`${to('somebody')} is not understood`);
       },
-      // Longer than the server takes.
+      // Longer than the server accepts.
       'test.refused': () => ({
         workflowType: 'sendEmail',
         workflowId: 'x'.repeat(5_000),
@@ -367,7 +367,7 @@ describe('the relay', () => {
     ]);
   });
 
-  test('an engine that cannot be reached costs no row an attempt', async () => {
+  test('an attempt is not counted while Temporal cannot be reached', async () => {
     const { db } = stack.database;
     // Nothing listens on the discard port.
     const away = createTemporalGateway({ ...temporalConfig(), address: '127.0.0.1:9', namespace: stack.namespace });

@@ -1,6 +1,6 @@
 /**
- * Processes die while email is on its way: none is lost, none is sent twice. (`npm run test:life` kills at many more
- * moments.)
+ * Processes are killed while emails are on their way: no email is lost or sent twice. `npm run test:life` kills at many
+ * more moments.
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { storedEmails } from '../../support/email.ts';
@@ -14,9 +14,9 @@ beforeAll(async () => {
 afterAll(() => life?.stop());
 beforeEach(() => life.prepare());
 
-test('the worker is killed while emails are on their way to the provider; another sends each once', async () => {
+test('the worker is killed during requests to the provider; another worker sends each email once', async () => {
   const { installation, catcher } = life;
-  // The provider takes the first two and never says so.
+  // The provider accepts the first two and does not answer.
   catcher.fault({ kind: 'accept-hang' }, 2);
   const ids = await life.queueMany(12);
   await expect.poll(() => catcher.emails().length, { timeout: 20_000, interval: 10 }).toBeGreaterThan(3);
@@ -40,7 +40,7 @@ test('the worker is killed while emails are on their way to the provider; anothe
   );
 });
 
-test('email that is queued while Temporal is away leaves when it is back', async () => {
+test('emails that are queued while Temporal is away are sent once it is back', async () => {
   const { installation } = life;
   await installation.killTemporal();
   const ids = await life.queueMany(8);
@@ -53,7 +53,7 @@ test('email that is queued while Temporal is away leaves when it is back', async
   await life.expectSentOnce(ids);
 });
 
-test('PostgreSQL is killed, its backends too, while email is being sent, and comes back', async () => {
+test('PostgreSQL is killed with its backends during attempts, and comes back', async () => {
   const { installation, catcher } = life;
   const ids = await life.queueMany(12);
   await expect.poll(() => catcher.emails().length, { timeout: 20_000, interval: 10 }).toBeGreaterThan(3);

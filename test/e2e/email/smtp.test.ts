@@ -1,6 +1,6 @@
 /**
- * Email by SMTP, from the transaction to the server. SMTP knows no idempotency: what arrives twice, because the server's
- * answer was lost, arrives with one Message-ID.
+ * Emails over SMTP, from the transaction to the server. SMTP has no idempotency key: an email that arrives twice, because
+ * the server's reply was lost, has one Message-ID.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { headerOf } from '../../../simulators/email/message.ts';
@@ -53,12 +53,12 @@ afterEach(async () => {
 const queue = (request: Parameters<typeof queueEmail>[1]) => queueEmail(stack.database.db, request);
 const ended = () => emailsEnded(stack.database.db);
 const stored = (id: string) => storedEmail(stack.database.db, id);
-/** Message-IDs of what arrived, in order. */
+/** Message-IDs of the arrived emails, in order. */
 const arrived = () => catcher.emails().map((email) => headerOf(email.headers, 'message-id'));
-/** The Message-ID of an email begins with its id; what follows is the sender's domain. */
+/** The Message-ID of an email: its id and the sender's domain. */
 const idOf = (messageId: string) => /^<([^@]+)@[^@]+>$/.exec(messageId)?.[1];
 
-test('five emails arrive once each, under their ids, and are marked with what they arrived as', async () => {
+test('five emails arrive once each, with their ids, and are marked with the id of the server', async () => {
   const ids = await Promise.all(Array.from({ length: 5 }, (_, i) => queue(message(`reader-${i}@example.net`))));
   const emails = await ended();
   expect(catcher.emails().map((email) => email.via)).toEqual(ids.map(() => 'smtp'));
@@ -79,13 +79,13 @@ test('five emails arrive once each, under their ids, and are marked with what th
   }
 });
 
-test.each(['rcpt', 'data'] as const)('a reply of 4xx to %s is not the last word', async (at) => {
+test.each(['rcpt', 'data'] as const)('an email is tried again after a 4xx reply to %s', async (at) => {
   catcher.fault({ kind: 'smtp-reply', at, code: 451, text: 'come back later, reader@example.net' });
   const id = await queue(message('reader@example.net'));
   await expect.poll(async () => (await stored(id)).error, { timeout: 20_000 }).not.toBeNull();
   const waiting = await stored(id);
   expect(waiting).toMatchObject({ status: 'queued', attempts: 1 });
-  // Replies quote addresses: nothing of them is kept.
+  // Replies quote addresses, so their text is not kept.
   expect(waiting.error).not.toMatch(/come back|@/);
   expect(catcher.emails()).toEqual([]);
   await ended();
@@ -93,7 +93,7 @@ test.each(['rcpt', 'data'] as const)('a reply of 4xx to %s is not the last word'
   expect(arrived().map(idOf)).toEqual([id]);
 });
 
-test('a connection that is lost after the last byte costs a second copy at the most, with one Message-ID and one link', async () => {
+test('a connection that is lost after the last byte costs at most a second copy, with the same Message-ID and link', async () => {
   const user = await account(stack.database.db, 'reader@example.net');
   catcher.fault({ kind: 'smtp-drop' });
   const id = await queue({ template: 'email-verification', to: 'reader@example.net' });
@@ -107,14 +107,17 @@ test('a connection that is lost after the last byte costs a second copy at the m
   expect(links[0]).toContain(`&id=${user}`);
 });
 
-test.each(['rcpt', 'data'] as const)('a reply of 5xx to %s is: the email failed, with the code alone', async (at) => {
-  catcher.fault({ kind: 'smtp-reply', at, code: 550, text: 'no such user: reader@example.net' });
-  const id = await queue(message('reader@example.net'));
-  await ended();
-  expect(await stored(id)).toMatchObject({
-    status: 'failed',
-    attempts: 1,
-    error: 'The email server refused the email (550)',
-  });
-  expect(catcher.emails()).toEqual([]);
-});
+test.each(['rcpt', 'data'] as const)(
+  'an email fails after a 5xx reply to %s, with the code as the reason',
+  async (at) => {
+    catcher.fault({ kind: 'smtp-reply', at, code: 550, text: 'no such user: reader@example.net' });
+    const id = await queue(message('reader@example.net'));
+    await ended();
+    expect(await stored(id)).toMatchObject({
+      status: 'failed',
+      attempts: 1,
+      error: 'The email server refused the email (550)',
+    });
+    expect(catcher.emails()).toEqual([]);
+  },
+);

@@ -1,6 +1,6 @@
 /**
- * kill -9 of workers, PostgreSQL and Temporal at ten random moments each, while email is queued and sent; and Temporal
- * away for a whole minute.
+ * kill -9 of workers, PostgreSQL and Temporal at ten random moments each, while emails are queued and sent; and a minute
+ * without Temporal.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -25,14 +25,14 @@ beforeEach(() => life.prepare(2));
 
 const TIMES = 10;
 const ROUNDS = Array.from({ length: TIMES }, (_, i) => i);
-/** Emails of a round: queueing takes a second and a half, sending them half a second more. */
+/** Number of emails per round: queueing takes 1.5 s, and sending 0.5 s more. */
 const EMAILS = 24;
 const PAUSE_MS = 60;
 const ROUND_MS = 2_200;
 
 const MINUTE_MS = 60_000;
 
-/** Queues emails, disturbs in the i-th tenth of the time that takes, and expects each to be sent once. */
+/** Queues emails, calls `disturb` in the i-th tenth of that time, and expects each email to be sent once. */
 async function disturbed(i: number, what: string, disturb: (life: EmailInstallation) => Promise<void>): Promise<void> {
   const moment = ((i + journal.random()) / TIMES) * ROUND_MS;
   const began = Date.now();
@@ -81,7 +81,7 @@ describe('Temporal', () => {
     });
   });
 
-  test('is away for a minute, while emails are queued throughout', async () => {
+  test('is away for a minute, while emails are queued', async () => {
     const { installation, catcher } = life;
     const count = 60;
     const before = await life.queueMany(4);
@@ -90,7 +90,7 @@ describe('Temporal', () => {
     await installation.killTemporal();
     const down = Date.now();
     const during = await life.queueMany(count, MINUTE_MS / count);
-    // Nobody who asks for email is told of it, and nothing is tried in vain.
+    // Every request is accepted, and no start is counted as an attempt.
     expect(during).toHaveLength(count);
     expect(
       await query(
@@ -110,7 +110,7 @@ describe('Temporal', () => {
     journal.add('Temporal, for a minute', `${away} ms`, `${count} queued meanwhile`, Date.now() - back);
   });
 
-  test('and the other two are killed at once, and come back', async () => {
+  test('and the two others are killed at once, and come back', async () => {
     await disturbed(5, 'all three', async ({ installation, startWorker }) => {
       await Promise.all([
         ...installation.workers().map((worker) => worker.kill()),

@@ -1,4 +1,4 @@
-/** Email in its table: encrypted at rest, what states it goes through, what a resend is made of, when it is forgotten. */
+/** Emails in their table and the services over it: encryption, states, links, copies, deletion. */
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -43,13 +43,13 @@ const ready = async (id: string) => {
   if (email.state !== 'ready') throw new Error(`the email is ${email.status}`);
   return email;
 };
-/** Sets columns to an SQL expression, e.g. a time that has passed. */
+/** Sets a column to an SQL expression, e.g. to a time in the past. */
 const set = (id: string, assignment: string) =>
   query(database.db, `update emails set ${assignment} where id = ?`, [id]);
 const tokens = () => query(database.db, 'select v.identifier as "user" from verification_tokens v');
 
 describe('at rest', () => {
-  test('what an email is made of is encrypted, its token too, and its outbox row holds the id alone', async () => {
+  test('the data of an email is encrypted, its token too, and its outbox row holds only the id', async () => {
     await account(database.db, TO, { name: 'Confidentia' });
     const plain = await queue({ ...message(TO), data: { message: 'a private matter' } });
     const link = await queue({ template: 'magic-link', to: TO });
@@ -67,7 +67,7 @@ describe('at rest', () => {
     );
   });
 
-  test('a key that was replaced still opens it; without the key the email waits and is not lost', async () => {
+  test('a previous key still decrypts it; without the key the email waits and is not lost', async () => {
     const id = await queue(message(TO));
     const [next, other] = [key(), key()];
     for (const keys of [{ key: other }, {}]) {
@@ -81,7 +81,7 @@ describe('at rest', () => {
 });
 
 describe('states', () => {
-  test('queued, made, sent: what it was made of goes, and it is never made again', async () => {
+  test('a sent email has its data cleared, and no further attempt starts', async () => {
     const id = await queue(message(TO));
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0, error: null });
     expect(await ready(id)).toMatchObject({ template: 'message', to: TO, subject: 'News', data: message(TO).data });
@@ -96,7 +96,7 @@ describe('states', () => {
     const { sentAt } = (await findEmail(database.db, id)) ?? {};
     expect(sentAt).toBeInstanceOf(Date);
     expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, data: null, ...sent });
-    // Whatever comes late changes nothing.
+    // Late marks change nothing.
     await markEmailFailed(database.db, id, 'cancelled');
     await noteEmailFailure(database.db, id, 'late');
     await markEmailSent(database.db, id, { transport: 'smtp', providerId: 'p2' });
@@ -105,7 +105,7 @@ describe('states', () => {
     expect((await findEmail(database.db, id))?.sentAt).toEqual(sentAt);
   });
 
-  test('failed keeps the last reason and what it is made of, so that its workflow can be run again', async () => {
+  test('a failed email keeps the last reason and its data, so that its workflow can be reset', async () => {
     const id = await queue(message(TO));
     await ready(id);
     await noteEmailFailure(database.db, id, 'refused');
@@ -116,19 +116,19 @@ describe('states', () => {
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 2 });
     await markEmailFailed(database.db, id, 'cancelled');
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'cancelled' });
-    // The provider had taken it all the same.
+    // The provider had accepted it nevertheless.
     await markEmailSent(database.db, id, sent);
     expect(await stored(id)).toMatchObject({ status: 'sent', error: null, data: null });
   });
 
-  test('an email that failed for no known reason says so; one that is gone is skipped', async () => {
+  test('an email that failed without a reason says so; one that was deleted is skipped', async () => {
     const id = await queue(message(TO));
     await markEmailFailed(database.db, id, undefined);
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'failed' });
     expect(await start(randomUUID())).toEqual({ state: 'done', status: 'skipped' });
   });
 
-  test('an email of a template that no release knows any more fails', async () => {
+  test('an email whose template this release does not have fails', async () => {
     const id = await queue(message(TO));
     await set(id, `template = 'of-another-age'`);
     expect(await start(id)).toEqual({ state: 'done', status: 'failed' });
@@ -137,7 +137,7 @@ describe('states', () => {
 });
 
 describe('the link of an email', () => {
-  test('is issued once, also by attempts side by side, and is given up when it has expired', async () => {
+  test('is issued once, also by concurrent attempts; the email fails once it has expired', async () => {
     const user = await account(database.db, TO, { name: 'Grace' });
     const id = await queue({ template: 'magic-link', to: TO });
     expect(await tokens()).toEqual([]);
@@ -154,32 +154,32 @@ describe('the link of an email', () => {
     expect(await stored(id)).toMatchObject({ error: 'its link expired before it could be sent', data: null });
   });
 
-  test('that the caller made himself is left alone, account or not', async () => {
+  test('that the caller made is not changed, with or without an account', async () => {
     const data = { verifyUrl: 'https://site.example/mine', name: 'Ada' };
     const id = await queue({ template: 'welcome', to: TO, data });
     expect((await ready(id)).data).toEqual(data);
     expect(await tokens()).toEqual([]);
   });
 
-  test('with a token of the caller gets the id of the account, which its page wants, and no other token', async () => {
+  test('with a token of the caller gets the id of the account, which its page needs, and no other token', async () => {
     const user = await account(database.db, TO, { name: 'Grace' });
     const data = { token: 'of-the-caller', name: 'Ada' };
     const id = await queue({ template: 'email-verification', to: TO.toUpperCase(), data });
     for (let attempt = 0; attempt < 2; attempt += 1) expect((await ready(id)).data).toEqual({ ...data, id: user });
     expect((await stored(id)).userId).toBe(user);
-    // What he gives is not replaced, and where there is no account there is no id.
-    const whole = await queue({ template: 'email-verification', to: TO, data: { ...data, id: 'his-own' } });
-    expect((await ready(whole)).data).toEqual({ ...data, id: 'his-own' });
-    const nobody = await queue({ template: 'email-verification', to: 'nobody@example.net', data });
-    expect((await ready(nobody)).data).toEqual(data);
+    // An id of the caller is not replaced, and without an account there is no id.
+    const whole = await queue({ template: 'email-verification', to: TO, data: { ...data, id: 'of-the-caller' } });
+    expect((await ready(whole)).data).toEqual({ ...data, id: 'of-the-caller' });
+    const noAccount = await queue({ template: 'email-verification', to: 'unknown@example.net', data });
+    expect((await ready(noAccount)).data).toEqual(data);
     expect(await tokens()).toEqual([]);
   });
 
-  test('is left out of a welcome where there is nothing to verify', async () => {
+  test('is left out of a welcome if there is nothing to verify', async () => {
     await account(database.db, TO, { verified: true });
     await account(database.db, 'disabled@example.net', { active: false });
     const data = { name: 'Ada' };
-    for (const to of [TO, 'disabled@example.net', 'nobody@example.net']) {
+    for (const to of [TO, 'disabled@example.net', 'unknown@example.net']) {
       expect((await ready(await queue({ template: 'welcome', to, data }))).data, to).toEqual(data);
     }
     expect(await tokens()).toEqual([]);
@@ -189,8 +189,8 @@ describe('the link of an email', () => {
     expect(await tokens()).toEqual([{ user: open }]);
   });
 
-  test('goes to the account with exactly this address before one that differs in case', async () => {
-    // As in a database that held such pairs before the index could be made.
+  test('belongs to the account with exactly this address, before one whose address differs in case', async () => {
+    // As in a database that had such pairs before the index was created.
     await query(database.db, 'drop index users_email_lower_unique');
     await account(database.db, TO.toUpperCase(), { name: 'Other' });
     await account(database.db, TO, { name: 'Same' });
@@ -199,14 +199,14 @@ describe('the link of an email', () => {
   });
 });
 
-describe('a resend', () => {
+describe('a copy', () => {
   const requestOf = async (id: string) => {
     const email = await inTransaction(database.db, (trx) => emails.lock(trx, id));
     if (email === undefined) throw new Error('the email does not exist');
     return copyOf(email);
   };
 
-  test('of an email with a link carries a new one; the old one dies', async () => {
+  test('of an email with a link gets a new link; the old one is deleted', async () => {
     const user = await account(database.db, TO, { name: 'Grace' });
     const first = await queue({ template: 'password-reset', to: TO, subject: 'Choose a password' });
     const old = (await ready(first)).data['token'] ?? '';
@@ -230,7 +230,7 @@ describe('a resend', () => {
     expect((await findEmail(database.db, second))?.resentFrom).toBe(first);
   });
 
-  test('of any other email is the same email, as long as something is left of it', async () => {
+  test('of any other email has the same data, until it is cleared', async () => {
     const id = await queue(message(TO));
     await markEmailFailed(database.db, id, 'refused');
     expect(await requestOf(id)).toEqual({ ...message(TO), resentFrom: id });
@@ -238,7 +238,7 @@ describe('a resend', () => {
     await expect(requestOf(id)).rejects.toMatchObject({ code: 'CONFLICT' });
   });
 
-  test('of an email with a link of the caller keeps that link while it is there', async () => {
+  test('of an email with a link of the caller keeps that link, until it is cleared', async () => {
     const data = { resetUrl: 'https://site.example/mine' };
     const id = await queue({ template: 'password-reset', to: TO, data });
     expect((await requestOf(id)).data).toEqual(data);
@@ -246,13 +246,13 @@ describe('a resend', () => {
     await expect(requestOf(id)).rejects.toMatchObject({ code: 'CONFLICT' });
   });
 
-  test('of an email that does not exist is not found', async () => {
+  test('of an email that does not exist is refused', async () => {
     await expect(resendEmail({ db: database.db, emails }, randomUUID())).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 });
 
-describe('forgetting', () => {
-  test('an email whose workflow can only be gone counts as failed, a batch at a time', async () => {
+describe('maintenance', () => {
+  test('an email whose workflow is gone is marked as failed, in batches', async () => {
     const lost = [await queue(message(TO)), await queue(message(TO)), await queue(message(TO))];
     const young = await queue(message(TO));
     const done = await queue(message(TO));
@@ -271,7 +271,7 @@ describe('forgetting', () => {
     expect((await stored(done)).status).toBe('sent');
   });
 
-  test('what dead emails are made of is cleared: their link expired, or they failed a day ago', async () => {
+  test('data is cleared if the link expired or the email failed a day ago', async () => {
     await account(database.db, TO);
     const [expired, old, fresh, waiting] = [
       await queue({ template: 'magic-link', to: TO }),
@@ -290,7 +290,7 @@ describe('forgetting', () => {
     for (const id of [fresh, waiting]) expect((await stored(id)).data).not.toBeNull();
   });
 
-  test('old emails are deleted in batches; one that still waits stays', async () => {
+  test('old emails are deleted in batches; a queued one stays', async () => {
     const ids: string[] = [];
     for (let i = 0; i < 5; i += 1) ids.push(await queue(message(TO)));
     const [waiting = '', young = '', ...old] = ids;

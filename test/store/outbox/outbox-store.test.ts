@@ -1,4 +1,4 @@
-/** The outbox: what is written with a transaction, in which order it is handed out, how long a row may fail. */
+/** The outbox: rows are written with their transaction, dispatched in order, and postponed when they fail. */
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { inTransaction } from '../../../src/store/db/db.ts';
@@ -43,17 +43,17 @@ const stateOf = async (key: string) =>
 const makeDue = () => query(database.db, 'update outbox set available_at = now()');
 
 describe('writing', () => {
-  test('the same key again writes nothing, also beside another transaction', async () => {
+  test('a second row with the same key is not written, also by a concurrent transaction', async () => {
     await Promise.all(Array.from({ length: 5 }, () => put('once')));
     await put('once');
     expect(await due()).toEqual(['once']);
   });
 
-  test('a transaction that is rolled back leaves neither a row nor a word of it', async () => {
-    const told: string[] = [];
+  test('a transaction that is rolled back leaves no row and no notification', async () => {
+    const notifications: string[] = [];
     const listener = createListener({ connectionString: database.url, log: quiet });
     try {
-      listener.on('outbox', (payload) => told.push(payload));
+      listener.on('outbox', (payload) => notifications.push(payload));
       await expect.poll(listener.connected).toBe(true);
       const undone = inTransaction(database.db, async (trx) => {
         await enqueue(trx, { kind: 'test', dedupeKey: 'undone', payload: {} });
@@ -62,11 +62,11 @@ describe('writing', () => {
       await expect(undone).rejects.toThrow('undone');
       await inTransaction(database.db, async (trx) => {
         await enqueue(trx, { kind: 'test', dedupeKey: 'kept', payload: { key: 'kept' } });
-        // Still open: nobody is told, and nobody sees it.
+        // The transaction is open: no listener is notified, and no other connection sees the row.
         expect(await due()).toEqual([]);
-        expect(told).toEqual([]);
+        expect(notifications).toEqual([]);
       });
-      await expect.poll(() => told).toEqual(['']);
+      await expect.poll(() => notifications).toEqual(['']);
       expect(await due()).toEqual(['kept']);
     } finally {
       await listener.close();
@@ -74,8 +74,8 @@ describe('writing', () => {
   });
 });
 
-describe('handing out', () => {
-  test('is in the order of writing, only of the kinds asked for, as many as asked for', async () => {
+describe('dispatch', () => {
+  test('reads due rows in the order of writing, of the given kinds, up to the limit', async () => {
     for (const key of ['c', 'a', 'b']) await put(key);
     await put('other', 'other');
     expect(await due()).toEqual(['c', 'a', 'b']);
@@ -84,7 +84,7 @@ describe('handing out', () => {
     expect(await due([])).toEqual([]);
   });
 
-  test('is for one at a time, until the transaction ends, however it ends', async () => {
+  test('one relay has the lock, until its transaction ends by commit or rollback', async () => {
     const first = await openTransaction(database.db);
     expect(await lockRelay(first)).toBe(true);
     expect(await inTransaction(database.db, (trx) => lockRelay(trx))).toBe(false);
@@ -93,7 +93,7 @@ describe('handing out', () => {
     expect(await inTransaction(database.db, (trx) => lockRelay(trx))).toBe(true);
   });
 
-  test('what was dispatched is not due any more; the last error is forgotten', async () => {
+  test('a dispatched row is no longer due, and its last error is cleared', async () => {
     await put('a');
     await put('b');
     await postpone(database.db, await idOf('a'), 'TypeError');
@@ -106,7 +106,7 @@ describe('handing out', () => {
 });
 
 describe('a row that fails', () => {
-  test('waits longer each time, ten minutes at the most, and in the end counts as failed', async () => {
+  test('waits longer each time, at most ten minutes, and is failed after its last attempt', async () => {
     await put('bad');
     await put('good');
     const id = await idOf('bad');
@@ -118,7 +118,7 @@ describe('a row that fails', () => {
       waits.push(Number(state?.['wait']));
       expect(await due()).toEqual(['good']);
     }
-    // The time between the two statements is taken off each.
+    // The time between the two statements shortens each wait.
     expect(waits.map((wait) => Math.ceil(wait))).toEqual(Array.from({ length: 19 }, (_, i) => Math.min(600, 2 ** i)));
     await postpone(database.db, id, 'TypeError');
     await makeDue();
@@ -140,7 +140,7 @@ describe('a row that fails', () => {
   });
 });
 
-test('old rows are purged in batches, whatever their state', async () => {
+test('old rows are deleted in batches, also pending ones', async () => {
   for (const key of ['a', 'b', 'c', 'young']) await put(key);
   await markDispatched(database.db, [await idOf('a')]);
   await query(

@@ -1,4 +1,4 @@
-/** Token buckets: against a model of their own, at once, with a clock that goes back, and swept when full. */
+/** Token buckets: compared with a model, concurrent calls, a clock that goes back, deletion of full buckets. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { query } from '../../../src/store/db/query.ts';
@@ -14,7 +14,7 @@ beforeEach(async () => {
   await database.db.raw('delete from rate_limits');
 });
 
-/** Windows are hours: what the tests themselves take is next to nothing of one. */
+/** Windows are hours, so the time that a test takes hardly counts. */
 const HOUR = 3600;
 const bucket = (identity: string, capacity: number, name = 'test'): Bucket => ({
   name,
@@ -32,11 +32,11 @@ const pass = (seconds: number) =>
 const kept = () =>
   query<{ key: string; tokens: number }>(database.db, 'select r.key, r.tokens from rate_limits r order by r.key');
 
-test('behaves as its model', async () => {
+test('behaves like the model', async () => {
   const identities = ['a', 'b', 'c'];
   const step = fc.oneof(
     { weight: 4, arbitrary: fc.record({ take: fc.uniqueArray(fc.constantFrom(0, 1, 2), { minLength: 1 }) }) },
-    // Never a whole hour: at the very moment of a token the time that the test takes would decide.
+    // Never a whole hour: at the exact time of a token, the duration of the test would decide.
     { weight: 1, arbitrary: fc.record({ hours: fc.integer({ min: 0, max: 9 }).map((n) => n / 2 + 0.25) }) },
   );
   const capacities = fc.tuple(
@@ -63,7 +63,7 @@ test('behaves as its model', async () => {
         const allowed = asked.map((m) => m.tokens >= 1);
         if (allowed.every(Boolean)) for (const m of asked) m.tokens -= 1;
         expect(states.map((s) => s.allowed)).toEqual(allowed);
-        // What the test takes adds a little, and takes as little off the wait.
+        // The duration of the test adds a little to the tokens and takes a little off the wait.
         states.forEach((state, i) => {
           const tokens = asked[i]?.tokens ?? 0;
           expect(state.capacity).toBe(asked[i]?.size);
@@ -78,7 +78,7 @@ test('behaves as its model', async () => {
   );
 });
 
-test('the wait it tells is the wait it needs', async () => {
+test('the next token is there after the reported wait, and not before', async () => {
   for (const [capacity, windowSeconds] of [
     [10, 900],
     [5, 3600],
@@ -97,14 +97,14 @@ test('the wait it tells is the wait it needs', async () => {
   }
 });
 
-test('fifty at once on a bucket of ten: ten', async () => {
+test('ten of fifty concurrent calls pass a bucket of ten', async () => {
   const states = await Promise.all(Array.from({ length: 50 }, () => take(bucket('crowd', 10))));
   expect(states.filter((s) => s.allowed)).toHaveLength(10);
   const left = states.filter((s) => s.allowed).map((s) => s.remaining);
   expect(left.sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 });
 
-test('fifty at once on several buckets: as many as the smallest has, and the others lose no more', async () => {
+test('concurrent calls on several buckets: as many pass as the smallest allows, and the others lose no more', async () => {
   const states = await Promise.all(
     Array.from({ length: 50 }, () => takeTokens(database.db, [bucket('wide', 100), bucket('narrow', 10)])),
   );
@@ -113,7 +113,7 @@ test('fifty at once on several buckets: as many as the smallest has, and the oth
   expect(next.remaining).toBe(89);
 });
 
-test('in opposite orders at once, nobody waits for ever', async () => {
+test('concurrent calls with buckets in opposite orders do not deadlock', async () => {
   const buckets = ['a', 'b', 'c', 'd', 'e'].map((identity) => bucket(identity, 1000));
   const orders = [buckets, buckets.toReversed(), [...buckets.slice(2), ...buckets.slice(0, 2)]];
   const states = await Promise.all(
@@ -123,7 +123,7 @@ test('in opposite orders at once, nobody waits for ever', async () => {
   expect((await take(bucket('a', 1000))).remaining).toBe(879);
 });
 
-test('answers in the order it was asked', async () => {
+test('returns states in the order of the buckets', async () => {
   const [a, b, c] = [bucket('z', 3), bucket('a', 1), bucket('m', 2)];
   const states = await takeTokens(database.db, [a, b, c]);
   expect(states.map((s) => s.capacity)).toEqual([3, 1, 2]);
@@ -131,7 +131,7 @@ test('answers in the order it was asked', async () => {
   expect(await takeTokens(database.db, [])).toEqual([]);
 });
 
-test('one empty bucket keeps the others as they are', async () => {
+test('an empty bucket leaves the others unchanged', async () => {
   await take(bucket('own', 1));
   for (let i = 0; i < 20; i += 1) {
     const states = await takeTokens(database.db, [bucket('own', 1), bucket('victim', 5)]);
@@ -140,7 +140,7 @@ test('one empty bucket keeps the others as they are', async () => {
   expect((await take(bucket('victim', 5))).remaining).toBe(4);
 });
 
-test('a clock that goes back gives nothing and takes nothing', async () => {
+test('a clock that goes back adds and takes no tokens', async () => {
   const one = bucket('clock', 3);
   await take(one);
   await take(one);
@@ -155,7 +155,7 @@ test('a clock that goes back gives nothing and takes nothing', async () => {
   expect(row?.ahead).toBe(true);
 });
 
-test('names and identities are told apart, and none is kept in clear', async () => {
+test('names and identities have buckets of their own, and no identity is stored in clear', async () => {
   await take(bucket('ada@example.com', 1, 'login'));
   expect((await take(bucket('ada@example.com', 1, 'login'))).allowed).toBe(false);
   expect((await take(bucket('ada@example.com', 1, 'other'))).allowed).toBe(true);
@@ -166,13 +166,13 @@ test('names and identities are told apart, and none is kept in clear', async () 
   for (const { key } of await kept()) expect(key).toMatch(/^[a-z]+:[\w-]{22}$/);
 });
 
-test('a limit that was changed holds at once', async () => {
+test('a changed limit applies at once', async () => {
   for (let i = 0; i < 5; i += 1) await take(bucket('grown', 10));
   expect((await take(bucket('grown', 3))).remaining).toBe(2);
   expect((await take(bucket('grown', 100))).remaining).toBe(1);
 });
 
-test('the sweep takes full buckets, so many at a time, and none that still counts', async () => {
+test('the purge deletes full buckets, in batches, and no other bucket', async () => {
   for (const identity of ['a', 'b', 'c']) await take(bucket(identity, 4));
   expect(await purgeBuckets(database.db, 100)).toBe(0);
   await pass(HOUR + 1);
@@ -186,7 +186,7 @@ test('the sweep takes full buckets, so many at a time, and none that still count
   expect((await take(bucket('b', 4))).remaining).toBe(1);
 });
 
-test('the sweep and those who take do not get into each other’s way', async () => {
+test('the purge and concurrent calls do not disturb each other', async () => {
   for (let i = 0; i < 20; i += 1) await take(bucket(`old${i}`, 2));
   await pass(3 * HOUR);
   const [states] = await Promise.all([
@@ -197,7 +197,7 @@ test('the sweep and those who take do not get into each other’s way', async ()
     ),
     Promise.all(Array.from({ length: 10 }, () => purgeBuckets(database.db, 5))),
   ]);
-  // Each bucket is asked for four times and holds two.
+  // Four calls per bucket of two tokens.
   expect(states.filter((s) => s.every((one) => one.allowed)).length).toBeLessThanOrEqual(20);
   expect(states.filter((s) => s.every((one) => one.allowed)).length).toBeGreaterThan(0);
 });

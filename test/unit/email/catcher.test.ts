@@ -37,7 +37,7 @@ const page = async (path: string) => {
   };
 };
 const admin = (path: string, method = 'GET', body?: unknown) =>
-  fetch(`${catcher.url}/__sim/${path}`, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  fetch(`${catcher.url}${path}`, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
 
 describe('the API', () => {
   test.each<[name: string, status: number, change: Record<string, unknown>]>([
@@ -45,7 +45,7 @@ describe('the API', () => {
     ['missing_required_field', 422, { to: undefined }],
     ['missing_required_field', 422, { subject: undefined }],
     ['missing_required_field', 422, { html: undefined, text: undefined }],
-    ['validation_error', 422, { from: 'nobody' }],
+    ['validation_error', 422, { from: 'no-address' }],
     ['validation_error', 422, { to: ['b@b.example', 'b b@b.example'] }],
     ['validation_error', 422, { to: 5 }],
     ['validation_error', 422, { subject: ['S'] }],
@@ -54,7 +54,7 @@ describe('the API', () => {
     expect(catcher.emails()).toEqual([]);
   });
 
-  test('keys, methods and addresses', async () => {
+  test('a wrong key, method or path is refused', async () => {
     expect(await post('{')).toEqual({ status: 400, name: 'validation_error' });
     expect(await post(EMAIL, { authorization: '' })).toEqual({ status: 401, name: 'missing_api_key' });
     expect(await post(EMAIL, { authorization: 'Bearer re_other' })).toEqual({ status: 403, name: 'invalid_api_key' });
@@ -67,7 +67,7 @@ describe('the API', () => {
     expect(catcher.emails()).toEqual([]);
   });
 
-  test('one key is one email; without keys each request is one', async () => {
+  test('requests with one idempotency key give one email; without a key each request gives one', async () => {
     const first = await post(EMAIL, { 'idempotency-key': 'k' });
     expect(first).toEqual({ status: 200, id: catcher.emails()[0]?.id });
     expect(await post(EMAIL, { 'idempotency-key': 'k' })).toEqual(first);
@@ -81,7 +81,7 @@ describe('the API', () => {
     expect(catcher.emails()).toHaveLength(3);
   });
 
-  test('the same key at the same time is one email', async () => {
+  test('concurrent requests with one idempotency key give one email', async () => {
     const slow = await startEmailCatcher({ apiKey: KEY, latencyMs: 1_000 });
     const answers = await Promise.all([1, 2, 3].map(() => post(EMAIL, { 'idempotency-key': 'k' }, slow)));
     await slow.close();
@@ -92,25 +92,25 @@ describe('the API', () => {
 });
 
 describe('from another process', () => {
-  test('faults, emails and the end of both', async () => {
+  test('sets faults, reads emails, and clears both', async () => {
     const faults = [{ fault: { kind: 'status', status: 429, retryAfter: 9 }, times: 2 }, { fault: { kind: 'reset' } }];
-    expect((await admin('faults', 'POST', faults)).status).toBe(200);
+    expect((await admin('/__sim/faults', 'POST', faults)).status).toBe(200);
     expect(await post(EMAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
     expect(await post(EMAIL)).toEqual({ status: 429, name: 'rate_limit_exceeded' });
     await expect(post(EMAIL)).rejects.toThrow();
     const { id } = await post(EMAIL);
-    expect(await (await admin('mails')).json()).toMatchObject({ mails: [{ id, ...EMAIL, via: 'resend' }] });
-    expect((await admin('mails', 'DELETE')).status).toBe(200);
+    expect(await (await admin('/__sim/mails')).json()).toMatchObject({ mails: [{ id, ...EMAIL, via: 'resend' }] });
+    expect((await admin('/__sim/mails', 'DELETE')).status).toBe(200);
     expect(catcher.emails()).toEqual([]);
 
-    await admin('faults', 'POST', { fault: { kind: 'status', status: 500 }, times: 5 });
-    await admin('faults', 'DELETE');
+    await admin('/__sim/faults', 'POST', { fault: { kind: 'status', status: 500 }, times: 5 });
+    await admin('/__sim/faults', 'DELETE');
     expect((await post(EMAIL)).status).toBe(200);
-    expect((await admin('faults', 'POST', { fault: { kind: 'earthquake' } })).status).toBe(400);
-    expect((await admin('nothing')).status).toBe(404);
+    expect((await admin('/__sim/faults', 'POST', { fault: { kind: 'earthquake' } })).status).toBe(400);
+    expect((await admin('/__sim/nothing')).status).toBe(404);
   });
 
-  test('the command prints where it listens, and ends on a signal', async () => {
+  test('the command prints its URLs, and ends on a signal', async () => {
     const main = fileURLToPath(new URL('../../../simulators/email/main.ts', import.meta.url));
     const child = spawn(process.execPath, [main, '--api-key', KEY, '--smtp-port', '0'], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -132,7 +132,7 @@ describe('from another process', () => {
 
 describe('the page', () => {
   const HOSTILE = `"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;</title></pre></style>`;
-  /** What would be there if a value had got out of its place. */
+  /** A value that was not escaped would add one of these. */
   const expectHarmless = (body: string) => {
     const tags = [...body.matchAll(/<\/?([a-z0-9]+)/gi)].map(([, name = '']) => name.toLowerCase());
     expect(tags).not.toContain('script');
@@ -142,7 +142,7 @@ describe('the page', () => {
     expect(body).not.toMatch(/<[^>]*\son[a-z]+=/i);
   };
 
-  test('what an email says is shown and does nothing', async () => {
+  test('the content of an email is shown as text', async () => {
     const { id } = await post(
       { from: 'A <a@a.example>', to: ['b@b.example'], subject: HOSTILE, html: HOSTILE, text: HOSTILE },
       { 'idempotency-key': HOSTILE },
@@ -164,7 +164,7 @@ describe('the page', () => {
     }
   });
 
-  test('the HTML part is the email, and can neither run nor load anything', async () => {
+  test('the HTML part is unchanged, and can neither run nor load anything', async () => {
     const html =
       '<!doctype html><html><head><title>x</title></head><body><a href="https://s.example/">link</a></body></html>';
     const { id } = await post({ ...EMAIL, html });
@@ -175,7 +175,7 @@ describe('the page', () => {
     expect(policy).not.toContain('script-src');
   });
 
-  test('newest first', async () => {
+  test('lists the newest email first', async () => {
     for (const subject of ['one', 'two', 'three']) await post({ ...EMAIL, subject });
     const { body } = await page('/');
     expect([...body.matchAll(/<strong>(.*?)<\/strong>/g)].map(([, subject]) => subject)).toEqual([
@@ -185,7 +185,7 @@ describe('the page', () => {
     ]);
   });
 
-  test('what is not there', async () => {
+  test('answers 404 for a part or an email that does not exist', async () => {
     const { id } = await post({ ...EMAIL, html: undefined });
     expect((await page(`/mails/${id}`)).status).toBe(200);
     for (const path of [`/mails/${id}/html`, '/mails/none', '/mails/', '/mails/%00', '/mails/__proto__']) {

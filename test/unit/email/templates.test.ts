@@ -36,7 +36,7 @@ const unescaped = (text: string): string =>
     .replaceAll('&amp;', '&');
 const hrefs = (html: string): string[] =>
   [...html.matchAll(/ href="([^"]*)"/g)].map(([, href]) => unescaped(href ?? ''));
-/** The words of the body, without markup and without the hidden line. */
+/** The text of the body, without markup and without the hidden line. */
 const words = (html: string): string =>
   unescaped(
     html
@@ -46,7 +46,7 @@ const words = (html: string): string =>
   )
     .replaceAll(/\s+/g, ' ')
     .trim();
-/** Every tag with the names of its attributes; texts and values left out. Throws when a `<` or `>` stands in a text. */
+/** Every tag with the names of its attributes, without texts and values. Throws if a text contains `<` or `>`. */
 function skeleton(html: string): string[] {
   const tag = /<!--.*?-->|<style>[^<]*<\/style>|<[!/]?[a-zA-Z][a-zA-Z0-9]*((?:\s+[a-z-]+(?:="[^"<>]*")?)*)\s*>/gs;
   const rest = html.replaceAll(tag, '');
@@ -75,21 +75,21 @@ describe.each(EMAIL_TEMPLATES)('%s', (template) => {
     for (const line of text.split('\n')) if (!line.startsWith('https://')) expect(line.length).toBeLessThanOrEqual(72);
   });
 
-  test('says the same in both', () => {
+  test('has the same texts in both parts', () => {
     const plain = text
       .replace(/\n--\n/, '\n')
       .replaceAll(/\s+/g, ' ')
       .trim();
     const rich = words(html).replaceAll('If the button does not work, copy this address into your browser: ', '');
-    // A label is followed by a colon in the plain part only.
+    // Only the plain part has a colon after a label.
     expect(plain.replaceAll(/(\w): /g, '$1 ')).toBe(rich.replaceAll(/(\w): /g, '$1 '));
   });
 
-  test('is the same every time', () => {
+  test('is the same for equal arguments', () => {
     expect(render(template)).toEqual({ subject, html, text });
   });
 
-  test('bears no data at all', () => {
+  test('renders without data', () => {
     const empty = render(template, {});
     expect(empty.subject).not.toBe('');
     expect(empty.html + empty.text).not.toMatch(/undefined|null/);
@@ -103,7 +103,7 @@ describe('links', () => {
     ['magic-link', 'https://nodebyte.host/auth/magic-link?token=abc123'],
     ['welcome', 'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1'],
   ];
-  test.each(built)('%s is built of the token: %s', (template, url) => {
+  test.each(built)('%s contains the token: %s', (template, url) => {
     const { html, text } = render(template);
     expect(hrefs(html)).toEqual([url, url]);
     expect(words(html)).toContain(url);
@@ -123,7 +123,7 @@ describe('links', () => {
     expect(html + text).not.toContain('abc123');
   });
 
-  test('paths and site are the context’s; what is in a token cannot leave its parameter', () => {
+  test('uses the site and paths of the context; a token cannot add another parameter', () => {
     const context = {
       siteUrl: 'http://localhost:3000/',
       paths: { verify: '/v', reset: '/r', magic: '/m' },
@@ -153,7 +153,7 @@ describe('links', () => {
     'https://',
     'ht\ntps://evil.example/',
   ];
-  test.each(hostile)('%j is never a link, and the email says that it has none', (url) => {
+  test.each(hostile)('%j never becomes a link, and the email says that it has none', (url) => {
     const { html, text } = render('email-verification', { ...ACCOUNT, verifyUrl: url });
     expect(hrefs(html)).toEqual([]);
     expect(words(html)).toContain('without a valid one');
@@ -163,13 +163,13 @@ describe('links', () => {
       { path: 'data.verifyUrl', message: 'must be an http(s) URL' },
     ]);
   });
-  test('a site whose URL is none gives no link', () => {
+  test('a site with an invalid URL gives no link', () => {
     for (const template of EMAIL_TEMPLATES) {
       expect(hrefs(render(template, DATA[template], { siteUrl: 'javascript:alert(1)//' }).html)).toEqual([]);
     }
   });
 
-  test('without token or URL the email says so; a welcome needs none', () => {
+  test('says so if token and URL are missing; a welcome needs neither', () => {
     for (const template of ['email-verification', 'password-reset', 'magic-link'] as const) {
       expect(words(render(template, { name: 'Ada' }).html)).toContain('Please ask for a new email.');
     }
@@ -213,11 +213,11 @@ describe('texts', () => {
     expect(render('email-verification', { ...ACCOUNT, name }).text.split('\n')).toContain(hello);
   });
 
-  test('a name cannot turn the direction of the text', () => {
+  test('a name cannot change the direction of the text', () => {
     expect(render('welcome', { name: '\u202egro.live' }).text).not.toContain('\u202e');
   });
 
-  test('the old address learns the new one, and what to do', () => {
+  test('tells the old address the new one, and what to do', () => {
     const { html, text } = render('email-changed');
     for (const part of [words(html), text.replaceAll('\n', ' ')]) {
       expect(part).toContain('new@example.com');
@@ -226,7 +226,7 @@ describe('texts', () => {
     expect(hrefs(html)[0]).toBe('https://nodebyte.host/');
   });
 
-  test('a message keeps its line breaks, of every kind, and wraps its long lines', () => {
+  test('a message keeps its line breaks, of every kind, and its long lines are wrapped', () => {
     const long = 'word '.repeat(40).trim();
     const { html, text } = render('message', { message: `One\r\nTwo\rThree\n\n${long}` });
     expect(html).toContain('One<br>Two<br>Three<br><br>word');
@@ -251,12 +251,12 @@ describe('subjects', () => {
     expect(render(template, DATA[template], { subject: ' \r\n ' }).subject).toBe(subject);
   });
 
-  test('never hold a line break or control character, whatever they are made of', () => {
+  test('never contain a line break or control character', () => {
     const noise = fc.string({ unit: fc.constantFrom('\r', '\n', '\u0085', '\u2028', '\u0000', '\t', 'a', 'Bcc: x') });
     fc.assert(
       fc.property(noise, noise, (subject, status) => {
         const email = render('sync-complete', { status, syncType: 'x' }, { subject });
-        // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: the expression finds them
         expect(email.subject).toMatch(/^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$/);
       }),
     );
@@ -264,7 +264,7 @@ describe('subjects', () => {
 });
 
 describe('escaping', () => {
-  // Pieces that open tags and attributes, cut and joined at will, among any other characters.
+  // Pieces of tags and attributes, cut and joined at random, among any other characters.
   const piece = fc.constantFrom('<', '>', '"', "'", '&', '`', '=', '/', '<!--', '-->', ']]>', '<b', ' href="', '</td>');
   const text = fc
     .array(fc.oneof(piece, fc.string({ unit: 'binary', maxLength: 4 })), { maxLength: 12 })
@@ -275,7 +275,7 @@ describe('escaping', () => {
     const record = fc.record(Object.fromEntries(keys.map((key) => [key, text])));
     fc.assert(
       fc.property(record, text, (data, subject) => {
-        // What is present and where lines break is kept; every other character is made harmless.
+        // Presence of the text and its line breaks are kept; every other character is replaced by a harmless one.
         const harmless = Object.fromEntries(
           Object.entries(data).map(([key, value]) => [key, value.replaceAll(/[<>"'&`=/!\]-]/g, 'x')]),
         );
@@ -287,7 +287,7 @@ describe('escaping', () => {
     );
   });
 
-  test('no URL leaves its attribute, and none but http(s) gets into one', () => {
+  test('no URL leaves its attribute, and only http(s) URLs get into one', () => {
     const url = fc.tuple(fc.constantFrom('https://a.example/', 'http://b.example?', 'javascript:', ''), text);
     fc.assert(
       fc.property(url, ([start, end]) => {
@@ -300,7 +300,7 @@ describe('escaping', () => {
     );
   });
 
-  test('a value is shown as it was written', () => {
+  test('shows a value as it was written', () => {
     const message = `<script>alert("1 & '2'")</script>`;
     const email = render('message', { message });
     expect(email.html).toContain('&lt;script&gt;alert(&quot;1 &amp; &#39;2&#39;&quot;)&lt;/script&gt;');
@@ -308,24 +308,24 @@ describe('escaping', () => {
     expect(email.text).toContain(message);
   });
 
-  test('half a character becomes one that can be sent', () => {
+  test('replaces a lone surrogate', () => {
     const { subject, html, text: plain } = render('message', { message: 'a\ud800b' }, { subject: 'c\udc00' });
     expect((subject + html + plain).isWellFormed()).toBe(true);
   });
 });
 
 describe('checkEmailData', () => {
-  test.each(EMAIL_TEMPLATES)('finds nothing wrong with good data of %s', (template) => {
+  test.each(EMAIL_TEMPLATES)('finds no problem in good data of %s', (template) => {
     expect(checkEmailData(template, DATA[template])).toEqual([]);
   });
-  test('names what is missing', () => {
+  test('names missing fields', () => {
     expect(checkEmailData('message', { message: ' \n' })).toEqual([
       { path: 'data.message', message: 'must not be empty' },
     ]);
     expect(checkEmailData('sync-complete', {}).map(({ path }) => path)).toEqual(['data.syncType', 'data.status']);
     expect(checkEmailData('email-changed', {}).map(({ path }) => path)).toEqual(['data.newEmail']);
   });
-  test('asks for no token: it is issued later', () => {
+  test('needs no token: it is issued later', () => {
     for (const template of ['email-verification', 'password-reset', 'magic-link', 'welcome'] as const) {
       expect(checkEmailData(template, {})).toEqual([]);
     }

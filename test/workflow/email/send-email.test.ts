@@ -1,4 +1,4 @@
-/** The workflow of one email against activities that answer as told: when it tries again, how it ends, what it says of it. */
+/** The workflow of one email with mocked activities: its retries, its ends, and the reason that it passes on. */
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
@@ -20,7 +20,7 @@ let gateway: TemporalGateway;
 let connection: NativeConnection;
 let workers: Worker[];
 let running: Promise<unknown>;
-/** What the next email's activities do; each test replaces some. */
+/** The mocked activities; each test replaces some. */
 let mocks: EmailActivities;
 let calls: { deliver: { emailId: string }[]; fail: { emailId: string; reason?: string }[] };
 
@@ -80,15 +80,15 @@ async function start() {
   return { emailId, handle };
 }
 type Handle = Awaited<ReturnType<typeof start>>['handle'];
-/** Status it ended with, by the server's word. */
+/** Status in which the server says the workflow ended. */
 async function endOf(handle: Handle): Promise<string> {
   await handle.result().catch(() => undefined);
   return (await handle.describe()).status.name;
 }
 const pending = async (handle: Handle) => (await handle.describe()).raw.pendingActivities?.[0];
 
-/** Beats and waits to be called off; `then` is what comes of it. */
-async function untilCalledOff(then: () => { status: 'sent' }): Promise<{ status: 'sent' }> {
+/** Sends heartbeats until it is cancelled; then `then` is its result. */
+async function untilCancelled(then: () => { status: 'sent' }): Promise<{ status: 'sent' }> {
   const context = Context.current();
   const beat = setInterval(() => context.heartbeat(), 50);
   try {
@@ -102,7 +102,7 @@ async function untilCalledOff(then: () => { status: 'sent' }): Promise<{ status:
 }
 
 describe('an email', () => {
-  test('that is sent ends with what the activity says, and nobody marks it as failed', async () => {
+  test('that is sent ends with the result of the activity, and is not marked as failed', async () => {
     const { emailId, handle } = await start();
     expect(await handle.result()).toEqual({ status: 'sent' });
     mocks.deliverEmail = async () => ({ status: 'skipped' });
@@ -111,8 +111,8 @@ describe('an email', () => {
     expect(calls.fail).toEqual([]);
   });
 
-  test('is tried again when the provider says, not when the policy would', async () => {
-    // By the policy alone six attempts would take minutes.
+  test('is tried again when the provider asks, not when the policy says', async () => {
+    // With the policy alone, six attempts would take minutes.
     mocks.deliverEmail = async () => {
       if (calls.deliver.length < 6) throw unavailable(20);
       return { status: 'sent' };
@@ -123,7 +123,7 @@ describe('an email', () => {
     expect(calls.fail).toEqual([]);
   });
 
-  test('waits as long as the provider says, and not for a moment when it is called off meanwhile', async () => {
+  test('waits as long as the provider asks, but ends at once if it is cancelled meanwhile', async () => {
     mocks.deliverEmail = async () => {
       throw unavailable(3_600_000);
     };
@@ -135,7 +135,7 @@ describe('an email', () => {
     expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 
-  test('that is refused fails at once; the reason the attempt left stays', async () => {
+  test('that is refused fails at once; the reason of the attempt stays', async () => {
     mocks.deliverEmail = async () => {
       throw rejected();
     };
@@ -146,7 +146,7 @@ describe('an email', () => {
     expect(Object.keys(calls.fail[0] ?? {})).toEqual(['emailId']);
   });
 
-  test('is marked as failed in the end, also when the database is away at first', async () => {
+  test('is marked as failed in the end, also if the database is away at first', async () => {
     mocks.deliverEmail = async () => {
       throw rejected();
     };
@@ -160,10 +160,10 @@ describe('an email', () => {
     expect(calls.fail).toEqual([{ emailId }, { emailId }, { emailId }]);
   });
 
-  test('that is called off while it is being sent is marked only when the attempt has ended', async () => {
+  test('that is cancelled during an attempt is marked only after the attempt', async () => {
     const order: string[] = [];
     mocks.deliverEmail = () =>
-      untilCalledOff(() => {
+      untilCancelled(() => {
         order.push('the attempt ended');
         throw new CancelledFailure('called off');
       });
@@ -178,7 +178,7 @@ describe('an email', () => {
     expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 
-  test('that is called off and whose attempt fails without hearing of it is marked as called off', async () => {
+  test('that is cancelled and whose attempt fails without noticing it is marked as cancelled', async () => {
     const asked = Promise.withResolvers<void>();
     mocks.deliverEmail = async () => {
       await asked.promise;
@@ -195,8 +195,8 @@ describe('an email', () => {
     expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 
-  test('that left although it was called off counts as sent', async () => {
-    mocks.deliverEmail = () => untilCalledOff(() => ({ status: 'sent' }));
+  test('that was sent although it was cancelled counts as sent', async () => {
+    mocks.deliverEmail = () => untilCancelled(() => ({ status: 'sent' }));
     const { handle } = await start();
     await expect.poll(() => calls.deliver.length).toBe(1);
     await handle.cancel();
@@ -204,7 +204,7 @@ describe('an email', () => {
     expect(calls.fail).toEqual([]);
   });
 
-  test('that is called off before anything happened is not sent', async () => {
+  test('that is cancelled before its first attempt is not sent', async () => {
     const emailId = randomUUID();
     const handle = await gateway.client.workflow.start('sendEmail', {
       workflowId: sendEmailId(emailId),
@@ -213,15 +213,15 @@ describe('an email', () => {
       startDelay: '1h',
     });
     await handle.cancel();
-    // A cancel wakes a delayed run.
+    // A cancellation wakes a delayed run.
     expect(await endOf(handle)).toBe('CANCELLED');
     expect(calls.deliver).toEqual([]);
     expect(calls.fail).toEqual([{ emailId, reason: 'cancelled' }]);
   });
 });
 
-test('nothing but ids is in a history, and no workflow task of all these failed', async () => {
-  // What the activity holds in its hands when it fails is not what it says.
+test('histories hold only ids, and no workflow task failed', async () => {
+  // The error of an activity must not contain the data that it had when it failed.
   mocks.deliverEmail = async () => {
     const failure = rejected();
     Object.assign(failure, { to: ADDRESS, token: TOKEN });
