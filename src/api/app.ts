@@ -76,8 +76,8 @@ async function refuseMalformed(ctx: Context, next: Next): Promise<void> {
   try {
     path = decodeURIComponent(ctx.path);
   } catch {
-    throw new AppError('BAD_REQUEST', { detail: 'Malformed path' });
+    throw new AppError('BAD_REQUEST', { publicMessage: 'Malformed path' });
   }
-  if (!isStorable([path, { ...ctx.query }])) throw new AppError('BAD_REQUEST', { detail: 'Malformed request' });
+  if (!isStorable([path, { ...ctx.query }])) throw new AppError('BAD_REQUEST', { publicMessage: 'Malformed request' });
   await next();
 }

@@ -91,7 +91,7 @@ async function withServices(command: CommandRun<CommandIo>, work: (run: Run) => 
 function launcherOf({ db, temporal }: Run): SyncLauncher {
   if (temporal === undefined) {
     throw new AppError('SERVICE_UNAVAILABLE', {
-      detail: 'Temporal is not running: start it with `npm start`, or set TEMPORAL_ADDRESS',
+      publicMessage: 'Temporal is not running: start it with `npm start`, or set TEMPORAL_ADDRESS',
     });
   }
   return createSyncLauncher({ db, temporal, log: pino({ level: 'silent' }) });
@@ -125,7 +125,7 @@ async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: 
 async function status({ io, db, print }: Run, id: string | undefined): Promise<void> {
   const log = id === undefined ? await latestSync(db) : await getSyncLog(db, id);
   if (log === undefined) {
-    throw new AppError('NOT_FOUND', { detail: id === undefined ? 'No sync was ever started' : 'No such sync' });
+    throw new AppError('NOT_FOUND', { publicMessage: id === undefined ? 'No sync was ever started' : 'No such sync' });
   }
   print(
     view(log),
@@ -167,7 +167,7 @@ async function follow({ io, db, temporal }: Run, id: string, shown: boolean): Pr
   let explained = false;
   for (;;) {
     const log = await getSyncLog(db, id);
-    if (log === undefined) throw new AppError('NOT_FOUND', { detail: `The sync ${id} was withdrawn` });
+    if (log === undefined) throw new AppError('NOT_FOUND', { publicMessage: `The sync ${id} was withdrawn` });
     const open = isOpen(log);
     if (shown) {
       const message = text(log.metadata['lastMessage']);

@@ -27,11 +27,13 @@ export async function testConnection(
 ): Promise<void> {
   const url = URL.canParse(target.url) ? new URL(target.url) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
-    throw new AppError('PANEL_NOT_CONFIGURED', { detail: 'The panel URL is not an http(s) URL' });
+    throw new AppError('PANEL_NOT_CONFIGURED', { publicMessage: 'The panel URL is not an http(s) URL' });
   }
   const key = target.apiKey.reveal().trim();
   if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new AppError('PANEL_NOT_CONFIGURED', { detail: 'A panel key holds characters that no header may hold' });
+    throw new AppError('PANEL_NOT_CONFIGURED', {
+      publicMessage: 'A panel key holds characters that no header may hold',
+    });
   }
   const path = `${url.pathname.replace(/\/+$/, '')}/api/v1/connect`;
   const http = createHttpClient({ origin: url.origin, connections: 1, maxBodyBytes: MAX_BODY_BYTES, ...options });

@@ -1,33 +1,33 @@
 /**
- * The closed table of error codes. HTTP status and body, the OpenAPI error responses and the Temporal failure of an
- * error all derive from it; nothing is ever recognised by its message.
+ * The closed table of error codes. The HTTP status and body, the OpenAPI error responses and the Temporal failure of an
+ * error all derive from it. No code recognises an error by its message.
  */
 export interface ErrorSpec {
   /** HTTP status when the error reaches an API caller. */
   readonly status: number;
-  /** Public text; `detail` of the error replaces it where the contract has a sentence of its own. */
-  readonly text: string;
-  /** Reported to Sentry: something a person should look at. */
+  /** `error` of the body: a sentence, or a code in the sign-in area. The error's `publicMessage` replaces it. */
+  readonly title: string;
+  /** Whether it is reported to Sentry, because a person should look at it. */
   readonly report: boolean;
-  /** A Temporal activity that fails with it is tried again by its retry policy. */
+  /** Whether Temporal retries an activity that fails with it. */
   readonly retryable: boolean;
   /** `code` of the body, where two rows share one and differ by status. */
-  readonly wireCode?: string;
-  /** `message` of the body: a sentence beside a code that stands in `error`. */
-  readonly message?: string;
+  readonly bodyCode?: string;
+  /** `message` of the body where `error` is a code: what is wrong, as a sentence. */
+  readonly hint?: string;
 }
 
 const spec = (
   status: number,
-  text: string,
-  flags: { report?: boolean; retryable?: boolean; wireCode?: string; message?: string } = {},
+  title: string,
+  flags: { report?: boolean; retryable?: boolean; bodyCode?: string; hint?: string } = {},
 ): ErrorSpec => ({
   status,
-  text,
+  title,
   report: flags.report ?? false,
   retryable: flags.retryable ?? false,
-  ...(flags.wireCode === undefined ? {} : { wireCode: flags.wireCode }),
-  ...(flags.message === undefined ? {} : { message: flags.message }),
+  ...(flags.bodyCode === undefined ? {} : { bodyCode: flags.bodyCode }),
+  ...(flags.hint === undefined ? {} : { hint: flags.hint }),
 });
 
 export const ERRORS = {
@@ -44,41 +44,41 @@ export const ERRORS = {
   RATE_LIMITED: spec(429, 'Too many requests'),
   INTERNAL_ERROR: spec(500, 'Internal server error', { report: true, retryable: true }),
   /** The database was away or too busy where the area promises a 500 with a sentence of its own: nothing to look into. */
-  DATABASE_UNAVAILABLE: spec(500, 'Internal server error', { retryable: true, wireCode: 'INTERNAL_ERROR' }),
+  DATABASE_UNAVAILABLE: spec(500, 'Internal server error', { retryable: true, bodyCode: 'INTERNAL_ERROR' }),
   BAD_GATEWAY: spec(502, 'An upstream service failed'),
   ADDRESS_REFUSED: spec(400, 'This address may not be reached from here'),
   SERVICE_UNAVAILABLE: spec(503, 'Service temporarily unavailable', { retryable: true }),
-  // accounts (the wire's `error` is the code in lower case, contract: AERR)
-  INVALID_REQUEST: spec(400, 'invalid_request', { message: 'The request is not readable: send a JSON object.' }),
-  MISSING_FIELDS: spec(400, 'missing_fields', { message: 'A required field is missing.' }),
-  INVALID_EMAIL: spec(400, 'invalid_email', { message: 'This is not an e-mail address.' }),
-  MISSING_AUTHORIZATION: spec(401, 'missing_authorization', { message: 'Sign in first.' }),
-  INVALID_TOKEN: spec(401, 'invalid_token', { message: 'The token is not valid.' }),
-  INVALID_CREDENTIALS: spec(401, 'invalid_credentials', { message: 'E-mail address or password is wrong.' }),
+  // accounts: `error` of the body is the code in lower case (contract: AERR)
+  INVALID_REQUEST: spec(400, 'invalid_request', { hint: 'The request is not readable: send a JSON object.' }),
+  MISSING_FIELDS: spec(400, 'missing_fields', { hint: 'A required field is missing.' }),
+  INVALID_EMAIL: spec(400, 'invalid_email', { hint: 'This is not an email address.' }),
+  MISSING_AUTHORIZATION: spec(401, 'missing_authorization', { hint: 'Sign in first.' }),
+  INVALID_TOKEN: spec(401, 'invalid_token', { hint: 'The token is not valid.' }),
+  INVALID_CREDENTIALS: spec(401, 'invalid_credentials', { hint: 'Email address or password is wrong.' }),
   EMAIL_NOT_VERIFIED: spec(401, 'email_not_verified', {
-    message: 'Verify your e-mail address first: the link is in the mail we sent you.',
+    hint: 'Verify your email address first: the link is in the email that we sent you.',
   }),
-  ACCOUNT_DISABLED: spec(401, 'account_disabled', { message: 'This account is disabled.' }),
-  NO_SUCH_USER: spec(404, 'user_not_found', { wireCode: 'USER_NOT_FOUND', message: 'There is no such user.' }),
-  USER_NOT_FOUND: spec(401, 'user_not_found', { message: 'There is no such user.' }),
-  MISSING_EMAIL: spec(400, 'missing_email', { message: 'Give an e-mail address.' }),
-  MISSING_TOKEN: spec(400, 'missing_token', { message: 'The token is missing.' }),
-  MISSING_REFRESH_TOKEN: spec(400, 'missing_refresh_token', { message: 'The refresh token is missing.' }),
-  PASSWORD_TOO_SHORT: spec(400, 'password_too_short', { message: 'The password needs 8 characters or more.' }),
-  PASSWORD_TOO_LONG: spec(400, 'password_too_long', { message: 'The password may have 72 bytes at the most.' }),
-  PASSWORD_NEEDS_UPPERCASE: spec(400, 'password_needs_uppercase', { message: 'The password needs a capital letter.' }),
-  PASSWORD_NEEDS_LOWERCASE: spec(400, 'password_needs_lowercase', { message: 'The password needs a small letter.' }),
-  PASSWORD_NEEDS_DIGIT: spec(400, 'password_needs_digit', { message: 'The password needs a digit.' }),
-  PASSWORDS_DONT_MATCH: spec(400, 'passwords_dont_match', { message: 'The two passwords differ.' }),
+  ACCOUNT_DISABLED: spec(401, 'account_disabled', { hint: 'This account is disabled.' }),
+  NO_SUCH_USER: spec(404, 'user_not_found', { bodyCode: 'USER_NOT_FOUND', hint: 'There is no such user.' }),
+  USER_NOT_FOUND: spec(401, 'user_not_found', { hint: 'There is no such user.' }),
+  MISSING_EMAIL: spec(400, 'missing_email', { hint: 'Give an email address.' }),
+  MISSING_TOKEN: spec(400, 'missing_token', { hint: 'The token is missing.' }),
+  MISSING_REFRESH_TOKEN: spec(400, 'missing_refresh_token', { hint: 'The refresh token is missing.' }),
+  PASSWORD_TOO_SHORT: spec(400, 'password_too_short', { hint: 'The password needs 8 characters or more.' }),
+  PASSWORD_TOO_LONG: spec(400, 'password_too_long', { hint: 'The password may have at most 72 bytes.' }),
+  PASSWORD_NEEDS_UPPERCASE: spec(400, 'password_needs_uppercase', { hint: 'The password needs a capital letter.' }),
+  PASSWORD_NEEDS_LOWERCASE: spec(400, 'password_needs_lowercase', { hint: 'The password needs a small letter.' }),
+  PASSWORD_NEEDS_DIGIT: spec(400, 'password_needs_digit', { hint: 'The password needs a digit.' }),
+  PASSWORDS_DONT_MATCH: spec(400, 'passwords_dont_match', { hint: 'The two passwords differ.' }),
   INVALID_LINK_TOKEN: spec(400, 'invalid_token', {
-    wireCode: 'INVALID_TOKEN',
-    message: 'This link is not valid: it was used already, or a newer one was sent.',
+    bodyCode: 'INVALID_TOKEN',
+    hint: 'This link is not valid: it was used already, or a newer one was sent.',
   }),
-  TOKEN_EXPIRED: spec(400, 'token_expired', { message: 'This link has expired: ask for a new one.' }),
-  ALREADY_VERIFIED: spec(400, 'already_verified', { message: 'This address is verified already: sign in.' }),
-  INVALID_REFRESH_TOKEN: spec(401, 'invalid_refresh_token', { message: 'This session has ended: sign in again.' }),
-  REGISTRATION_DISABLED: spec(403, 'registration_disabled', { message: 'Registration is closed at present.' }),
-  EMAIL_EXISTS: spec(409, 'email_exists', { message: 'There is an account with this address already.' }),
+  TOKEN_EXPIRED: spec(400, 'token_expired', { hint: 'This link has expired: ask for a new one.' }),
+  ALREADY_VERIFIED: spec(400, 'already_verified', { hint: 'This address is verified already: sign in.' }),
+  INVALID_REFRESH_TOKEN: spec(401, 'invalid_refresh_token', { hint: 'This session has ended: sign in again.' }),
+  REGISTRATION_DISABLED: spec(403, 'registration_disabled', { hint: 'Registration is closed at present.' }),
+  EMAIL_EXISTS: spec(409, 'email_exists', { hint: 'There is an account with this address already.' }),
   TOKEN_GENERATION_FAILED: spec(500, 'token_generation_failed', { report: true }),
   SESSION_CREATION_FAILED: spec(500, 'session_creation_failed', { report: true }),
   // email
@@ -100,14 +100,15 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS;
 
-/** `code` as it stands in a body. */
-export const wireCodeOf = (code: ErrorCode): string => (ERRORS[code] as ErrorSpec).wireCode ?? code;
+/** `code` of the body. */
+export function bodyCodeOf(code: ErrorCode): string {
+  const { bodyCode = code }: ErrorSpec = ERRORS[code];
+  return bodyCode;
+}
 
 export interface AppErrorOptions {
-  /** `message` of the body: a sentence for people beside a code in `error`. */
-  message?: string;
-  /** Public sentence that replaces the table's text. Never holds a secret, an address or an e-mail address. */
-  detail?: string;
+  /** Public sentence for this occurrence, in place of the title. Holds no secret, no network address, no email address. */
+  publicMessage?: string;
   cause?: unknown;
   /** For logs only: never sent to a caller, never in a workflow history. */
   meta?: Record<string, unknown>;
@@ -120,22 +121,20 @@ export interface AppErrorOptions {
 /** The one error type that crosses module borders. */
 export class AppError extends Error {
   readonly code: ErrorCode;
-  readonly detail: string | undefined;
-  /** Sentence for people beside `error`, see the options. */
-  readonly human: string | undefined;
+  /** Public sentence for this occurrence; undefined: the title of the table. */
+  readonly publicMessage: string | undefined;
   readonly meta: Record<string, unknown> | undefined;
   readonly details: readonly { path: string; message: string }[] | undefined;
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, options: AppErrorOptions = {}) {
     super(
-      options.detail ?? options.message ?? ERRORS[code].text,
+      options.publicMessage ?? ERRORS[code].title,
       options.cause === undefined ? undefined : { cause: options.cause },
     );
     this.name = 'AppError';
     this.code = code;
-    this.detail = options.detail;
-    this.human = options.message;
+    this.publicMessage = options.publicMessage;
     this.meta = options.meta;
     this.details = options.details;
     this.retryAfterMs = options.retryAfterMs;

@@ -78,7 +78,7 @@ async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMP
 
 /** Sentence of an error code for the log row. Codes of the database and unknown ones get a general sentence. */
 function publicText(code: string | null): string {
-  if (code !== null && code in ERRORS) return ERRORS[code as ErrorCode].text;
+  if (code !== null && code in ERRORS) return ERRORS[code as ErrorCode].title;
   return new AppError('INTERNAL_ERROR').message;
 }
 

@@ -36,9 +36,9 @@ export function createHttpServer(app: Koa): Server {
 const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** Status and body of a request that is refused before the app. */
-function refusal(code: ErrorCode): { status: number; text: string; body: string } {
-  const { status, text } = ERRORS[code];
-  return { status, text, body: JSON.stringify({ success: false, error: text, code }) };
+function refusal(code: ErrorCode): { status: number; title: string; body: string } {
+  const { status, title } = ERRORS[code];
+  return { status, title, body: JSON.stringify({ success: false, error: title, code }) };
 }
 
 /** Whether Koa can parse the request's target: a path, or a full URL (RFC 9112, section 3.2.2). */
@@ -50,9 +50,9 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
     socket.destroy();
     return;
   }
-  const { status, text, body } = refusal(error.code === 'HPE_HEADER_OVERFLOW' ? 'HEADERS_TOO_LARGE' : 'BAD_REQUEST');
+  const { status, title, body } = refusal(error.code === 'HPE_HEADER_OVERFLOW' ? 'HEADERS_TOO_LARGE' : 'BAD_REQUEST');
   socket.end(
-    `HTTP/1.1 ${status} ${text}\r\nContent-Type: ${JSON_TYPE}\r\nCache-Control: no-store\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${title}\r\nContent-Type: ${JSON_TYPE}\r\nCache-Control: no-store\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   );
 }
 

@@ -95,7 +95,7 @@ export async function enforceLimits(
   const sentence = `Rate limit exceeded. Maximum ${tightest.capacity} requests per ${duration(tightest.windowSeconds)}. Retry after ${waitSeconds} seconds.`;
   throw new AppError('RATE_LIMITED', {
     retryAfterMs: waitSeconds * 1000,
-    detail: sentence,
+    publicMessage: sentence,
   });
 }
 

@@ -34,7 +34,7 @@ export function unmatched(router: Router) {
 }
 
 async function serve(route: Route, services: Services, ctx: RoutedContext): Promise<void> {
-  if (route.failureText !== undefined) ctx.state['failureText'] = route.failureText;
+  if (route.failureMessage !== undefined) ctx.state['failureMessage'] = route.failureMessage;
   refuseLargeBody(ctx, bodyLimitBytes(route));
   const caller = await authenticate(route, ctx, services);
   const body = await readWithinLimits(route, services, ctx, caller);
@@ -70,9 +70,9 @@ function bodyOf(route: Route, body: BodyResult | undefined): unknown {
   if (body === undefined) return undefined;
   if ('value' in body) return route.lenientBody === true && !isObject(body.value) ? {} : body.value;
   if (route.lenientBody === true) return {};
-  const { code = 'BAD_REQUEST', detail } = route.invalid ?? {};
-  // INVALID_REQUEST puts a code into `error`: its sentence is in the table of errors.
-  throw new AppError(code, code === 'INVALID_REQUEST' ? {} : { detail: detail ?? 'Invalid request body' });
+  const { code = 'BAD_REQUEST', publicMessage = 'Invalid request body' } = route.invalid ?? {};
+  // INVALID_REQUEST puts a code into `error`: its sentence is the hint of the table.
+  throw new AppError(code, code === 'INVALID_REQUEST' ? {} : { publicMessage });
 }
 
 function writeReply(ctx: Context, route: Route, reply: Reply): void {

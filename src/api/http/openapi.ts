@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document, derived from the route table. */
 import { createDocument, type ZodOpenApiOperationObject, type ZodOpenApiPathsObject } from 'zod-openapi';
-import { ERRORS, type ErrorCode, wireCodeOf } from '../../domain/errors.ts';
+import { bodyCodeOf, ERRORS, type ErrorCode } from '../../domain/errors.ts';
 import { ErrorSchema } from './envelopes.ts';
 import { bodyLimitBytes } from './middleware/body.ts';
 import { type AuthMode, isRawResponse, type Route } from './route.ts';
@@ -88,7 +88,7 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   for (const [status, codes] of [...byStatus].sort((a, b) => a[0] - b[0])) {
     // A body that the route itself declares for this status (health) stays.
     responses[`${status}` as '400'] ??= {
-      description: [...new Set(codes.map((code) => `\`${wireCodeOf(code)}\``))].join(', '),
+      description: [...new Set(codes.map((code) => `\`${bodyCodeOf(code)}\``))].join(', '),
       content: { 'application/json': { schema: ErrorSchema } },
     };
   }

@@ -61,11 +61,11 @@ interface RouteFacts {
    * How an invalid body, query or path is answered; default VALIDATION_ERROR. `named`: `error` names the first field and
    * its fault, for pages that show nothing else.
    */
-  invalid?: { code: ErrorCode; detail?: string; named?: boolean };
+  invalid?: { code: ErrorCode; publicMessage?: string; named?: boolean };
   /** A body that cannot be read counts as `{}` (by contract, for some triggers). */
   lenientBody?: boolean;
   /** Public message of an unexpected failure (500). */
-  failureText?: string;
+  failureMessage?: string;
   /** Codes that the handler may answer with, in addition to those of its authentication and input. */
   errors: readonly ErrorCode[];
 }
@@ -143,8 +143,8 @@ export function defineRoute<
 function invalidInput(spec: RouteFacts, error: z.ZodError, at: string): AppError {
   const [issue] = error.issues;
   return new AppError(spec.invalid?.code ?? 'VALIDATION_ERROR', {
-    ...(spec.invalid?.detail === undefined ? {} : { detail: spec.invalid.detail }),
-    ...(spec.invalid?.named === true && issue !== undefined ? { detail: describeIssue(issue) } : {}),
+    ...(spec.invalid?.publicMessage === undefined ? {} : { publicMessage: spec.invalid.publicMessage }),
+    ...(spec.invalid?.named === true && issue !== undefined ? { publicMessage: describeIssue(issue) } : {}),
     details: error.issues
       .slice(0, 20)
       .map((issue) => ({ path: [at, ...issue.path].join('.'), message: issue.message })),

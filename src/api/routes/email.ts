@@ -30,7 +30,7 @@ const EmailSchema = z
 
 /** The id of a path. @throws {AppError} NOT_FOUND if it is not a UUID. */
 function readEmailId(text: string): string {
-  if (!z.uuid().safeParse(text).success) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+  if (!z.uuid().safeParse(text).success) throw new AppError('NOT_FOUND', { publicMessage: 'Email not found' });
   return text;
 }
 
@@ -60,7 +60,7 @@ export const emailRoutes: Route[] = [
     tags,
     auth: 'apiKeyOrAdmin',
     bodyLimitBytes: 128 * 1024,
-    invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
+    invalid: { code: 'VALIDATION_ERROR', publicMessage: 'Invalid request body' },
     body: z.object({
       to: BodyText,
       subject: BodyText,
@@ -74,7 +74,7 @@ export const emailRoutes: Route[] = [
     }),
     responses: { 202: envelope(z.object({ task_id: z.string().meta({ description: 'Id of the email' }) })) },
     errors: [],
-    failureText: 'Failed to queue email',
+    failureMessage: 'Failed to queue email',
     async handler({ input: { body }, deps }) {
       const id = await requestEmail(deps, body);
       return { status: 202, body: ok({ task_id: id }, 'Email has been queued') };
@@ -104,7 +104,7 @@ export const emailRoutes: Route[] = [
       }),
     },
     errors: [],
-    failureText: 'Failed to fetch emails',
+    failureMessage: 'Failed to fetch emails',
     async handler({ input: { query }, deps }) {
       const { page, pageSize, ...filter } = query;
       const { emails, total } = await listEmails(deps.db, {
@@ -133,10 +133,10 @@ export const emailRoutes: Route[] = [
     params: PathId,
     responses: { 200: z.object({ success: z.literal(true), email: EmailSchema }) },
     errors: ['NOT_FOUND'],
-    failureText: 'Failed to fetch email',
+    failureMessage: 'Failed to fetch email',
     async handler({ input, deps }) {
       const email = await findEmail(deps.db, readEmailId(input.params.id));
-      if (email === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+      if (email === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Email not found' });
       return { status: 200, body: { success: true, email: toWireEmail(email) } };
     },
   }),
@@ -151,7 +151,7 @@ export const emailRoutes: Route[] = [
     params: PathId,
     responses: { 202: z.object({ success: z.literal(true), message: z.string(), email_id: z.string() }) },
     errors: ['NOT_FOUND', 'CONFLICT'],
-    failureText: 'Failed to queue email',
+    failureMessage: 'Failed to queue email',
     async handler({ input, deps }) {
       const emailId = await resendEmail(deps, readEmailId(input.params.id));
       return { status: 202, body: { success: true, message: 'Email has been queued', email_id: emailId } };

@@ -48,7 +48,7 @@ export const statsRoutes: Route[] = [
     cache: PUBLIC_CACHE,
     responses: { 200: envelope(SiteStats).extend(SiteStats.shape) },
     errors: [],
-    failureText: 'Failed to fetch statistics',
+    failureMessage: 'Failed to fetch statistics',
     async handler({ deps }) {
       const counts = await deps.stats.counts();
       const data = {
@@ -71,7 +71,7 @@ export const statsRoutes: Route[] = [
     cache: PUBLIC_CACHE,
     responses: { 200: envelope(PanelCounts).extend(PanelCounts.shape) },
     errors: [],
-    failureText: 'Failed to fetch panel counts',
+    failureMessage: 'Failed to fetch panel counts',
     async handler({ deps }) {
       const counts = await deps.stats.counts();
       const data = {
@@ -106,7 +106,7 @@ export const statsRoutes: Route[] = [
       ),
     },
     errors: [],
-    failureText: 'Failed to fetch nodes',
+    failureMessage: 'Failed to fetch nodes',
     async handler({ deps }) {
       return { status: 200, body: await publicNodes(deps.db) };
     },
@@ -124,7 +124,7 @@ export const statsRoutes: Route[] = [
       ),
     },
     errors: [],
-    failureText: 'Failed to fetch overview stats',
+    failureMessage: 'Failed to fetch overview stats',
     async handler({ deps }) {
       const { users, servers, nodes, locations, eggs, allocations } = await deps.stats.counts();
       return { status: 200, body: ok({ users, servers, nodes, locations, eggs, allocations }) };
@@ -141,7 +141,7 @@ export const statsRoutes: Route[] = [
       200: envelope(z.object({ by_status: z.record(z.string(), Count), by_node: z.record(z.string(), Count) })),
     },
     errors: [],
-    failureText: 'Failed to fetch server stats',
+    failureMessage: 'Failed to fetch server stats',
     async handler({ deps }) {
       const { byStatus, byNode } = await serverStats(deps.db);
       return { status: 200, body: ok({ by_status: byStatus, by_node: byNode }) };
@@ -158,7 +158,7 @@ export const statsRoutes: Route[] = [
       200: envelope(z.object({ total: Count, active: Count, migrated: Count, admins: Count, recent_7_days: Count })),
     },
     errors: [],
-    failureText: 'Failed to fetch user stats',
+    failureMessage: 'Failed to fetch user stats',
     async handler({ deps }) {
       return { status: 200, body: ok(await userStats(deps.db)) };
     },
@@ -172,7 +172,7 @@ export const statsRoutes: Route[] = [
     auth: 'apiKeyOrAdmin',
     responses: { 200: envelope(AdminStats) },
     errors: [],
-    failureText: 'Failed to fetch admin stats',
+    failureMessage: 'Failed to fetch admin stats',
     async handler({ deps }) {
       return { status: 200, body: ok(await adminStats(deps)) };
     },
@@ -186,7 +186,7 @@ export const statsRoutes: Route[] = [
     auth: 'admin',
     responses: { 200: envelope(AdminStats) },
     errors: [],
-    failureText: 'Failed to fetch admin stats',
+    failureMessage: 'Failed to fetch admin stats',
     async handler({ deps }) {
       return { status: 200, body: ok(await adminStats(deps)) };
     },

@@ -120,7 +120,7 @@ export function createSyncStreams(deps: SyncStreamDeps, options: SyncStreamOptio
 async function openStream(hub: Hub, id: string, lastEventId: string | undefined): Promise<Readable> {
   refuseWhenFull(hub);
   const log = await getSyncLog(hub.deps.db, id);
-  if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'sync log not found' });
+  if (log === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'sync log not found' });
   refuseWhenFull(hub);
   const topic = topicOf(hub, id);
   const subscriber = subscribe(hub, topic);

@@ -32,13 +32,13 @@ export async function makeMigration(
     .toLowerCase()
     .replace(/[\s-]+/g, '_');
   if (!/^[a-z][a-z0-9_]{0,80}$/.test(slug)) {
-    throw new AppError('BAD_REQUEST', { detail: 'a migration is named with letters, digits and underscores' });
+    throw new AppError('BAD_REQUEST', { publicMessage: 'a migration is named with letters, digits and underscores' });
   }
   const file = `${now.toISOString().slice(0, 19).replace(/\D/g, '')}_${slug}.ts`;
   try {
     await writeFile(join(directory, file), TEMPLATE, { flag: 'wx' });
   } catch (error) {
-    throw new AppError('CONFLICT', { detail: `${file} cannot be written`, cause: error });
+    throw new AppError('CONFLICT', { publicMessage: `${file} cannot be written`, cause: error });
   }
   return file;
 }

@@ -18,7 +18,7 @@ export function reasonOf(error: unknown): string {
 
 /** The message of a failed command: what is wrong and, where it is known, what to do. */
 export function describeError(error: unknown): string {
-  if (isAppError(error)) return error.human ?? error.message;
+  if (isAppError(error)) return error.publicMessage ?? error.spec.hint ?? error.message;
   if (isSchemaMissing(error)) return 'the database is not set up: run `npm run db:migrate`';
   return reasonOf(error);
 }

@@ -97,7 +97,7 @@ function answerError(answer: HttpAnswer): AppError | undefined {
   };
   if (isAboutKey(answer, name)) {
     return new AppError('EMAIL_NOT_CONFIGURED', {
-      detail: 'The email provider refuses the API key',
+      publicMessage: 'The email provider refuses the API key',
       meta,
       retryAfterMs: REFUSED_MS,
     });
@@ -111,7 +111,7 @@ function answerError(answer: HttpAnswer): AppError | undefined {
   if (status === 409 && name === 'invalid_idempotent_request') return undefined;
   if (status < 400 || status === 408 || status >= 500) return unavailable(retryAfter(answer));
   return new AppError('EMAIL_REJECTED', {
-    detail: `The email provider refused the email (${name ?? `status ${status}`})`,
+    publicMessage: `The email provider refused the email (${name ?? `status ${status}`})`,
     meta,
   });
 }
@@ -119,7 +119,9 @@ function answerError(answer: HttpAnswer): AppError | undefined {
 function parseBase(baseUrl: string): URL {
   const url = URL.canParse(baseUrl) ? new URL(baseUrl) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
-    throw new AppError('EMAIL_NOT_CONFIGURED', { detail: 'The address of the email provider is not an http(s) URL' });
+    throw new AppError('EMAIL_NOT_CONFIGURED', {
+      publicMessage: 'The address of the email provider is not an http(s) URL',
+    });
   }
   return url;
 }
@@ -143,7 +145,7 @@ export function createResendTransport(options: ResendTransportOptions): EmailTra
     const key = options.apiKey.reveal().trim();
     if (!/^[\x21-\x7e]+$/.test(key)) {
       throw new AppError('EMAIL_NOT_CONFIGURED', {
-        detail: 'The email API key is empty or holds characters that no header may hold',
+        publicMessage: 'The email API key is empty or holds characters that no header may hold',
         retryAfterMs: REFUSED_MS,
       });
     }

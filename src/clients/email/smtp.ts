@@ -26,7 +26,7 @@ const ABOUT_THE_EMAIL: readonly string[] = ['EENVELOPE', 'EMESSAGE'];
 
 const unusable = () =>
   new AppError('EMAIL_NOT_CONFIGURED', {
-    detail: 'The SMTP URL is not valid: write smtp(s)://user:password@host:port',
+    publicMessage: 'The SMTP URL is not valid: write smtp(s)://user:password@host:port',
     retryAfterMs: REFUSED_MS,
   });
 
@@ -67,14 +67,14 @@ function sendError(error: unknown): AppError {
   if (status !== undefined && status < 500) return new AppError('EMAIL_UNAVAILABLE', { meta });
   if (name === 'EAUTH' || (status !== undefined && LOGIN_REPLIES.includes(status))) {
     return new AppError('EMAIL_NOT_CONFIGURED', {
-      detail: 'The email server refuses the login',
+      publicMessage: 'The email server refuses the login',
       meta,
       retryAfterMs: REFUSED_MS,
     });
   }
   if (name !== undefined && ABOUT_THE_EMAIL.includes(name)) {
     return new AppError('EMAIL_REJECTED', {
-      detail: `The email server refused the email (${status ?? 'invalid address or size'})`,
+      publicMessage: `The email server refused the email (${status ?? 'invalid address or size'})`,
       meta,
     });
   }

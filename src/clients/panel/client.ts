@@ -163,7 +163,7 @@ const isHeaderValue = (value: string) => /^[\x21-\x7e]+$/.test(value);
 function parseUrl(url: string): URL {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed === undefined || !['http:', 'https:'].includes(parsed.protocol)) {
-    throw new AppError('PANEL_NOT_CONFIGURED', { detail: 'The panel URL is not an http(s) URL' });
+    throw new AppError('PANEL_NOT_CONFIGURED', { publicMessage: 'The panel URL is not an http(s) URL' });
   }
   return parsed;
 }
@@ -195,7 +195,9 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     }
     const values = Object.entries(result).filter(([name]) => name !== 'authorization');
     if (!isHeaderValue(key.reveal().trim()) || values.some(([, value]) => /[^\x20-\x7e]/.test(value))) {
-      throw new AppError('PANEL_NOT_CONFIGURED', { detail: 'A panel key holds characters that no header may hold' });
+      throw new AppError('PANEL_NOT_CONFIGURED', {
+        publicMessage: 'A panel key holds characters that no header may hold',
+      });
     }
     return result;
   }
@@ -256,7 +258,7 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     },
     async clientList(path, query = {}, { signal } = {}) {
       if (options.clientApiKey === undefined) {
-        throw new AppError('PANEL_NOT_CONFIGURED', { detail: 'The panel client API key is not configured' });
+        throw new AppError('PANEL_NOT_CONFIGURED', { publicMessage: 'The panel client API key is not configured' });
       }
       const answer = await call(`/api/client${path}`, query, options.clientApiKey, parseListEnvelope, signal);
       return { ...answer.value, throttle: answer.throttle };

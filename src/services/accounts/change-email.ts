@@ -22,11 +22,11 @@ export async function changeEmail(
   if (!isEmail(change.newEmail)) throw invalidNewEmail('Invalid email address');
   const newEmail = normalizeEmail(change.newEmail);
   const confirmed = await confirmPassword(deps.db, userId, change.currentPassword);
-  if (!confirmed.right) throw new AppError('FORBIDDEN', { detail: 'Current password is incorrect' });
+  if (!confirmed.right) throw new AppError('FORBIDDEN', { publicMessage: 'Current password is incorrect' });
   await inTransaction(deps.db, async (trx) => {
     await lockConfirmed(trx, userId, confirmed);
     const user = await findAuthUser(trx, userId);
-    if (user === undefined) throw new AppError('UNAUTHORIZED', { detail: 'User not found' });
+    if (user === undefined) throw new AppError('UNAUTHORIZED', { publicMessage: 'User not found' });
     if (normalizeEmail(user.email) === newEmail) {
       if (user.emailVerified === null) return;
       throw invalidNewEmail('This is your email address already');
@@ -54,7 +54,10 @@ export async function changeEmail(
 }
 
 const invalidNewEmail = (sentence: string): AppError =>
-  new AppError('VALIDATION_ERROR', { detail: sentence, details: [{ path: 'body.newEmail', message: sentence }] });
+  new AppError('VALIDATION_ERROR', {
+    publicMessage: sentence,
+    details: [{ path: 'body.newEmail', message: sentence }],
+  });
 
 /** `j***@example.com`: its owner recognises it, a reader of the old mailbox learns little. */
 const masked = (email: string): string => `${email.slice(0, 1)}***${email.slice(email.lastIndexOf('@'))}`;

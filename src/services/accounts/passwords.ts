@@ -39,7 +39,7 @@ export function requireGoodPassword(password: string): void {
 
 /** The account was changed while its password was being checked, so the check says nothing about it any more. */
 const changedMeanwhile = (): AppError =>
-  new AppError('CONFLICT', { detail: 'The account was changed at the same time: try again' });
+  new AppError('CONFLICT', { publicMessage: 'The account was changed at the same time: try again' });
 
 export interface ConfirmedPassword {
   right: boolean;
@@ -74,7 +74,7 @@ export async function changePassword(
   const confirmed = await confirmPassword(deps.db, userId, change.currentPassword);
   if (!confirmed.right) {
     if (await verifyPassword(change.newPassword, confirmed.hash)) return;
-    throw new AppError('FORBIDDEN', { detail: 'Current password is incorrect' });
+    throw new AppError('FORBIDDEN', { publicMessage: 'Current password is incorrect' });
   }
   const hash = await hashPassword(change.newPassword);
   await inTransaction(deps.db, async (trx) => {
@@ -126,7 +126,7 @@ export async function replacePassword(
   const hash = await hashPassword(password);
   return inTransaction(db, async (trx) => {
     const [user] = await lockManagedUsers(trx, id, { systemAdministrators: false });
-    if (user === undefined) throw new AppError('NOT_FOUND', { detail: 'User not found' });
+    if (user === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'User not found' });
     await setPassword(trx, id, hash);
     if (options.verify !== true) return user;
     return { ...user, emailVerified: (await markEmailVerified(trx, id)) ?? null };

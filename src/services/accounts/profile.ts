@@ -35,11 +35,14 @@ export async function updateProfile(
   const { email = '', ...fields } = form;
   if (email !== '' && normalizeEmail(email) !== normalizeEmail(user.email)) {
     const sentence = 'Use change-email to update your email address';
-    throw new AppError('VALIDATION_ERROR', { detail: sentence, details: [{ path: 'body.email', message: sentence }] });
+    throw new AppError('VALIDATION_ERROR', {
+      publicMessage: sentence,
+      details: [{ path: 'body.email', message: sentence }],
+    });
   }
   const changes = readChanges(fields);
   if (Object.keys(changes).length === 0 && email === '') {
-    throw new AppError('VALIDATION_ERROR', { detail: 'No fields to update' });
+    throw new AppError('VALIDATION_ERROR', { publicMessage: 'No fields to update' });
   }
   return inTransaction(deps.db, async (trx) => {
     await storeProfile(trx, user.id, changes);
@@ -48,7 +51,7 @@ export async function updateProfile(
 }
 
 function present(profile: Profile | undefined): Profile {
-  if (profile === undefined) throw new AppError('UNAUTHORIZED', { detail: 'User not found' });
+  if (profile === undefined) throw new AppError('UNAUTHORIZED', { publicMessage: 'User not found' });
   return profile;
 }
 
@@ -64,7 +67,7 @@ function readChanges(form: Omit<ProfileForm, 'email'>): ProfileChanges {
     changes[field] = text === '' ? null : text;
   }
   const [first] = details;
-  if (first !== undefined) throw new AppError('VALIDATION_ERROR', { detail: first.message, details });
+  if (first !== undefined) throw new AppError('VALIDATION_ERROR', { publicMessage: first.message, details });
   return changes;
 }
 

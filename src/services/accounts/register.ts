@@ -63,7 +63,7 @@ function readName(text: string, field: 'username' | 'firstName' | 'lastName'): P
   if (name.length > NAME_LIMIT || /\p{Cc}/u.test(name)) {
     const message = `at most ${NAME_LIMIT} characters, none of them a control character`;
     throw new AppError('INVALID_REQUEST', {
-      message: `${field}: ${message}`,
+      publicMessage: `${field}: ${message}`,
       details: [{ path: `body.${field}`, message }],
     });
   }

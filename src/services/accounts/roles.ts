@@ -51,12 +51,14 @@ async function lock(
 ): Promise<{ user: ManagedUser; others: ManagedUser[] }> {
   const locked = await lockManagedUsers(trx, id, { systemAdministrators });
   const user = locked.find((one) => one.id === id);
-  if (user === undefined) throw new AppError('NOT_FOUND', { detail: 'User not found' });
+  if (user === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'User not found' });
   return { user, others: locked.filter((one) => one.id !== id) };
 }
 
 /** @throws {AppError} CONFLICT when the user is an active system administrator and `others` is empty. */
 function refuseLast(user: ManagedUser, others: readonly ManagedUser[]): void {
   if (!user.isActive || !isSystemAdministrator(user) || others.length > 0) return;
-  throw new AppError('CONFLICT', { detail: 'This is the last active system administrator: make another one first' });
+  throw new AppError('CONFLICT', {
+    publicMessage: 'This is the last active system administrator: make another one first',
+  });
 }

@@ -34,7 +34,7 @@ export async function sendVerificationWithinLimit(
  * @throws {AppError} ALREADY_VERIFIED.
  */
 export async function resendVerification(deps: Pick<AccountDeps, 'db' | 'emails'>, user: AuthUser): Promise<void> {
-  if (user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED', { detail: 'Email already verified' });
+  if (user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED', { publicMessage: 'Email already verified' });
   const [first] = await takeTokens(deps.db, [{ ...REPEAT, identity: user.id }]);
   if (first?.allowed === true) await queueVerification(deps, user);
 }

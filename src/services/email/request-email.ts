@@ -75,8 +75,8 @@ function checkData(template: EmailTemplate, data: EmailData): void {
 }
 
 /** `path` is that of a field; a caller sends the fields in the body of a request. */
-const refusal = (detail: string, problems: readonly { path: string; message: string }[]): AppError =>
+const refusal = (publicMessage: string, problems: readonly { path: string; message: string }[]): AppError =>
   new AppError('VALIDATION_ERROR', {
-    detail,
+    publicMessage,
     details: problems.map(({ path, message }) => ({ path: `body.${path}`, message })),
   });

@@ -17,7 +17,7 @@ export function resendEmail(deps: { db: Db; emails: EmailStore }, id: string): P
   return inTransaction(deps.db, async (trx) => {
     // Two requests at once: the lock makes the second wait for the first, and then find its copy.
     const original = await deps.emails.lock(trx, id);
-    if (original === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+    if (original === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Email not found' });
     const recent = await findRecentResend(trx, id, DOUBLE_CLICK_SECONDS);
     return recent ?? deps.emails.queue(trx, copyOf(original));
   });
@@ -30,12 +30,12 @@ export function resendEmail(deps: { db: Db; emails: EmailStore }, id: string): P
  */
 export function copyOf(email: StoredEmail): EmailRequest {
   const { template } = email;
-  if (template === undefined) throw new AppError('NOT_FOUND', { detail: 'Email not found' });
+  if (template === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Email not found' });
   const data = typeof email.data === 'string' ? undefined : email.data;
   const linkOfOurs =
     TOKEN_OF_TEMPLATE[template] !== undefined && (email.userId !== null || (data !== undefined && !hasLink(data)));
   if (data === undefined && !linkOfOurs) {
-    throw new AppError('CONFLICT', { detail: 'The data of this email was cleared: send a new one' });
+    throw new AppError('CONFLICT', { publicMessage: 'The data of this email was cleared: send a new one' });
   }
   return {
     template,

@@ -71,7 +71,7 @@ export function startAttempt(deps: { db: Db; emails: EmailStore }, id: string): 
 
 const otherKey = (): AppError =>
   new AppError('EMAIL_NOT_CONFIGURED', {
-    detail: 'The data of the email was encrypted with another key: check ENCRYPTION_KEY',
+    publicMessage: 'The data of the email was encrypted with another key: check ENCRYPTION_KEY',
     retryAfterMs: OTHER_KEY_MS,
   });
 

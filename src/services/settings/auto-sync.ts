@@ -23,7 +23,7 @@ export async function saveAutoSync(
   const { enabled, intervalSeconds } = change;
   if (intervalSeconds !== undefined && intervalSeconds < MIN_SYNC_INTERVAL_SECONDS) {
     throw new AppError('VALIDATION_ERROR', {
-      detail: `The sync interval must be ${MIN_SYNC_INTERVAL_SECONDS} seconds or more`,
+      publicMessage: `The sync interval must be ${MIN_SYNC_INTERVAL_SECONDS} seconds or more`,
     });
   }
   await deps.settings.save({

@@ -119,7 +119,7 @@ function refuseUrlWithoutKey(
   if (url === undefined || url === '' || values[`${name}_api_key`] !== undefined) return;
   if (known.apiKey === undefined || sameOrigin(url, known.url)) return;
   throw new AppError('VALIDATION_ERROR', {
-    detail: `${name}ApiKey: a new URL needs its API key`,
+    publicMessage: `${name}ApiKey: a new URL needs its API key`,
     details: [{ path: `body.${name}ApiKey`, message: 'a new URL needs its API key' }],
   });
 }

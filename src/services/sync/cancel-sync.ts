@@ -19,8 +19,8 @@ export async function cancelSync(deps: SyncDeps, id?: string): Promise<{ syncLog
       id === undefined
         ? (await listSyncLogs(deps.db, { limit: 1, offset: 0 })).length > 0
         : (await findRun(deps.db, id)) !== undefined;
-    if (!known) throw new AppError('NOT_FOUND', { detail: 'No sync found' });
-    throw new AppError('BAD_REQUEST', { detail: 'Cannot cancel a sync that is not running' });
+    if (!known) throw new AppError('NOT_FOUND', { publicMessage: 'No sync found' });
+    throw new AppError('BAD_REQUEST', { publicMessage: 'Cannot cancel a sync that is not running' });
   }
   if (!marked.closed) await cancelWorkflow(deps);
   return { syncLogId: marked.id };

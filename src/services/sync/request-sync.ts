@@ -75,7 +75,7 @@ async function insertOrFind(
       // The row may be left over from a run that no longer exists: check once, then refuse.
       if (attempt === 1 && (await watchSync(deps).catch(() => 'nothing')) === 'closed') continue;
       throw new AppError('SYNC_RUNNING', {
-        detail: running.cancelling
+        publicMessage: running.cancelling
           ? 'A sync is being cancelled, try again in a moment'
           : `Another sync is running (${running.target})`,
       });
@@ -106,7 +106,7 @@ async function startPending(deps: SyncDeps, run: RunToStart): Promise<SyncTicket
       return { syncLogId: id, taskId: PANEL_SYNC_ID, status: 'RUNNING', joined: false };
     }
     throw new AppError('SERVICE_UNAVAILABLE', {
-      detail: 'The workflow engine cannot be reached',
+      publicMessage: 'The workflow engine cannot be reached',
       retryAfterMs: RETRY_AFTER_MS,
       cause: error,
     });

@@ -75,5 +75,5 @@ async function claimUsername(trx: Db, userId: string, username: string): Promise
         and not exists (select 1 from users u where u.id = ? and lower(u.username) = lower(?)) as taken`,
     [username, userId, userId, username],
   );
-  if (row?.taken === true) throw new AppError('CONFLICT', { detail: 'Username already in use' });
+  if (row?.taken === true) throw new AppError('CONFLICT', { publicMessage: 'Username already in use' });
 }

@@ -76,7 +76,9 @@ export async function findUserId(db: Db, emailOrId: string): Promise<string> {
   const ids = found.map((user) => user.id);
   if (ids.includes(text)) return text;
   const [id, ...others] = ids;
-  if (id === undefined) throw new AppError('NOT_FOUND', { detail: 'User not found' });
+  if (id === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'User not found' });
   if (others.length === 0) return id;
-  throw new AppError('CONFLICT', { detail: `Several users have this address, name one by its id: ${ids.join(', ')}` });
+  throw new AppError('CONFLICT', {
+    publicMessage: `Several users have this address, name one by its id: ${ids.join(', ')}`,
+  });
 }

@@ -79,7 +79,7 @@ export async function insertUser(db: Db, user: NewUser & { passwordHash: string 
   } catch (error) {
     if (!isUniqueViolation(error)) throw error;
   }
-  throw new AppError('EMAIL_EXISTS', { message: 'A user with this e-mail address already exists' });
+  throw new AppError('EMAIL_EXISTS', { publicMessage: 'A user with this email address already exists' });
 }
 
 /** Whether an address, in any case, belongs to an account. */
@@ -165,7 +165,7 @@ export async function storeEmail(trx: Db, userId: string, email: string): Promis
   } catch (error) {
     if (!isUniqueViolation(error)) throw error;
   }
-  throw new AppError('CONFLICT', { detail: 'Email already in use' });
+  throw new AppError('CONFLICT', { publicMessage: 'Email already in use' });
 }
 
 /** Stores the time of a sign-in. Locks the row as a write does. */

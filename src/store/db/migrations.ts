@@ -136,7 +136,8 @@ export function findUnit(selector: string): Unit {
       ) ||
       (/^\d{1,2}$/.test(wanted) && Number(wanted) === number),
   );
-  if (found === undefined) throw new AppError('BAD_REQUEST', { detail: `no such schema unit: ${selector.trim()}` });
+  if (found === undefined)
+    throw new AppError('BAD_REQUEST', { publicMessage: `no such schema unit: ${selector.trim()}` });
   return found;
 }
 
@@ -233,7 +234,9 @@ export async function rollbackLast(db: Db): Promise<string | undefined> {
     const name = [...(await appliedMigrations(trx)).keys()].at(-1);
     if (name === undefined) return undefined;
     if (!(await migrationNames()).includes(name)) {
-      throw new AppError('CONFLICT', { detail: `${name} is not part of this release and cannot be rolled back by it` });
+      throw new AppError('CONFLICT', {
+        publicMessage: `${name} is not part of this release and cannot be rolled back by it`,
+      });
     }
     await runMigration(trx, name, 'down');
     return name;

@@ -117,7 +117,7 @@ describe.each([
       success: false,
       error: 'invalid_credentials',
       code: 'INVALID_CREDENTIALS',
-      message: 'E-mail address or password is wrong.',
+      message: 'Email address or password is wrong.',
     });
     expect(answers[0]?.headers.get('www-authenticate')).toContain('Bearer');
   });
@@ -136,7 +136,7 @@ describe.each([
     for (let i = 1; i <= 5; i += 1) {
       const answer = await signIn(user.email);
       expect(outcome(answer)).toEqual([401, 'email_not_verified', 'EMAIL_NOT_VERIFIED']);
-      expect(answer.body.message).toBe('Verify your e-mail address first: the link is in the mail we sent you.');
+      expect(answer.body.message).toBe('Verify your email address first: the link is in the email that we sent you.');
       const mails = await emailsTo(harness, user.email);
       expect(mails.map((m) => m.template)).toEqual(Array(Math.min(i, 3)).fill('email-verification'));
       // Asked for again within ten seconds, it would be the same mail.

@@ -199,8 +199,8 @@ describe('administrators', () => {
         },
         cancelSync: async (id) => {
           throw id === undefined
-            ? new AppError('NOT_FOUND', { detail: 'No sync found' })
-            : new AppError('BAD_REQUEST', { detail: 'Cannot cancel a sync that is not running' });
+            ? new AppError('NOT_FOUND', { publicMessage: 'No sync found' })
+            : new AppError('BAD_REQUEST', { publicMessage: 'Cannot cancel a sync that is not running' });
         },
       },
     });

@@ -62,7 +62,7 @@ const sessionsOf = async (userId: string) =>
 const administrators = async () =>
   (await query(database.db, `select id from users where "isActive" and "isSystemAdmin"`)).length;
 
-const LAST = { code: 'CONFLICT', detail: expect.stringContaining('last active system administrator') };
+const LAST = { code: 'CONFLICT', publicMessage: expect.stringContaining('last active system administrator') };
 const settled = async (changes: readonly Promise<unknown>[]) => {
   const results = await Promise.allSettled(changes);
   return {
@@ -259,7 +259,7 @@ describe('a new password', () => {
 
 test('an unknown id is not found by any of them', async () => {
   await admin();
-  const missing = { code: 'NOT_FOUND', detail: 'User not found' };
+  const missing = { code: 'NOT_FOUND', publicMessage: 'User not found' };
   await expect(setRoles(database.db, 'x', { set: ['MEMBER'] })).rejects.toMatchObject(missing);
   await expect(setActive(database.db, 'x', false)).rejects.toMatchObject(missing);
   await expect(replacePassword(database.db, 'x', 'New-password-1')).rejects.toMatchObject(missing);
@@ -281,7 +281,7 @@ describe('finding', () => {
     ];
     await expect(findUserId(database.db, 'ann@example.net')).rejects.toMatchObject({
       code: 'CONFLICT',
-      detail: expect.stringContaining(ids.join(', ')),
+      publicMessage: expect.stringContaining(ids.join(', ')),
     });
     expect(await findUserId(database.db, ids[1] ?? '')).toBe(ids[1]);
   });

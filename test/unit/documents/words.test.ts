@@ -23,7 +23,7 @@ const SAMPLES: Readonly<Record<string, Sample>> = {
   'the wire': {
     path: SYNC,
     wrong: ['the names on the wire', ' * as the\n   * wire has it'],
-    right: ['wireCodeOf(code)', 'the wired phone', 'toWireUser'],
+    right: ['wireless', 'the wired phone', 'toWireUser'],
   },
   per: {
     path: GUIDE,

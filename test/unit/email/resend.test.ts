@@ -141,7 +141,7 @@ describe('Resend', () => {
     catcher.fault({ kind: 'status', status, name, message: `no email to ${RECIPIENT} with ${KEY}` });
     const error = await failure(transport.send(EMAIL));
     expect(summary(error)).toEqual([code, retryAfterMs, status, name]);
-    if (code === 'EMAIL_REJECTED') expect(error.detail).toContain(name);
+    if (code === 'EMAIL_REJECTED') expect(error.publicMessage).toContain(name);
     expect(catcher.emails()).toEqual([]);
     await transport.send(EMAIL);
     expect(catcher.emails()).toHaveLength(1);
@@ -157,7 +157,7 @@ describe('Resend', () => {
     const { catcher, transport } = await resend();
     catcher.fault({ kind: 'status', status: 422, name: `refused ${RECIPIENT}` });
     const error = await failure(transport.send(EMAIL));
-    expect(error.detail).toBe('The email provider refused the email (status 422)');
+    expect(error.publicMessage).toBe('The email provider refused the email (status 422)');
   });
 
   test.each<[header: string | number, from: number, to: number]>([
@@ -187,7 +187,7 @@ describe('Resend', () => {
     const catcher = await catching();
     const error = await failure(resendTo(catcher.url, { key: 'other-key' }).send(EMAIL));
     expect(summary(error)).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, 403, 'invalid_api_key']);
-    expect(error.detail).toBe('The email provider refuses the API key');
+    expect(error.publicMessage).toBe('The email provider refuses the API key');
   });
 
   test.each(['', 'two words', `line\r\nX-Injected: ${KEY}`])('the key %j is never sent', async (key) => {
@@ -335,7 +335,7 @@ describe('SMTP', () => {
     catcher.fault({ kind: 'smtp-reply', at, code: reply, text: `<${RECIPIENT}> with ${KEY}` });
     const error = await failure(transport.send(EMAIL));
     expect([error.code, error.meta?.['status']]).toEqual([code, reply]);
-    if (code === 'EMAIL_REJECTED') expect(error.detail).toBe(`The email server refused the email (${reply})`);
+    if (code === 'EMAIL_REJECTED') expect(error.publicMessage).toBe(`The email server refused the email (${reply})`);
     expect(catcher.emails()).toEqual([]);
     await transport.send(EMAIL);
     expect(catcher.emails()).toHaveLength(1);

@@ -13,9 +13,9 @@ import type { Route } from '../route.ts';
 type Problem = 'missing' | 'scheme' | TokenProblem | 'unknownUser' | 'disabled' | 'notAdmin';
 /** What a failed bearer is answered with: `base`, except for the problems that have an answer of their own. */
 type Refusals = { base: Refusal } & Partial<Record<Problem, Refusal>>;
-type Refusal = { code: ErrorCode; detail?: string };
+type Refusal = { code: ErrorCode; publicMessage?: string };
 
-const unauthorized = (detail: string): Refusal => ({ code: 'UNAUTHORIZED', detail });
+const unauthorized = (publicMessage: string): Refusal => ({ code: 'UNAUTHORIZED', publicMessage });
 const BEARER: Refusals = {
   base: unauthorized('Invalid token'),
   missing: unauthorized('Missing Authorization header'),
@@ -25,7 +25,7 @@ const BEARER: Refusals = {
   noUser: unauthorized('Invalid token: missing user ID'),
   unknownUser: unauthorized('User not found'),
   disabled: unauthorized('Account disabled'),
-  notAdmin: { code: 'FORBIDDEN', detail: 'Admin access required' },
+  notAdmin: { code: 'FORBIDDEN', publicMessage: 'Admin access required' },
 };
 const STREAM: Refusals = {
   base: unauthorized('invalid token'),
@@ -37,7 +37,7 @@ const STREAM: Refusals = {
   noUser: unauthorized('missing user ID in token'),
   unknownUser: unauthorized('user not found'),
   disabled: unauthorized('account disabled'),
-  notAdmin: { code: 'FORBIDDEN', detail: 'forbidden' },
+  notAdmin: { code: 'FORBIDDEN', publicMessage: 'forbidden' },
 };
 const KEY_OR_ADMIN: Refusals = { ...BEARER, missing: unauthorized('Invalid or missing API key') };
 /** Where an API key of a program would do as well, the answer does not tell what is wrong with a token. */

@@ -71,7 +71,7 @@ async function readBytes(ctx: Context, limitBytes: number): Promise<Buffer> {
     }
   } catch (error) {
     // The caller closed the connection in the middle: the answer has no reader.
-    throw new AppError('BAD_REQUEST', { detail: 'Request body ended early', cause: error });
+    throw new AppError('BAD_REQUEST', { publicMessage: 'Request body ended early', cause: error });
   }
   if (length > limitBytes) throw new AppError('PAYLOAD_TOO_LARGE');
   return Buffer.concat(chunks);

@@ -1,6 +1,6 @@
 /** Turns thrown errors into answers; no other code writes error bodies. */
 import type { Context, Next } from 'koa';
-import { AppError, type ErrorCode, wireCodeOf } from '../../../domain/errors.ts';
+import { AppError, bodyCodeOf, type ErrorCode } from '../../../domain/errors.ts';
 import { isConnectionFailure, SQLSTATE, sqlState } from '../../../store/db/sql-errors.ts';
 import type { AppDeps } from '../../context.ts';
 import { discardBody } from './body.ts';
@@ -19,29 +19,29 @@ const SQL_STATES: Readonly<Record<string, ErrorCode>> = {
 
 const SIGN_IN_AREA = /^\/api\/v1\/auth\//i;
 
-/** Any thrown value as an error of the table; `failureText` is the route's public message for an unexpected one. */
-export function toAppError(error: unknown, failureText?: string): AppError {
+/** Any thrown value as an error of the table; `failureMessage` is the route's public message for an unexpected one. */
+export function toAppError(error: unknown, failureMessage?: string): AppError {
   if (error instanceof AppError) return error;
-  const detail = failureText === undefined ? {} : { detail: failureText };
+  const options = failureMessage === undefined ? {} : { publicMessage: failureMessage };
   const code = SQL_STATES[sqlState(error) ?? ''];
   if (code !== undefined && code !== 'SERVICE_UNAVAILABLE') return new AppError(code, { cause: error });
   if (code === 'SERVICE_UNAVAILABLE' || isConnectionFailure(error)) {
-    const away = failureText === undefined ? 'SERVICE_UNAVAILABLE' : 'DATABASE_UNAVAILABLE';
-    return new AppError(away, { cause: error, retryAfterMs: 5000, ...detail });
+    const away = failureMessage === undefined ? 'SERVICE_UNAVAILABLE' : 'DATABASE_UNAVAILABLE';
+    return new AppError(away, { cause: error, retryAfterMs: 5000, ...options });
   }
-  return new AppError('INTERNAL_ERROR', { cause: error, ...detail });
+  return new AppError('INTERNAL_ERROR', { cause: error, ...options });
 }
 
 /** Writes the body of an error: in the default form, or in the form of RFC 9457 when the caller accepts it. */
 export function writeError(ctx: Context, error: AppError): void {
   const { spec } = error;
-  const code = wireCodeOf(error.code);
-  const sentence = error.detail ?? spec.text;
+  const code = bodyCodeOf(error.code);
+  const sentence = error.publicMessage ?? spec.title;
   // In the sign-in area `error` is a code, also when the request was refused before its route.
   const coded = SIGN_IN_AREA.test(ctx.path) && !/^[a-z_]+$/.test(sentence);
   const text = coded ? code.toLowerCase() : sentence;
   // Where `error` is a code, `message` is the sentence; otherwise `error` is the sentence and `message` is left out.
-  const message = error.human ?? (coded ? sentence : error.detail === undefined ? spec.message : undefined);
+  const message = coded ? sentence : error.publicMessage === undefined ? spec.hint : undefined;
   const details = {
     ...(message === undefined ? {} : { message }),
     ...(error.details === undefined ? {} : { details: error.details }),
@@ -53,7 +53,7 @@ export function writeError(ctx: Context, error: AppError): void {
   if (ctx.accepts('application/json', 'application/problem+json') === 'application/problem+json') {
     ctx.body = JSON.stringify({
       type: `/errors/${code}`,
-      title: spec.text,
+      title: spec.title,
       status: spec.status,
       detail: text,
       instance: ctx.state['requestId'],
@@ -74,8 +74,8 @@ export function errorBody({ log, report }: Pick<AppDeps, 'log' | 'report'>) {
     try {
       await next();
     } catch (thrown) {
-      const text: unknown = ctx.state['failureText'];
-      const error = toAppError(thrown, typeof text === 'string' ? text : undefined);
+      const failureMessage: unknown = ctx.state['failureMessage'];
+      const error = toAppError(thrown, typeof failureMessage === 'string' ? failureMessage : undefined);
       const requestId: unknown = ctx.state['requestId'];
       const fields = { requestId, code: error.code, err: error, meta: error.meta };
       if (error.spec.report) {

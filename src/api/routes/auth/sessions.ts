@@ -83,7 +83,7 @@ export const sessionRoutes: Route[] = [
     errors: ['ACCOUNT_DISABLED', 'NO_SUCH_USER'],
     async handler({ input: { params }, caller, deps }) {
       if (caller.kind === 'user' && caller.user.id !== params.id && !isAdministrator(caller.user)) {
-        throw new AppError('FORBIDDEN', { detail: 'forbidden' });
+        throw new AppError('FORBIDDEN', { publicMessage: 'forbidden' });
       }
       const user = await findAuthUser(deps.db, params.id);
       if (user === undefined) throw new AppError('NO_SUCH_USER');

@@ -9,7 +9,7 @@ import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from '../../htt
 export const SIGN_IN = {
   tags: ['Sign-in'],
   invalid: { code: 'INVALID_REQUEST' },
-  failureText: 'server_error',
+  failureMessage: 'server_error',
 } as const;
 
 const QUARTER_HOUR_SECONDS = 15 * 60;

@@ -18,7 +18,7 @@ import { defineRoute, type Route } from '../../http/route.ts';
 const area = {
   tags: ['Account'],
   auth: 'user',
-  invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
+  invalid: { code: 'VALIDATION_ERROR', publicMessage: 'Invalid request body' },
 } as const;
 
 /** Emails that changes of address send: to one address, and by one account. The site may send each request twice. */
@@ -65,7 +65,7 @@ function requireTexts(body: Readonly<Record<string, string>>, sentence: string):
   const details = Object.entries(body)
     .filter(([, text]) => text === '')
     .map(([field]) => ({ path: `body.${field}`, message: 'is required' }));
-  if (details.length > 0) throw new AppError('VALIDATION_ERROR', { detail: sentence, details });
+  if (details.length > 0) throw new AppError('VALIDATION_ERROR', { publicMessage: sentence, details });
 }
 
 /** @throws {AppError} the first rule that a new password breaks, as a sentence: the page shows `error`. */
@@ -74,7 +74,7 @@ function requireNewPassword(password: string): void {
   if (problem === undefined) return;
   const sentence = `${problem.message.slice(0, 1).toUpperCase()}${problem.message.slice(1)}`;
   throw new AppError(problem.code, {
-    detail: sentence,
+    publicMessage: sentence,
     details: [{ path: 'body.newPassword', message: sentence }],
   });
 }
@@ -93,7 +93,7 @@ export const accountRoutes: Route[] = [
     summary: 'The profile of the signed-in user',
     responses: { 200: envelope(ProfileSchema) },
     errors: [],
-    failureText: 'Failed to fetch account',
+    failureMessage: 'Failed to fetch account',
     async handler({ caller, deps }) {
       return { status: 200, body: ok(toWireProfile(await readProfile(deps, userOf(caller).id))) };
     },
@@ -117,7 +117,7 @@ export const accountRoutes: Route[] = [
     }),
     responses: { 200: envelope(ProfileSchema) },
     errors: ['CONFLICT'],
-    failureText: 'Failed to update account',
+    failureMessage: 'Failed to update account',
     async handler({ input: { body }, caller, deps }) {
       const profile = await updateProfile(deps, userOf(caller), body);
       return { status: 200, body: ok(toWireProfile(profile), 'Account updated successfully') };
@@ -134,7 +134,7 @@ export const accountRoutes: Route[] = [
     body: z.object({ currentPassword: BodyText, newPassword: BodyText }),
     responses: { 200: envelope(z.null()) },
     errors: ['FORBIDDEN', 'CONFLICT', ...PASSWORD_ERRORS],
-    failureText: 'Failed to update password',
+    failureMessage: 'Failed to update password',
     async handler({ input: { body }, caller, deps }) {
       requireTexts(body, 'Current and new passwords are required');
       requireNewPassword(body.newPassword);
@@ -151,7 +151,7 @@ export const accountRoutes: Route[] = [
     limits: [{ ...VERIFICATION_LIMIT, by: byUser }],
     responses: { 200: envelope(z.null()) },
     errors: ['ALREADY_VERIFIED'],
-    failureText: 'Failed to generate verification token',
+    failureMessage: 'Failed to generate verification token',
     async handler({ caller, deps }) {
       await resendVerification(deps, userOf(caller));
       return { status: 200, body: ok(null, 'Verification email sent') };
@@ -168,7 +168,7 @@ export const accountRoutes: Route[] = [
     body: z.object({ newEmail: BodyText, currentPassword: BodyText }),
     responses: { 200: envelope(z.null()) },
     errors: ['FORBIDDEN', 'CONFLICT'],
-    failureText: 'Failed to update email',
+    failureMessage: 'Failed to update email',
     async handler({ input: { body }, caller, deps }) {
       const { currentPassword } = body;
       const newEmail = body.newEmail.trim();

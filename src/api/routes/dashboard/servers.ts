@@ -110,11 +110,11 @@ export const dashboardRoutes: Route[] = [
     description: 'Counts the servers the user owns and those that are shared with the user.',
     responses: { 200: envelope(StatsSchema) },
     errors: [],
-    failureText: 'Failed to fetch recent servers',
+    failureMessage: 'Failed to fetch recent servers',
     async handler({ caller, deps }) {
       const userId = userOf(caller).id;
       const summary = await dashboardSummary(deps.db, userId);
-      if (summary === undefined) throw new AppError('UNAUTHORIZED', { detail: 'User not found' });
+      if (summary === undefined) throw new AppError('UNAUTHORIZED', { publicMessage: 'User not found' });
       const { accountBalance, openTickets, ...servers } = summary;
       const recent = await listServers(deps.db, { userId, limit: RECENT_SERVERS, offset: 0 });
       const recentServers = recent.map((server) => ({
@@ -150,7 +150,7 @@ export const dashboardRoutes: Route[] = [
       }),
     },
     errors: [],
-    failureText: 'Failed to fetch servers',
+    failureMessage: 'Failed to fetch servers',
     async handler({ input: { query }, caller, deps }) {
       const user = userOf(caller);
       const { page, per_page: perPage, search, status } = query;

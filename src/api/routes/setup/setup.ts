@@ -56,7 +56,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       auth: 'public',
       responses: { 200: SetupState },
       errors: [],
-      failureText: 'Failed to read the set-up',
+      failureMessage: 'Failed to read the set-up',
       async handler({ deps }) {
         const { isComplete, panels, siteName, addresses } = await readSetup(deps);
         const components = {
@@ -80,7 +80,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       body: SetupBody,
       responses: { 200: z.object({ success: z.literal(true), message: z.string() }) },
       errors: [],
-      failureText: 'Failed to save the set-up',
+      failureMessage: 'Failed to save the set-up',
       async handler({ input: { body }, caller, deps }) {
         await saveSetup(deps, toSettings(body), { signedIn: caller.kind === 'user' });
         return { status: 200, body: { success: true, message: 'Set-up saved' } };
@@ -105,11 +105,11 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
         }),
       },
       errors: [],
-      failureText: 'Failed to test the connection',
+      failureMessage: 'Failed to test the connection',
       async handler({ input: { body }, caller, deps }) {
         if (!PANELS.some((name) => namesPanel(body, name))) {
           throw new AppError('VALIDATION_ERROR', {
-            detail: 'pterodactylUrl or virtfusionUrl is required',
+            publicMessage: 'pterodactylUrl or virtfusionUrl is required',
             details: [{ path: 'body.pterodactylUrl', message: 'is required' }],
           });
         }

@@ -50,7 +50,9 @@ function readTarget(text: string | null | undefined): SyncTarget {
   const wanted = text === undefined || text === null || text === '' ? 'full' : text;
   const target = API_TARGETS.find((t) => t === (wanted === 'all' ? 'full' : wanted));
   if (target === undefined) {
-    throw new AppError('VALIDATION_ERROR', { detail: `Invalid sync type. Valid types: ${API_TARGETS.join(', ')}` });
+    throw new AppError('VALIDATION_ERROR', {
+      publicMessage: `Invalid sync type. Valid types: ${API_TARGETS.join(', ')}`,
+    });
   }
   return target;
 }
@@ -106,7 +108,7 @@ export const adminSyncRoutes: Route[] = [
       }),
     },
     errors: [],
-    failureText: 'Failed to fetch sync status',
+    failureMessage: 'Failed to fetch sync status',
     async handler({ deps }) {
       const [status, counts] = await Promise.all([syncState(deps.db), inventoryCounts(deps.db)]);
       return { status: 200, body: { success: true, status, counts, availableTargets: API_TARGETS.slice() } };
@@ -131,7 +133,7 @@ export const adminSyncRoutes: Route[] = [
       202: z.object({ success: z.literal(true), ...StartedSchema.shape, message: z.string() }),
     },
     errors: ['SYNC_RUNNING', 'SERVICE_UNAVAILABLE'],
-    failureText: 'Failed to create sync log',
+    failureMessage: 'Failed to create sync log',
     async handler({ input: { body }, caller, deps }) {
       const run = await deps.launcher.requestSync({
         target: readTarget(body.type || body.target),
@@ -157,7 +159,7 @@ export const adminSyncRoutes: Route[] = [
       200: z.object({ success: z.literal(true), sync_log_id: z.string(), message: z.string() }),
     },
     errors: ['NOT_FOUND', 'BAD_REQUEST'],
-    failureText: 'Failed to cancel sync',
+    failureMessage: 'Failed to cancel sync',
     async handler({ input: { body }, deps }) {
       const { syncLogId } = await deps.launcher.cancelSync(body.sync_log_id || body.id || undefined);
       return { status: 200, body: { success: true, sync_log_id: syncLogId, message: 'Sync cancellation requested' } };
@@ -179,7 +181,7 @@ export const adminSyncRoutes: Route[] = [
       200: z.object({ success: z.literal(true), logs: z.array(SyncLogSchema), limit: z.int(), offset: z.int() }),
     },
     errors: [],
-    failureText: 'Failed to fetch sync logs',
+    failureMessage: 'Failed to fetch sync logs',
     async handler({ input: { query }, deps }) {
       const { limit, offset, type } = query;
       const logs = await listSyncLogs(deps.db, { limit, offset, ...(type === undefined ? {} : { type }) });
@@ -203,10 +205,10 @@ export const adminSyncRoutes: Route[] = [
       }),
     },
     errors: ['NOT_FOUND'],
-    failureText: 'Failed to fetch sync log',
+    failureMessage: 'Failed to fetch sync log',
     async handler({ input, deps }) {
       const log = await getSyncLog(deps.db, input.params.id);
-      if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'Sync log not found' });
+      if (log === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Sync log not found' });
       const failures = await rejectedRecords(deps.db, log.id, MAX_FAILURES);
       return { status: 200, body: { success: true, log: toApiLog(log), counts: countsOf(log), failures } };
     },
@@ -229,7 +231,7 @@ export const adminSyncRoutes: Route[] = [
       }),
     },
     errors: [],
-    failureText: 'Failed to fetch settings',
+    failureMessage: 'Failed to fetch settings',
     async handler({ deps }) {
       const { enabled, intervalSeconds } = await deps.settings.autoSync();
       return {
@@ -249,7 +251,7 @@ export const adminSyncRoutes: Route[] = [
     description: `Absent fields stay as they are. The interval is in seconds, at least ${MIN_SYNC_INTERVAL_SECONDS}.`,
     tags,
     auth: 'admin',
-    invalid: { code: 'VALIDATION_ERROR', detail: 'Invalid request body' },
+    invalid: { code: 'VALIDATION_ERROR', publicMessage: 'Invalid request body' },
     body: z.object({
       autoSyncEnabled: OptionalFlag,
       autoSyncInterval: OptionalSeconds,
@@ -258,7 +260,7 @@ export const adminSyncRoutes: Route[] = [
     }),
     responses: { 200: z.object({ success: z.literal(true), data: z.null(), message: z.string() }) },
     errors: [],
-    failureText: 'Failed to update settings',
+    failureMessage: 'Failed to update settings',
     async handler({ input: { body }, deps }) {
       await saveAutoSync(deps, {
         enabled: body.autoSyncEnabled ?? body.auto_sync_enabled,

@@ -43,7 +43,7 @@ const triggers: Route[] = API_TARGETS.map((target) =>
     body: TriggerBody,
     responses: started,
     errors: ['SYNC_RUNNING', 'SERVICE_UNAVAILABLE'],
-    failureText: 'Failed to create sync log',
+    failureMessage: 'Failed to create sync log',
     async handler({ input, caller, deps }) {
       const run = await deps.launcher.requestSync({
         target,
@@ -69,7 +69,7 @@ export const syncRoutes: Route[] = [
     params: PathId,
     responses: { 200: envelope(z.null()) },
     errors: ['BAD_REQUEST', 'NOT_FOUND'],
-    failureText: 'Failed to request cancellation',
+    failureMessage: 'Failed to request cancellation',
     async handler({ input, deps }) {
       await deps.launcher.cancelSync(input.params.id);
       return { status: 200, body: ok(null, 'Cancellation requested') };
@@ -85,10 +85,10 @@ export const syncRoutes: Route[] = [
     params: PathId,
     responses: { 200: envelope(SyncLogTextSchema) },
     errors: ['NOT_FOUND'],
-    failureText: 'Failed to fetch sync log',
+    failureMessage: 'Failed to fetch sync log',
     async handler({ input, deps }) {
       const log = await getSyncLog(deps.db, input.params.id);
-      if (log === undefined) throw new AppError('NOT_FOUND', { detail: 'Sync log not found' });
+      if (log === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Sync log not found' });
       return { status: 200, body: ok(toTextLog(log)) };
     },
   }),
@@ -108,7 +108,7 @@ export const syncRoutes: Route[] = [
       200: envelope(z.object({ logs: z.array(SyncLogTextSchema), limit: z.int(), offset: z.int() })),
     },
     errors: [],
-    failureText: 'Failed to fetch sync logs',
+    failureMessage: 'Failed to fetch sync logs',
     async handler({ input: { query }, deps }) {
       const { limit, offset, type } = query;
       const logs = await listSyncLogs(deps.db, { limit, offset, ...(type === undefined ? {} : { type }) });
@@ -124,7 +124,7 @@ export const syncRoutes: Route[] = [
     auth: 'apiKeyOrAdmin',
     responses: { 200: envelope(z.record(z.string(), SyncLogTextSchema)) },
     errors: [],
-    failureText: 'Failed to fetch latest syncs',
+    failureMessage: 'Failed to fetch latest syncs',
     async handler({ deps }) {
       const logs = await latestSyncLogs(deps.db);
       return { status: 200, body: ok(Object.fromEntries(logs.map((log) => [log.type, toTextLog(log)]))) };
