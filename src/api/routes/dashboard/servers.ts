@@ -1,6 +1,7 @@
 /** `/api/v1/dashboard/*`: a customer's servers and the totals of the first page. */
 
 import { z } from 'zod';
+import type { AuthUser } from '../../../domain/accounts/account.ts';
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
 import {
@@ -100,6 +101,24 @@ const toWireServer = (server: DashboardServer): z.input<typeof ServerSchema> => 
   createdAt: server.createdAt.toISOString(),
 });
 
+const ServersQuery = z.object({
+  page: PageNumber,
+  per_page: clampedInteger(PER_PAGE),
+  search: searchText('Part of the name or the description, in any case'),
+  status: wordFilter(Object.keys(STATES), 'In any case; other words do not filter'),
+  view_all: queryFlag('All servers, for administrators; others see theirs'),
+});
+
+/** The filter of a request: only an administrator who asks for it sees the servers of others. */
+function wantedServers(user: AuthUser, query: z.output<typeof ServersQuery>): ServerQuery {
+  const state = query.status === undefined ? undefined : STATES[query.status];
+  return {
+    ...(query.view_all && isAdministrator(user) ? {} : { userId: user.id }),
+    ...(query.search === undefined ? {} : { search: query.search }),
+    ...(state === undefined ? {} : { state }),
+  };
+}
+
 export const dashboardRoutes: Route[] = [
   defineRoute({
     ...area,
@@ -135,13 +154,7 @@ export const dashboardRoutes: Route[] = [
     operationId: 'listDashboardServers',
     summary: 'Servers of the signed-in user, last changed first',
     description: 'Those the user owns and those that are shared with the user.',
-    query: z.object({
-      page: PageNumber,
-      per_page: clampedInteger(PER_PAGE),
-      search: searchText('Part of the name or the description, in any case'),
-      status: wordFilter(Object.keys(STATES), 'In any case; other words do not filter'),
-      view_all: queryFlag('All servers, for administrators; others see theirs'),
-    }),
+    query: ServersQuery,
     responses: {
       200: z.object({
         success: z.literal(true),
@@ -152,24 +165,12 @@ export const dashboardRoutes: Route[] = [
     errors: [],
     failureMessage: 'Failed to fetch servers',
     async handler({ input: { query }, caller, deps }) {
-      const user = userOf(caller);
-      const { page, per_page: perPage, search, status } = query;
-      const state = status === undefined ? undefined : STATES[status];
-      const wanted: ServerQuery = {
-        ...(query.view_all && isAdministrator(user) ? {} : { userId: user.id }),
-        ...(search === undefined ? {} : { search }),
-        ...(state === undefined ? {} : { state }),
-      };
+      const { page, per_page: perPage } = query;
+      const wanted = wantedServers(userOf(caller), query);
       const total = await countServers(deps.db, wanted);
       const servers = await listServers(deps.db, { ...wanted, limit: perPage, offset: (page - 1) * perPage });
-      return {
-        status: 200,
-        body: {
-          success: true,
-          data: servers.map(toWireServer),
-          meta: { total, page, perPage, totalPages: Math.ceil(total / perPage) },
-        },
-      };
+      const meta = { total, page, perPage, totalPages: Math.ceil(total / perPage) };
+      return { status: 200, body: { success: true, data: servers.map(toWireServer), meta } };
     },
   }),
 ];
