@@ -10,9 +10,9 @@ export interface HeldMerge {
    * behind a standby that does not answer.
    */
   toCommit(): Promise<void>;
-  /** Makes the next start of the server forget {@link toCommit}; the running server still waits. */
+  /** Undoes {@link toCommit} for the next start of the server; the running server still waits. */
   forgetStandby(): Promise<void>;
-  /** Lets everything go on. Idempotent; does not mind a server that is gone. */
+  /** Lets everything continue. Idempotent; a server that is gone is no error. */
   release(): Promise<void>;
 }
 
@@ -30,7 +30,7 @@ async function until(check: () => Promise<boolean>, what: string): Promise<void>
 export async function holdMerge(url: string): Promise<HeldMerge> {
   const connect = async () => {
     const client = new pg.Client({ connectionString: url, application_name: 'test-hold' });
-    // Its server is going to be killed.
+    // The tests kill its server.
     client.on('error', () => undefined);
     await client.connect();
     return client;
@@ -50,7 +50,7 @@ export async function holdMerge(url: string): Promise<HeldMerge> {
       ),
     async toCommit() {
       standby = true;
-      await control.query(`alter system set synchronous_standby_names = 'nobody'`);
+      await control.query(`alter system set synchronous_standby_names = 'none'`);
       await control.query('select pg_reload_conf()');
       // Commits wait only from when the checkpointer has read the new setting.
       await delay(500);

@@ -1,4 +1,4 @@
-/** What was done to which run, printed as a table when a file of life tests is through. */
+/** The disturbances of each run, printed as a table at the end of a file of life tests. */
 import { afterEach } from 'vitest';
 import { query } from '../../src/store/db/query.ts';
 import type { Installation } from './processes.ts';
@@ -50,7 +50,7 @@ export function createJournal(): Journal {
   };
 }
 
-/** Tells what the installation was doing when a test of the file failed. */
+/** Prints what the installation was doing when a test of the file fails. */
 export function onFailure(installation: () => Installation | undefined): void {
   afterEach(async ({ task }) => {
     if (task.result?.state === 'fail') console.error(`${task.name}:\n${await installation()?.diagnosis()}`);

@@ -1,6 +1,6 @@
 /**
- * What the database must hold for what the panel holds: the mapping written out a second time, from the contract, so
- * that the product's own is compared with something.
+ * The rows that the database must hold for a panel: the mapping, written a second time from the contract, so that the
+ * product's own mapping is compared with an independent one.
  */
 
 import type { PanelDump } from '../../simulators/panel/contract.ts';

@@ -38,7 +38,7 @@ export function panelExamples(): PanelExample[] {
     }));
 }
 
-/** Text of a recorded body as it was on the wire. */
+/** Text of a recorded body as the panel sent it. */
 export function exampleBody(example: PanelExample): string {
   const raw = z.object({ _not_json: z.string() }).safeParse(example.body);
   return raw.success ? raw.data._not_json : JSON.stringify(example.body);
@@ -50,7 +50,7 @@ export interface RawServer {
   close(): Promise<void>;
 }
 
-/** A server with one handler, for answers that no proper panel gives. */
+/** A server with one handler, for answers that no real panel gives. */
 export async function startRawServer(
   handler: (request: IncomingMessage, response: ServerResponse) => void,
 ): Promise<RawServer> {

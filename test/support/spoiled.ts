@@ -1,6 +1,6 @@
 /**
- * A database that is behind its panel in every way at once, restorable at will: each disturbed run starts from the same
- * state, so its counts can be held against an undisturbed run's.
+ * A mirror that differs from its panel in every way at once, and can be restored: each disturbed run starts from the same
+ * state, so that its counts can be compared with those of an undisturbed run.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -73,7 +73,7 @@ export async function spoil(db: TestDb): Promise<void> {
   });
 }
 
-/** The spoiled mirror again, and no trace of any run. */
+/** Restores the spoiled mirror and deletes all runs. */
 export async function restoreSpoiled(db: TestDb): Promise<void> {
   await inTransaction(db, async (trx) => {
     await execute(trx, `truncate ${MIRROR.join(', ')}, sync_logs, outbox cascade`);
@@ -81,12 +81,12 @@ export async function restoreSpoiled(db: TestDb): Promise<void> {
   });
 }
 
-/** Does the database hold what the panel holds, in every owned column? */
+/** Expects the database to hold what the panel holds, in every owned column. */
 export async function expectMirrorEqual(installation: Installation): Promise<void> {
   expect(sorted(await readMirror(installation.db))).toEqual(sorted(expectedMirror(installation.sim.dump())));
 }
 
-/** Identity of every mirror row as it is visible: what was rolled back, or only locked, does not count. */
+/** Identity of every visible mirror row; rows that were only locked, or rolled back, do not change it. */
 export async function committedRows(db: TestDb): Promise<Record<string, unknown>> {
   const found: Record<string, unknown> = {};
   for (const table of MIRROR) {
@@ -99,7 +99,7 @@ export async function committedRows(db: TestDb): Promise<Record<string, unknown>
   return found;
 }
 
-/** What a run reports, for comparison with an undisturbed one's. */
+/** What a run reports, for comparison with an undisturbed run. */
 export const reportOf = (log: SyncLog) => ({
   counts: log.metadata['counts'],
   warnings: log.metadata['warnings'],
@@ -108,7 +108,7 @@ export const reportOf = (log: SyncLog) => ({
   failed: log.itemsFailed,
 });
 
-/** The end every run must have had, whatever was killed meanwhile. */
+/** Expects the end that every run must have, whatever was killed meanwhile. */
 export async function expectEnd(installation: Installation, log: SyncLog, undisturbed: SyncLog): Promise<void> {
   const { db, gateway } = installation;
   expect(log.error).toBeNull();
@@ -122,11 +122,11 @@ export async function expectEnd(installation: Installation, log: SyncLog, undist
   expect(described.runId).toBe(run?.['id']);
   expect(described.memo?.['logId']).toBe(log.id);
   expect(described.status.name).toBe('COMPLETED');
-  // One run from the start to the end: nobody had to begin anew.
+  // One workflow run from start to end: none had to begin again.
   expect(await runsOf(installation, log.id)).toEqual([described.runId]);
 }
 
-/** Run ids of the workflow that carried one log; the list of runs lags behind, so the first is waited for. */
+/** Ids of the workflow runs of one log. The list of runs lags behind, so this waits for the first one. */
 export async function runsOf(installation: Installation, logId: string): Promise<string[]> {
   for (let i = 0; ; i += 1) {
     const ids: string[] = [];
@@ -138,7 +138,7 @@ export async function runsOf(installation: Installation, logId: string): Promise
   }
 }
 
-/** One log, one notice, nothing left in staging. */
+/** Expects one log, one event, and nothing left in staging. */
 export async function expectOnce(installation: Installation, logId: string, kind: string): Promise<void> {
   const { db } = installation;
   expect(await query(db, 'select l.id from sync_logs l')).toEqual([{ id: logId }]);
@@ -148,19 +148,19 @@ export async function expectOnce(installation: Installation, logId: string, kind
 
 export interface Disturbable {
   installation: Installation;
-  /** The log of a run from the spoiled mirror that nobody disturbed. */
+  /** The log of an undisturbed run from the spoiled mirror. */
   undisturbed: SyncLog;
-  /** What that run took from the request to the end of its row, milliseconds. */
+  /** Milliseconds of that run from the request to the end of its row. */
   tookMs: number;
   /** Panel requests of that run. */
   requests: number;
   /** A full sync as the api starts one. @returns its log id. */
   request(): Promise<string>;
-  /** The spoiled mirror, and workers enough: what every test begins with. */
+  /** Restores the spoiled mirror and starts enough workers: the beginning of every test. */
   prepare(workers?: number): Promise<void>;
 }
 
-/** An installation with two workers, its mirror spoiled, and what a quiet run makes of that. */
+/** An installation with two workers and a spoiled mirror, and the result of an undisturbed run of it. */
 export async function startDisturbable(): Promise<Disturbable> {
   const installation = await startInstallation();
   const request = async () =>

@@ -1,4 +1,4 @@
-/** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always tell the same story. */
+/** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always agree. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { ScheduleNotFoundError } from '@temporalio/client';
@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => stack?.stop());
 
 let round = 0;
-/** A change in every run's time, so that there is something to write. */
+/** Changes the panel, so that the next sync has something to write. */
 function changeSomething(): void {
   round += 1;
   stack.sim.update('locations', 1, { long: `text ${round}` });
@@ -54,7 +54,7 @@ async function settled(timeoutMs = 20_000): Promise<string> {
   }
 }
 
-/** A sync that takes some seconds, asked for and reading. */
+/** Requests a sync that takes some seconds, and waits until it reads. */
 async function slowSync(s: Stack = stack): Promise<{ syncLogId: string; taskId: string }> {
   Object.assign(s.sim.settings, { latencyMs: 200, perPageMax: 20 });
   s.sim.clearRequests();
@@ -76,7 +76,7 @@ const closedBy = async (logId: string) =>
   (await column<string | null>(`select options->>'closedBy' as v from sync_runs where log_id = ?`, [logId]))[0];
 
 describe('start', () => {
-  test('20 at once for the same are one run and one row; another target is told to wait', async () => {
+  test('20 equal requests at once are one run and one row; a request of another target gets 409', async () => {
     stack.sim.settings.latencyMs = 100;
     const before = (await column<number>('select count(*)::int as v from sync_logs'))[0] ?? 0;
     const tickets = await Promise.all(
@@ -96,7 +96,7 @@ describe('start', () => {
     await equalToPanel();
   });
 
-  test('the running workflow tells its progress', async () => {
+  test('the running workflow answers the progress query', async () => {
     const { syncLogId } = await slowSync();
     const view = await handle().query<SyncProgressView>(PROGRESS_QUERY);
     expect(view).toMatchObject({ logId: syncLogId, target: 'full', phase: 'reading' });
@@ -129,7 +129,7 @@ describe('start', () => {
     expect((await stack.ended(first.logId)).status).toBe('COMPLETED');
   });
 
-  test('Temporal unreachable: 503, and the request is taken back', async () => {
+  test('Temporal unreachable: 503, and the request is withdrawn', async () => {
     const gateway = createTemporalGateway({ ...temporalConfig(), namespace: stack.namespace, address: '127.0.0.1:9' });
     const launcher = createSyncLauncher({ db: stack.database.db, temporal: gateway, log: quiet });
     const before = await column<number>('select count(*)::int as v from sync_logs');
@@ -153,13 +153,13 @@ describe('start', () => {
 });
 
 describe('workers', () => {
-  test('without one a start is accepted, and runs when one comes; a cancel before that ends row and run', async () => {
+  test('without a worker a start is accepted, and runs when one starts; a cancel before that ends row and run', async () => {
     const alone = await startStack({ workers: false });
     try {
       const status = () => alone.gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
       const accepted = await alone.launcher.requestSync({ target: 'full', requestedBy: 'test' });
       expect(accepted).toMatchObject({ status: 'PENDING', joined: false });
-      // The cancel of the workflow engine's own pages: nothing has marked the row.
+      // A cancel in the Temporal UI marks no row.
       await alone.gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel();
       await alone.startWorkers();
       expect((await alone.ended(accepted.syncLogId)).status).toBe('CANCELLED');
@@ -173,7 +173,7 @@ describe('workers', () => {
     }
   });
 
-  test('a second worker takes a run over', async () => {
+  test('a second worker takes over a run', async () => {
     const shared = await startStack({ workers: false });
     try {
       const stopFirst = await shared.startWorkers();
@@ -189,7 +189,7 @@ describe('workers', () => {
 });
 
 describe('cancel', () => {
-  test('at 20 moments: what is answered is CANCELLED in 2 s, the mirror untouched or whole, nothing written after', async () => {
+  test('at 20 moments: an answered cancel ends as CANCELLED within 2 s, the mirror is unchanged or whole, nothing is written afterwards', async () => {
     stack.sim.settings.latencyMs = 15;
     stack.sim.settings.perPageMax = 60;
     const outcomes: string[] = [];
@@ -205,7 +205,7 @@ describe('cancel', () => {
         if (!isAppError(error, 'BAD_REQUEST')) throw error;
         answered = false;
       }
-      // Contents, not row versions: a write that is rolled back leaves its mark on those.
+      // Compares contents, not row versions: a write that is rolled back changes the versions.
       const atAnswer = sorted(await readMirror(stack.database.db));
       const log = await stack.ended(syncLogId, 2_000);
       outcomes.push(log.status);
@@ -215,7 +215,7 @@ describe('cancel', () => {
       const opened = (
         await column<string | null>(`select workflow_run_id as v from sync_runs where log_id = ?`, [syncLogId])
       )[0];
-      // A request that was taken back before its run opened it is a run with nothing to do.
+      // A request that was withdrawn before its run opened it is a run with nothing to do.
       expect(status).toBe(!answered || opened === null ? 'COMPLETED' : 'CANCELLED');
       await delay(60);
       const after = sorted(await readMirror(stack.database.db));
@@ -228,7 +228,7 @@ describe('cancel', () => {
     expect(outcomes.filter((o) => o === 'CANCELLED').length).toBeGreaterThan(5);
   });
 
-  test('from the side of Temporal ends row and run alike', async () => {
+  test('in the Temporal UI ends row and run', async () => {
     changeSomething();
     const before = await rowVersions(stack.database.db);
     const { syncLogId } = await slowSync();
@@ -238,14 +238,14 @@ describe('cancel', () => {
     expect(await rowVersions(stack.database.db)).toEqual(before);
   });
 
-  test('a mark whose sender is gone ends the run as cancelled, too', async () => {
+  test('a mark without a cancel request to Temporal also ends the run as cancelled', async () => {
     const { syncLogId } = await slowSync();
     await markCancelled(stack.database.db, syncLogId);
     expect((await stack.ended(syncLogId, 3_000)).status).toBe('CANCELLED');
     expect(await settled()).toBe('CANCELLED');
   });
 
-  test('the watch repeats a cancel that nobody heard', async () => {
+  test('the watch repeats a cancel request that did not reach Temporal', async () => {
     const { syncLogId } = await slowSync();
     stack.sim.faults.add({ action: { kind: 'hang' } });
     await delay(300);
@@ -259,7 +259,7 @@ describe('cancel', () => {
     expect(await settled()).toBe('CANCELLED');
   });
 
-  test('a cancel wins over the failure that happens beside it', async () => {
+  test('a cancel wins over a failure at the same time', async () => {
     const { syncLogId } = await slowSync();
     await markCancelled(stack.database.db, syncLogId);
     stack.sim.faults.add({ action: { kind: 'status', status: 401 } });
@@ -282,13 +282,13 @@ describe('terminate and reset', () => {
     await delay(600);
     expect(await column('select count(*)::int as v from sync_pages')).toEqual([0]);
     expect(await rowVersions(stack.database.db)).toEqual(before);
-    // The next start needs no watch.
+    // The next start does not wait for the watch.
     stack.sim.settings.latencyMs = 0;
     expect((await stack.sync()).status).toBe('COMPLETED');
     await equalToPanel();
   });
 
-  test('a start looks for itself whether the run that is in its way is gone', async () => {
+  test('a start checks whether the run of the active row still exists', async () => {
     const { syncLogId } = await slowSync();
     await handle().terminate('a test');
     stack.sim.settings.latencyMs = 0;
@@ -310,7 +310,7 @@ describe('terminate and reset', () => {
   }
   const longOf = (value: number) => ({ low: value, high: 0, unsigned: false });
 
-  /** Waits until a run has ended, and gives the log row. */
+  /** Waits until a run has ended. @returns its log row and its status in Temporal. */
   async function endOf(runId: string, logId: string): Promise<{ log: SyncLog; status: string }> {
     const end = Date.now() + 30_000;
     while ((await workflowStatus(runId)) === 'RUNNING') {
@@ -320,7 +320,10 @@ describe('terminate and reset', () => {
     return { log: await stack.ended(logId, 100), status: await workflowStatus(runId) };
   }
 
-  /** Where a run can be reset to: the first task, some of the middle, the last but one; and the last, after which nothing is done any more. */
+  /**
+   * Workflow tasks to which a run is reset: the first, some of the middle, the last but one, and the last, after which
+   * nothing is left to do.
+   */
   async function pointsOf(runId: string): Promise<{ points: number[]; last: number }> {
     const all = resetPoints({ events: (await handle(runId).fetchHistory()).events ?? [] });
     const last = all.pop() ?? 0;
@@ -328,7 +331,7 @@ describe('terminate and reset', () => {
     return { points: [...new Set(chosen)], last };
   }
 
-  test('a completed run, from anywhere: converges, ends its row again, tells so anew', async () => {
+  test('a completed run, from any point: converges, ends its row again and writes a new event', async () => {
     changeSomething();
     const { syncLogId, taskId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
     await stack.ended(syncLogId);
@@ -350,7 +353,7 @@ describe('terminate and reset', () => {
     expect(await column('select count(*)::int as v from sync_pages')).toEqual([0]);
   });
 
-  test('a failed run, from anywhere: converges', async () => {
+  test('a failed run, from any point: converges', async () => {
     stack.sim.faults.add({ match: { path: /\/servers$/, page: 2 }, action: { kind: 'status', status: 403 } });
     const { syncLogId, taskId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
     expect((await stack.ended(syncLogId)).status).toBe('FAILED');
@@ -374,7 +377,7 @@ describe('terminate and reset', () => {
     }
   });
 
-  test('a cancelled run: after the cancel it is cancelled again, from before it it converges', async () => {
+  test('a cancelled run: from after the cancel it is cancelled again, from before the cancel it converges', async () => {
     const { syncLogId, taskId } = await slowSync();
     await stack.launcher.cancelSync(syncLogId);
     expect((await stack.ended(syncLogId, 3_000)).status).toBe('CANCELLED');
@@ -449,7 +452,7 @@ describe('schedules and maintenance', () => {
     for (const id of [...declared, 'other:expired-sessions']) await schedule(id).delete();
   });
 
-  test('retention deletes what is finished and old, and keeps what is active', async () => {
+  test('the retention deletes old finished logs and keeps an active one', async () => {
     const { db } = stack.database;
     const active = crypto.randomUUID();
     await insertPendingLog(db, active, { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
@@ -475,9 +478,9 @@ describe('schedules and maintenance', () => {
   });
 });
 
-/** After everything above: nothing in any history that should not be there. */
+/** Checks all histories of the tests above. */
 describe('histories', () => {
-  test('hold no failed workflow task, no key, no address', async () => {
+  test('hold no failed workflow task, no key and no address', async () => {
     stack.settings.panelClientApiKey = new Secret(stack.sim.keys.client);
     const runs = await allHistories(stack.gateway.client);
     expect(runs.length).toBeGreaterThan(40);

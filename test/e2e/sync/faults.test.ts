@@ -1,4 +1,4 @@
-/** What a sync makes of a panel that misbehaves: never a row pruned on a doubtful answer, and the log says what happened. */
+/** Syncs of a panel that misbehaves: no row is deleted because of a doubtful answer, and the log says what happened. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/domain/secret.ts';
@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => stack?.stop());
 
-/** The panel as it was made, the mirror equal to it. */
+/** Resets the panel and makes the mirror equal to it. */
 beforeEach(async () => {
   const { sim, settings } = stack;
   sim.reset();
@@ -53,7 +53,7 @@ const LOCATIONS = /\/application\/locations$/;
 const NODES = /\/application\/nodes$/;
 const NESTS = /\/application\/nests$/;
 
-/** Something to do for the rest of the sync: a location's text and a user's name change. */
+/** Changes a location's text and a user's name, so that the rest of the sync has something to write. */
 function changeSomething(): void {
   const { sim } = stack;
   sim.update('locations', 1, { long: 'moved to another hall' });
@@ -79,12 +79,12 @@ describe('answers that are wrong', () => {
     stack.sim.faults.add({ match: { path }, action: { kind: 'empty' } });
     const log = await stack.sync();
     expect(log.status).toBe('COMPLETED');
-    // A parent stays for its children's sake: their refusal may be the one that is told.
+    // A refused parent is kept because of its children, so the warning may be theirs.
     expect(codes(log)).toContain(`PRUNE_REFUSED:${entity === 'locations' ? 'allocations' : entity}`);
     expect(await mirror()).toEqual(before);
   });
 
-  test('an empty listing of users is no reason to touch them', async () => {
+  test('an empty listing of users leaves the stored users as they are', async () => {
     const before = await mirror();
     stack.sim.faults.add({ match: { path: USERS }, action: { kind: 'empty' } });
     const log = await stack.sync();
@@ -99,14 +99,14 @@ describe('answers that are wrong', () => {
     ['eggs', ['eggs']],
     ['variables', ['variables']],
     ['databases', ['databases']],
-  ])('a right that is missing for %s prunes nothing and is told', async (name, rights) => {
+  ])('a missing right to read %s prunes nothing and gives a warning', async (name, rights) => {
     const before = await mirror();
     changeSomething();
     stack.sim.faults.add({ action: { kind: 'null-resource', name } });
     const log = await stack.sync();
     expect(log.status).toBe('COMPLETED');
-    const told = warnings(log).filter((w) => w.code === 'RIGHT_MISSING');
-    for (const right of rights) expect(told.map((w) => w.message).join()).toContain(`may not read ${right}`);
+    const missing = warnings(log).filter((w) => w.code === 'RIGHT_MISSING');
+    for (const right of rights) expect(missing.map((w) => w.message).join()).toContain(`may not read ${right}`);
     const after = await mirror();
     expect(without(after, 'locations', 'users')).toEqual(without(before, 'locations', 'users'));
     expect(after['locations']).toEqual(panel()['locations']);
@@ -154,7 +154,7 @@ describe('answers that are wrong', () => {
     expect(log.status).toBe('COMPLETED');
     expect(codes(log).filter((c) => c === 'SOURCE_MOVED' || c === 'SOURCE_INCOMPLETE')).toHaveLength(1);
     expect((await mirror())['servers']).toHaveLength(240);
-    // The next quiet run heals it.
+    // The next undisturbed run corrects it.
     sim.faults.clear();
     await settled();
     await stack.sync();
@@ -170,7 +170,7 @@ describe('answers that are wrong', () => {
     expect(await mirror()).toEqual(before);
   });
 
-  test('a smaller page than was asked for is believed', async () => {
+  test('a page size below the requested one is accepted', async () => {
     changeSomething();
     stack.sim.settings.perPageMax = 50;
     const log = await stack.sync();
@@ -182,7 +182,7 @@ describe('answers that are wrong', () => {
 });
 
 describe('answers that do not come', () => {
-  test('a page that only fails at its size is read in parts, alone', async () => {
+  test('a page that fails only at its full size is read in parts, the others whole', async () => {
     const { sim } = stack;
     changeSomething();
     sim.settings.perPageMax = 30;
@@ -263,7 +263,7 @@ describe('answers that do not come', () => {
     expect(after['users']).toEqual(panel()['users']);
   });
 
-  test('one broken egg costs only itself', async () => {
+  test('one broken egg leaves all others synced', async () => {
     const { sim } = stack;
     const before = await mirror();
     const [broken, other] = sim.dump().eggs;
@@ -288,7 +288,7 @@ describe('answers that do not come', () => {
     ['an HTML page', { kind: 'html' }],
     ['503 with Retry-After', { kind: 'status', status: 503, retryAfter: 1 }],
     ['a request that is never answered', { kind: 'hang' }],
-  ] as const)('%s is ridden out', async (_name, action) => {
+  ] as const)('%s is survived by retries', async (_name, action) => {
     changeSomething();
     stack.sim.faults.add({ match: { path: USERS, page: 2 }, times: 2, action });
     const log = await stack.sync();
@@ -297,7 +297,7 @@ describe('answers that do not come', () => {
     expect(await mirror()).toEqual(panel());
   });
 
-  test('429 is waited out by all', async () => {
+  test('after a 429 all batches wait', async () => {
     const { sim } = stack;
     changeSomething();
     sim.faults.add({ match: { path: SERVERS }, times: 1, action: { kind: 'status', status: 429, retryAfter: 2 } });
@@ -318,7 +318,7 @@ describe('what is really gone', () => {
     for (const { id } of stack.sim.dump().servers.slice(0, count)) stack.sim.delete('servers', id);
   };
 
-  test('three servers are asked for once, and pruned', async () => {
+  test('three missing servers are looked up in one request, and pruned', async () => {
     removeServers(3);
     const log = await stack.sync();
     expect(log.status).toBe('COMPLETED');
@@ -328,8 +328,8 @@ describe('what is really gone', () => {
     expect(await mirror()).toEqual(panel());
   });
 
-  test('sixty in a hundred only with leave', async () => {
-    // Several pages are left, so each missing server is asked for.
+  test('60 of 100 servers are pruned only when mass prunes are allowed', async () => {
+    // Several pages are left, so each missing server is looked up.
     stack.sim.settings.perPageMax = 50;
     removeServers(144);
     const before = await mirror();
@@ -348,7 +348,7 @@ describe('what is really gone', () => {
     expect(await mirror()).toEqual(panel());
   });
 
-  test('who was only not listed stays: one deleted and one made between two pages', async () => {
+  test('a server that was only missing from the listing stays: one deleted and one created between two pages', async () => {
     const { sim } = stack;
     let done = false;
     sim.on('before', ({ path, page }) => {
@@ -357,7 +357,7 @@ describe('what is really gone', () => {
       const [first] = sim.dump().servers;
       if (first === undefined) throw new Error('no servers');
       sim.delete('servers', first.id);
-      // On what the deleted one left free.
+      // It takes the resources that the deleted one left.
       const { user, node, allocation, nest, egg } = first;
       sim.create('servers', { name: 'made meanwhile', user, node, allocation, nest, egg });
     });
@@ -392,7 +392,7 @@ describe('what is really gone', () => {
 });
 
 describe('the number of requests', () => {
-  test('is that of the plan, and no limit is hit', async () => {
+  test('is that of the plan, and no limit is reached', async () => {
     stack.sim.settings.limit = 240;
     removeOne();
     const log = await stack.sync();
@@ -403,7 +403,7 @@ describe('the number of requests', () => {
   });
   const removeOne = () => stack.sim.delete('servers', stack.sim.dump().servers[5]?.id ?? 0);
 
-  test('more than a page of locations and nests is paged, too', async () => {
+  test('more than one page of locations and nests is read in pages', async () => {
     const large = await startStack({ panel: { locations: 130, nodes: 140, nests: 110, eggs: 230, limit: 240 } });
     try {
       const log = await large.sync();
@@ -411,7 +411,7 @@ describe('the number of requests', () => {
       expect(sorted(await readMirror(large.database.db))).toEqual(sorted(expectedMirror(large.sim.dump())));
       expect(large.sim.requests).toHaveLength(2 + 2 + 3 + 3);
       expect(large.sim.requests.filter((r) => r.status !== 200)).toEqual([]);
-      // A target says nothing of entities that it does not write.
+      // A target reports no entity that it does not write.
       large.sim.clearRequests();
       const alone = await large.sync({ target: 'locations' });
       expect(alone.status).toBe('COMPLETED');

@@ -1,13 +1,13 @@
 /**
- * One kill -9 of each process in the middle of a sync. Whatever dies, the run goes on by itself and ends as one that
- * nobody disturbed. (`npm run test:life` kills at many more moments.)
+ * One kill -9 of each process in the middle of a sync. Whatever is killed, the run continues by itself and ends like an
+ * undisturbed one. (`npm run test:life` kills at many more moments.)
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Installation } from '../../support/processes.ts';
 import { type Disturbable, expectEnd, startDisturbable } from '../../support/spoiled.ts';
 
-/** A request in the middle: first pages are through, most others are not. */
+/** Number of a request in the middle: the first pages are read, most others are not. */
 const MID_READ = 30;
 
 let life: Disturbable;
@@ -22,7 +22,7 @@ beforeEach(() => life.prepare());
 const expectUndisturbed = async (logId: string) =>
   expectEnd(installation, await installation.ended(logId), life.undisturbed);
 
-test('what the run does that is about to be disturbed', () => {
+test('the undisturbed run, for comparison', () => {
   const { metadata } = life.undisturbed;
   expect(life.requests).toBeGreaterThan(2 * MID_READ);
   expect(metadata['warnings']).toBeUndefined();

@@ -1,4 +1,4 @@
-/** Random panels, random changes: after a sync the database equals the panel, and nothing that lives was ever deleted. */
+/** Random panels, random changes: after a sync the database equals the panel, and no row that the panel has was deleted. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { PanelSimulator } from '../../../simulators/panel/contract.ts';
@@ -6,14 +6,14 @@ import type { EntityName, ServerStatus } from '../../../simulators/panel/world/r
 import { expectedMirror, readMirror, sorted, type Tables } from '../../support/mirror.ts';
 import { type Stack, startStack } from '../../support/stack.ts';
 
-/** One change: what, and three numbers that choose rows and values. */
+/** One change: its kind, and three numbers that choose rows and values. */
 type Change = [kind: number, a: number, b: number, c: number];
 
 const pick = <T>(list: readonly T[], n: number): T | undefined => list[n % Math.max(1, list.length)];
 
-/** The last kind: one server goes and one comes. */
+/** The last kind deletes one server and creates another. */
 const EXCHANGE = -1;
-/** Applies one change to the panel; one that the panel would refuse does nothing. */
+/** Applies one change to the panel. A change that the panel would refuse does nothing. */
 function applyChange(sim: PanelSimulator, [kind, a, b, c]: Change): void {
   const rows = <E extends EntityName>(entity: E) => [...sim.world[entity].values()];
   const text = `v${c}`;
@@ -36,7 +36,7 @@ function applyChange(sim: PanelSimulator, [kind, a, b, c]: Change): void {
     try {
       sim.delete(entity, from);
     } catch {
-      // The panel keeps what is in use.
+      // The panel refuses to delete what is in use.
     }
   };
   const update = <E extends EntityName>(entity: E, values: object) => {
@@ -158,7 +158,7 @@ function applyChange(sim: PanelSimulator, [kind, a, b, c]: Change): void {
           a,
         )?.id,
       ),
-    // One goes and one comes: the total stays, so that counting notices nothing.
+    // One server is deleted and one created: the total stays, so that a count notices nothing.
     () => {
       const [old, egg] = [rows('servers')[a % 8], pick(rows('eggs'), b)];
       if (old === undefined || egg === undefined) return;
@@ -173,7 +173,7 @@ const number = fc.nat({ max: 100_000 });
 const exchange: fc.Arbitrary<Change> = fc.tuple(fc.constant(EXCHANGE), number, number, number);
 const changeOf: fc.Arbitrary<Change> = fc.tuple(fc.nat({ max: 1_000 }), number, number, number);
 
-/** Users are never pruned: those the panel does not have any more are out of the comparison. */
+/** Users are never pruned, so the comparison leaves out users that the panel does not have any more. */
 function living(tables: Tables, panel: Tables): Tables {
   const users = new Set(panel['users']?.map((u) => u['pterodactylId']));
   return { ...tables, users: (tables['users'] ?? []).filter((u) => users.has(u['pterodactylId'])) };
@@ -200,14 +200,14 @@ const PANEL = {
   subusers: 14,
   limit: 0,
 };
-/** Milliseconds a property may take; the runs it did not get to are not missed. */
+/** Maximum milliseconds per property; runs beyond it are skipped. */
 const BUDGET = 45_000;
 
 describe('random panels', () => {
   let stack: Stack;
   beforeAll(async () => {
     stack = await startStack({ panel: PANEL });
-    // The brake has tests of its own; here every deletion must arrive.
+    // The prune guard has its own tests; here every deletion must reach the mirror.
     Object.assign(stack.settings, { allowMassPrune: true });
   });
   afterAll(() => stack?.stop());
@@ -227,7 +227,7 @@ describe('random panels', () => {
     );
   });
 
-  test('changes between the pages: nothing that lives is deleted, and the next quiet sync is equal', async () => {
+  test('changes between pages: no row that the panel has is deleted, and the next undisturbed sync is equal', async () => {
     stack.sim.settings.perPageMax = 7;
     try {
       await stack.sync();

@@ -1,4 +1,4 @@
-/** Starting, sharing, cancelling, resetting and ending runs while workers and api are processes of their own. */
+/** Starting, sharing, cancelling, resetting and ending runs, with workers and api as separate processes. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { isAppError } from '../../../src/domain/errors.ts';
@@ -35,7 +35,7 @@ beforeEach(() => life.prepare());
 const handle = (runId?: string) => installation.gateway.client.workflow.getHandle(PANEL_SYNC_ID, runId);
 const statusOf = async (runId?: string) => (await handle(runId).describe()).status.name;
 
-/** A call of the api with its key. */
+/** Calls the api with its key. */
 async function call(api: ServiceProcess, path: string): Promise<{ status: number; logId: string; retryAfter: string }> {
   const response = await fetch(`${api.url}${path}`, {
     method: 'POST',
@@ -50,7 +50,7 @@ async function call(api: ServiceProcess, path: string): Promise<{ status: number
   };
 }
 
-/** Which workers did activities of a type, by name. */
+/** Number of activities of a type, by worker. */
 async function doneBy(activity: string): Promise<Map<string, number>> {
   const { events } = await handle().fetchHistory();
   const scheduled = new Map<string, string>();
@@ -75,10 +75,10 @@ describe('two workers', () => {
     const [one, two] = installation.workers();
     expect(done.get(one?.identity ?? '')).toBeGreaterThan(0);
     expect(done.get(two?.identity ?? '')).toBeGreaterThan(0);
-    journal.add('two workers', '', [...done].map(([name, n]) => `${name}: ${n} grants`).join(', '), life.tookMs);
+    journal.add('two workers', '', [...done].map(([name, n]) => `${name}: ${n} batches`).join(', '), life.tookMs);
   });
 
-  test('one is asked to end in the middle: it hands over, and nobody waits for a heartbeat', async () => {
+  test('one is shut down in the middle: it hands over without a heartbeat timeout', async () => {
     const began = Date.now();
     const logId = await life.request();
     const ending = await installation.atRequest(30, async () => {
@@ -92,11 +92,11 @@ describe('two workers', () => {
     await expectEnd(installation, log, life.undisturbed);
     expect(await ending.code).toBe(0);
     expect(installation.workers()).toHaveLength(1);
-    // A heartbeat that is missed costs 10 s.
+    // A heartbeat timeout would take 10 s.
     expect(Date.now() - began).toBeLessThan(life.tookMs + 9_000);
   });
 
-  test('one frozen while it reads writes nothing more when it wakes after the end', async () => {
+  test('one that is frozen while it reads writes nothing when it wakes after the end', async () => {
     const began = Date.now();
     const logId = await life.request();
     const frozen = await installation.atRequest(30, async () => {
@@ -127,7 +127,7 @@ describe('a cancel by the api', () => {
   afterAll(() => api?.kill());
 
   const TIMES = 20;
-  test.each(Array.from({ length: TIMES }, (_, i) => i))('ends the run within 2 s, everywhere (%i)', async (i) => {
+  test.each(Array.from({ length: TIMES }, (_, i) => i))('ends the run within 2 s, at any moment (%i)', async (i) => {
     const before = await committedRows(installation.db);
     const moment = ((i + journal.random()) / TIMES) * life.tookMs;
     const began = Date.now();
@@ -142,7 +142,7 @@ describe('a cancel by the api', () => {
     const log = await installation.ended(logId, 5_000);
     journal.add(`cancel answered ${answer.status}`, when, `${where} -> ${log.status}`, Date.now() - answered);
     if (answer.status === 400) {
-      // It was over already.
+      // The run had ended already.
       await expectEnd(installation, log, life.undisturbed);
       return;
     }
@@ -155,13 +155,13 @@ describe('a cancel by the api', () => {
       expect(await statusOf()).toBe('CANCELLED');
     }
     await expectOnce(installation, logId, 'sync.cancelled');
-    // Nothing is written after the answer; the mirror is as it was, or whole.
+    // Nothing is written after the answer; the mirror is unchanged or whole.
     expect(await committedRows(installation.db)).toEqual(atAnswer);
     if (log.metadata['applied'] === true) await expectMirrorEqual(installation);
     else expect(atAnswer).toEqual(before);
   });
 
-  test('counts also while no worker is there: the next one ends the run', async () => {
+  test('works without a worker: the next worker ends the run', async () => {
     const before = await committedRows(installation.db);
     const { logId } = await call(api, '/api/v1/sync/full');
     await installation.atRequest(20, async () => {
@@ -179,7 +179,7 @@ describe('a cancel by the api', () => {
     await expectOnce(installation, logId, 'sync.cancelled');
   });
 
-  test('counts also while Temporal is away', async () => {
+  test('works while Temporal is away', async () => {
     const before = await committedRows(installation.db);
     const { logId } = await call(api, '/api/v1/sync/full');
     await installation.atRequest(20, () => installation.killTemporal());
@@ -197,7 +197,7 @@ describe('a cancel by the api', () => {
 });
 
 describe('a start', () => {
-  test.each([1_000, 6_000])('while Temporal is frozen for %i ms: what is answered is true', async (ms) => {
+  test.each([1_000, 6_000])('while Temporal is frozen for %i ms: the answer stays true', async (ms) => {
     installation.freezeTemporal();
     const thawed = delay(ms).then(() => installation.thawTemporal());
     const began = Date.now();
@@ -216,7 +216,7 @@ describe('a start', () => {
         expect(ticket.code).toBe('SERVICE_UNAVAILABLE');
         expect(ticket.retryAfterMs).toBe(5_000);
         await delay(3_000);
-        // Taken back: a start that landed after all found no row and did nothing.
+        // Withdrawn: a start that arrived later found no row and did nothing.
         expect(await query(installation.db, 'select l.id from sync_logs l')).toEqual([]);
         expect(installation.sim.requests).toEqual([]);
         await installation.settled();
@@ -230,7 +230,7 @@ describe('a start', () => {
     }
   });
 
-  test('whose api is killed between the row and the start is made good by the watch', async () => {
+  test('whose api is killed between the row and the start is completed by the watch', async () => {
     const api = await installation.startApi();
     installation.freezeTemporal();
     const began = Date.now();
@@ -250,7 +250,7 @@ describe('a start', () => {
     }
   });
 
-  test('with no worker is accepted, and runs when one comes', async () => {
+  test('without a worker is accepted, and runs when one starts', async () => {
     await installation.haveWorkers(0);
     const logId = await life.request();
     await delay(1_000);
@@ -297,7 +297,7 @@ describe('what administrators do in the Temporal UI', () => {
       await installation.settled();
       const { runId } = await handle().describe();
       const events = (await handle(runId).fetchHistory()).events ?? [];
-      // A reset to a point after the cancel was asked for is still cancelled.
+      // A reset to a point after the cancel request is still cancelled.
       const asked = events.findIndex((e) => e.workflowExecutionCancelRequestedEventAttributes != null);
       const points = resetPoints({ events: asked < 0 ? events : events.slice(0, asked) });
       await spoilAgain();

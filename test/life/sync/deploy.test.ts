@@ -1,4 +1,4 @@
-/** A worker of another version meets a run that was begun before it: the run cannot go on, and must not stand in the way. */
+/** A worker of another version meets a run that an earlier version began: the run cannot continue, and must not block others. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -24,7 +24,7 @@ afterAll(async () => {
   rmSync(cacheDir, { recursive: true, force: true });
 });
 
-test('the run ends as failed, nothing is written, and the next one works', async () => {
+test('the run ends as failed, nothing is written, and the next run completes', async () => {
   await life.prepare(1);
   const before = await committedRows(installation.db);
   const logId = await life.request();
@@ -32,7 +32,7 @@ test('the run ends as failed, nothing is written, and the next one works', async
     for (const worker of installation.workers()) await worker.kill();
   });
 
-  // The same workflows, but what they ask for has another name.
+  // The same workflows, with another name of an activity.
   const bundle = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));
   mkdirSync(join(cacheDir, 'workflows'));
   writeFileSync(

@@ -22,8 +22,8 @@ const TIMES = 10;
 const ROUNDS = Array.from({ length: TIMES }, (_, i) => i);
 
 /**
- * One run, disturbed in the i-th tenth of the time that an undisturbed one takes. A run that was quicker this time and
- * had ended by then is begun again, and disturbed earlier.
+ * One run, disturbed in the i-th tenth of the time that an undisturbed run takes. A run that was quicker and had ended by
+ * then is repeated, and disturbed earlier.
  */
 async function disturbed(i: number, what: string, disturb: () => Promise<void>): Promise<void> {
   let moment = ((i + journal.random()) / TIMES) * life.tookMs;

@@ -1,4 +1,4 @@
-/** Kills and freezes around the one transaction that writes: in its middle, and after its commit before anybody knows. */
+/** Kills and freezes around the merge transaction: in its middle, and between its commit and its report. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type HeldMerge, holdMerge } from '../../support/held-merge.ts';
@@ -28,7 +28,7 @@ beforeEach(async () => {
 });
 afterEach(() => hold.release());
 
-/** Runs to its end what was disturbed at `disturbed`. */
+/** Waits for the end of a run that was disturbed at `disturbed`. */
 async function finish(logId: string, what: string, where: string, disturbed: number): Promise<void> {
   const log = await installation.ended(logId, 150_000);
   journal.add(what, `${disturbed - began} ms`, where, Date.now() - disturbed);
@@ -36,7 +36,7 @@ async function finish(logId: string, what: string, where: string, disturbed: num
 }
 
 describe('in the middle of the merge', () => {
-  test('the worker is killed: nothing is left of it, another plans anew', async () => {
+  test('the worker is killed: its transaction is rolled back, another worker plans again', async () => {
     const before = await committedRows(installation.db);
     const logId = await life.request();
     await hold.reached();
@@ -69,7 +69,7 @@ describe('in the middle of the merge', () => {
     const merged = await committedRows(installation.db);
     await installation.restartTemporal();
     await finish(logId, 'Temporal killed', 'in the merge', disturbed);
-    // Written once: what happened after the commit touched no row again.
+    // Written once: no row was touched after the commit.
     expect(await committedRows(installation.db)).toEqual(merged);
   });
 
@@ -87,7 +87,7 @@ describe('in the middle of the merge', () => {
       await delay(5_000);
       expect(await committedRows(installation.db)).toEqual(versions);
       expect(await logText(logId)).toEqual(log);
-      // It is none the worse for it.
+      // The frozen worker works again.
       for (const worker of installation.workers()) if (worker !== frozen) await worker.kill();
       await life.prepare(1);
       await finish(await life.request(), 'the frozen worker alone', 'afterwards', Date.now());
@@ -96,7 +96,7 @@ describe('in the middle of the merge', () => {
     }
   });
 
-  test('a cancel is heard: the mirror stays as it was', async () => {
+  test('a cancel rolls it back: the mirror stays as it was', async () => {
     const before = await committedRows(installation.db);
     const logId = await life.request();
     await hold.reached();
@@ -112,8 +112,8 @@ describe('in the middle of the merge', () => {
   });
 });
 
-describe('after the commit, before anybody knows', () => {
-  test('the worker is killed: the stored counts are told', async () => {
+describe('between the commit and its report', () => {
+  test('the worker is killed: the stored counts are reported', async () => {
     const logId = await life.request();
     await hold.reached();
     const disturbed = Date.now();
@@ -127,7 +127,7 @@ describe('after the commit, before anybody knows', () => {
     expect(await committedRows(installation.db)).toEqual(merged);
   });
 
-  test('PostgreSQL is killed: the stored counts are told', async () => {
+  test('PostgreSQL is killed: the stored counts are reported', async () => {
     const logId = await life.request();
     await hold.reached();
     const disturbed = Date.now();
@@ -140,7 +140,7 @@ describe('after the commit, before anybody knows', () => {
     expect(await committedRows(installation.db)).toEqual(merged);
   });
 
-  test('Temporal and the worker are killed: the stored counts are told', async () => {
+  test('Temporal and the worker are killed: the stored counts are reported', async () => {
     const logId = await life.request();
     await hold.reached();
     const disturbed = Date.now();

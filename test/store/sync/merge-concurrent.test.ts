@@ -1,4 +1,4 @@
-/** The merge beside others: previews, retries, cancels, closed runs, writers of the site. */
+/** The merge with others at work: previews, retries, cancels, closed runs, the site's own writes. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -47,7 +47,7 @@ async function staged(panel: HandPanel, dryRun = false) {
 }
 
 describe('a preview', () => {
-  test('writes nothing, and counts and lists what the run that follows does', async () => {
+  test('writes nothing, and reports the counts and rejected records of the run that follows', async () => {
     await mergeHand(database.db, HAND_PANEL);
     const before = await rowVersions(database.db);
     const preview = await mergeHand(database.db, CHANGED, { dryRun: true });
@@ -59,7 +59,7 @@ describe('a preview', () => {
     expect(real.counts).toMatchObject({
       servers: { created: 1, updated: 1, pruned: 1 },
       allocations: { created: 1, updated: 2, pruned: 1 },
-      // Those of a pruned server go with it.
+      // Rows of a pruned server are deleted with it.
       databases: { updated: 1, pruned: 0 },
     });
   });
@@ -111,7 +111,7 @@ describe('a cancel', () => {
     expect(await run.close('COMPLETED')).toBe('CANCELLED');
   });
 
-  test('while it writes: it is answered at once, and all is rolled back', async () => {
+  test('while it writes: it is answered at once, and the merge is rolled back', async () => {
     const run = await staged(HAND_PANEL);
     let waited = Number.POSITIVE_INFINITY;
     const outcome = await run.merge({
@@ -154,7 +154,7 @@ describe('a run that was closed', () => {
         onPlan: async () => {
           closing = run.close('FAILED').then(
             () => order.push('closed'),
-            // PostgreSQL may choose it as the victim where both wait for each other.
+            // In a deadlock PostgreSQL may cancel this one.
             () => order.push('deadlock'),
           );
           await delay(100);
@@ -172,7 +172,7 @@ describe('a run that was closed', () => {
   });
 });
 
-describe('called off', () => {
+describe('aborted', () => {
   test('by its signal before the start', async () => {
     const run = await staged(HAND_PANEL);
     await expect(run.merge({ signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
@@ -195,7 +195,7 @@ describe('called off', () => {
     expect(Date.now() - from).toBeLessThan(3_000);
     await blocker.rollback();
     expect(await query(database.db, 'select id, "shortCode" as c from locations order by id')).toEqual(before);
-    // The connection is as good as before.
+    // The connection can be used again.
     expect((await run.merge()).status).toBe('merged');
   });
 
@@ -211,8 +211,8 @@ describe('called off', () => {
   });
 });
 
-describe('beside writers of the site', () => {
-  test('logins, registrations and renames all the while: no error surfaces, the site keeps its columns', async () => {
+describe('while the site writes', () => {
+  test("logins, registrations and renames at the same time: no error, and the site's columns stay", async () => {
     const count = 300;
     const panel = (round: number) =>
       change({
@@ -272,7 +272,7 @@ describe('beside writers of the site', () => {
     ).toEqual([{ n: 0 }]);
   });
 
-  test('a row that vanishes between plan and write: planned again', async () => {
+  test('a row that vanishes between plan and write: the merge plans again', async () => {
     await mergeHand(database.db, HAND_PANEL);
     let tries = 0;
     const run = await staged(CHANGED);

@@ -1,4 +1,4 @@
-/** What is pruned, and above all what is not. */
+/** Which rows are deleted, and above all which are not. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { change, HAND_PANEL, type HandPanel, handUuid, mergeHand, query } from '../../support/merge.ts';
@@ -15,7 +15,7 @@ const ids = async (table: string, column = 'id') =>
   );
 const range = <T>(count: number, make: (n: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i + 1));
 const refused = (entity: string) => expect.objectContaining({ code: 'PRUNE_REFUSED', entity });
-/** Location 1 with node 1 and its allocation, the rest gone. */
+/** Location 1 with node 1 and its allocation; everything else is gone. */
 const HALF = change({
   locations: [{ id: 1, short: 'a' }],
   nodes: [{ id: 1, location_id: 1 }],
@@ -30,7 +30,7 @@ const HALF = change({
 });
 
 describe('what is gone', () => {
-  test('goes from every table, users excepted, and is counted', async () => {
+  test('is deleted from each table except users, and counted', async () => {
     await mergeHand(database.db, HAND_PANEL);
     const outcome = await mergeHand(database.db, HALF);
     expect(outcome.warnings).toEqual([]);
@@ -52,9 +52,9 @@ describe('what is gone', () => {
     ['locations', ['locations', 'nodes', 'allocations']],
     ['nests', ['nests', 'eggs', 'egg_variables']],
     ['servers', ['servers']],
-  ])('what a listing that is not whole (%s) does not contain stays', async (source, tables) => {
+  ])('rows that an incomplete listing (%s) does not contain stay', async (source, tables) => {
     await mergeHand(database.db, HAND_PANEL);
-    // The parents themselves stay; lists inside one answer are whole all the same.
+    // The parents stay; lists inside one answer are whole nevertheless.
     await mergeHand(database.db, HALF, { incomplete: [source] });
     for (const table of tables.slice(0, 2)) expect(await ids(table)).toHaveLength(2);
     for (const table of ['locations', 'nests', 'servers'].filter((t) => t !== source))
@@ -82,7 +82,7 @@ describe('what is gone', () => {
     expect(outcome.failures).toEqual([]);
   });
 
-  test('lists are whole by parent: what one nest or node does not list goes, the unread one keeps its own', async () => {
+  test('lists are whole per parent: rows that a nest or node does not list are deleted, an unread parent keeps its rows', async () => {
     await mergeHand(database.db, HAND_PANEL);
     const outcome = await mergeHand(
       database.db,
@@ -104,7 +104,7 @@ describe('what is gone', () => {
     expect(outcome.counts).toMatchObject({ allocations: { pruned: 2 }, nodes: { pruned: 0 }, nests: { pruned: 0 } });
   });
 
-  test('of several pages only what the panel denied to know is pruned', async () => {
+  test('with several pages, only rows that the panel does not know are pruned', async () => {
     await mergeHand(database.db, change({ servers: range(6, (id) => ({ id, user: 1, node: 1, egg: 1, nest: 1 })) }));
     const left = change({ servers: [1, 2, 3].map((id) => ({ id, user: 1, node: 1, egg: 1, nest: 1 })) });
     await mergeHand(database.db, left, { perPage: 2 });
@@ -120,7 +120,7 @@ describe('what is gone', () => {
     expect(outcome.counts.servers).toMatchObject({ pruned: 1 });
   });
 
-  test('locations and nodes of several pages are asked for likewise', async () => {
+  test('the same holds for locations and nodes of several pages', async () => {
     const three = change({
       locations: range(3, (id) => ({ id })),
       nodes: range(3, (id) => ({ id, location_id: id })),
@@ -186,7 +186,7 @@ describe('the prune guard', () => {
     });
   });
 
-  test('half of 22, and all but one of 20, pass', async () => {
+  test('half of 22 rows, and all but one of 20, pass', async () => {
     await mergeHand(database.db, servers(22));
     expect((await mergeHand(database.db, servers(11))).counts.servers).toMatchObject({ pruned: 11 });
     expect((await mergeHand(database.db, servers(1))).counts.servers).toMatchObject({ pruned: 10 });
@@ -234,7 +234,7 @@ describe("rows that are not the panel's", () => {
        insert into allocations (id, ip, port, "nodeId") values (50, '1.1.1.1', 1, 50), (51, '1.1.1.1', 1, 51);
        insert into eggs (id, uuid, name, "nestId", "panelType") values (50, 'e50', 'x', 2, 'virtfusion');
        insert into egg_variables (id, egg_id, name, env_variable) values (50, 50, 'x', 'X');
-       insert into servers (id, name, "serverType", "panelType", "ownerId") select 'hand', 'mail', 'email', 'other', id from users where "pterodactylId" = 2;
+       insert into servers (id, name, "serverType", "panelType", "ownerId") select 'hand', 'inbox', 'email', 'other', id from users where "pterodactylId" = 2;
        insert into servers (id, name, "serverType", "panelType") values ('bare', 'no panel id', 'game_server', 'pterodactyl');
        insert into server_databases (id, "serverId", host, "databaseName", username) select 'hand', id, 'h', 'd', 'u' from servers where "pterodactylId" = 1;
        insert into server_subusers (id, "serverId", "userId") select 'hand', 'hand', id from users where "pterodactylId" = 3;
@@ -242,7 +242,7 @@ describe("rows that are not the panel's", () => {
     );
   });
 
-  test('survive every prune, with the parents they hang on', async () => {
+  test('survive every prune, with their parents', async () => {
     const outcome = await mergeHand(database.db, HALF);
     expect(outcome.status).toBe('merged');
     expect(await ids('nodes')).toEqual([1, 50, 51]);
@@ -285,7 +285,7 @@ describe("rows that are not the panel's", () => {
 describe('a parent that loses its children', () => {
   test('a location is not deleted under a node whose move was rejected', async () => {
     await mergeHand(database.db, HAND_PANEL);
-    // Node 2 moves to location 1, but its uuid is held by node 1: the move is not written.
+    // Node 2 moves to location 1, but node 1 has its uuid: the move is not written.
     const outcome = await mergeHand(
       database.db,
       change({
@@ -326,7 +326,7 @@ describe('a parent that loses its children', () => {
     expect(await ids('locations')).toEqual([1, 2]);
   });
 
-  test('a node that moves away lets its old location go', async () => {
+  test('a location is deleted after its last node has moved away', async () => {
     await mergeHand(database.db, HAND_PANEL);
     const outcome = await mergeHand(
       database.db,
@@ -367,13 +367,13 @@ describe('allocations and their servers', () => {
     expect(outcome.counts.allocations).toMatchObject({ updated: 3 });
   });
 
-  test('a server that is gone frees its allocations, also one that is assigned still', async () => {
+  test('a server that is gone releases its allocations, also one that is still assigned', async () => {
     const panel = change({ servers: [{ id: 1, user: 1, node: 1, egg: 1, nest: 1 }], databases: [], subusers: [] });
     await mergeHand(database.db, panel);
     expect(await links()).toEqual({ 1: 1, 2: null, 3: null });
   });
 
-  test('a server that was not read keeps what is assigned and loses what is not', async () => {
+  test('a server that was not read keeps assigned allocations and loses the others', async () => {
     await mergeHand(database.db, change({ allocations: allocations(1, null, null) }), { target: 'allocations' });
     expect(await links()).toEqual({ 1: 1, 2: null, 3: null });
   });
@@ -391,14 +391,14 @@ describe('allocations and their servers', () => {
     expect(await links()).toEqual({ 1: 1, 2: null, 3: 2 });
   });
 
-  test('where the key may not read the include, links stay as long as they are assigned', async () => {
+  test('without the right to read the include, links stay as long as they are assigned', async () => {
     await mergeHand(database.db, change({ allocations: allocations(2, 2, null) }), {
       denied: { servers: ['allocations'] },
     });
     expect(await links()).toEqual({ 1: 1, 2: null, 3: null });
   });
 
-  test('the target servers moves links of known allocations, and touches nothing else of them', async () => {
+  test('the target servers changes the links of mirrored allocations, and no other column of them', async () => {
     const outcome = await mergeHand(
       database.db,
       change({
@@ -457,7 +457,7 @@ describe('single targets', () => {
     expect(Object.keys(outcome.counts).sort()).toEqual([...entities].sort());
     for (const count of Object.values(outcome.counts))
       expect(count).toMatchObject({ created: 0, pruned: 0, unchanged: 0 });
-    // The rest is still to be done.
+    // Other entities still differ.
     const rest = await mergeHand(database.db, panel);
     for (const [entity, count] of Object.entries(rest.counts)) {
       if (entity === 'subusers') continue;
@@ -466,7 +466,7 @@ describe('single targets', () => {
     }
   });
 
-  test('databases keep their host where the key may not read hosts', async () => {
+  test('databases keep their host when the key may not read hosts', async () => {
     await mergeHand(database.db, HAND_PANEL);
     await mergeHand(
       database.db,

@@ -1,4 +1,4 @@
-/** Users and subusers in the merge: whose row, whose address, whose rights. */
+/** Users and subusers in the merge: which row they get, which address and which rights. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
@@ -89,7 +89,7 @@ describe('users', () => {
     expect(outcome.failures).toEqual([
       { entity: 'users', panelId: '2', code: 'EMAIL_TAKEN', detail: 'email: held by another account' },
     ]);
-    // Again: the holder stays the holder.
+    // Again: the same account keeps the address.
     expect(
       (
         await syncUsers([
@@ -100,13 +100,13 @@ describe('users', () => {
     ).toMatchObject({ unchanged: 1, failed: 1 });
   });
 
-  test('an account of a living panel user is never given to another one', async () => {
+  test('an account of an existing panel user is never given to another one', async () => {
     await syncUsers([
       { id: 1, email: 'a@example.net' },
       { id: 2, email: 'b@example.net' },
     ]);
     await database.db('users').update({ password: 'x' });
-    // 1 took another address on the panel but keeps its own here; 3 has the old one there.
+    // User 1 took another address on the panel but keeps the old one here; user 3 has the old one on the panel.
     const outcome = await syncUsers([
       { id: 1, email: 'c@example.net' },
       { id: 2, email: 'b@example.net' },
@@ -119,7 +119,7 @@ describe('users', () => {
     ]);
   });
 
-  test('a user made again under a new id gets the account back, but only on a complete read', async () => {
+  test('a user who was created again under a new id gets the account back, but only after a complete read', async () => {
     await syncUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]);
     await database.db('users').update({ password: 'x' });
     const again = [{ id: 2 }, { id: 9, email: 'a@example.net' }];
@@ -133,7 +133,7 @@ describe('users', () => {
     ).toEqual([{ id: before?.['id'], panelId: 9 }]);
   });
 
-  test('a rejected record is a living user too', async () => {
+  test('a rejected record is an existing user too', async () => {
     await syncUsers([{ id: 1, email: 'a@example.net' }]);
     const outcome = await syncUsers([
       { id: 1, email: '' },
@@ -165,7 +165,7 @@ describe('users', () => {
     const outcome = await mergeHand(database.db, onlyUsers([{ id: 1, email: 'panel@example.net', root_admin: true }]), {
       target: 'users',
       hooks: {
-        // The plan stands: the person verifies the address and changes it.
+        // After the plan was made, the person verifies the address and changes it.
         onPlan: async () => {
           await database.db('users').update({ emailVerified: new Date(), email: 'own@example.net', username: 'own' });
         },
@@ -186,7 +186,7 @@ describe('users', () => {
         },
       },
     });
-    // Planned again: the account is adopted, its address stays.
+    // The merge plans again: the account is adopted, and its address stays.
     expect(tries).toBe(2);
     expect(outcome.counts.users).toMatchObject({ created: 1, updated: 1, failed: 0 });
     expect(await query(database.db, `select id, email, password from users where "pterodactylId" = 1`)).toEqual([
@@ -273,7 +273,7 @@ describe('owners and subusers', () => {
     ]);
   });
 
-  test('a server that changes hands: the old owner goes, or stays as the subuser that the panel lists', async () => {
+  test("a server with a new owner: the old owner's row is deleted, or stays as the subuser that the panel lists", async () => {
     const servers = [
       { id: 1, user: 3, node: 1, egg: 1, nest: 1 },
       { id: 2, user: 3, node: 2, egg: 2, nest: 2 },
@@ -287,7 +287,7 @@ describe('owners and subusers', () => {
     ]);
   });
 
-  test('an owner the panel names but nobody knows: the stored one is kept', async () => {
+  test('an owner who is not mirrored: the stored owner is kept', async () => {
     await mergeHand(database.db, change({}));
     await mergeHand(
       database.db,
@@ -301,7 +301,7 @@ describe('owners and subusers', () => {
     expect((await rights()).filter((r) => r['owner'])).toEqual([owner(1, 1), owner(2, 2)]);
   });
 
-  test('subusers that are not listed any more go, those of servers that were not read stay', async () => {
+  test('subusers that are not listed any more are deleted, those of servers that were not read stay', async () => {
     await mergeHand(
       database.db,
       change({

@@ -68,7 +68,7 @@ describe('values that change hands', () => {
     ]);
   });
 
-  test('two allocations of a node swap ip and port; a third one takes a value that a gone one held', async () => {
+  test('two allocations of a node swap ip and port; a third one takes the value of a deleted one', async () => {
     await mergeHand(database.db, PANEL);
     const outcome = await mergeHand(
       database.db,
@@ -76,7 +76,7 @@ describe('values that change hands', () => {
         allocations: [
           { id: 1, node: 1, port: 1002, server: 1 },
           { id: 2, node: 1, port: 1001 },
-          // 3 was deleted and made again under a new id.
+          // Allocation 3 was deleted and created again under a new id.
           { id: 9, node: 2, port: 1001, server: 2 },
         ],
       }),
@@ -90,7 +90,7 @@ describe('values that change hands', () => {
     ]);
   });
 
-  test('two users swap addresses, then three pass theirs around', async () => {
+  test('two users swap addresses, then three rotate theirs', async () => {
     await mergeHand(database.db, PANEL);
     const addresses = async () =>
       Object.fromEntries(
@@ -140,7 +140,7 @@ describe('values that change hands', () => {
     expect(outcome.counts.databases).toMatchObject({ pruned: 0, unchanged: 2 });
   });
 
-  test('server uuids are never swapped: the holders keep theirs, and are listed', async () => {
+  test('server uuids are never swapped: both servers keep theirs, and both records are listed as rejected', async () => {
     await mergeHand(database.db, PANEL);
     const outcome = await mergeHand(
       database.db,
@@ -156,13 +156,13 @@ describe('values that change hands', () => {
       ['servers', '2', 'KEY_TAKEN'],
     ]);
     expect(outcome.counts.servers).toEqual({ created: 0, updated: 0, unchanged: 0, pruned: 0, failed: 2 });
-    // Their children are theirs still.
+    // Their children stay with them.
     expect(await query(database.db, 'select count(*)::int as n from allocations where "serverId" is not null')).toEqual(
       [{ n: 2 }],
     );
   });
 
-  test('two records with one value: the holder of today keeps it, else the lower id', async () => {
+  test('two records with one value: the row that has it keeps it, else the lower id gets it', async () => {
     await mergeHand(database.db, PANEL);
     const outcome = await mergeHand(
       database.db,
@@ -188,7 +188,7 @@ describe('values that change hands', () => {
 });
 
 describe('records that cannot be stored', () => {
-  test('only they are missing, they are listed without their values, and they do not count as gone', async () => {
+  test('only they are missing, they are listed without their values, and their rows are not deleted', async () => {
     await mergeHand(database.db, PANEL);
     const secret = 'do-not-print-me';
     const outcome = await mergeHand(
@@ -227,7 +227,7 @@ describe('records that cannot be stored', () => {
     expect(await query(database.db, `select "isPterodactylAdmin" as a from users where "pterodactylId" = 3`)).toEqual([
       { a: true },
     ]);
-    // What belongs to a rejected server stays linked to it.
+    // Allocations of a rejected server stay linked to it.
     expect(
       await query(
         database.db,
@@ -237,7 +237,7 @@ describe('records that cannot be stored', () => {
     expect(outcome.counts.servers).toEqual({ created: 0, updated: 1, unchanged: 0, pruned: 0, failed: 1 });
   });
 
-  test('a record whose id cannot be read forbids pruning of its entity, and somebody is told', async () => {
+  test('a record without a readable id prevents any prune of its entity, and gives a warning', async () => {
     await mergeHand(database.db, PANEL);
     const panel = structuredClone(PANEL);
     Object.assign(panel.nests?.[1] ?? {}, { id: null });
@@ -291,7 +291,7 @@ describe('records that cannot be stored', () => {
 describe('rows the database refuses for reasons of its own', () => {
   const many = (count: number): HandPanel =>
     change({ users: Array.from({ length: count }, (_, i) => ({ id: i + 1 })) });
-  const offenders = ['17', '2500', '4999'];
+  const refused = ['17', '2500', '4999'];
   test.each([
     [
       'a check constraint',
@@ -309,7 +309,7 @@ describe('rows the database refuses for reasons of its own', () => {
     await database.db.raw(sql);
     const outcome = await mergeHand(database.db, many(5_000));
     expect(outcome.failures.filter((f) => f.entity === 'users')).toEqual(
-      offenders.map((panelId) => ({
+      refused.map((panelId) => ({
         entity: 'users',
         panelId,
         code: 'DB_REFUSED',
@@ -321,7 +321,7 @@ describe('rows the database refuses for reasons of its own', () => {
     expect(await query(database.db, 'select count(*)::int as n from users')).toEqual([{ n: 4_997 }]);
   });
 
-  test('a value too long for an index costs its row only', async () => {
+  test('a value that is too long for an index rejects its row only', async () => {
     const long = Array.from({ length: 4_000 }, (_, i) => String.fromCharCode(0x4e00 + ((i * 7_919) % 20_000))).join('');
     const outcome = await mergeHand(
       database.db,
@@ -344,7 +344,7 @@ describe('rows the database refuses for reasons of its own', () => {
     expect(await ids('locations')).toEqual([1, 2]);
   });
 
-  test('subusers and databases that are refused never cost the run', async () => {
+  test('refused subusers and databases never fail the run', async () => {
     await database.db.raw(
       `alter table server_subusers add constraint odd check ("isOwner"); alter table server_databases add constraint odd check ("pterodactylId" <> 2)`,
     );
@@ -358,12 +358,12 @@ describe('rows the database refuses for reasons of its own', () => {
 });
 
 describe('an unchanged panel', () => {
-  test('nothing is written or locked, and hardly anything logged', async () => {
+  test('nothing is written or locked, and almost no WAL is written', async () => {
     await mergeHand(database.db, PANEL);
     const before = await rowVersions(database.db);
     const run = await openTestRun(database.db);
     const staged = await stageHand(database.db, run, PANEL);
-    // One connection, whose own log volume is read: other tests write on the same server.
+    // The WAL volume of this connection alone is read: other tests write on the same server.
     const one = openTestDb({ connectionString: database.url, applicationName: 'test-wal', max: 1 });
     const logged = async () => {
       await one.raw('select pg_stat_force_next_flush()');

@@ -39,7 +39,7 @@ const page = (
 const verdict = (pass = 1) => verifySource(database.db, { logId: run.logId, source: 'users', pass });
 
 describe('a source is', () => {
-  test('complete when all its pages add up; rejected records count', async () => {
+  test('complete when the records of its pages are as many as the total; rejected records count', async () => {
     await page(1, [1, 2]);
     await page(3, [5]);
     await page(2, [3, 4], { bad: [4] });
@@ -51,7 +51,7 @@ describe('a source is', () => {
     expect(await verdict()).toMatchObject({ complete: true, pages: 1, total: 0 });
   });
 
-  test('missing pages that are not staged, and those that came since', async () => {
+  test('missing pages that are not staged, and pages that were added since', async () => {
     await page(1, [1, 2]);
     expect(await verdict()).toMatchObject({ complete: false, reason: 'missing', missingPages: [2, 3] });
     await page(2, [3, 4]);
@@ -110,7 +110,7 @@ describe('a source is', () => {
     expect(await verdict()).toMatchObject({ complete: false, reason: 'ignored' });
   });
 
-  test('judged by one pass: what an older one read does not count', async () => {
+  test('judged by one pass: pages of an older pass do not count', async () => {
     await page(1, [1, 2]);
     await page(2, [3, 4]);
     await page(3, [5]);
@@ -164,7 +164,7 @@ describe('pages', () => {
     expect(await query(database.db, 'select rows from sync_pages')).toEqual([{ rows: 1 }]);
   });
 
-  test('a node read on its own is whole by its own pages', async () => {
+  test('a node that is read alone is judged by its own pages', async () => {
     const node = (n: number, ids: number[]) =>
       stagePage(database.db, {
         logId: run.logId,
@@ -188,7 +188,7 @@ describe('pages', () => {
 
 describe('progress', () => {
   const plans = sourcesOf('users', { skipUsers: false, subusers: false });
-  const told = async () => {
+  const progress = async () => {
     const log = await getSyncLog(database.db, run.logId);
     return {
       version: Number(log?.metadata['version']),
@@ -199,18 +199,18 @@ describe('progress', () => {
     };
   };
 
-  test('is what is staged, counts a page once, and is not written more often than four times a second', async () => {
+  test('is computed from staging, counts a page once, and is written at most four times per second', async () => {
     await page(1, [1, 2]);
     await writeProgress(database.db, { logId: run.logId, plans, force: true });
     await page(1, [1, 2]);
     await writeProgress(database.db, { logId: run.logId, plans, force: true });
-    const first = await told();
+    const first = await progress();
     expect(first).toMatchObject({ step: 'users', percentage: 40, synced: 2, total: 5 });
     for (let i = 0; i < 20; i += 1) await writeProgress(database.db, { logId: run.logId, plans, force: false });
-    expect((await told()).version).toBeLessThanOrEqual(first.version + 2);
+    expect((await progress()).version).toBeLessThanOrEqual(first.version + 2);
   });
 
-  test('never goes back, and leaves a cancelled or closed row alone', async () => {
+  test('never goes back, and does not touch a cancelled or closed row', async () => {
     const at = (progress: number, runProcessed: number) =>
       writeProgressRow(
         database.db,
@@ -238,7 +238,7 @@ describe('progress', () => {
   });
 });
 
-test('whom to ask about: mirrored servers that were not read, without the rejected, in id order', async () => {
+test('deletion candidates: mirrored servers that were not read, without rejected ones, in the order of their ids', async () => {
   await closeRun(database.db, { ...run, outcome: 'COMPLETED', metadata: {} });
   const servers = Array.from({ length: 30 }, (_, i) => ({ id: i + 1, user: 1, node: 1, egg: 1, nest: 1 }));
   await mergeHand(database.db, change({ servers, databases: [], subusers: [] }));
@@ -261,8 +261,8 @@ test('whom to ask about: mirrored servers that were not read, without the reject
   });
   const key = { logId: run.logId, entity: 'servers', source: 'servers', pass: 1 } as const;
   expect(await countCandidates(database.db, key)).toEqual({ gone: 28, present: 30 });
-  const lot = await deletionCandidates(database.db, { ...key, after: 0, limit: 25 });
-  expect(lot.map((c) => c.id)).toEqual(Array.from({ length: 25 }, (_, i) => i + 3));
+  const batch = await deletionCandidates(database.db, { ...key, after: 0, limit: 25 });
+  expect(batch.map((c) => c.id)).toEqual(Array.from({ length: 25 }, (_, i) => i + 3));
   expect((await deletionCandidates(database.db, { ...key, after: 27, limit: 25 })).map((c) => c.id)).toEqual([
     28, 29, 30,
   ]);

@@ -1,4 +1,4 @@
-/** Life of a log row: opened, cancelled, withdrawn, superseded, closed, purged; also by several at once. */
+/** The state machine of a run: opened, cancelled, withdrawn, superseded, closed, purged; also by several callers at once. */
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapUsers } from '../../../src/domain/panel/records.ts';
@@ -44,7 +44,7 @@ const page = (logId: string) =>
   });
 
 describe('starting', () => {
-  test('of 20 at once one gets the row', async () => {
+  test('of 20 requests at once one gets the row', async () => {
     const won = await Promise.all(
       Array.from({ length: 20 }, () => insertPendingLog(database.db, randomUUID(), REQUEST)),
     );
@@ -52,14 +52,14 @@ describe('starting', () => {
     expect(await query(database.db, 'select count(*)::int as n from sync_runs')).toEqual([{ n: 1 }]);
   });
 
-  test('a withdrawn row is gone, and its late run ends empty', async () => {
+  test('a withdrawn row is deleted, and its late run has nothing to do', async () => {
     const logId = await pending();
     expect(await withdrawPendingLog(database.db, logId)).toBe(true);
     expect(await openRun(database.db, { logId, runId: 'r', reopen: false })).toBe('withdrawn');
     expect(await activeSyncLog(database.db)).toBeUndefined();
   });
 
-  test('withdraw against open: exactly one of them wins, every time', async () => {
+  test('withdraw and open at once: exactly one of them wins, every time', async () => {
     for (let i = 0; i < 15; i += 1) {
       const logId = await pending();
       const runId = randomUUID();
@@ -72,7 +72,7 @@ describe('starting', () => {
     }
   });
 
-  test('opening twice by one run is one opening: what is staged stays', async () => {
+  test('a second opening by the same run changes nothing: staged pages stay', async () => {
     const run = await openTestRun(database.db);
     await page(run.logId);
     expect(await openRun(database.db, { ...run, reopen: false })).toBe('opened');
@@ -81,7 +81,7 @@ describe('starting', () => {
 });
 
 describe('cancelling', () => {
-  test('a row nobody has opened is closed at once, with its notice, and is not opened any more', async () => {
+  test('a row that no run has opened is closed at once, with its event, and cannot be opened any more', async () => {
     const logId = await pending();
     expect(await markCancelled(database.db)).toEqual({ id: logId, closed: true });
     expect(await openRun(database.db, { logId, runId: 'r', reopen: false })).toBe('withdrawn');
@@ -90,7 +90,7 @@ describe('cancelling', () => {
     expect(await markCancelled(database.db, logId)).toBeUndefined();
   });
 
-  test('a cancel that was answered is never lost to a completion, whoever comes first', async () => {
+  test('an answered cancel is never lost to a completion, in either order', async () => {
     for (let i = 0; i < 15; i += 1) {
       const run = await openTestRun(database.db);
       const [cancelled, closed] = await Promise.all([
@@ -102,7 +102,7 @@ describe('cancelling', () => {
     }
   });
 
-  test('a cancel against an opening: the row ends CANCELLED either way', async () => {
+  test('cancel and open at once: the row ends CANCELLED either way', async () => {
     for (let i = 0; i < 10; i += 1) {
       const logId = await pending();
       const runId = randomUUID();
@@ -125,12 +125,12 @@ describe('cancelling', () => {
 });
 
 describe('closing', () => {
-  test('empties staging, is one event and one answer however often it is repeated', async () => {
+  test('empties staging, and gives one event and one answer however often it is repeated', async () => {
     const run = await openTestRun(database.db);
     await page(run.logId);
     const close = () =>
       closeRun(database.db, { ...run, outcome: 'FAILED', error: 'why', failedStep: 'users', metadata: { a: 1 } });
-    // Many at once: those that wait for the first must see all of what it wrote, not only the row they waited for.
+    // Many at once: those that wait for the first must see everything that it wrote, not only the row that they waited for.
     expect(new Set(await Promise.all(Array.from({ length: 8 }, close)))).toEqual(new Set(['FAILED']));
     expect(await events()).toEqual([{ kind: 'sync.failed', log: run.logId }]);
     expect(await query(database.db, 'select 1 from sync_pages')).toEqual([]);
@@ -142,7 +142,7 @@ describe('closing', () => {
     ).toEqual([{ error: 'why', done: true, s: 0, step: 'users', by: 'test' }]);
   });
 
-  test('by another run, or of a row that is closed, is refused; pages too', async () => {
+  test('by another run, or of a closed row, is refused, and so are pages', async () => {
     const run = await openTestRun(database.db);
     await expect(
       closeRun(database.db, { logId: run.logId, runId: 'other', outcome: 'FAILED', metadata: {} }),
@@ -156,7 +156,7 @@ describe('closing', () => {
     expect(await events()).toEqual([{ kind: 'sync.failed', log: run.logId }]);
   });
 
-  test('pages against a close: none lands after it', async () => {
+  test('pages and a close at once: no page is stored after the close', async () => {
     for (let i = 0; i < 10; i += 1) {
       const run = await openTestRun(database.db);
       await Promise.all([
@@ -173,13 +173,13 @@ describe('closing', () => {
     ['users', 'COMPLETED', 0],
     ['users', 'CANCELLED', 0],
     ['users', 'FAILED', 1],
-  ] as const)('a run of %s that ends %s tells %i', async (target, outcome, count) => {
+  ] as const)('a run of %s that ends %s writes %i events', async (target, outcome, count) => {
     const run = await openTestRun(database.db, { target });
     await closeRun(database.db, { ...run, outcome, metadata: {} });
     expect(await events()).toHaveLength(count);
   });
 
-  test('an abandoned run with a cancel ends CANCELLED; one that another run took over is left alone', async () => {
+  test('an abandoned run with a cancel ends CANCELLED; one that another run took over is not touched', async () => {
     const run = await openTestRun(database.db);
     expect(await closeAbandonedRun(database.db, run.logId, 'older run')).toBe(false);
     await markCancelled(database.db, run.logId);
@@ -189,7 +189,7 @@ describe('closing', () => {
 });
 
 describe('a reset', () => {
-  test('opens its row once more, empty, and ends what is active meanwhile', async () => {
+  test('opens its row again, empty, and ends the row that is active meanwhile', async () => {
     const old = await openTestRun(database.db);
     await closeRun(database.db, { ...old, outcome: 'COMPLETED', metadata: { counts: { users: 1 } } });
     const newer = await openTestRun(database.db);
@@ -208,11 +208,11 @@ describe('a reset', () => {
       ),
     ).toEqual([{ completedAt: null, cancelledAt: null, error: null, counts: null }]);
     await closeRun(database.db, { logId: old.logId, runId: 'reset', outcome: 'COMPLETED', metadata: {} });
-    // A notice of its own, beside the first one's.
+    // An event of its own, beside that of the first run.
     expect((await events()).map((e) => e['kind'])).toEqual(['sync.completed', 'sync.failed', 'sync.completed']);
   });
 
-  test('a closed row is not opened again by the run that closed it, unless it asks to', async () => {
+  test('a closed row is opened again by the run that closed it only when the run requests it', async () => {
     const run = await openTestRun(database.db);
     await closeRun(database.db, { ...run, outcome: 'FAILED', metadata: {} });
     expect(await openRun(database.db, { ...run, reopen: false })).toBe('withdrawn');
@@ -220,7 +220,7 @@ describe('a reset', () => {
   });
 });
 
-describe('looking after rows', () => {
+describe('the watch and the purge', () => {
   test('an old PENDING row and an old cancel are found', async () => {
     const ages = { pendingSeconds: 10, cancelSeconds: 5 };
     const logId = await pending();
@@ -233,7 +233,7 @@ describe('looking after rows', () => {
     expect(await findStaleRun(database.db, ages)).toMatchObject({ stalePending: false, staleCancel: true });
   });
 
-  test('the purge takes old finished logs with all that is theirs, in batches; never an active one', async () => {
+  test('the purge deletes old finished logs with all that belongs to them, in batches; never an active one', async () => {
     for (let i = 0; i < 5; i += 1) {
       const run = await openTestRun(database.db);
       await closeRun(database.db, { ...run, outcome: 'COMPLETED', metadata: {} });

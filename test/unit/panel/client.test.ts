@@ -40,7 +40,7 @@ async function failure(promise: Promise<unknown>): Promise<AppError> {
     (thrown: unknown) => thrown,
   );
   if (!(error instanceof AppError)) throw new Error(`expected an AppError, got ${inspect(error)}`);
-  // whatever went wrong, nobody may learn a key from it
+  // No error may hold a key, whatever went wrong.
   const printed = [inspect(error, { depth: 9, showHidden: true }), JSON.stringify(error), String(error), error.stack];
   for (const text of printed) {
     expect(text).not.toContain(KEY);
@@ -188,7 +188,7 @@ describe('what is sent', () => {
     expect(server.requests).toHaveLength(2);
   });
 
-  test('one attempt a call, and connections are kept', async () => {
+  test('one attempt per call, and connections are kept', async () => {
     const sockets = new Set<unknown>();
     const { client, server } = await serve((request, response) => {
       sockets.add(request.socket);
@@ -197,7 +197,7 @@ describe('what is sent', () => {
     await failure(client.list('/x'));
     expect(server.requests).toHaveLength(1);
     for (let i = 0; i < 20; i++) await client.list('/x');
-    // a second one may open while the first is being handed back
+    // A second connection may open while the first is being handed back.
     expect(sockets.size).toBeLessThanOrEqual(2);
   });
 
@@ -205,7 +205,7 @@ describe('what is sent', () => {
     expect(() => createPanelClient({ url, apiKey: new Secret(KEY) })).toThrow(AppError);
   });
 
-  test('a key that no header may hold never leaves', async () => {
+  test('a key that no header may hold is not sent', async () => {
     const { server } = await json(EMPTY);
     const client = createPanelClient({ url: server.url, apiKey: new Secret(`${KEY}\r\nx-evil: 1`) });
     closers.push(() => client.close());
@@ -252,7 +252,7 @@ describe('failures', () => {
     });
   });
 
-  test('nobody listens', async () => {
+  test('no server listens', async () => {
     const { server, client } = await json(EMPTY);
     await server.close();
     const error = await failure(client.list('/x'));
@@ -341,7 +341,7 @@ describe('failures', () => {
     expect((await failure(client.list('/x'))).code).toBe('PANEL_AUTH');
   });
 
-  test('a hostile error code is not repeated', async () => {
+  test('an error code that is no class name is not repeated', async () => {
     const { client } = await json({ errors: [{ code: `evil ${KEY}`, status: '500' }] }, 500);
     expect((await failure(client.list('/x'))).meta).not.toHaveProperty('panelCode');
   });
@@ -408,7 +408,7 @@ describe('waiting', () => {
     expect(await wait(500, {})).toBeUndefined();
   });
   test('no throttle headers, or unreadable ones, are absent', async () => {
-    const { client } = await json(EMPTY, 200, { 'x-ratelimit-limit': 'lots' });
+    const { client } = await json(EMPTY, 200, { 'x-ratelimit-limit': 'many' });
     expect((await client.list('/x')).throttle).toEqual({});
   });
 });
@@ -425,7 +425,7 @@ describe('relationship', () => {
         nest: { object: 'null_resource', attributes: null },
       },
     });
-    // a broken child stays, so that nothing is taken as gone
+    // A broken child stays in the list, so that its row is not taken for deleted.
     expect(relationship(server, 'subusers')).toEqual({ kind: 'list', items: [child, { object: '', attributes: {} }] });
     expect(relationship(server, 'user')).toEqual({ kind: 'item', item: { object: 'user', attributes: { id: 3 } } });
     expect(relationship(server, 'config')).toEqual({ kind: 'item', item: { object: '', attributes: { files: {} } } });

@@ -44,7 +44,7 @@ describe('one record', () => {
     }
   });
 
-  test('whatever a record holds, what is stored of it PostgreSQL can read, and nothing of it is told', () => {
+  test('whatever a record holds, PostgreSQL can read what is staged, and details never quote it', () => {
     const marker = 'zq7marker';
     const odd = fc.oneof(
       fc.string({ unit: 'binary' }).map((s) => marker + s),
@@ -125,7 +125,7 @@ describe('one record', () => {
     expect(page.parts).toContainEqual({ entity: 'allocations', part: 2, rows: [] });
   });
 
-  test('environment, passwords and whatever else a server carries are not staged', () => {
+  test('environment, passwords and other attributes of a server are not staged', () => {
     const page = mapServers(
       [
         item({

@@ -26,7 +26,7 @@ interface Model {
   limit: number;
   windowMs?: number;
   concurrency?: number;
-  /** Milliseconds of the n-th request. */
+  /** Duration of the n-th request in milliseconds. */
   latency: (n: number) => number;
   /** Times at which other programs of the owner send a request. */
   others: number[];
@@ -111,7 +111,7 @@ function simulate(model: Model) {
   return { ms: now, done, requests, refusedUs, refusedOthers, waits, peak };
 }
 
-/** Even use by others, from `from` on. */
+/** Times of evenly spaced requests by others, beginning at `from`. */
 const every = (perMinute: number, minutes: number, from = 0) =>
   Array.from({ length: Math.floor(perMinute * minutes) }, (_, i) => from + (i * 60_000) / perMinute);
 
@@ -122,14 +122,14 @@ describe('pacer', () => {
     expect(run.ms).toBeLessThan(600);
   });
 
-  test('712 pages at 240 a minute, 20 of them by others, end in about 3 minutes without a 429', () => {
+  test('712 pages at 240 requests per minute, 20 of them by others, end in about 3 minutes without a 429', () => {
     const run = simulate({ pages: 712, limit: 240, latency: () => 100, others: every(20, 10) });
     expect(run).toMatchObject({ done: 712, requests: 712, refusedUs: 0, refusedOthers: 0 });
     expect(run.ms).toBeGreaterThan(120_000);
     expect(run.ms).toBeLessThan(242_000);
   });
 
-  test('a window that others opened earlier is left when it ends, not a minute after the first answer', () => {
+  test('a window that others opened earlier ends at its own time, not a minute after the first answer', () => {
     const run = simulate({ pages: 400, limit: 240, latency: () => 100, others: every(12, 5, -50_000) });
     expect(run).toMatchObject({ done: 400, refusedUs: 0 });
     expect(run.ms).toBeLessThan(72_000);
@@ -177,19 +177,19 @@ describe('pacer', () => {
       const remaining = 230 - i * 50;
       pacer.landed(token, [{ limit: 240, remaining }], 1_000, false);
     }
-    // 80 left were seen; the slow one was counted when there were 239.
+    // 80 left were seen; the slow request was counted when 239 were left.
     pacer.landed(slow, [{ limit: 240, remaining: 239 }], 20_000, false);
     expect(pacer.allowance(20_000)).toBe(80 - reserveOf(240));
   });
 
-  test('a request sent after the lowest number that sees a higher one stands in a new window', () => {
+  test('a request that was sent after the lowest number and sees a higher one belongs to a new window', () => {
     const pacer = createPacer({ concurrency: 8 });
     pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 40 }], 100, false);
     const old = pacer.launched(1, 200);
     const next = pacer.launched(1, 200);
     pacer.landed(next, [{ limit: 240, remaining: 239 }], 300, false);
     expect(pacer.allowance(300)).toBe(239 - reserveOf(240) - 1);
-    // What comes late from the old window does not count for the new one, but may have been counted in it.
+    // A late answer of the old window says nothing about the new one, but its request may have been counted there.
     pacer.landed(old, [{ limit: 240, remaining: 38 }], 400, false);
     expect(pacer.allowance(400)).toBe(239 - 1 - reserveOf(240));
   });
@@ -213,7 +213,7 @@ describe('pacer', () => {
     expect(pacer.allowance(1)).toBe(6);
   });
 
-  test('a 429 pauses everything for its time, and old numbers do not end it', () => {
+  test('a 429 pauses all requests for its time, and old numbers do not end the pause', () => {
     const pacer = createPacer({ concurrency: 8 });
     pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 200 }], 1, false);
     const inFlight = pacer.launched(1, 2);
@@ -223,7 +223,7 @@ describe('pacer', () => {
     expect(pacer.allowance(7_009)).toBe(0);
     expect(pacer.wakeAt(7_009)).toBe(7_010);
     expect(pacer.allowance(7_010)).toBe(4);
-    // A shorter wait heard later does not cut the longer one.
+    // A later, shorter pause does not shorten the longer one.
     pacer.throttled(10_000, 8_000);
     pacer.throttled(1_000, 8_000);
     expect(pacer.allowance(17_999)).toBe(0);
@@ -236,7 +236,7 @@ describe('pacer', () => {
     expect(pacer.wakeAt(1)).toBeUndefined();
   });
 
-  test('the own limit counts where the panel has none, from the first request on', () => {
+  test('the own limit counts when the panel has none, from the first request on', () => {
     const pacer = createPacer({ concurrency: 8, requestsPerMinute: 3 });
     expect(pacer.allowance(0)).toBe(3);
     pacer.landed(pacer.launched(1, 0), [{}], 1, false);
@@ -247,7 +247,7 @@ describe('pacer', () => {
     expect(pacer.allowance(60_000)).toBe(3);
   });
 
-  test('a failing panel gets half as much at once, and more again after ten good answers', () => {
+  test('a failing panel halves the batches in flight; ten good answers add one again', () => {
     const pacer = createPacer({ concurrency: 8 });
     const fill = () => {
       const tokens: BatchToken[] = [];

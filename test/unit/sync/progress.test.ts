@@ -36,7 +36,7 @@ const run = fc
     return { ...rest, plans, pages: shuffled };
   });
 
-/** What is staged after each page. */
+/** The staged sums after each page. */
 function* stagings(r: {
   totals: Record<Listing, number>;
   plans: ReturnType<typeof sourcesOf>;

@@ -22,7 +22,7 @@ let gateway: TemporalGateway;
 let connection: NativeConnection;
 let workers: Worker[];
 let running: Promise<unknown>;
-/** What the next run's activities do; each test replaces some. */
+/** The activities of the next run; each test replaces some. */
 let mocks: Mocks;
 let calls: {
   opened: boolean[];
@@ -167,7 +167,7 @@ describe('reading', () => {
     expect(parts).toHaveLength(2);
   });
 
-  test('pages of a listing that was given up meanwhile do not count against its replacement', async () => {
+  test('failed pages of a listing that was replaced meanwhile do not count for its replacement', async () => {
     mocks.stagePages = async (input) => {
       if (input.source === 'locations' && input.include !== '' && input.pages[0] !== 1) {
         // One after another, so that the second fails after the first was handled.
@@ -204,7 +204,7 @@ describe('reading', () => {
     expect(new Set(calls.batches.map((g) => g.source))).toEqual(new Set(['nodes']));
   });
 
-  test('nothing but a message for rows whose absence the panel cannot confirm', async () => {
+  test('only a warning when the panel cannot confirm missing rows', async () => {
     mocks.stagePages = async (input) => staged(input, 2);
     mocks.verifySource = async () => ({
       complete: true,
@@ -227,7 +227,7 @@ describe('reading', () => {
 });
 
 describe('ending', () => {
-  test('a row that was taken back ends the run with nothing done', async () => {
+  test('a withdrawn row ends the run with nothing done', async () => {
     mocks.openRun = async () => ({
       result: 'withdrawn',
       subusers: true,
@@ -241,7 +241,7 @@ describe('ending', () => {
     expect(calls.closed).toEqual([]);
   });
 
-  test('a closed row is taken back once, however many batches find it closed, and everything is read again', async () => {
+  test('a closed row is reopened once, however many batches find it closed, and everything is read again', async () => {
     mocks.stagePages = async (input) => {
       const reopened = calls.opened.length > 1;
       if (!reopened && input.pages[0] !== 1) throw closed();
@@ -252,7 +252,7 @@ describe('ending', () => {
     expect(calls.closed.map((c) => c.outcome)).toEqual(['COMPLETED']);
   });
 
-  test('a row that is closed again and again is left alone in the end', async () => {
+  test('a row that is closed again and again is not reopened any more in the end', async () => {
     mocks.stagePages = async () => {
       throw closed();
     };
@@ -263,25 +263,25 @@ describe('ending', () => {
     expect(calls.opened).toHaveLength(6);
   });
 
-  test('a fault of our own ends row and run', async () => {
+  test("an error in the workflow's own code ends row and run", async () => {
     // No such target: a TypeError in the workflow.
     expect(await failing({ target: 'nothing' as PanelSyncInput['target'] })).toBe('FAILED');
     expect(calls.closed).toMatchObject([{ outcome: 'FAILED', code: 'INTERNAL_ERROR' }]);
   });
 
-  test('a cancel wins over what fails beside it: the row says so, the run says the same', async () => {
+  test('a cancel wins over a failure at the same time: row and run end as cancelled', async () => {
     mocks.stagePages = async () => {
       throw ApplicationFailure.nonRetryable('The panel refused the API key', 'PANEL_AUTH');
     };
     mocks.closeRun = async () => {
-      // The mark was set; the request is still on its way.
+      // The row is marked; the cancel request arrives later.
       setTimeout(() => void gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel(), 300);
       return 'CANCELLED';
     };
     expect(await failing({ target: 'users' })).toBe('CANCELLED');
   });
 
-  test('a cancel that comes while the row is being closed as completed comes too late for both', async () => {
+  test('a cancel while the row is being closed as completed is too late for row and run', async () => {
     mocks.closeRun = async ({ outcome }) => {
       await gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel();
       await new Promise((resolve) => setTimeout(resolve, 300));

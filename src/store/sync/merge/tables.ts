@@ -2,10 +2,13 @@
  * The mirror's tables as data (ADR 7): what is staged of each, which columns the sync owns, what must stay unique. The
  * statements of the merge are built from it.
  *
- * A new mirrored column needs: a migration that adds it; the attribute in its schema of domain/panel/records.ts; here,
- * name and type in STAGED and the name in `owned` of MIRROR; and for users, servers, databases and subusers the name in
- * TARGET of match.ts (the other entities take all staged columns). For the tests: the simulator's row and serializer
- * (simulators/panel) and the comparison of test/support/mirror.ts.
+ * A new mirrored column is named in:
+ * - a migration that adds it, and test/fixtures/schema/contract.txt, which lists the columns of the database;
+ * - domain/panel/records.ts, in the schema of its record and in what the schema returns;
+ * - this file, with its type in STAGED and by name in `owned` of MIRROR;
+ * - TARGET of match.ts, for users, servers, databases and subusers (other entities take all staged columns);
+ * - test/support/mirror.ts, which compares the mirror with the panel, and the rows of the simulator
+ *   (simulators/panel/world) where they do not have the attribute yet.
  */
 import type { StagedEntity } from '../../../domain/panel/records.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
