@@ -100,13 +100,19 @@ export async function startServer(cluster: Cluster, options: StartServerOptions)
   );
 }
 
+/** Milliseconds that the process may exist after its lock file is gone. */
+const PROCESS_END_MS = 5_000;
+
 /** Stops the server: open transactions are rolled back; after 30 s without writing a checkpoint. Idempotent. */
 export async function stopServer(cluster: Cluster): Promise<void> {
-  if ((await findServer(cluster.folder)) === undefined) return;
+  const running = await findServer(cluster.folder);
+  if (running === undefined) return;
   const fast = await pgCtl(cluster, ['stop', '-m', 'fast', '-w', '-t', '30'], 40_000);
   if (fast.code !== 0 && (await findServer(cluster.folder)) !== undefined) {
     await pgCtl(cluster, ['stop', '-m', 'immediate', '-w', '-t', '10'], 20_000);
   }
+  // pg_ctl waits for the lock file to go; the process ends a moment after it.
+  await waitUntil(() => !isAlive(running.pid), PROCESS_END_MS, 10);
 }
 
 function pgCtl(cluster: Cluster, args: string[], timeoutMs: number): Promise<CommandResult> {
