@@ -1,5 +1,6 @@
 /** The SMTP server of a catcher: user `resend`, the API key as the password, as at Resend. */
 import type { Socket } from 'node:net';
+import type { SMTPServer, SMTPServerSession } from 'smtp-server';
 import { headerOf, readMessage } from './message.ts';
 import type { EmailState } from './state.ts';
 
@@ -14,7 +15,7 @@ export interface SmtpCatcher {
 
 const reply = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code });
 
-/** Listens when the promise resolves. */
+/** Starts the server; it listens when the promise resolves. */
 export async function startSmtpCatcher(
   state: EmailState,
   options: { host: string; port: number; apiKey: string; wait: () => Promise<void> },
@@ -36,34 +37,16 @@ export async function startSmtpCatcher(
       if (auth.username === USER && auth.password === options.apiKey) done(null, { user: USER });
       else done(reply(535, 'API key is invalid'));
     },
-    onRcptTo(_address, _session, done) {
-      const fault = state.takeSmtpFault('rcpt');
-      if (fault?.kind === 'smtp-reply') done(reply(fault.code, fault.text ?? 'as the fault says'));
-      else done();
-    },
+    onRcptTo: (_address, _session, done) => done(refusal(state, 'rcpt')),
     onData(stream, session, done) {
       const chunks: Buffer[] = [];
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
       stream.on('end', () => {
-        if (stream.sizeExceeded) return done(reply(552, 'The message is too large'));
-        const fault = state.takeSmtpFault('data');
-        if (fault?.kind === 'smtp-reply') return done(reply(fault.code, fault.text ?? 'as the fault says'));
+        const error = stream.sizeExceeded ? reply(552, 'The message is too large') : refusal(state, 'data');
+        if (error !== undefined) return done(error);
         options.wait().then(() => {
-          const buffer = Buffer.concat(chunks);
-          const { headers, text, html } = readMessage(buffer.toString('latin1'));
-          const { mailFrom, rcptTo } = session.envelope;
-          const email = state.accept({
-            via: 'smtp',
-            from: headerOf(headers, 'from') || (mailFrom === false ? '' : mailFrom.address),
-            to: rcptTo.map(({ address }) => address),
-            subject: headerOf(headers, 'subject'),
-            html,
-            text,
-            headers,
-            idempotencyKey: null,
-            raw: buffer.toString('utf8'),
-          });
-          if (state.takeSmtpFault('end') === undefined) done(null, `queued as ${email.id}`);
+          const id = accept(state, session, Buffer.concat(chunks));
+          if (state.takeSmtpFault('end') === undefined) done(null, `queued as ${id}`);
           else sockets.get(session.remotePort)?.destroy();
         }, done);
       });
@@ -76,12 +59,7 @@ export async function startSmtpCatcher(
     sockets.set(port, socket);
     socket.once('close', () => sockets.delete(port));
   });
-  await new Promise<void>((resolve, reject) => {
-    server.server.once('error', reject);
-    server.listen(options.port, options.host, resolve);
-  });
-  const address = server.server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  const port = await listen(server, options.port, options.host);
   return {
     url: `smtp://${USER}:${encodeURIComponent(options.apiKey)}@${options.host}:${port}`,
     close: () =>
@@ -90,4 +68,38 @@ export async function startSmtpCatcher(
         for (const socket of sockets.values()) socket.destroy();
       }),
   };
+}
+
+/** @returns the port. */
+async function listen(server: SMTPServer, port: number, host: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const address = server.server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+/** The reply of the next fault, if it is at this point. */
+function refusal(state: EmailState, at: 'rcpt' | 'data'): Error | undefined {
+  const fault = state.takeSmtpFault(at);
+  return fault?.kind === 'smtp-reply' ? reply(fault.code, fault.text ?? 'as the fault says') : undefined;
+}
+
+/** Stores the message of a session. @returns id of the email. */
+function accept(state: EmailState, session: SMTPServerSession, message: Buffer): string {
+  const { headers, text, html } = readMessage(message.toString('latin1'));
+  const { mailFrom, rcptTo } = session.envelope;
+  const email = state.accept({
+    via: 'smtp',
+    from: headerOf(headers, 'from') || (mailFrom === false ? '' : mailFrom.address),
+    to: rcptTo.map(({ address }) => address),
+    subject: headerOf(headers, 'subject'),
+    html,
+    text,
+    headers,
+    idempotencyKey: null,
+    raw: message.toString('utf8'),
+  });
+  return email.id;
 }

@@ -6,7 +6,7 @@
 import type { OutgoingEmail } from '../../domain/email.ts';
 import { AppError, type AppErrorOptions } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { createHttpClient, type HttpAnswer, HttpFailure } from '../http/http.ts';
+import { createHttpClient, type HttpAnswer, type HttpClient, HttpFailure } from '../http/http.ts';
 
 /** A way to send emails. */
 export interface EmailTransport {
@@ -126,69 +126,75 @@ function parseBase(baseUrl: string): URL {
   return url;
 }
 
+/** Built for each request, so that the clear key is not kept longer. */
+function authorization(apiKey: Secret): string {
+  const key = apiKey.reveal().trim();
+  if (/^[\x21-\x7e]+$/.test(key)) return `Bearer ${key}`;
+  throw new AppError('EMAIL_NOT_CONFIGURED', {
+    publicMessage: 'The email API key is empty or has characters that a header cannot hold',
+    retryAfterMs: REFUSED_MS,
+  });
+}
+
+interface Endpoint {
+  http: HttpClient;
+  path: string;
+  apiKey: Secret;
+}
+
+/** One attempt. @returns the provider's id; null if it gave none. */
+async function sendOnce(
+  { http, path, apiKey }: Endpoint,
+  email: OutgoingEmail,
+  signal: AbortSignal | undefined,
+): Promise<{ providerId: string | null }> {
+  const { from, to, subject, html, text } = email;
+  let answer: HttpAnswer;
+  try {
+    answer = await http.send({
+      method: 'POST',
+      path,
+      headers: {
+        accept: 'application/json',
+        'content-type': 'application/json',
+        authorization: authorization(apiKey),
+        'idempotency-key': email.id,
+      },
+      body: JSON.stringify({ from, to: [to], subject, html, text }),
+      signal,
+    });
+  } catch (error) {
+    if (!(error instanceof HttpFailure)) throw error;
+    // Only a 2xx answer can be too large: the email was accepted.
+    if (error.kind === 'too-large') return { providerId: null };
+    const status = error.status === undefined ? {} : { status: error.status };
+    throw new AppError('EMAIL_UNAVAILABLE', { meta: { name: error.reason ?? error.kind, ...status } });
+  }
+  if (answer.status < 200 || answer.status >= 300) {
+    const error = answerError(answer);
+    if (error !== undefined) throw error;
+    return { providerId: null };
+  }
+  const id = field(answer.text, 'id');
+  return { providerId: id === undefined || id === '' ? null : id };
+}
+
 /**
  * A transport with a connection pool of its own; the caller closes it.
  * @throws {AppError} EMAIL_NOT_CONFIGURED if the base URL is not an http(s) URL.
  */
 export function createResendTransport(options: ResendTransportOptions): EmailTransport {
   const url = parseBase(options.baseUrl);
-  const path = `${url.pathname.replace(/\/+$/, '')}/emails`;
   const http = createHttpClient({
     origin: url.origin,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     maxBodyBytes: MAX_BODY_BYTES,
     connections: CONNECTIONS,
   });
-
-  /** Built for each request, so that the clear key is not kept longer. */
-  function authorization(): string {
-    const key = options.apiKey.reveal().trim();
-    if (!/^[\x21-\x7e]+$/.test(key)) {
-      throw new AppError('EMAIL_NOT_CONFIGURED', {
-        publicMessage: 'The email API key is empty or holds characters that no header may hold',
-        retryAfterMs: REFUSED_MS,
-      });
-    }
-    return `Bearer ${key}`;
-  }
-
+  const endpoint = { http, path: `${url.pathname.replace(/\/+$/, '')}/emails`, apiKey: options.apiKey };
   return {
     name: 'resend',
-    async send(email, { signal } = {}) {
-      const { from, to, subject, html, text } = email;
-      let answer: HttpAnswer;
-      try {
-        answer = await http.send({
-          method: 'POST',
-          path,
-          headers: {
-            accept: 'application/json',
-            'content-type': 'application/json',
-            authorization: authorization(),
-            'idempotency-key': email.id,
-          },
-          body: JSON.stringify({ from, to: [to], subject, html, text }),
-          signal,
-        });
-      } catch (error) {
-        if (!(error instanceof HttpFailure)) throw error;
-        // Only a 2xx answer can be too large: the email was accepted.
-        if (error.kind === 'too-large') return { providerId: null };
-        throw new AppError('EMAIL_UNAVAILABLE', {
-          meta: {
-            name: error.reason ?? error.kind,
-            ...(error.status === undefined ? {} : { status: error.status }),
-          },
-        });
-      }
-      if (answer.status < 200 || answer.status >= 300) {
-        const error = answerError(answer);
-        if (error !== undefined) throw error;
-        return { providerId: null };
-      }
-      const id = field(answer.text, 'id');
-      return { providerId: id === undefined || id === '' ? null : id };
-    },
+    send: (email, { signal } = {}) => sendOnce(endpoint, email, signal),
     close: () => http.close(),
   };
 }

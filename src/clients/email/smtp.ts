@@ -84,63 +84,64 @@ function sendError(error: unknown): AppError {
 /** Domain of the sender, which makes the Message-ID globally unique. */
 const domainOf = (from: string): string => /@([^\s@<>]+)>?\s*$/.exec(from)?.[1] ?? 'localhost';
 
+/** One attempt, over a connection of its own. @returns the id in the server's reply, or the Message-ID. */
+async function sendOnce(
+  { url, timeoutMs }: { url: Secret; timeoutMs: number },
+  email: OutgoingEmail,
+  signal: AbortSignal | undefined,
+): Promise<{ providerId: string | null }> {
+  signal?.throwIfAborted();
+  const deadline = new AbortController();
+  const timer = setTimeout(() => deadline.abort(TIMED_OUT), timeoutMs);
+  const abort = () => deadline.abort(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  // Read for each attempt, so that the clear password is not kept longer.
+  const transport = createTransport({
+    ...readUrl(url),
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+    dnsTimeout: timeoutMs,
+  });
+  try {
+    const { messageId, serverMessageId } = await transport.sendMail({
+      messageId: `<${email.id}@${domainOf(email.from)}>`,
+      from: email.from,
+      // An object is one address; a text would be split at its commas.
+      to: { name: '', address: email.to },
+      subject: email.subject,
+      text: email.text,
+      html: email.html,
+      xMailer: false,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+      signal: deadline.signal,
+    });
+    return { providerId: serverMessageId ?? messageId };
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    if (deadline.signal.aborted) throw new AppError('EMAIL_UNAVAILABLE', { meta: { name: 'timeout' } });
+    throw sendError(error);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+    transport.close();
+  }
+}
+
 /**
  * A transport to one server. `smtps:` is encrypted from the start, `smtp:` if the server offers STARTTLS; an invalid
- * certificate fails the attempt. `providerId` is the id in the server's reply, or the Message-ID.
+ * certificate fails the attempt.
  * @throws {AppError} EMAIL_NOT_CONFIGURED if the URL is not valid.
  */
 export function createSmtpTransport(options: SmtpTransportOptions): EmailTransport {
-  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  readUrl(options.url);
+  const { url, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  readUrl(url);
   const inFlight = new Set<Promise<unknown>>();
-
-  async function attempt(
-    email: OutgoingEmail,
-    signal: AbortSignal | undefined,
-  ): Promise<{ providerId: string | null }> {
-    signal?.throwIfAborted();
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(TIMED_OUT), timeoutMs);
-    const abort = () => deadline.abort(signal?.reason);
-    signal?.addEventListener('abort', abort, { once: true });
-    // Read for each attempt, so that the clear password is not kept longer.
-    const transport = createTransport({
-      ...readUrl(options.url),
-      connectionTimeout: timeoutMs,
-      greetingTimeout: timeoutMs,
-      socketTimeout: timeoutMs,
-      dnsTimeout: timeoutMs,
-    });
-    try {
-      const { messageId, serverMessageId } = await transport.sendMail({
-        messageId: `<${email.id}@${domainOf(email.from)}>`,
-        from: email.from,
-        // An object is one address; a text would be split at its commas.
-        to: { name: '', address: email.to },
-        subject: email.subject,
-        text: email.text,
-        html: email.html,
-        xMailer: false,
-        disableFileAccess: true,
-        disableUrlAccess: true,
-        signal: deadline.signal,
-      });
-      return { providerId: serverMessageId ?? messageId };
-    } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      if (deadline.signal.aborted) throw new AppError('EMAIL_UNAVAILABLE', { meta: { name: 'timeout' } });
-      throw sendError(error);
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-      transport.close();
-    }
-  }
-
   return {
     name: 'smtp',
     async send(email, { signal } = {}) {
-      const sending = attempt(email, signal);
+      const sending = sendOnce({ url, timeoutMs }, email, signal);
       inFlight.add(sending);
       try {
         return await sending;
