@@ -1,7 +1,7 @@
 /**
- * The direction of dependencies. domain knows nothing; store, clients and mail know domain; activities glue them;
- * workflows orchestrate; temporal starts workflows; api answers. Entries (worker, cli, start, api/server) compose all
- * of it. What workflows load at run time is held by .dependency-cruiser.runtime.cjs.
+ * The direction of dependencies, as ARCHITECTURE.md has it. `domain` imports nothing; `store`, `clients` and `messages`
+ * import `domain`; `services` hold the use cases; `activities`, `api` and `cli` call them. Entries (worker, cli, start,
+ * api/server) compose the processes. .dependency-cruiser.runtime.cjs checks what workflows load at run time.
  * @type {import('dependency-cruiser').IConfiguration}
  */
 const from = (path, extra = {}) => ({ path, ...extra });
@@ -17,9 +17,14 @@ module.exports = {
         circular: true,
       },
     ),
-    forbid('not-resolvable', 'an import that leads nowhere', from('^(src|simulators|migrations|bench|test)/'), {
-      couldNotResolve: true,
-    }),
+    forbid(
+      'not-resolvable',
+      'an import of a file that does not exist',
+      from('^(src|simulators|migrations|bench|test)/'),
+      {
+        couldNotResolve: true,
+      },
+    ),
     forbid('domain-is-pure', 'domain imports zod and itself: no I/O, no other folder', from('^src/domain/'), {
       path: '^src/',
       pathNot: '^src/domain/',
@@ -33,7 +38,7 @@ module.exports = {
     }),
     forbid(
       'workflows-are-replayed',
-      'workflow code is replayed: it takes domain, itself and, for types only, activities',
+      'workflow code is replayed: it imports domain, itself and, for types only, activities',
       from('^src/workflows/'),
       { path: '^src/', pathNot: '^src/(workflows|domain|activities)/' },
     ),
@@ -53,7 +58,7 @@ module.exports = {
       dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'],
       pathNot: 'node_modules/@temporalio/(workflow|common)/',
     }),
-    forbid('store-below', 'store takes domain', from('^src/store/'), {
+    forbid('store-below', 'store imports domain', from('^src/store/'), {
       path: '^src/',
       pathNot: ['^src/(store|domain)/', '^src/config\\.ts$'],
     }),
@@ -72,20 +77,20 @@ module.exports = {
       from('^src/', { pathNot: '^src/worker(\\.ts$|/)' }),
       { path: '^src/worker/' },
     ),
-    forbid('clients-below', 'clients take domain', from('^src/clients/'), {
+    forbid('clients-below', 'clients import domain', from('^src/clients/'), {
       path: '^src/',
       pathNot: ['^src/(clients|domain)/', '^src/config\\.ts$'],
     }),
-    forbid('mail-below', 'templates take domain', from('^src/messages/'), {
+    forbid('messages-below', 'templates import domain', from('^src/messages/'), {
       path: '^src/',
       pathNot: '^src/(messages|domain)/',
     }),
-    forbid('mail-is-pure', 'the same data gives the same mail: no I/O, no library', from('^src/messages/'), {
+    forbid('messages-are-pure', 'the same data gives the same text: no I/O, no library', from('^src/messages/'), {
       dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer'],
     }),
     forbid(
       'activities-below',
-      'activities take store, clients, mail, domain and the contract of the workflows',
+      'activities import services, store, clients, messages, domain and the contract of the workflows',
       from('^src/activities/'),
       {
         path: '^src/',
@@ -98,7 +103,7 @@ module.exports = {
     ),
     forbid(
       'temporal-below',
-      'temporal takes store, domain, the contract, and workflows by type',
+      'temporal imports store, domain, the contract, and workflows by type',
       from('^src/temporal/'),
       {
         path: '^src/(api|services|activities|clients|messages|embedded|cli)/',
@@ -109,10 +114,10 @@ module.exports = {
       pathNot: '^src/workflows/contract\\.ts$',
       dependencyTypesNot: ['type-only'],
     }),
-    forbid('services-below', 'services take store, clients, temporal and domain', from('^src/services/'), {
+    forbid('services-below', 'services import store, clients, temporal and domain', from('^src/services/'), {
       path: '^src/(api|cli|activities|embedded|messages)/',
     }),
-    forbid('api-below', 'api takes store, clients, mail, temporal and domain', from('^src/api/'), {
+    forbid('api-below', 'api imports services, store, clients, messages, temporal and domain', from('^src/api/'), {
       path: '^src/(activities|embedded|cli)/',
     }),
     forbid('api-without-worker', 'an api process runs no worker', from('^src/api/'), {
@@ -132,21 +137,18 @@ module.exports = {
     ),
     forbid(
       'simulators-for-the-demo',
-      'the product knows simulators through the demo only',
+      'only the demo imports simulators',
       from('^src/', { pathNot: '^src/cli/demo/' }),
       {
         path: '^simulators/',
       },
     ),
-    forbid(
-      'product-without-tests',
-      'nothing imports tests but tests and benchmarks',
-      from('^(src|simulators|migrations)/'),
-      { path: '^(test|bench)/' },
-    ),
+    forbid('product-without-tests', 'only tests and benchmarks import tests', from('^(src|simulators|migrations)/'), {
+      path: '^(test|bench)/',
+    }),
     forbid(
       'no-dev-dependency',
-      'what the product imports is installed with it',
+      'a library of the product is a dependency, not a development dependency',
       from('^(src|migrations)/', { pathNot: '\\.test\\.ts$' }),
       {
         dependencyTypes: ['npm-dev'],
@@ -156,7 +158,7 @@ module.exports = {
     ),
     forbid(
       'no-orphans',
-      'a file that nothing uses',
+      'a file that no other file imports',
       { orphan: true, path: '^src/', pathNot: ['^src/(worker|cli|start)\\.ts$', '^src/api/server\\.ts$'] },
       {},
     ),

@@ -58,7 +58,7 @@ async function makeTemplate(postgres: EmbeddedPostgres, adminUrl: string): Promi
   try {
     await migrateLatest(db, {});
   } finally {
-    // A template can only be cloned while nobody is connected to it.
+    // A template can only be cloned while no connection to it is open.
     await db.destroy();
   }
 }

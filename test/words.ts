@@ -72,7 +72,15 @@ export const RULES: readonly Rule[] = [
     in: EVERYWHERE,
   },
   { name: 'told', find: String.raw`\b[Tt]old\b`, use: 'notified, or what exactly happens', in: EVERYWHERE },
-  { name: 'nobody', find: String.raw`\b[Nn]obody\b`, use: 'the thing that does not act', in: EVERYWHERE },
+  {
+    name: 'nobody',
+    find: String.raw`\b[Nn]obody\b`,
+    use: 'the thing that does not act',
+    in: EVERYWHERE,
+    allow: [
+      { text: String.raw`\bnobody\b`, in: /^src\/embedded\/postgres\/service-user\.ts$/, why: 'a system account' },
+    ],
+  },
   { name: 'whoever', find: String.raw`\b[Ww]hoever\b`, use: 'the thing that acts', in: EVERYWHERE },
   { name: 'as good as', find: String.raw`\b[Aa]s good as\b`, use: 'what exactly is true', in: EVERYWHERE },
   {

@@ -1,10 +1,10 @@
-/** VirtFusion's API, as far as it is used: the question whether a URL and a key work. */
+/** VirtFusion's API, of which one call is used: it tells whether a URL and a key work. */
 import { AppError, type ErrorCode } from '../domain/errors.ts';
 import type { Secret } from '../domain/secret.ts';
 import type { AddressGuard } from './http/address-guard.ts';
 import { createHttpClient, HttpFailure } from './http/http.ts';
 
-/** The answer is read for its status only. */
+/** Only the status of the answer is used. */
 const MAX_BODY_BYTES = 256 * 1024;
 
 function codeOfStatus(status: number): ErrorCode {
@@ -15,7 +15,7 @@ function codeOfStatus(status: number): ErrorCode {
 }
 
 /**
- * GET {url}/api/v1/connect, once: returns when VirtFusion takes the key.
+ * GET {url}/api/v1/connect, once: returns when VirtFusion accepts the key.
  * @param target `url`: origin of the installation, with its path, if any.
  * @param options `timeoutMs`: milliseconds for the whole exchange.
  * @throws {AppError} ADDRESS_REFUSED, PANEL_NOT_CONFIGURED (URL or key cannot be used in a request), PANEL_AUTH,
@@ -49,7 +49,7 @@ export async function testConnection(
     const { kind, status, reason } = error;
     throw new AppError('PANEL_UNAVAILABLE', { meta: { kind, status, reason } });
   } finally {
-    // Not waited for: the answer is known, and an idle socket ends by itself.
+    // Not awaited: the answer is known, and an idle socket closes by itself.
     http.close().catch(() => undefined);
   }
 }

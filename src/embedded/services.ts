@@ -96,7 +96,7 @@ async function emptyDataDir(dataDir: string): Promise<void> {
 }
 
 export interface StartServicesOptions {
-  /** What other starters are told about this process; default `npm start`. */
+  /** Name of this process in the message to a second starter; default `npm start`. */
   purpose?: string;
   /** Empties the data folder first: for the demo. */
   empty?: boolean;

@@ -1,6 +1,7 @@
 /**
  * One attempt of one HTTP request, for every upstream client: keep-alive pool, one deadline over headers and body, a
- * cap on what is read, no redirect followed, no retry. Failures carry a word, never a header or a body.
+ * limit on the bytes that are read; no redirect is followed, nothing is retried. Failures carry a word, never a header or
+ * a body.
  */
 import { Pool } from 'undici';
 import { isAppError } from '../../domain/errors.ts';
@@ -44,11 +45,11 @@ export interface HttpClientOptions {
   origin: string;
   /** Milliseconds for the whole exchange. */
   timeoutMs: number;
-  /** Bytes of body that are read before the answer is refused. */
+  /** Maximum bytes of a body; a larger answer is refused. */
   maxBodyBytes: number;
   /** Sockets kept to the origin; default 16. */
   connections?: number;
-  /** For an origin that somebody typed: which addresses may be connected to. Default: all. */
+  /** For an origin that a person entered: refuses addresses that must not be connected to. Default: none are refused. */
   guard?: AddressGuard;
 }
 
@@ -56,7 +57,7 @@ export interface HttpClient {
   /**
    * Sends once.
    * @throws {HttpFailure} for everything that is not a complete answer.
-   * @throws {AppError} ADDRESS_REFUSED when the guard does not let the origin through; nothing was sent.
+   * @throws {AppError} ADDRESS_REFUSED when the guard refuses the origin; nothing was sent.
    * @throws the reason of `request.signal` when the caller aborted.
    */
   send(request: HttpRequest): Promise<HttpAnswer>;
@@ -65,7 +66,7 @@ export interface HttpClient {
 }
 
 const TIMED_OUT = Symbol('timed out');
-/** An error page is read for its code only. */
+/** Of an error page, only an error code is used. */
 const MAX_ERROR_BODY_BYTES = 256 * 1024;
 
 const codeOf = (error: unknown): string | undefined =>
@@ -81,7 +82,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     connections: options.connections ?? 16,
     pipelining: 1,
     keepAliveTimeout: 10_000,
-    // our own deadline rules; these only free the sockets should it ever fail
+    // The deadline below decides; these only free the sockets if it ever fails.
     headersTimeout: options.timeoutMs + 5_000,
     bodyTimeout: options.timeoutMs + 5_000,
     connect: { timeout: options.timeoutMs, ...(guard === undefined ? {} : { lookup: guard.lookup }) },
@@ -111,7 +112,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         const value = answer.headers[name];
         return Array.isArray(value) ? value[0] : value;
       };
-      // Decoded as it comes: the bytes of a large answer and its text are not in memory together.
+      // Decoded chunk by chunk, so that the bytes of a large answer and its text are not in memory together.
       const decoder = new TextDecoder();
       let text = '';
       let size = Number(header('content-length') ?? 0) > limit ? Number.POSITIVE_INFINITY : 0;
@@ -124,7 +125,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
         }
       }
       if (size > limit) {
-        // destroying the body closes the socket: the rest is never transferred
+        // Destroying the body closes the socket, so the rest is never transferred.
         answer.body.on('error', () => {}).destroy();
         if (good) throw new HttpFailure('too-large', { status });
       }

@@ -1,5 +1,5 @@
 /**
- * The panel's API, one attempt a call: what may be tried again is the workflow's to decide. Reads only.
+ * The panel's API, read only. Each call is one attempt; the workflow decides what is tried again.
  * Every failure is an `AppError` whose `meta` holds status, code and path, never a key, a query or a body.
  */
 
@@ -29,7 +29,7 @@ export interface PanelPage {
   throttle: Throttle;
 }
 
-/** Parameters of a listing; `filter` keys come without the `filter[]` around them. */
+/** Parameters of a listing; keys of `filter` are given without `filter[]` around them. */
 export interface ListQuery {
   page?: number;
   perPage?: number;
@@ -68,15 +68,15 @@ export interface PanelClientOptions {
   timeoutMs?: number;
   /** Bytes of one body; default 64 MiB (100,000 included allocations are about 12 MB). */
   maxBodyBytes?: number;
-  /** For a URL that somebody typed: which addresses may be connected to; what it refuses is ADDRESS_REFUSED. */
+  /** For a URL that a person entered: refuses addresses that must not be connected to, with ADDRESS_REFUSED. */
   guard?: AddressGuard;
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024;
-/** The panel's throttle window: what to wait when a 429 does not say. */
+/** The panel's throttle window: the pause after a 429 that names none. */
 const WINDOW_MS = 60_000;
-/** No answer may park a sync for longer than this. */
+/** Maximum pause that an answer of the panel can cause. */
 const MAX_RETRY_AFTER_MS = 60 * 60_000;
 
 const count = (value: string | undefined): number | undefined =>
@@ -111,7 +111,7 @@ function panelCode(text: string): string | undefined {
   }
 }
 
-/** The panel's own login, and that of an access proxy before it. */
+/** Addresses of the panel's own login page, and of the login page of an access proxy in front of it. */
 function pointsToLogin(location: string | undefined): boolean {
   if (location === undefined) return false;
   const path = location.split(/[?#]/, 1)[0] ?? '';
@@ -182,7 +182,7 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     ...(options.guard === undefined ? {} : { guard: options.guard }),
   });
 
-  /** Made for each call: the clear key lives no longer than the request. */
+  /** Made for each call, so that the clear key lives no longer than the request. */
   function headers(key: Secret): Record<string, string> {
     const result: Record<string, string> = {
       accept: 'application/json',

@@ -42,7 +42,7 @@ export function createPanelProvider(
         ...(s.cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret: s.cfAccessClientSecret }),
       });
       current = { key, client };
-      // Requests in flight on the old one are waited for.
+      // Closing waits for the old client's requests.
       old?.close().catch(() => undefined);
       return client;
     },

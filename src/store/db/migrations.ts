@@ -69,7 +69,7 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101001900_rate_limits.ts': ['rate_limits'],
 };
 
-/** Any process's migrator takes this transaction lock first, so two never work at once. */
+/** Name of the transaction lock that every migrating process takes first, so two never migrate at once. */
 const LOCK_KEY = 'nodebyte-migrations';
 
 async function migrationNames(): Promise<string[]> {
@@ -91,9 +91,9 @@ function isMigration(module: unknown): module is Record<Direction, (knex: Knex) 
 }
 
 /**
- * Runs one migration by knex, which keeps the book. knex prints a failed statement to stdout, where a command may be
- * writing JSON, so the failure stays hidden from it behind a savepoint and is thrown here: the transaction around it
- * takes back the entry in the book as well.
+ * Runs one migration by knex, which records it in `knex_migrations`. knex prints a failed statement to stdout, where a
+ * command may be writing JSON. So the failure is hidden from knex behind a savepoint and thrown here; the transaction
+ * around it rolls the record back as well.
  */
 async function runMigration(trx: Transaction, name: string, direction: Direction): Promise<void> {
   const failures: unknown[] = [];
@@ -112,7 +112,7 @@ async function runMigration(trx: Transaction, name: string, direction: Direction
       getMigrationName: (one: string) => one,
       getMigration: async () => ({ up: hidden, down: hidden }),
     },
-    // A newer release may have been here: its migrations are unknown to us and no reason to refuse.
+    // Migrations of a newer release may be recorded; they are unknown here and no reason to refuse.
     disableMigrationsListValidation: true,
     name,
   });
@@ -153,7 +153,7 @@ export function withRequired(selectors: readonly string[]): Unit[] {
   return UNITS.filter((one) => chosen.has(one.number));
 }
 
-/** What was applied, name → when. Empty where nothing ever was. */
+/** Applied migrations and their times. Empty for a new database. */
 async function appliedMigrations(db: Db): Promise<Map<string, Date>> {
   const [table] = await query<{ found: boolean }>(db, "select to_regclass('knex_migrations') is not null as found");
   if (table?.found !== true) return new Map();
@@ -173,7 +173,7 @@ async function step<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<
   return inTransaction(db, async (trx) => {
     await execute(trx, 'set local statement_timeout = 0; set local lock_timeout = 0');
     await execute(trx, 'select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
-    // A table lock that is waited for stops everyone behind it: better to fail and be run again.
+    // A statement that waits for a table lock blocks all later ones: it fails, and the migration is run again.
     await execute(trx, "set local lock_timeout = '60s'");
     await knexOf(trx).migrate.forceFreeMigrationsLock();
     return work(trx);
@@ -309,13 +309,13 @@ export async function migrationStatus(db: Db): Promise<MigrationStatus[]> {
 
 /**
  * Drops the database `name` with everything in it, and creates it empty. Works from the maintenance database `postgres`
- * of the server that `url` points at; whoever is still connected is thrown out.
+ * of the server of `url`; other connections to the database are ended.
  */
 export async function recreateDatabase(url: URL, name: string): Promise<void> {
   const maintenance = new URL(url.href);
   maintenance.pathname = '/postgres';
   const quoted = `"${name.replaceAll('"', '""')}"`;
-  // Neither statement may run in a transaction, and a large database takes its time.
+  // Neither statement may run in a transaction, and both take long for a large database.
   const db = createDb({
     connectionString: maintenance.href,
     applicationName: 'nodebyte-cli',
