@@ -171,7 +171,6 @@ export const RULES: readonly Rule[] = [
     in: CODE_AND_DOCUMENTS,
     allow: [
       { text: String.raw`(?:/__sim)?/mails\b|\{ mails: `, why: 'paths and JSON of the email simulator' },
-      { text: String.raw`\bmail\.send\b|\bmailId(?=' \}|: id\b)`, why: 'outbox rows before migration 20260101002200' },
       { text: String.raw`\bmail(?:-| )(?:servers?|programs?|clients?|exchangers?)\b`, why: 'standard words' },
       { text: String.raw`\b\w*[Mm]ailbox\w*\b|\bMAILBOX\w*\b`, why: 'standard word' },
       { text: String.raw`\b\w*e_mails?\b`, why: 'e-mail, in snake case' },
