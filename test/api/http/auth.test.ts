@@ -108,7 +108,7 @@ const callers: Record<string, Calling> = {
     passes: [],
     status: 401,
   },
-  'a token of nobody': { init: withBearer(() => signToken({ id: 'nobody' })), passes: [], status: 401 },
+  'a token of an unknown user': { init: withBearer(() => signToken({ id: 'unknown-user' })), passes: [], status: 401 },
   'a bearer in small letters': {
     init: async () => ({ headers: { Authorization: `bearer ${admin.token}` } }),
     passes: [],
@@ -173,7 +173,7 @@ describe('texts of refusals, in the order of the checks', () => {
   test('after the signature', async () => {
     const disabled = await makeUser(harness, { isSystemAdmin: true, isActive: false });
     const member = await makeUser(harness);
-    expect(await read('/api/admin/stats', bearer(await signToken({ id: 'nobody' })))).toEqual([
+    expect(await read('/api/admin/stats', bearer(await signToken({ id: 'unknown-user' })))).toEqual([
       401,
       'User not found',
       'UNAUTHORIZED',
@@ -303,7 +303,7 @@ describe('login', () => {
       return [response.status, success, error, code];
     };
     expect(await read(user.email, 'wrong')).toEqual([401, false, 'invalid_credentials', 'INVALID_CREDENTIALS']);
-    expect(await read('nobody@example.com', 'wrong')).toEqual([
+    expect(await read('unknown@example.com', 'wrong')).toEqual([
       401,
       false,
       'invalid_credentials',
