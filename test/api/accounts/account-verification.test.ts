@@ -1,7 +1,10 @@
-/** The verification mail: asked for on the account page or by signing in, once for a double request, three times an hour. */
+/**
+ * The verification email. A user requests it on the account page or by signing in. A repeated request sends one email;
+ * at most three emails per hour are sent.
+ */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';
-import { emailsTo, login, outcome, tally } from '../../support/api/sign-in.ts';
+import { countByStatus, emailsTo, login, outcome } from '../../support/api/sign-in.ts';
 
 type User = Awaited<ReturnType<typeof makeUser>>;
 
@@ -18,14 +21,14 @@ const resend = async (user: User) => {
 };
 const signIn = (user: User) => login(harness, user.email);
 const unverified = () => makeUser(harness, { emailVerified: false });
-const templatesTo = async (user: User) => (await emailsTo(harness, user.email)).map((mail) => mail.template);
-/** Lets eleven seconds pass: what comes then is no repeat any more. */
-const pass = async () => {
+const templatesTo = async (user: User) => (await emailsTo(harness, user.email)).map((email) => email.template);
+/** Lets eleven seconds pass. Two requests within ten seconds count as one. */
+const passElevenSeconds = async () => {
   await harness.database.db.raw(`update emails set created_at = created_at - interval '11 s'`);
   await harness.database.db.raw(`update rate_limits set updated_at = updated_at - interval '11 s'`);
 };
 
-test('is queued for the user; an empty body will do', async () => {
+test('the email is queued for the user; the request may have an empty body', async () => {
   const user = await unverified();
   const response = await harness.get(PATH, {
     method: 'POST',
@@ -34,44 +37,44 @@ test('is queued for the user; an empty body will do', async () => {
   expect(response.status).toBe(200);
   expect(await response.json()).toEqual({ success: true, data: null, message: 'Verification email sent' });
   expect(response.headers.get('x-ratelimit-limit')).toBe('3');
-  const mails = await harness.database.db.raw(
+  const emails = await harness.database.db.raw(
     'select e.template, e.recipient, e.user_id, e.subject from emails e where e.user_id = ?',
     [user.id],
   );
-  expect(mails.rows).toEqual([
+  expect(emails.rows).toEqual([
     { template: 'email-verification', recipient: user.email, user_id: user.id, subject: null },
   ]);
 });
 
-test('leaves three times an hour, on either way together', async () => {
+test('at most three emails per hour are sent, both ways of requesting counted together', async () => {
   const [one, other] = [await unverified(), await unverified()];
   for (const status of [200, 200, 200, 429]) {
     expect((await resend(one)).status).toBe(status);
-    await pass();
+    await passElevenSeconds();
   }
   expect(await templatesTo(one)).toEqual(Array(3).fill('email-verification'));
   for (let n = 0; n < 3; n += 1) {
     expect(outcome(await signIn(other)).slice(0, 2)).toEqual([401, 'email_not_verified']);
-    await pass();
+    await passElevenSeconds();
   }
   expect((await resend(other)).status).toBe(429);
   expect((await signIn(other)).status).toBe(401);
   expect(await templatesTo(other)).toHaveLength(3);
 });
 
-describe('a request that is repeated', () => {
-  test('at once, or at the very same time, is the same mail; later it is another one', async () => {
+describe('a repeated request', () => {
+  test('sends one email within ten seconds, also when sent in parallel, and a second email later', async () => {
     const [one, other] = [await unverified(), await unverified()];
     for (let n = 0; n < 2; n += 1) expect((await resend(one)).status).toBe(200);
     expect(await templatesTo(one)).toHaveLength(1);
-    await pass();
+    await passElevenSeconds();
     expect((await resend(one)).status).toBe(200);
     expect(await templatesTo(one)).toHaveLength(2);
-    expect(tally(await Promise.all([resend(other), resend(other), resend(other)]))).toEqual({ 200: 3 });
+    expect(countByStatus(await Promise.all([resend(other), resend(other), resend(other)]))).toEqual({ 200: 3 });
     expect(await templatesTo(other)).toHaveLength(1);
   });
 
-  test('is another mail for another user and for another purpose', async () => {
+  test('sends a further email for another user or another purpose', async () => {
     const [one, other] = [await unverified(), await unverified()];
     expect((await harness.get('/api/v1/auth/magic-link', json({ email: one.email }))).status).toBe(200);
     for (const user of [one, other]) expect((await resend(user)).status).toBe(200);
@@ -80,7 +83,7 @@ describe('a request that is repeated', () => {
   });
 });
 
-test('is refused to the verified', async () => {
+test('a verified user is refused', async () => {
   const user = await makeUser(harness);
   expect(outcome(await resend(user))).toEqual([400, 'Email already verified', 'ALREADY_VERIFIED']);
   expect(await templatesTo(user)).toEqual([]);

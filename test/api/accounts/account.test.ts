@@ -69,7 +69,7 @@ const issuedAtOf = (token: string): number =>
   JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).iat;
 
 describe('profile', () => {
-  test('of a user who filled in nothing', async () => {
+  test('shows empty fields as null', async () => {
     const user = await makeUser(harness, { emailVerified: false });
     await harness.database.db.raw(
       `update users set username = null, "firstName" = '', roles = null, "accountBalance" = null where id = ?`,
@@ -100,7 +100,7 @@ describe('profile', () => {
     });
   });
 
-  test('is changed, answered, and blank fields are cleared; nobody else’s changes', async () => {
+  test('a change is stored and returned, blank fields are cleared, and no other profile changes', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     const form = {
       firstName: ' Ada ',
@@ -129,7 +129,7 @@ describe('profile', () => {
     expect(theirs.data).toMatchObject({ firstName: null, lastName: null, username: other.email.split('@')[0] });
   });
 
-  test('what is absent stays', async () => {
+  test('a missing field is not changed', async () => {
     const user = await makeUser(harness);
     await change(user, { firstName: 'Ada', lastName: 'L' });
     expect((await (await change(user, { lastName: 'B' })).json()).data).toMatchObject({
@@ -138,7 +138,7 @@ describe('profile', () => {
     });
   });
 
-  test('a username of another, in any case, is refused; one’s own in another case is not', async () => {
+  test('another user’s name is refused in any case; the own name in another case is accepted', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     const name = `Taken-${user.id}`;
     expect((await change(user, { username: name })).status).toBe(200);
@@ -151,13 +151,13 @@ describe('profile', () => {
     expect((await change(user, { username: name.toUpperCase() })).status).toBe(200);
   });
 
-  test('a name that two share already may be kept', async () => {
+  test('a user may keep a name that another user already has', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     await harness.database.db.raw(`update users set username = 'shared' where id in (?, ?)`, [user.id, other.id]);
     expect((await change(user, { username: 'shared', firstName: 'Ada' })).status).toBe(200);
   });
 
-  test('of two who want one name at once one gets it', async () => {
+  test('of two parallel requests for one name one succeeds', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     const answers = await Promise.all([user, other].map((who) => change(who, { username: `both-${user.id}` })));
     expect(answers.map((answer) => answer.status).sort()).toEqual([200, 409]);
@@ -166,7 +166,7 @@ describe('profile', () => {
   test.each([
     [{ firstName: 'x'.repeat(256) }, /^firstName may have at most 255 characters/, ['body.firstName']],
     [{ companyName: 'a\nb' }, /^companyName may have at most 255 characters/, ['body.companyName']],
-    [{ billingEmail: 'nobody' }, /^Invalid billing email address$/, ['body.billingEmail']],
+    [{ billingEmail: 'no-address' }, /^Invalid billing email address$/, ['body.billingEmail']],
     [{ lastName: '\u0007', billingEmail: 'no@one' }, /^lastName may have/, ['body.lastName', 'body.billingEmail']],
     [{ firstName: 5 }, /^Invalid request body$/, ['body.firstName']],
     [[], /^Invalid request body$/, ['body']],
@@ -191,13 +191,13 @@ describe('profile', () => {
     },
   );
 
-  test('the present address, in any case, is no change', async () => {
+  test('the current address in any case counts as unchanged', async () => {
     const user = await makeUser(harness);
     const response = await change(user, { email: user.email.toUpperCase(), firstName: 'Ada' });
     expect((await response.json()).data).toMatchObject({ email: user.email, firstName: 'Ada', emailVerified: true });
   });
 
-  test('a body that is not JSON', async () => {
+  test('refuses a body that is not JSON', async () => {
     const user = await makeUser(harness);
     const init = { method: 'PUT', headers: { 'Content-Type': 'application/json', ...bearer(user.token) }, body: '{' };
     expect(await failure(harness.get(ACCOUNT, init))).toEqual([400, 'Invalid request body', 'VALIDATION_ERROR']);
@@ -205,12 +205,12 @@ describe('profile', () => {
 });
 
 describe('password', () => {
-  test('is changed; other sessions end, this one stays; links for the old one die', async () => {
+  test('is changed; the current session stays, other sessions end, and open links become invalid', async () => {
     const user = await makeUser(harness);
-    const [mine, other] = [randomBytes(32).toString('hex'), randomBytes(32).toString('hex')];
+    const [current, other] = [randomBytes(32).toString('hex'), randomBytes(32).toString('hex')];
     const issuedAt = issuedAtOf(user.token);
     const session = { userId: user.id, lifetimeSeconds: 3600 };
-    await insertSession(harness.database.db, { ...session, refreshToken: mine, issuedAt });
+    await insertSession(harness.database.db, { ...session, refreshToken: current, issuedAt });
     await insertSession(harness.database.db, { ...session, refreshToken: other, issuedAt: issuedAt - 100 });
     for (const type of ['password_reset', 'magic_link', 'email_verification']) await giveToken(user.id, type);
     const response = await password(user, PASSWORD, 'Another-horse-8');
@@ -220,10 +220,10 @@ describe('password', () => {
     expect(await tokenTypes(user.id)).toEqual(['email_verification']);
     const refresh = (refreshToken: string) => harness.get('/api/v1/auth/refresh', json({ refreshToken }));
     expect((await refresh(other)).status).toBe(401);
-    expect((await refresh(mine)).status).toBe(200);
+    expect((await refresh(current)).status).toBe(200);
   });
 
-  test('a repeat of a change that was made is answered as the first', async () => {
+  test('a repeated change is answered like the first one', async () => {
     const user = await makeUser(harness);
     expect((await password(user, PASSWORD, 'Another-horse-8')).status).toBe(200);
     const { password: stored } = await userRow(user.id);
@@ -233,7 +233,7 @@ describe('password', () => {
     expect((await userRow(user.id)).password).toBe(stored);
   });
 
-  test('a wrong one is refused by 403: 401 is for bad sessions', async () => {
+  test('a wrong current password is refused with 403, because 401 means an invalid session', async () => {
     const user = await makeUser(harness);
     const { password: stored } = await userRow(user.id);
     expect(await failure(password(user, 'Wrong-horse-7', 'Another-horse-8'))).toEqual([
@@ -244,7 +244,7 @@ describe('password', () => {
     expect((await userRow(user.id)).password).toBe(stored);
   });
 
-  test('two changes at once: one is made', async () => {
+  test('of two parallel changes one succeeds', async () => {
     const user = await makeUser(harness);
     const wanted = ['Another-horse-8', 'Different-horse-9'];
     const answers = await Promise.all(wanted.map((text) => password(user, PASSWORD, text)));
@@ -255,7 +255,7 @@ describe('password', () => {
     expect(await verifyPassword(winner, (await userRow(user.id)).password)).toBe(true);
   });
 
-  test('a user without a password has none to change', async () => {
+  test('a user without a password cannot change it', async () => {
     const user = await makeUser(harness);
     await harness.database.db.raw('update users set password = null where id = ?', [user.id]);
     expect((await password(user, PASSWORD, 'Another-horse-8')).status).toBe(403);
@@ -279,7 +279,7 @@ describe('password', () => {
     [{}, ['body.currentPassword', 'body.newPassword']],
     [{ currentPassword: PASSWORD }, ['body.newPassword']],
     [{ currentPassword: null, newPassword: 'Another-horse-8' }, ['body.currentPassword']],
-  ])('%j lacks something', async (body, paths) => {
+  ])('%j is refused, and the error names the missing fields', async (body, paths) => {
     const user = await makeUser(harness);
     const response = await call(user, 'PUT', '/password', body);
     const answer = await response.json();
@@ -291,7 +291,7 @@ describe('password', () => {
     expect(answer.details.map((detail) => detail.path)).toEqual(paths);
   });
 
-  test('tries are limited for a user, over both routes that check it', async () => {
+  test('attempts are limited per user, over both routes that check the password', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     const first = await call(user, 'PUT', '/password');
     expect(first.headers.get('x-ratelimit-limit')).toBe('20');
@@ -317,7 +317,7 @@ describe('password', () => {
 });
 
 describe('change of address', () => {
-  test('takes effect at once, is to be verified, and the old address is told', async () => {
+  test('takes effect at once, must be verified, and the old address gets an email', async () => {
     const user = await makeUser(harness);
     await harness.database.db.raw(`update users set "firstName" = 'Ada' where id = ?`, [user.id]);
     const token = await giveToken(user.id, 'email_verification');
@@ -333,8 +333,8 @@ describe('change of address', () => {
     });
     expect(await userRow(user.id)).toMatchObject({ email: newEmail, verified: false });
     expect(await tokenTypes(user.id)).toEqual([]);
-    const mails = await emailsTo(user.email, newEmail);
-    expect(mails).toEqual([
+    const emails = await emailsTo(user.email, newEmail);
+    expect(emails).toEqual([
       { id: expect.any(String), template: 'email-changed', to: user.email, userId: null, subject: null },
       {
         id: expect.any(String),
@@ -344,7 +344,7 @@ describe('change of address', () => {
         subject: 'Verify your new email address',
       },
     ]);
-    expect(await startAttempt(harness.deps, mails[0]?.id ?? '')).toMatchObject({
+    expect(await startAttempt(harness.deps, emails[0]?.id ?? '')).toMatchObject({
       state: 'ready',
       data: { name: 'Ada', newEmail: 'n***@example.com' },
     });
@@ -352,7 +352,7 @@ describe('change of address', () => {
     expect(old.status).toBe(400);
   });
 
-  test('a repeat of a change that was made changes nothing more', async () => {
+  test('a repeated change has no further effect', async () => {
     const user = await makeUser(harness);
     const newEmail = `repeat-${user.id}@example.com`;
     expect((await address(user, newEmail)).status).toBe(200);
@@ -363,7 +363,7 @@ describe('change of address', () => {
     expect((await address(user, newEmail, 'Wrong-horse-7')).status).toBe(403);
   });
 
-  test('of two who want one address at once one gets it', async () => {
+  test('of two parallel requests for one address one succeeds', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     const newEmail = `both-${user.id}@example.com`;
     const answers = await Promise.all([user, other].map((who) => address(who, newEmail)));
@@ -375,17 +375,23 @@ describe('change of address', () => {
   });
 
   test.each([
-    ['nothing', {}, 400, 'newEmail and currentPassword are required', 'VALIDATION_ERROR'],
+    ['an empty body', {}, 400, 'newEmail and currentPassword are required', 'VALIDATION_ERROR'],
     [
-      'no password',
+      'a missing password',
       { newEmail: 'a@example.com' },
       400,
       'newEmail and currentPassword are required',
       'VALIDATION_ERROR',
     ],
-    ['no address', { newEmail: 'a@b', currentPassword: PASSWORD }, 400, 'Invalid email address', 'VALIDATION_ERROR'],
     [
-      'a look-alike',
+      'an invalid address',
+      { newEmail: 'a@b', currentPassword: PASSWORD },
+      400,
+      'Invalid email address',
+      'VALIDATION_ERROR',
+    ],
+    [
+      'an address with a look-alike letter',
       { newEmail: 'a@b.\u212Aom', currentPassword: PASSWORD },
       400,
       'Invalid email address',
@@ -405,7 +411,7 @@ describe('change of address', () => {
     expect(await userRow(user.id)).toMatchObject({ email: user.email, verified: true });
   });
 
-  test('an address of another, in any case, and one’s own are refused', async () => {
+  test('another user’s address in any case and the own address are refused', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     expect(await failure(address(user, other.email.toUpperCase()))).toEqual([409, 'Email already in use', 'CONFLICT']);
     expect(await failure(address(user, user.email))).toEqual([
@@ -417,7 +423,7 @@ describe('change of address', () => {
   });
 });
 
-test('nobody gets in without a session', async () => {
+test('every account route refuses a request without an access token', async () => {
   for (const [method, path] of [
     ['GET', ''],
     ['PUT', ''],

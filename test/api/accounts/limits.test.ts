@@ -1,10 +1,10 @@
-/** Rate limits of the sign-in area: what they count, what they answer, and that they hold. */
+/** Rate limits of the auth routes: what they count and what they answer. */
 import { createServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createDb } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, json, makeUser, ORIGIN, PASSWORD, startHarness } from '../../support/api/harness.ts';
-import { type Answer, call, fillBuckets, login, outcome, post, tally } from '../../support/api/sign-in.ts';
+import { type Answer, call, countByStatus, login, outcome, post, resetRateLimits } from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -12,10 +12,10 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
-/** A harness on the same database that believes so many proxies. */
+/** Runs `work` with a further api on the same database that trusts `hops` proxies. */
 async function behindProxies(hops: number, work: (copy: Harness) => Promise<void>): Promise<void> {
   const copy = await startHarness({ database: harness.database, config: { trustedProxyHops: hops } });
   try {
@@ -26,19 +26,19 @@ async function behindProxies(hops: number, work: (copy: Harness) => Promise<void
 }
 const limitOf = ({ headers }: Answer) => Number(headers.get('x-ratelimit-limit'));
 const remainingOf = ({ headers }: Answer) => Number(headers.get('x-ratelimit-remaining'));
-/** Lets so many seconds pass for all buckets. */
+/** Lets `seconds` pass for all buckets. */
 const pass = (seconds: number) =>
   harness.database.db.raw('update rate_limits set updated_at = updated_at - make_interval(secs => ?)', [seconds]);
 
 interface Limited {
   route: string;
   max: number;
-  /** As the refusal spells it. */
+  /** As the refusal writes it. */
   window: string;
-  /** A request that costs next to nothing once it is let through. */
+  /** A request that needs little time when the limit allows it. */
   send: () => Promise<Answer>;
 }
-const email = 'somebody@example.com';
+const email = 'person@example.com';
 const LIMITED: Limited[] = [
   { route: 'login', max: 10, window: '15m0s', send: () => post(harness, 'login', { email }) },
   { route: 'validate', max: 10, window: '15m0s', send: () => post(harness, 'validate', { email }) },
@@ -53,7 +53,7 @@ const LIMITED: Limited[] = [
 ];
 
 describe.each(LIMITED)('$route', ({ max, window, send }) => {
-  test('says what is left, refuses beyond it, and passes again when it said so', async () => {
+  test('answers the remaining requests, refuses further ones, and allows one again after the announced time', async () => {
     const before = Math.floor(Date.now() / 1000);
     const first = await send();
     expect(first.status).not.toBe(429);
@@ -82,7 +82,7 @@ describe.each(LIMITED)('$route', ({ max, window, send }) => {
     expect(Math.abs(reset - (Math.floor(Date.now() / 1000) + wait))).toBeLessThanOrEqual(2);
     expect(refused.headers.get('cache-control')).toBe('no-store');
 
-    // A token that takes long to come is not there ten seconds early.
+    // A token that takes more than 20 s to refill is not there ten seconds early.
     if (wait > 20) {
       await pass(wait - 10);
       expect((await send()).status).toBe(429);
@@ -94,7 +94,7 @@ describe.each(LIMITED)('$route', ({ max, window, send }) => {
   });
 });
 
-test('the site reads the headers of a refusal across origins', async () => {
+test('a web site of an allowed origin can read the headers of a refusal', async () => {
   await Promise.all(Array.from({ length: 20 }, () => call(harness, 'check-email')));
   const { status, headers } = await call(harness, 'check-email', { headers: { Origin: ORIGIN } });
   expect([status, headers.get('access-control-allow-origin')]).toEqual([429, ORIGIN]);
@@ -102,14 +102,14 @@ test('the site reads the headers of a refusal across origins', async () => {
   expect(headers.get('access-control-expose-headers')).toContain('X-RateLimit-Remaining');
 });
 
-test('asking who one is and signing out are not limited', async () => {
+test('me and logout are not limited', async () => {
   const user = await makeUser(harness);
   const me = await call(harness, 'me', { headers: { Authorization: `Bearer ${user.token}` } });
   const out = await post(harness, 'logout', {});
   for (const answer of [me, out]) expect([answer.status, answer.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
 });
 
-test('login and validate count together', async () => {
+test('login and validate share one limit', async () => {
   for (let i = 0; i < 5; i += 1) {
     await post(harness, 'login', { email });
     await post(harness, 'validate', { email });
@@ -118,13 +118,13 @@ test('login and validate count together', async () => {
   expect((await post(harness, 'validate', { email })).status).toBe(429);
 });
 
-test('an address counts as one however it is spelt, another one for itself', async () => {
+test('all spellings of an address share one limit; another address has its own', async () => {
   expect(remainingOf(await post(harness, 'login', { email }))).toBe(9);
   expect(remainingOf(await post(harness, 'login', { email: ` ${email.toUpperCase()}\t` }))).toBe(8);
   expect(remainingOf(await post(harness, 'login', { email: 'other@example.com' }))).toBe(9);
 });
 
-test('a right password is refused, too, once the tries are used up', async () => {
+test('a correct password is refused, too, when the limit is used up', async () => {
   const user = await makeUser(harness);
   await Promise.all(Array.from({ length: 10 }, () => post(harness, 'login', { email: user.email })));
   expect((await login(harness, user.email, PASSWORD)).status).toBe(429);
@@ -132,7 +132,7 @@ test('a right password is refused, too, once the tries are used up', async () =>
   expect((await login(harness, user.email, PASSWORD)).status).toBe(200);
 });
 
-test('a body that names nobody counts by where it comes from', async () => {
+test('a request without a valid email field counts for the address of its client', async () => {
   for (const body of [{}, { email: 5 }, { email: ['a@b.co'] }, [], 'text']) {
     const answer = await post(harness, 'login', body);
     expect([answer.status, limitOf(answer)]).toEqual([400, 100]);
@@ -141,65 +141,65 @@ test('a body that names nobody counts by where it comes from', async () => {
   expect([unreadable.status, limitOf(unreadable), remainingOf(unreadable)]).toEqual([400, 100, 94]);
 });
 
-test('monstrous addresses are counted in small and not kept', async () => {
-  const monster = `${'a'.repeat(8192)}@example.com`;
-  const answer = await post(harness, 'login', { email: monster, password: 'x' });
+test('an overlong address is counted, and no email address is stored', async () => {
+  const overlong = `${'a'.repeat(8192)}@example.com`;
+  const answer = await post(harness, 'login', { email: overlong, password: 'x' });
   expect([...outcome(answer), remainingOf(answer)]).toEqual([400, 'invalid_email', 'INVALID_EMAIL', 9]);
   await post(harness, 'login', { email: 'secret-person@example.com', password: '' });
-  const kept = await query<{ key: string }>(harness.database.db, 'select r.key from rate_limits r');
-  expect(kept).not.toHaveLength(0);
-  for (const { key } of kept) expect(key).toMatch(/^[a-z-]{1,30}:[\w-]{22}$/);
+  const stored = await query<{ key: string }>(harness.database.db, 'select r.key from rate_limits r');
+  expect(stored).not.toHaveLength(0);
+  for (const { key } of stored) expect(key).toMatch(/^[a-z-]{1,30}:[\w-]{22}$/);
 });
 
-test('two copies of the api count together', async () => {
+test('two api processes share the limits', async () => {
   await behindProxies(0, async (copy) => {
     const answers = await Promise.all(
       Array.from({ length: 30 }, (_, i) => post(i % 2 === 0 ? harness : copy, 'login', { email })),
     );
-    expect(tally(answers)).toEqual({ 400: 10, 429: 20 });
+    expect(countByStatus(answers)).toEqual({ 400: 10, 429: 20 });
   });
 });
 
-describe('whose place counts', () => {
+describe('the client address', () => {
   const from = (copy: Harness, forwarded?: string) =>
     call(copy, 'check-email', forwarded === undefined ? {} : { headers: { 'X-Forwarded-For': forwarded } });
-  /** What is left for each of these senders, in order. */
+  /** The remaining requests after a request with each of these headers, in order. */
   const left = async (copy: Harness, ...forwarded: (string | undefined)[]) => {
     const counts: number[] = [];
     for (const header of forwarded) counts.push(remainingOf(await from(copy, header)));
     return counts;
   };
 
-  test('without proxies of ours, nobody is believed', async () => {
+  test('without a trusted proxy X-Forwarded-For is ignored', async () => {
     expect(await left(harness, undefined, '1.2.3.4', '5.6.7.8, 9.9.9.9')).toEqual([19, 18, 17]);
   });
-  test('one proxy vouches for the last entry alone', async () => {
+  test('with one trusted proxy only the last entry counts', async () => {
     await behindProxies(1, async (copy) => {
       expect(await left(copy, '1.2.3.4', '6.6.6.6, 1.2.3.4', '7.7.7.7,8.8.8.8,1.2.3.4', '1.2.3.4, 6.6.6.6')).toEqual([
         19, 18, 17, 19,
       ]);
     });
   });
-  test('a list as long as a header may be is no trouble', async () => {
+  test('a list of the maximum header length works', async () => {
     await behindProxies(1, async (copy) => {
       expect(await left(copy, '1.2.3.4', `${'6.6.6.6, '.repeat(1500)}1.2.3.4`)).toEqual([19, 18]);
     });
   });
-  test('two proxies vouch for the last but one', async () => {
+  test('with two trusted proxies the last but one entry counts', async () => {
     await behindProxies(2, async (copy) => {
       expect(await left(copy, '1.2.3.4, 10.0.0.1', '6.6.6.6, 1.2.3.4, 10.0.0.2', '1.2.3.5, 10.0.0.1')).toEqual([
         19, 18, 19,
       ]);
     });
   });
-  test('what is no address counts as the proxy, and so as one', async () => {
+  test('all invalid entries count together, for the address of the proxy', async () => {
     await behindProxies(1, async (copy) => {
       expect(
         await left(copy, undefined, 'unknown', '1.2.3.4, garbage', '1.2.3.4,', '999.1.1.1', "' or 1=1 --"),
       ).toEqual([19, 18, 17, 16, 15, 14]);
     });
   });
-  test('a household of IPv6 counts as one', async () => {
+  test('an IPv6 network of 64 bits counts as one client', async () => {
     await behindProxies(1, async (copy) => {
       expect(
         await left(
@@ -214,7 +214,7 @@ describe('whose place counts', () => {
       ).toEqual([19, 18, 17, 19, 19, 18]);
     });
   });
-  test('a port and the IPv6 form of an IPv4 address are no other place', async () => {
+  test('an address with a port or in IPv6 form counts as the same client', async () => {
     await behindProxies(1, async (copy) => {
       expect(await left(copy, '1.2.3.4', '1.2.3.4:5678', '::ffff:1.2.3.4', '1.2.3.4:9')).toEqual([19, 18, 17, 16]);
       expect(await left(copy, '2001:db8::7', '[2001:db8::7]:443', '[2001:db8::8]')).toEqual([19, 18, 17]);
@@ -222,29 +222,29 @@ describe('whose place counts', () => {
   });
 });
 
-describe('guessing', () => {
-  test('from many places meets the lid of the account', async () => {
+describe('guessing passwords', () => {
+  test('from many clients at one account reaches the limit of the account', async () => {
     await behindProxies(1, async (copy) => {
       const answers: Answer[] = [];
       for (let i = 0; i < 120; i += 1) {
         answers.push(await post(copy, 'login', { email }, { 'X-Forwarded-For': `10.1.${i}.1` }));
       }
-      expect(tally(answers.slice(0, 100))).toEqual({ 400: 100 });
-      expect(tally(answers.slice(105))).toEqual({ 429: 15 });
+      expect(countByStatus(answers.slice(0, 100))).toEqual({ 400: 100 });
+      expect(countByStatus(answers.slice(105))).toEqual({ 429: 15 });
       expect(limitOf(answers[119] ?? (answers[0] as Answer))).toBe(100);
     });
   });
-  test('at many accounts meets the lid of the place', async () => {
+  test('from one client at many accounts reaches the limit of the client', async () => {
     const answers: Answer[] = [];
     for (let i = 0; i < 110; i += 1) answers.push(await post(harness, 'login', { email: `u${i}@example.com` }));
-    expect(tally(answers.slice(0, 100))).toEqual({ 400: 100 });
+    expect(countByStatus(answers.slice(0, 100))).toEqual({ 400: 100 });
     expect(answers.at(-1)?.status).toBe(429);
   });
   test.each([
     ['login', 150],
     ['forgot-password', 30],
     ['magic-link', 30],
-  ])('at one account from one place does not lock its owner out elsewhere: %s', async (route, times) => {
+  ])('from one client does not lock out the owner of the account at another client: %s', async (route, times) => {
     await behindProxies(1, async (copy) => {
       await Promise.all(
         Array.from({ length: times }, () => post(copy, route, { email }, { 'X-Forwarded-For': '6.6.6.6' })),
@@ -255,7 +255,7 @@ describe('guessing', () => {
   });
 });
 
-test('without the database nobody passes', async () => {
+test('without the database all limited routes answer 503', async () => {
   const closed = createServer();
   const port = await new Promise<number>((resolve) => {
     closed.listen(0, '127.0.0.1', () => {
@@ -267,11 +267,13 @@ test('without the database nobody passes', async () => {
   const url = new URL(harness.database.url);
   url.port = String(port);
   const db = createDb({ connectionString: url.toString(), applicationName: 'test' });
-  const cut = await startHarness({ database: harness.database, deps: { db } });
+  const offline = await startHarness({ database: harness.database, deps: { db } });
   try {
     for (const { route } of LIMITED) {
       const answer =
-        route === 'check-email' ? await call(cut, `${route}?email=${email}`) : await post(cut, route, { email });
+        route === 'check-email'
+          ? await call(offline, `${route}?email=${email}`)
+          : await post(offline, route, { email });
       expect([route, answer.status, answer.headers.get('retry-after'), answer.body]).toEqual([
         route,
         503,
@@ -285,7 +287,7 @@ test('without the database nobody passes', async () => {
       ]);
     }
   } finally {
-    await cut.close();
+    await offline.close();
     await db.destroy();
   }
 });

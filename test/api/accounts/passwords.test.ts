@@ -1,11 +1,18 @@
-/** Signing in with a password: which hashes hold, who is refused in spite of it, what a refusal gives away. */
-
+/** Signing in with a password: accepted hashes, refused accounts, and what a refusal reveals. */
 import bcrypt from 'bcrypt';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { setActive } from '../../../src/services/accounts/roles.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
-import { emailsTo, fillBuckets, login, outcome, post, sessionsOf, tally } from '../../support/api/sign-in.ts';
+import {
+  countByStatus,
+  emailsTo,
+  login,
+  outcome,
+  post,
+  resetRateLimits,
+  sessionsOf,
+} from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -13,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
 const WRONG = [401, 'invalid_credentials', 'INVALID_CREDENTIALS'];
@@ -29,7 +36,7 @@ const withHash = async (hash: string | null) => {
 };
 
 describe.each(['$2a$', '$2b$', '$2y$'])('a hash of the form %s and cost 10', (prefix) => {
-  test('signs in, and is made stronger by it', async () => {
+  test('signs in, and is replaced by a stronger hash', async () => {
     const hash = (await bcrypt.hash('Old-password-1', 10)).replace('$2b$', prefix);
     const user = await withHash(hash);
     expect(outcome(await login(harness, user.email, 'Old-password-2'))).toEqual(WRONG);
@@ -42,15 +49,15 @@ describe.each(['$2a$', '$2b$', '$2y$'])('a hash of the form %s and cost 10', (pr
   });
 });
 
-test('five sign-ins at once on a weak hash all succeed', async () => {
+test('five parallel sign-ins with a weak hash all succeed', async () => {
   const user = await withHash(await bcrypt.hash('Old-password-1', 6));
   const answers = await Promise.all(Array.from({ length: 5 }, () => login(harness, user.email, 'Old-password-1')));
-  expect(tally(answers)).toEqual({ 200: 5 });
+  expect(countByStatus(answers)).toEqual({ 200: 5 });
   expect(await stored(user.id)).toMatch(/^\$2b\$12\$/);
   expect((await login(harness, user.email, 'Old-password-1')).status).toBe(200);
 });
 
-test('a longer password than bcrypt reads signs in as it did, and its hash stays', async () => {
+test('a password of more than 72 bytes still signs in, and its hash is not replaced', async () => {
   const long = `Long-1${'x'.repeat(80)}`;
   const hash = await bcrypt.hash(long, 4);
   const user = await withHash(hash);
@@ -60,18 +67,18 @@ test('a longer password than bcrypt reads signs in as it did, and its hash stays
 
 test.each([
   ['no hash', null],
-  ['an empty one', ''],
-  ['clear text', PASSWORD],
-  ['half of one', '$2b$12$abcdefghijklmnopqrstuv'],
-  ['one of another kind', '$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$aGFzaA'],
-])('%s lets nobody in', async (_name, hash) => {
+  ['an empty hash', ''],
+  ['a password in clear', PASSWORD],
+  ['an incomplete hash', '$2b$12$abcdefghijklmnopqrstuv'],
+  ['a hash of another algorithm', '$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$aGFzaA'],
+])('an account with %s cannot sign in', async (_name, hash) => {
   const user = await withHash(hash);
   for (const password of [PASSWORD, hash || 'null']) {
     expect(outcome(await login(harness, user.email, password))).toEqual(WRONG);
   }
 });
 
-test('a password is taken as it is: its blanks, its case and its form count', async () => {
+test('blanks, case and Unicode form of a password count', async () => {
   const user = await withHash(await bcrypt.hash('Zo\u00EB horse 1', 4));
   for (const password of [' Zo\u00EB horse 1', 'Zo\u00EB horse 1 ', 'zo\u00EB horse 1', 'Zoe\u0308 horse 1']) {
     expect(outcome(await login(harness, user.email, password))).toEqual(WRONG);
@@ -79,7 +86,7 @@ test('a password is taken as it is: its blanks, its case and its form count', as
   expect((await login(harness, user.email, 'Zo\u00EB horse 1')).status).toBe(200);
 });
 
-test('validate tells who it is, opens no session and notes the sign-in', async () => {
+test('validate returns the user, opens no session and stores the time of the sign-in', async () => {
   const user = await makeUser(harness);
   const answer = await validate(user.email);
   expect(Object.keys(answer.body).sort()).toEqual(['success', 'user']);
@@ -98,21 +105,21 @@ describe.each([
   ['login', (email: string, password?: string) => login(harness, email, password)],
   ['validate', validate],
 ])('%s refuses', (_name, signIn) => {
-  test('the unknown, the wrong and the wrong of a disabled or unverified account in one way', async () => {
+  test('an unknown account and every wrong password with the same answer', async () => {
     const answers = [
-      await signIn('nobody@example.com'),
+      await signIn('unknown@example.com'),
       await signIn((await makeUser(harness)).email, 'wrong'),
       await signIn((await makeUser(harness, { isActive: false })).email, 'wrong'),
       await signIn((await makeUser(harness, { emailVerified: false })).email, 'wrong'),
     ];
-    const told = answers.map(({ status, headers, body }) => [
+    const visible = answers.map(({ status, headers, body }) => [
       status,
       body,
       [...headers].filter(
         ([name]) => !['x-request-id', 'date', 'x-ratelimit-reset', 'x-ratelimit-remaining'].includes(name),
       ),
     ]);
-    for (const one of told) expect(one).toEqual(told[0]);
+    for (const one of visible) expect(one).toEqual(visible[0]);
     expect(answers[0]?.body).toEqual({
       success: false,
       error: 'invalid_credentials',
@@ -121,7 +128,7 @@ describe.each([
     });
     expect(answers[0]?.headers.get('www-authenticate')).toContain('Bearer');
   });
-  test('a disabled account with the right password, without a trace', async () => {
+  test('a disabled account with the correct password, without an email or a session', async () => {
     const user = await makeUser(harness, { isActive: false });
     expect(outcome(await signIn(user.email))).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
     const both = await makeUser(harness, { isActive: false, emailVerified: false });
@@ -129,7 +136,7 @@ describe.each([
     expect(await emailsTo(harness, both.email)).toEqual([]);
     expect(await sessionsOf(harness, user.id)).toEqual([]);
   });
-  test('an unverified account, and sends a new email for the right password, at most three an hour', async () => {
+  test('an unverified account; the correct password also sends an email, at most three per hour', async () => {
     const user = await makeUser(harness, { emailVerified: false });
     for (let i = 0; i < 2; i += 1) expect(outcome(await signIn(user.email, 'wrong'))).toEqual(WRONG);
     expect(await emailsTo(harness, user.email)).toEqual([]);
@@ -137,9 +144,9 @@ describe.each([
       const answer = await signIn(user.email);
       expect(outcome(answer)).toEqual([401, 'email_not_verified', 'EMAIL_NOT_VERIFIED']);
       expect(answer.body.message).toBe('Verify your email address first: the link is in the email that we sent you.');
-      const mails = await emailsTo(harness, user.email);
-      expect(mails.map((m) => m.template)).toEqual(Array(Math.min(i, 3)).fill('email-verification'));
-      // Asked for again within ten seconds, it would be the same mail.
+      const emails = await emailsTo(harness, user.email);
+      expect(emails.map((email) => email.template)).toEqual(Array(Math.min(i, 3)).fill('email-verification'));
+      // A repeated request within ten seconds sends no further email.
       await harness.database.db.raw(`update emails set created_at = created_at - interval '11 s' where user_id = ?`, [
         user.id,
       ]);
@@ -148,8 +155,8 @@ describe.each([
   });
 });
 
-describe('what happens while a password is checked counts', () => {
-  /** Signs in on a weak hash; `meanwhile` happens after the account was read and before the session is opened. */
+describe('a change of the account while its password is checked', () => {
+  /** Signs in with a weak hash. `meanwhile` runs after the account was read and before the session is opened. */
   async function during(meanwhile: (id: string) => Promise<unknown>) {
     const user = await withHash(await bcrypt.hash('Old-password-1', 4));
     let happened: Promise<unknown> | undefined;
@@ -163,12 +170,12 @@ describe('what happens while a password is checked counts', () => {
     await happened;
     return { answer, id: user.id };
   }
-  test('disabled', async () => {
+  test('a disabled account is refused', async () => {
     const { answer, id } = await during((user) => setActive(harness.database.db, user, false));
     expect(outcome(answer)).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
     expect(await sessionsOf(harness, id)).toEqual([]);
   });
-  test('given another password', async () => {
+  test('an account with a new password is refused, and its new hash stays', async () => {
     const other = await bcrypt.hash('Other-password-2', 4);
     const { answer, id } = await during(async (user) => {
       await harness.database.db.raw('update users set password = ? where id = ?', [other, user]);
@@ -177,7 +184,7 @@ describe('what happens while a password is checked counts', () => {
     expect(await stored(id)).toBe(other);
     expect(await sessionsOf(harness, id)).toEqual([]);
   });
-  test('deleted', async () => {
+  test('a deleted account is refused', async () => {
     const { answer, id } = await during(async (user) => {
       await harness.database.db.raw('delete from users where id = ?', [user]);
     });
@@ -186,8 +193,8 @@ describe('what happens while a password is checked counts', () => {
   });
 });
 
-test('where old rows differ by case only, the exact spelling is meant', async () => {
-  // A database that was adopted with such rows lacks the index.
+test('when the addresses of two old accounts differ in case only, the exact spelling decides', async () => {
+  // An adopted database with such rows does not have the index.
   await harness.database.db.raw('drop index users_email_lower_unique');
   const lower = await makeUser(harness, { email: 'twin@example.com' });
   const upper = await makeUser(harness, { email: 'Twin@example.com' });

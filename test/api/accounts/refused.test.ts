@@ -1,9 +1,9 @@
-/** What is refused before a route of the sign-in area sees it: there, too, `error` is a code and `message` a sentence. */
+/** Refusals below `/api/v1/auth` before a route handles the request: `error` is a code and `message` a sentence. */
 import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
-import { call, fillBuckets } from '../../support/api/sign-in.ts';
+import { call, resetRateLimits } from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -11,19 +11,19 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
 test.each([
   ['an unknown path', 'nowhere', 'GET', 404, 'not_found'],
-  ['an unknown path, posted to', 'login/again', 'POST', 404, 'not_found'],
-  ['a known path by another method', 'login', 'GET', 405, 'method_not_allowed'],
-  ['a known path by another method, shouted', 'USERS/x', 'DELETE', 405, 'method_not_allowed'],
-  ['a path that is no text', 'users/%ff', 'GET', 400, 'bad_request'],
-  ['a path with half an escape', 'users/%e', 'GET', 400, 'bad_request'],
+  ['POST to an unknown path', 'login/again', 'POST', 404, 'not_found'],
+  ['a known path with another method', 'login', 'GET', 405, 'method_not_allowed'],
+  ['a known path in capitals with another method', 'USERS/x', 'DELETE', 405, 'method_not_allowed'],
+  ['a path that is not UTF-8', 'users/%ff', 'GET', 400, 'bad_request'],
+  ['a path with an incomplete escape', 'users/%e', 'GET', 400, 'bad_request'],
   ['a path with a NUL', 'users/a%00b', 'GET', 400, 'bad_request'],
   ['a query with a NUL', 'check-email?email=%00', 'GET', 400, 'bad_request'],
-])('%s', async (_name, route, method, status, code) => {
+])('%s is refused with a code and a sentence', async (_name, route, method, status, code) => {
   const answer = await call(harness, route, { method });
   expect([answer.status, answer.body]).toEqual([
     status,
@@ -32,7 +32,7 @@ test.each([
   expect(answer.headers.get('cache-control')).toBe('no-store');
 });
 
-test('outside of the area `error` is the sentence', async () => {
+test('below other paths `error` is the sentence', async () => {
   const response = await harness.get('/api/v1/nowhere');
   const body = await response.json();
   expect([response.status, body.code]).toEqual([404, 'NOT_FOUND']);
@@ -44,7 +44,7 @@ describe('a body of 10 MB', () => {
   const BYTES = 10_000_000;
   const CHUNK = Buffer.alloc(64 * 1024, 'x');
 
-  /** Sends the body as far as the server takes it. @returns status and body of the answer. */
+  /** Sends the body until the server stops reading. @returns status and body of the answer. */
   async function send(path: string, token: string, chunked: boolean): Promise<[number, unknown]> {
     const { hostname, port } = new URL(harness.url);
     const socket = connect(Number(port), hostname);
@@ -70,7 +70,7 @@ describe('a body of 10 MB', () => {
   }
 
   describe.each([
-    ['announced', false],
+    ['with a Content-Length', false],
     ['in chunks', true],
   ])('%s', (_name, chunked) => {
     test('is refused by login with a code', async () => {
@@ -101,7 +101,7 @@ describe('a body of 10 MB', () => {
   });
 });
 
-test('a body without end is cut: what is dropped after a refusal has a limit', async () => {
+test('the connection of an endless body is closed: after a refusal the api reads a limited number of bytes', async () => {
   const { hostname, port } = new URL(harness.url);
   const socket = connect(Number(port), hostname).resume();
   const closed = new Promise<void>((resolve) => {

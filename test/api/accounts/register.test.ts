@@ -1,11 +1,18 @@
-/** Registration: what it makes, what it refuses in which order, and that one address never has two accounts. */
-
+/** Registration: the new account, the order of the checks, and that one address never has two accounts. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { execute, query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
-import { emailsTo, fillBuckets, login, makeEmail, outcome, post, tally } from '../../support/api/sign-in.ts';
+import {
+  countByStatus,
+  emailsTo,
+  login,
+  makeEmail,
+  outcome,
+  post,
+  resetRateLimits,
+} from '../../support/api/sign-in.ts';
 import { openTransaction } from '../../support/database.ts';
 
 let harness: Harness;
@@ -14,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
 const PASSWORD = 'Registered-horse-1';
@@ -42,7 +49,7 @@ const setSwitch = (value: string | null) =>
   });
 const INVALID = [400, 'invalid_request', 'INVALID_REQUEST'];
 
-test('makes a member who signs in once the address is verified', async () => {
+test('creates a member who can sign in after verifying the address', async () => {
   const email = freshEmail();
   const answer = await register(
     {
@@ -74,26 +81,26 @@ test('makes a member who signs in once the address is verified', async () => {
     },
   ]);
   expect(outcome(await login(harness, email, PASSWORD))).toEqual([401, 'email_not_verified', 'EMAIL_NOT_VERIFIED']);
-  const [mail] = await emailsTo(harness, email);
-  expect(mail?.template).toBe('email-verification');
-  const token = await makeEmail(harness, mail?.id ?? '');
+  const [verification] = await emailsTo(harness, email);
+  expect(verification?.template).toBe('email-verification');
+  const token = await makeEmail(harness, verification?.id ?? '');
   const [{ id } = { id: '' }] = await query<{ id: string }>(
     harness.database.db,
     'select u.id from users u where u.email = ?',
     [email],
   );
-  // The mail of the sign-in that was refused is not made yet: the first one still holds.
+  // The refused sign-in requested a second email. It is not prepared yet, so the link of the first one is still valid.
   expect((await post(harness, 'verify-email', { token, userId: id })).status).toBe(200);
   expect((await login(harness, email, PASSWORD)).body.user).toMatchObject({ id, firstName: 'Ada', lastName: null });
 });
 
-test('takes a username', async () => {
+test('accepts a username', async () => {
   const email = freshEmail();
   expect((await register({ email, username: ' ada ', lastName: null })).status).toBe(201);
   expect((await usersOf(email))[0]).toMatchObject({ username: 'ada', lastName: null });
 });
 
-describe('the switch', () => {
+describe('the setting registration_enabled', () => {
   test.each([
     ['no row', null, 201],
     ['true', 'true', 201],
@@ -101,7 +108,7 @@ describe('the switch', () => {
     ['yes', 'yes', 201],
     ['false', 'false', 403],
     ['0', '0', 403],
-  ])('%s', async (_name, value, status) => {
+  ])('with %s', async (_name, value, status) => {
     await setSwitch(value);
     try {
       const answer = await register({ email: freshEmail() });
@@ -118,9 +125,9 @@ describe('the switch', () => {
 });
 
 describe('refusals', () => {
-  test('come in this order', async () => {
+  test('are checked in this order', async () => {
     const taken = (await makeUser(harness)).email;
-    // Each body mends what the one before was refused for.
+    // Each body corrects the mistake for which the one before was refused.
     const steps: [Record<string, unknown>, string][] = [
       [{ email: '', password: 'x', confirmPassword: '' }, 'missing_fields'],
       [{ email: 'nonsense', password: 'x', confirmPassword: '' }, 'missing_fields'],
@@ -141,7 +148,7 @@ describe('refusals', () => {
     expect(outcome(exists)).toEqual([409, 'email_exists', 'EMAIL_EXISTS']);
     expect(exists.body.message).toBe('There is an account with this address already.');
   });
-  test('an address that is taken in another case', async () => {
+  test('an address that an account has in another case', async () => {
     const email = freshEmail();
     await makeUser(harness, { email: `Old.${email.toUpperCase()}` });
     for (const spelling of [`old.${email}`, `OLD.${email}`, ` oLd.${email} `]) {
@@ -165,27 +172,30 @@ describe('refusals', () => {
   ])('an address with %s', async (_name, email) => {
     expect(outcome(await register({ email }))).toEqual([400, 'invalid_email', 'INVALID_EMAIL']);
   });
-  test('254 characters are an address', async () => {
+  test('an address of 254 characters is accepted', async () => {
     expect((await register({ email: `${'b'.repeat(242)}@example.com` })).status).toBe(201);
   });
-  test.each(['username', 'firstName', 'lastName'])('control characters and length of %s', async (field) => {
-    for (const name of ['a\r\nBcc: x@example.com', 'a\0b', 'a\u001B[31m', 'a\u0085b', 'x'.repeat(256)]) {
-      const answer = await register({ email: freshEmail(), [field]: name });
-      expect(outcome(answer)).toEqual(INVALID);
-    }
-    const email = freshEmail();
-    expect((await register({ email, [field]: ' Zoë 🐎 <b> ' })).status).toBe(201);
-    expect((await usersOf(email))[0]?.[field]).toBe('Zoë 🐎 <b>');
-  });
+  test.each(['username', 'firstName', 'lastName'])(
+    'control characters in %s, and more than 255 characters',
+    async (field) => {
+      for (const name of ['a\r\nBcc: x@example.com', 'a\0b', 'a\u001B[31m', 'a\u0085b', 'x'.repeat(256)]) {
+        const answer = await register({ email: freshEmail(), [field]: name });
+        expect(outcome(answer)).toEqual(INVALID);
+      }
+      const email = freshEmail();
+      expect((await register({ email, [field]: ' Zoë 🐎 <b> ' })).status).toBe(201);
+      expect((await usersOf(email))[0]?.[field]).toBe('Zoë 🐎 <b>');
+    },
+  );
 });
 
-describe('the length of a password counts in bytes', () => {
+describe('the maximum length of a password counts bytes', () => {
   test.each([
-    ['72 of ASCII', `Aa1${'x'.repeat(69)}`, 201],
-    ['73 of ASCII', `Aa1${'x'.repeat(70)}`, 400],
-    ['72 in 38 characters', `Aa1x${'é'.repeat(34)}`, 201],
-    ['74 in 39 characters', `Aa1x${'é'.repeat(35)}`, 400],
-    ['8 in 6 characters', 'Aa1éé-', 201],
+    ['72 bytes of ASCII', `Aa1${'x'.repeat(69)}`, 201],
+    ['73 bytes of ASCII', `Aa1${'x'.repeat(70)}`, 400],
+    ['72 bytes in 38 characters', `Aa1x${'é'.repeat(34)}`, 201],
+    ['74 bytes in 39 characters', `Aa1x${'é'.repeat(35)}`, 400],
+    ['8 bytes in 6 characters', 'Aa1éé-', 201],
   ])('%s', async (_name, password, status) => {
     const email = freshEmail();
     const answer = await register({ email, password, confirmPassword: password });
@@ -196,28 +206,28 @@ describe('the length of a password counts in bytes', () => {
     }
     await harness.database.db.raw(`update users set "emailVerified" = now() where email = ?`, [email]);
     expect((await login(harness, email, password)).status).toBe(200);
-    // Every byte counts: bcrypt would cut what is longer.
+    // bcrypt ignores bytes after the 72nd; the last byte of this password must count.
     expect((await login(harness, email, `${password.slice(0, -1)}!`)).status).toBe(401);
   });
-  test('letters and digits of any script count', async () => {
+  test('letters and digits of any script satisfy the password rules', async () => {
     for (const password of ['Ωμέγα-٣-ωω', 'Ärger-Über-5']) {
       expect((await register({ email: freshEmail(), password, confirmPassword: password })).status).toBe(201);
     }
   });
 });
 
-test('ten at once for one address make one account and one mail', async () => {
+test('ten parallel registrations of one address create one account and one email', async () => {
   const email = freshEmail();
   const answers = await Promise.all(
     Array.from({ length: 10 }, (_, i) => register({ email: i % 2 === 0 ? email : email.toUpperCase() })),
   );
-  expect(tally(answers)).toEqual({ 201: 1, 409: 9 });
+  expect(countByStatus(answers)).toEqual({ 201: 1, 409: 9 });
   expect(new Set(answers.map((a) => a.body.error))).toEqual(new Set([undefined, 'email_exists']));
   expect(await usersOf(email)).toHaveLength(1);
   expect(await emailsTo(harness, email)).toHaveLength(1);
 });
 
-test('of two at the very same moment the second is told, too', async () => {
+test('a registration that waits for a parallel one of the same address is refused with email_exists', async () => {
   const email = freshEmail();
   const { db } = harness.database;
   const waiting = () =>
@@ -233,7 +243,7 @@ test('of two at the very same moment the second is told, too', async () => {
   expect(outcome(await second)).toEqual([409, 'email_exists', 'EMAIL_EXISTS']);
 });
 
-test('nothing is left of one that cannot be completed', async () => {
+test('a registration that fails leaves no account', async () => {
   const email = freshEmail();
   const broken = await startHarness({
     database: harness.database,
@@ -249,7 +259,7 @@ test('nothing is left of one that cannot be completed', async () => {
   expect((await register({ email })).status).toBe(201);
 });
 
-test('no password is logged, whatever becomes of it', async () => {
+test('no password is logged, whether it is accepted or refused', async () => {
   const secrets = ['Hidden-horse-1', 'hidden-horse-weak', `Hidden-1${'h'.repeat(90)}`, 'Hidden-other-2'];
   const email = freshEmail();
   for (const password of secrets) {

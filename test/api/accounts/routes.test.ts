@@ -1,4 +1,4 @@
-/** What all routes of the sign-in area keep to, whatever is sent, and the small ones among them. */
+/** The rules that all auth routes share for any input, the access token, and the routes check-email and users/:id. */
 import { jwtVerify } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { query } from '../../../src/store/db/query.ts';
@@ -13,7 +13,16 @@ import {
   PASSWORD,
   startHarness,
 } from '../../support/api/harness.ts';
-import { call, fillBuckets, login, outcome, post, refresh, sessionsOf, tokenFor } from '../../support/api/sign-in.ts';
+import {
+  call,
+  login,
+  outcome,
+  post,
+  refresh,
+  resetRateLimits,
+  sessionsOf,
+  tokenFor,
+} from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -21,12 +30,12 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
 const INVALID = [400, 'invalid_request', 'INVALID_REQUEST'];
-const email = 'somebody@example.com';
-/** Fields of each route that reads a body, and what it says when they are missing. */
+const email = 'person@example.com';
+/** The fields of each route that reads a body, and its error code when they are missing. */
 const BODIES: [route: string, fields: Record<string, string>, missing: string][] = [
   ['login', { email, password: 'x' }, 'missing_fields'],
   ['validate', { email, password: 'x' }, 'missing_fields'],
@@ -60,10 +69,10 @@ describe.each(BODIES)('%s', (route, fields, missing) => {
     ['no body', { method: 'POST' }],
     ['an empty body of JSON type', raw('', 'application/json')],
     ['an empty object', raw('{}', 'application/json; charset=utf-8')],
-    ['null everywhere', json(Object.fromEntries(Object.keys(fields).map((key) => [key, null])))],
+    ['null in all fields', json(Object.fromEntries(Object.keys(fields).map((key) => [key, null])))],
     ['unknown keys', raw('{"x":{"y":[1]},"__proto__":{"email":"a@b.co","token":"t"}}', 'application/json')],
     ['a suffix of JSON', raw('{}', 'application/vnd.api+json')],
-  ])('%s: what is missing is named', async (_name, init) => {
+  ])('%s: the error names the missing fields', async (_name, init) => {
     const answer = await call(harness, route, init);
     expect(outcome(answer)).toEqual([400, missing, missing.toUpperCase()]);
     expect(answer.body).toEqual({
@@ -84,44 +93,44 @@ describe.each(BODIES)('%s', (route, fields, missing) => {
     ['a text', json('text')],
     ['a number', json(5)],
     ['null', json(null)],
-    ['half of an object', raw('{"email":', 'application/json')],
+    ['an incomplete object', raw('{"email":', 'application/json')],
     ['bytes that are no UTF-8', raw(new Uint8Array([0x22, 0xff, 0x22]), 'application/json')],
-    ['half a character', raw('{"email":"\\ud800"}', 'application/json')],
+    ['half of a surrogate pair', raw('{"email":"\\ud800"}', 'application/json')],
     [
       'compressed bytes',
       { ...json(fields), headers: { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' } },
     ],
     ['deep nesting', raw(`{"${first}":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, 'application/json')],
-  ])('%s is not readable', async (_name, init) => {
+  ])('%s is refused as unreadable', async (_name, init) => {
     const answer = await call(harness, route, init);
     expect(outcome(answer)).toEqual(INVALID);
     expect(answer.headers.get('cache-control')).toBe('no-store');
   });
 
-  test.each(Object.keys(fields))('%s of another type or with a NUL is not readable', async (field) => {
+  test.each(Object.keys(fields))('%s of another type or with a NUL is refused as unreadable', async (field) => {
     for (const value of [5, true, {}, ['x'], 'a\0b']) {
       expect(outcome(await post(harness, route, { ...fields, [field]: value }))).toEqual(INVALID);
     }
   });
 
-  test('a bearer or key that is no good is ignored', async () => {
+  test('an invalid access token or API key is ignored', async () => {
     const plain = await post(harness, route, fields);
     for (const headers of [bearer('stale'), { Authorization: 'Basic eDp5' }, { 'X-API-Key': 'wrong' }]) {
-      await fillBuckets(harness);
+      await resetRateLimits(harness);
       expect((await post(harness, route, fields, headers as Record<string, string>)).body).toEqual(plain.body);
     }
   });
 
-  test('only by POST, in any case of the path', async () => {
+  test('answers POST only, with a path in any case', async () => {
     const got = await call(harness, route);
     expect([got.status, got.headers.get('allow')]).toEqual([405, 'OPTIONS, POST']);
-    const shouted = await harness.get(`/API/V1/Auth/${route.toUpperCase()}/`, json({}));
-    expect((await shouted.json()).error).toBe(missing);
+    const inCapitals = await harness.get(`/API/V1/Auth/${route.toUpperCase()}/`, json({}));
+    expect((await inCapitals.json()).error).toBe(missing);
   });
 });
 
 describe('the access token', () => {
-  test('holds these claims, signed with the first secret by HS256', async () => {
+  test('has these claims and is signed with JWT_SECRET by HS256', async () => {
     const user = await makeUser(harness);
     await harness.database.db.raw(
       `update users set "firstName" = 'Ada', "lastName" = 'Byron', "pterodactylId" = 12, "isPterodactylAdmin" = true,
@@ -151,7 +160,7 @@ describe('the access token', () => {
     });
     await expect(jwtVerify(body.accessToken, bytes(NEXTAUTH_SECRET))).rejects.toThrow();
   });
-  test('leaves out what is not known', async () => {
+  test('leaves out unknown claims', async () => {
     const user = await makeUser(harness);
     await harness.database.db.raw(
       `update users set username = null, "firstName" = '', "pterodactylId" = 0, roles = null where id = ?`,
@@ -177,26 +186,26 @@ describe('the access token', () => {
     expect(payload).toMatchObject({ username: '', roles: [] });
     expect(body.user).toMatchObject({ username: '', firstName: null, lastName: null, roles: [], pterodactylId: null });
   });
-  test('without a secret none is made, and nothing is spent on it', async () => {
+  test('is not issued without a secret, and the refused request consumes no session and no link', async () => {
     const user = await makeUser(harness);
     const { refreshToken } = (await login(harness, user.email)).body;
     const magic = await tokenFor(harness, 'magic-link', user);
     const failed = [500, 'token_generation_failed', 'TOKEN_GENERATION_FAILED'];
-    const mute = await startHarness({
+    const withoutSecret = await startHarness({
       database: harness.database,
       config: { jwtSecret: undefined, nextAuthSecret: undefined },
     });
     try {
-      expect(outcome(await login(mute, user.email))).toEqual(failed);
-      expect(outcome(await refresh(mute, refreshToken))).toEqual(failed);
-      expect(outcome(await post(mute, 'magic-link/verify', { token: magic }))).toEqual(failed);
-      expect(outcome(await call(mute, 'me', { headers: bearer(user.token) }))).toEqual([
+      expect(outcome(await login(withoutSecret, user.email))).toEqual(failed);
+      expect(outcome(await refresh(withoutSecret, refreshToken))).toEqual(failed);
+      expect(outcome(await post(withoutSecret, 'magic-link/verify', { token: magic }))).toEqual(failed);
+      expect(outcome(await call(withoutSecret, 'me', { headers: bearer(user.token) }))).toEqual([
         401,
         'invalid_token',
         'INVALID_TOKEN',
       ]);
     } finally {
-      await mute.close();
+      await withoutSecret.close();
     }
     expect(await sessionsOf(harness, user.id)).toHaveLength(1);
     expect((await post(harness, 'magic-link/verify', { token: magic })).status).toBe(200);
@@ -204,7 +213,7 @@ describe('the access token', () => {
   });
 });
 
-test('a sign-in whose session cannot be kept is none', async () => {
+test('a sign-in whose session cannot be stored fails and is not recorded', async () => {
   const broken = await startHarness();
   try {
     const user = await makeUser(broken);
@@ -228,7 +237,7 @@ test('a sign-in whose session cannot be kept is none', async () => {
 
 describe('check-email', () => {
   const check = (query: string) => call(harness, `check-email${query}`);
-  test('says whether there is an account, whatever the case', async () => {
+  test('answers whether an account exists, in any case of the address', async () => {
     const user = await makeUser(harness, { email: 'Known.Person@Example.com' });
     const disabled = await makeUser(harness, { isActive: false });
     for (const [address, exists] of [
@@ -252,7 +261,7 @@ describe('check-email', () => {
     ['?email=%E2%84%AAelvin@example.com', 'invalid_email'],
     ['?email=a%25@b', 'invalid_email'],
     ['?email=nonsense&email=a@example.com', 'invalid_email'],
-  ])('%s', async (query, code) => {
+  ])('refuses %j', async (query, code) => {
     const answer = await check(query);
     expect(outcome(answer)).toEqual([400, code, code.toUpperCase()]);
     expect(answer.body.message).toEqual(expect.any(String));
@@ -260,7 +269,7 @@ describe('check-email', () => {
 });
 
 describe('users/:id', () => {
-  test('is shown to keys, administrators and the user, and to nobody else', async () => {
+  test('is shown to API keys, administrators and the user, and to no other caller', async () => {
     const user = await makeUser(harness);
     const admin = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
     const stranger = await makeUser(harness);
@@ -272,7 +281,7 @@ describe('users/:id', () => {
       expect([answer.status, answer.body]).toEqual([200, { success: true, user: shown }]);
       expect(answer.headers.get('cache-control')).toBe('no-store');
     }
-    for (const id of [user.id, 'nobody']) {
+    for (const id of [user.id, 'unknown']) {
       expect(outcome(await get(bearer(stranger.token), id))).toEqual([403, 'forbidden', 'FORBIDDEN']);
       for (const [headers, error] of [
         [{}, 'unauthorized'],
@@ -285,11 +294,11 @@ describe('users/:id', () => {
         expect(answer.headers.get('www-authenticate')).toContain('Bearer');
       }
     }
-    expect(outcome(await get({ 'X-API-Key': API_KEY }, 'nobody')).slice(0, 2)).toEqual([404, 'user_not_found']);
+    expect(outcome(await get({ 'X-API-Key': API_KEY }, 'unknown')).slice(0, 2)).toEqual([404, 'user_not_found']);
   });
 });
 
-test('what is shown of a user never holds the hash', async () => {
+test('no answer with a user contains the password hash', async () => {
   const user = await makeUser(harness);
   const text = JSON.stringify([
     (await login(harness, user.email, PASSWORD)).body,

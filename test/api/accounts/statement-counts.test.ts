@@ -1,7 +1,7 @@
-/** What requests of the sign-in area cost the database: a statement more is a round trip more for everybody. */
+/** Number of SQL statements of requests to the auth routes. Each statement is a round trip to the database. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
-import { type Answer, call, fillBuckets, login, post, refresh } from '../../support/api/sign-in.ts';
+import { type Answer, call, login, post, refresh, resetRateLimits } from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -9,36 +9,36 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
-/** The statements of a request that succeeds, those around a transaction included. */
-async function statementsOf(ask: () => Promise<Answer>): Promise<string[]> {
+/** The statements of a successful request, with BEGIN and COMMIT. */
+async function statementsOf(send: () => Promise<Answer>): Promise<string[]> {
   const { db } = harness.database;
   const statements: string[] = [];
-  const note = ({ sql }: { sql: string }) => statements.push(sql);
-  db.on('query', note);
+  const record = ({ sql }: { sql: string }) => statements.push(sql);
+  db.on('query', record);
   try {
-    expect((await ask()).status).toBe(200);
+    expect((await send()).status).toBe(200);
   } finally {
-    db.removeListener('query', note);
+    db.removeListener('query', record);
   }
   return statements;
 }
 
-test('asking who one is takes one', async () => {
+test('GET auth/me takes one statement', async () => {
   const user = await makeUser(harness);
   const statements = await statementsOf(() => call(harness, 'me', { headers: bearer(user.token) }));
   expect(statements).toHaveLength(1);
 });
 
-test('signing in takes at most ten', async () => {
+test('signing in takes at most ten statements', async () => {
   const user = await makeUser(harness);
   const statements = await statementsOf(() => login(harness, user.email));
   expect(statements.length, statements.join('\n')).toBeLessThanOrEqual(10);
 });
 
-test('a refresh takes at most nine, also by the slower one of two tabs', async () => {
+test('a refresh takes at most nine statements, also for the later one of two tabs', async () => {
   const user = await makeUser(harness);
   const { refreshToken } = (await login(harness, user.email)).body;
   for (let tab = 0; tab < 2; tab += 1) {
@@ -47,10 +47,10 @@ test('a refresh takes at most nine, also by the slower one of two tabs', async (
   }
 });
 
-test('asking for a reset link takes the same statements for the known and the unknown', async () => {
+test('a request for a reset link takes the same statements whether the account exists or not', async () => {
   const user = await makeUser(harness);
   const known = await statementsOf(() => post(harness, 'forgot-password', { email: user.email }));
-  const unknown = await statementsOf(() => post(harness, 'forgot-password', { email: 'nobody@example.com' }));
+  const unknown = await statementsOf(() => post(harness, 'forgot-password', { email: 'unknown@example.com' }));
   expect(known.length).toBeGreaterThan(1);
   expect(unknown).toEqual(known);
 });

@@ -22,7 +22,7 @@ function user(args: readonly string[], input = ''): Promise<{ code: number; stdo
 }
 const login = (email: string, password: string) => harness.get('/api/v1/auth/login', json({ email, password }));
 
-test('a first administrator with a made password can sign in and use the administration', async () => {
+test('a first administrator with a generated password can sign in and use the admin routes', async () => {
   const made = await cli(['--email', 'Root@Example.com', '--admin', '--json']);
   expect(made).toMatchObject({ code: 0, stderr: '' });
   const { id, email, admin, password } = JSON.parse(made.stdout);
@@ -46,14 +46,14 @@ test.each([
   [['--email', 'nothing'], 'not an email address'],
   [['--email', 'b@example.com', '--password', 'short'], '8 characters'],
   [['--email', 'b@example.com', '-d', 'postgres://x@127.0.0.1:1/x'], 'ECONNREFUSED'],
-])('%j fails with a reason', async (args, reason) => {
+])('user create %j fails with a reason', async (args, reason) => {
   const failed = await cli(args);
   expect(failed.code).toBe(1);
   expect(failed.stderr).toContain(reason);
   expect(failed.stderr).not.toMatch(/insert|Given-pass|\$2b/);
 });
 
-test('roles given on the command line open and close the administration', async () => {
+test('adding and removing the role SUPER_ADMIN opens and closes the admin routes', async () => {
   await makeUser(harness, { roles: ['SUPER_ADMIN'], isSystemAdmin: true });
   const { id, email, token } = await makeUser(harness);
   const state = async () =>
@@ -82,7 +82,7 @@ test('a disabled user is signed out and cannot sign in until enabled', async () 
   expect((await login(email, PASSWORD)).status).toBe(200);
 });
 
-test('a made password is printed once and is the only one that signs in', async () => {
+test('a generated password is printed once, and the old password no longer signs in', async () => {
   const { id, email } = await makeUser(harness, { emailVerified: false });
   const reset = await user(['reset-password', email, '--verify', '--json']);
   expect(reset).toMatchObject({ code: 0, stderr: '' });
@@ -92,7 +92,7 @@ test('a made password is printed once and is the only one that signs in', async 
   expect((await login(email, password)).status).toBe(200);
 });
 
-test('a given password is not printed, and an unverified address is pointed out', async () => {
+test('a given password is not printed, and the output points out an unverified address', async () => {
   const { email } = await makeUser(harness, { emailVerified: false });
   const reset = await user(['reset-password', email, '--password-stdin'], 'Given-pass-1\n');
   expect(reset.code).toBe(0);
@@ -102,7 +102,7 @@ test('a given password is not printed, and an unverified address is pointed out'
   expect((await login(email, 'Given-pass-2')).status).toBe(200);
 });
 
-test('the list shows who matches, page by page, and the total', async () => {
+test('the list shows the matching users, in pages, with their total', async () => {
   for (const name of ['zoe_1', 'zoe_2', 'zoe_3', 'zoex']) {
     await makeUser(harness, { email: `${name}@example.org`, roles: ['SPONSOR'], isActive: name !== 'zoe_2' });
   }
@@ -132,13 +132,13 @@ test('the list shows who matches, page by page, and the total', async () => {
   expect((await user(['list', '--search', 'zoe', '--admins'])).stdout).toBe('no users\n');
 });
 
-test('what a name holds cannot steer the terminal', async () => {
+test('control characters in a name are not written to the terminal', async () => {
   const { id } = await makeUser(harness, { email: 'steer@example.org' });
   await harness.database.db('users').where({ id }).update({ username: '\u001b[2Jgone' });
   expect((await user(['list', '--search', 'steer'])).stdout).not.toContain('\u001b');
 });
 
-test('the last administrator is kept, also from two commands at once', async () => {
+test('the last administrator keeps the role, also against two parallel commands', async () => {
   const alone = await startHarness();
   try {
     const ids = [];
@@ -157,7 +157,7 @@ test('the last administrator is kept, also from two commands at once', async () 
   }
 });
 
-test('an address of several old rows is answered with their ids', async () => {
+test('an email address that several old accounts share is answered with their ids', async () => {
   await harness.database.db.raw('drop index users_email_lower_unique');
   const one = await makeUser(harness, { email: 'twin@example.org' });
   const two = await makeUser(harness, { email: 'Twin@example.org' });
@@ -183,7 +183,7 @@ test.each([
   [['reset-password', 'a@example.com', '--password', 'short'], '8 characters'],
   [['reset-password', 'a@example.com', '--password', 'Given-pass-1', '--password-stdin'], 'not both'],
   [['list', '-d', 'postgres://x@127.0.0.1:1/x'], 'ECONNREFUSED'],
-])('user %j fails with a reason, as one JSON document too', async (args, reason) => {
+])('user %j fails with a reason, also as one JSON document', async (args, reason) => {
   const failed = await user([...args, '--json']);
   expect(failed.code).toBe(1);
   expect(failed.stderr).toContain(reason);

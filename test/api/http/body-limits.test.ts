@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { query } from '../../../src/store/db/query.ts';
 import { API_KEY, type Harness, json, startHarness } from '../../support/api/harness.ts';
-import { fillBuckets, login, post } from '../../support/api/sign-in.ts';
+import { login, post, resetRateLimits } from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 beforeEach(async () => {
-  await fillBuckets(harness);
+  await resetRateLimits(harness);
 });
 
 /** Sends the head of a request and nothing of its body. @returns the answer, which must come all the same. */

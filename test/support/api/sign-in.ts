@@ -1,5 +1,4 @@
-/** What tests of the sign-in area share: calls, mails as the worker makes them, looks into the tables. */
-
+/** Helpers for tests of the auth routes: requests, emails as the worker prepares them, and reads of tables. */
 import type { EmailTemplate } from '../../../src/domain/email.ts';
 import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
@@ -12,13 +11,13 @@ export interface Answer {
   body: WireBody;
 }
 
-/** Any request to a route of the area, e.g. `login`. */
+/** A request to the auth route `route`, e.g. `login`. */
 export async function call(harness: Harness, route: string, init?: RequestInit): Promise<Answer> {
   const response = await harness.get(`/api/v1/auth/${route}`, init);
   return { status: response.status, headers: response.headers, body: await response.json() };
 }
 
-/** A POST of JSON to a route of the area. */
+/** A POST with a JSON body to an auth route. */
 export const post = (
   harness: Harness,
   route: string,
@@ -32,22 +31,22 @@ export const login = (harness: Harness, email: string, password = PASSWORD): Pro
 export const refresh = (harness: Harness, refreshToken: string): Promise<Answer> =>
   post(harness, 'refresh', { refreshToken });
 
-/** Status, `error` and `code`: what a client acts on. */
+/** Status, `error` and `code`: the parts of an answer that a client evaluates. */
 export const outcome = ({ status, body }: Answer): [number, string | undefined, string | undefined] => [
   status,
   body.error,
   body.code,
 ];
 
-/** How often each status came. */
-export function tally(answers: readonly Answer[]): Record<number, number> {
+/** Number of answers per status. */
+export function countByStatus(answers: readonly Answer[]): Record<number, number> {
   const counts: Record<number, number> = {};
   for (const { status } of answers) counts[status] = (counts[status] ?? 0) + 1;
   return counts;
 }
 
-/** Asks for a mail and makes it, as the worker does. @returns its link's token, undefined when there is nobody. */
-export async function mailedToken(
+/** Requests an email and prepares it, as the worker does. @returns its link's token, undefined when it is not sent. */
+export async function emailedToken(
   harness: Harness,
   template: EmailTemplate,
   to: string,
@@ -60,24 +59,24 @@ export async function mailedToken(
   return makeEmail(harness, id);
 }
 
-/** Makes a mail that was asked for. @returns its link's token, undefined when it is not to be sent. */
+/** Prepares a requested email, as the worker does. @returns its link's token, undefined when it is not to be sent. */
 export async function makeEmail(harness: Harness, id: string): Promise<string | undefined> {
-  const made = await startAttempt(harness.deps, id);
-  return made.state === 'ready' ? made.data['token'] : undefined;
+  const attempt = await startAttempt(harness.deps, id);
+  return attempt.state === 'ready' ? attempt.data['token'] : undefined;
 }
 
-/** The token of a mail that must come about. */
+/** The token of an email's link. @throws {Error} when the email is not to be sent. */
 export async function tokenFor(
   harness: Harness,
   template: EmailTemplate,
   user: { id: string; email: string },
 ): Promise<string> {
-  const token = await mailedToken(harness, template, user.email, user.id);
-  if (token === undefined) throw new Error('the mail was skipped');
+  const token = await emailedToken(harness, template, user.email, user.id);
+  if (token === undefined) throw new Error('the email was skipped');
   return token;
 }
 
-/** Mails that were asked for to an address, oldest first. */
+/** Requested emails to an address, oldest first. */
 export const emailsTo = (harness: Harness, to: string): Promise<{ id: string; template: string }[]> =>
   query(harness.database.db, 'select e.id, e.template from emails e where e.recipient = ? order by e.created_at', [to]);
 
@@ -95,5 +94,5 @@ export const sessionsOf = (harness: Harness, userId: string): Promise<SessionRow
     [userId],
   );
 
-/** Fills all buckets: limits are not what most tests are about. */
-export const fillBuckets = (harness: Harness) => harness.database.db.raw('delete from rate_limits');
+/** Fills all buckets, so that no limit refuses a request of the next test. */
+export const resetRateLimits = (harness: Harness) => harness.database.db.raw('delete from rate_limits');
