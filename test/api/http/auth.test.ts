@@ -22,24 +22,24 @@ let logId: string;
 beforeAll(async () => {
   harness = await startHarness();
   admin = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
-  // With a system administrator the set-up wizard is closed.
+  // A system administrator closes the set-up wizard to callers without an account.
   await makeUser(harness, { isSystemAdmin: true });
   logId = await insertLog(harness.database);
 });
 afterAll(() => harness.close());
 
-/** A caller, and the modes that accept it. */
-interface Calling {
+/** A caller, and the auth modes that accept it. */
+interface Caller {
   init: () => Promise<{ headers?: Record<string, string> }>;
   query?: string;
   passes: string[];
-  /** Status of a route for administrators when it does not pass. */
+  /** Status of the refusal by a route for administrators. */
   status: number;
 }
 const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const withBearer = (token: () => Promise<string>) => async () => ({ headers: bearer(await token()) });
 const admins = ['admin', 'apiKeyOrAdmin', 'apiKeyOrUser', 'user', 'adminQueryToken', 'setup'];
-const callers: Record<string, Calling> = {
+const callers: Record<string, Caller> = {
   'no credential': { init: async () => ({}), passes: [], status: 401 },
   'an API key': {
     init: async () => ({ headers: { 'X-API-Key': API_KEY } }),
@@ -88,7 +88,7 @@ const callers: Record<string, Calling> = {
     passes: admins,
     status: 401,
   },
-  'a token of the future': {
+  'a token that is not yet valid': {
     init: withBearer(() => signToken({ id: admin.id }, { notBefore: 3600 })),
     passes: [],
     status: 401,
@@ -98,7 +98,7 @@ const callers: Record<string, Calling> = {
     passes: [],
     status: 401,
   },
-  'a token signed by somebody else': {
+  'a token signed with an unknown secret': {
     init: withBearer(() => signToken({ id: admin.id }, { secret: 'x'.repeat(40) })),
     passes: [],
     status: 401,
@@ -114,42 +114,45 @@ const callers: Record<string, Calling> = {
     passes: [],
     status: 401,
   },
-  rubbish: { init: withBearer(async () => 'a.b.c'), passes: [], status: 401 },
+  'a text that is not a token': { init: withBearer(async () => 'a.b.c'), passes: [], status: 401 },
 };
 
 describe.each(Object.entries(callers))('%s', (_name, caller) => {
-  test.each(routes.map((route) => [`${route.method} ${route.path}`, route] as const))('%s', async (_title, route) => {
-    const init = await caller.init();
-    const path = route.path.replace(':id', route.path.includes('/users/') ? admin.id : logId);
-    const response = await harness.get(caller.query === undefined ? path : `${path}?${caller.query}`, {
-      ...init,
-      method: route.method.toUpperCase(),
-      ...(route.body === undefined
-        ? {}
-        : { body: '{}', headers: { ...init.headers, 'Content-Type': 'application/json' } }),
-    });
-    const text = await response.text();
-    // For every caller and every status, caches may keep only what the route declares.
-    const kept =
-      route.cache === undefined || !response.ok ? 'no-store' : `public, max-age=${route.cache.maxAgeSeconds}`;
-    const stream = route.auth === 'adminQueryToken' && response.ok;
-    expect(response.headers.get('cache-control')).toBe(stream ? 'no-cache' : kept);
-    if (route.auth === 'public') {
-      expect(response.status, text).not.toBe(401);
-      expect(response.status, text).not.toBe(403);
-    } else if (caller.passes.includes(route.auth)) {
-      // The tests of each route say what else the caller must send.
-      expect([200, 202, 400, 404], text).toContain(response.status);
-    } else {
-      const expected = route.auth === 'user' ? 401 : caller.status;
-      expect(response.status, text).toBe(expected);
-      expect(JSON.parse(text)).toMatchObject({ success: false, code: expect.any(String), error: expect.any(String) });
-      if (expected === 401) expect(response.headers.get('www-authenticate')).toContain('Bearer');
-    }
-  });
+  test.each(routes.map((route) => [`${route.method} ${route.path}`, route] as const))(
+    '%s accepts or refuses as its declaration says',
+    async (_title, route) => {
+      const init = await caller.init();
+      const path = route.path.replace(':id', route.path.includes('/users/') ? admin.id : logId);
+      const response = await harness.get(caller.query === undefined ? path : `${path}?${caller.query}`, {
+        ...init,
+        method: route.method.toUpperCase(),
+        ...(route.body === undefined
+          ? {}
+          : { body: '{}', headers: { ...init.headers, 'Content-Type': 'application/json' } }),
+      });
+      const text = await response.text();
+      // For every caller and every status, caches may store only what the route declares.
+      const declared =
+        route.cache === undefined || !response.ok ? 'no-store' : `public, max-age=${route.cache.maxAgeSeconds}`;
+      const stream = route.auth === 'adminQueryToken' && response.ok;
+      expect(response.headers.get('cache-control')).toBe(stream ? 'no-cache' : declared);
+      if (route.auth === 'public') {
+        expect(response.status, text).not.toBe(401);
+        expect(response.status, text).not.toBe(403);
+      } else if (caller.passes.includes(route.auth)) {
+        // Other tests check the other requirements of a route.
+        expect([200, 202, 400, 404], text).toContain(response.status);
+      } else {
+        const expected = route.auth === 'user' ? 401 : caller.status;
+        expect(response.status, text).toBe(expected);
+        expect(JSON.parse(text)).toMatchObject({ success: false, code: expect.any(String), error: expect.any(String) });
+        if (expected === 401) expect(response.headers.get('www-authenticate')).toContain('Bearer');
+      }
+    },
+  );
 });
 
-describe('texts of refusals, in the order of the checks', () => {
+describe('error texts, in the order of the checks', () => {
   const read = async (path: string, headers: Record<string, string>) => {
     const response = await harness.get(path, { headers });
     const { error, code } = await response.json();
@@ -166,11 +169,11 @@ describe('texts of refusals, in the order of the checks', () => {
     [`Bearer a.${part({})}.c`, 'Invalid token: missing user ID'],
     [`Bearer a.${part({ id: 5 })}.c`, 'Invalid token: missing user ID'],
     [`Bearer a.${part({ id: 'x' })}.c`, 'Invalid token'],
-  ])('%s', async (header, text) => {
+  ])('Authorization: %s', async (header, text) => {
     const headers: Record<string, string> = header === undefined ? {} : { Authorization: header };
     expect(await read('/api/admin/stats', headers)).toEqual([401, text, 'UNAUTHORIZED']);
   });
-  test('after the signature', async () => {
+  test('of a valid token: unknown user, disabled account, missing role', async () => {
     const disabled = await makeUser(harness, { isSystemAdmin: true, isActive: false });
     const member = await makeUser(harness);
     expect(await read('/api/admin/stats', bearer(await signToken({ id: 'unknown-user' })))).toEqual([
@@ -181,7 +184,7 @@ describe('texts of refusals, in the order of the checks', () => {
     expect(await read('/api/admin/stats', bearer(disabled.token))).toEqual([401, 'Account disabled', 'UNAUTHORIZED']);
     expect(await read('/api/admin/stats', bearer(member.token))).toEqual([403, 'Admin access required', 'FORBIDDEN']);
   });
-  test('API key', async () => {
+  test('of a missing or wrong API key; without a configured key all keys are wrong', async () => {
     expect(await read('/api/v1/stats/users', {})).toEqual([401, 'Invalid or missing API key', 'UNAUTHORIZED']);
     expect(await read('/api/v1/stats/users', { 'X-API-Key': 'no' })).toEqual([
       401,
@@ -202,7 +205,7 @@ describe('texts of refusals, in the order of the checks', () => {
     await harness.database.db.raw(`update users set roles = '{MEMBER}' where id = ?`, [user.id]);
     expect((await harness.get('/api/admin/stats', { headers: bearer(user.token) })).status).toBe(403);
   });
-  test('me answers in codes', async () => {
+  test('of auth/me are codes', async () => {
     const disabled = await makeUser(harness, { isActive: false });
     expect(await read('/api/v1/auth/me', {})).toEqual([401, 'missing_authorization', 'MISSING_AUTHORIZATION']);
     expect(await read('/api/v1/auth/me', bearer('a.b.c'))).toEqual([401, 'invalid_token', 'INVALID_TOKEN']);
@@ -222,7 +225,7 @@ describe('texts of refusals, in the order of the checks', () => {
 describe('login', () => {
   const login = (email: unknown, password: unknown) => harness.get('/api/v1/auth/login', json({ email, password }));
 
-  test('gives user, tokens and a session whose token is not stored in clear', async () => {
+  test('returns user, tokens and a session whose token is not stored in clear', async () => {
     const user = await makeUser(harness);
     const response = await harness.get('/api/v1/auth/login', {
       ...json({ email: ` ${user.email.toUpperCase()} `, password: PASSWORD }),
@@ -291,7 +294,7 @@ describe('login', () => {
     expect(touched?.recent).toBe(true);
   });
 
-  test('refusals', async () => {
+  test('refuses wrong credentials, unusable accounts and invalid fields', async () => {
     const user = await makeUser(harness);
     const unverified = await makeUser(harness, { emailVerified: false });
     const disabled = await makeUser(harness, { isActive: false });

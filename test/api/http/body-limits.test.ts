@@ -1,4 +1,4 @@
-/** What is judged before a body is read: its size, by route, and the limits of the address that sends it. */
+/** Checks before a body is read: its maximum size per route, and the rate limits of the client address. */
 import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { query } from '../../../src/store/db/query.ts';
@@ -14,7 +14,7 @@ beforeEach(async () => {
   await resetRateLimits(harness);
 });
 
-/** Sends the head of a request and nothing of its body. @returns the answer, which must come all the same. */
+/** Sends the head of a request without its body. @returns the answer. */
 async function sendHead(path: string, length: number): Promise<{ status: number; head: string; body: unknown }> {
   const { hostname, port } = new URL(harness.url);
   const socket = connect(Number(port), hostname);
@@ -38,7 +38,7 @@ async function sendHead(path: string, length: number): Promise<{ status: number;
   }
 }
 
-/** An object of so many bytes, made of as many keys as fit. */
+/** The text of an object of at least `bytes` bytes with as many keys as possible. */
 function manyKeys(bytes: number): string {
   const parts: string[] = [];
   let length = 2;
@@ -51,13 +51,13 @@ function manyKeys(bytes: number): string {
 }
 
 describe.each(['login', 'logout', 'refresh', 'register'])('%s', (route) => {
-  test('a body of 4 MiB full of keys is refused by its size, by announcement alone', async () => {
+  test('refuses a body of 4 MiB with many keys, already by its Content-Length', async () => {
     const body = manyKeys(4 * 1024 * 1024);
     const sent = await harness.get(`/api/v1/auth/${route}`, { ...json({}), body });
     expect([sent.status, (await sent.json()).code]).toEqual([413, 'PAYLOAD_TOO_LARGE']);
     const announced = await sendHead(`/api/v1/auth/${route}`, body.length);
     expect(announced).toMatchObject({ status: 413, body: { error: 'payload_too_large' } });
-    // Not even a token was taken for it.
+    // The refused request does not count for the rate limits.
     expect(sent.headers.get('x-ratelimit-limit')).toBeNull();
   });
 });
@@ -67,18 +67,18 @@ test('a path without a route has the default limit', async () => {
   expect(await sendHead('/api/v1/nothing', 64 * 1024)).toMatchObject({ status: 404 });
 });
 
-test('queued emails have 128 KiB', async () => {
+test('the route that queues an email has a limit of 128 KiB', async () => {
   const send = (bytes: number) =>
     harness.get('/api/v1/email/queue', json({ to: '', pad: 'x'.repeat(bytes) }, { 'X-API-Key': API_KEY }));
   expect((await send(100 * 1024)).status).toBe(400);
   expect((await send(128 * 1024)).status).toBe(413);
 });
 
-describe('limits', () => {
-  const email = 'somebody@example.com';
+describe('the rate limits of login', () => {
+  const email = 'person@example.com';
   const empty = (name: string) =>
     harness.database.db.raw('update rate_limits set tokens = 0 where key like ?', [`${name}:%`]);
-  /** Tokens that are left of the buckets of login, by rule. */
+  /** Remaining tokens of the buckets of login, per rule. */
   const left = async () => {
     const rows = await query<{ name: string; tokens: number }>(
       harness.database.db,
@@ -87,7 +87,7 @@ describe('limits', () => {
     return Object.fromEntries(rows.map((row) => [row.name, row.tokens]));
   };
 
-  test('of the address are taken before the body is read', async () => {
+  test('the limit of the client address is checked before the body is read', async () => {
     await login(harness, email, 'wrong');
     await empty('login-address');
     const { status, head, body } = await sendHead('/api/v1/auth/login', 100);
@@ -97,14 +97,14 @@ describe('limits', () => {
     expect(head).toMatch(/retry-after: [1-9]\b/);
   });
 
-  test('of the address, once used up, spare those of the account', async () => {
+  test('a refusal by the client address takes no token from the account', async () => {
     await login(harness, email, 'wrong');
     await empty('login-address');
     expect((await login(harness, email, 'wrong')).status).toBe(429);
     expect(await left()).toEqual({ login: 9, 'login-account': 99, 'login-address': 0 });
   });
 
-  test('of the body, once used up, spare each other; the address has spent its token', async () => {
+  test('a refusal by one limit of the body takes no token from the other, but one from the client address', async () => {
     await login(harness, email, 'wrong');
     await empty('login');
     const refused = await login(harness, email, 'wrong');
@@ -112,7 +112,7 @@ describe('limits', () => {
     expect(await left()).toEqual({ login: 0, 'login-account': 99, 'login-address': 98 });
   });
 
-  test('the headers are those of the tightest of both steps', async () => {
+  test('the headers show the limit with the fewest remaining requests', async () => {
     await login(harness, email, 'wrong');
     await harness.database.db.raw("update rate_limits set tokens = 4 where key like 'login-address:%'");
     const { headers } = await post(harness, 'login', { email });

@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => harness.close());
 
-/** Sends a text as it is, for requests that no HTTP client would send. @returns the whole answer as text. */
+/** Sends a text over a socket, for requests that an HTTP client cannot send. @returns the complete answer as text. */
 function raw(text: string): Promise<string> {
   const { hostname, port } = new URL(harness.url);
   return new Promise((resolve, reject) => {
@@ -39,7 +39,7 @@ function raw(text: string): Promise<string> {
 }
 
 describe('transport', () => {
-  test('paths: any case, one trailing slash, JSON 404', async () => {
+  test('paths match in any case and with one trailing slash; unknown paths answer 404 in JSON', async () => {
     for (const path of ['/API/Stats', '/api/stats/', '/API/V1/STATS/OVERVIEW/']) {
       expect((await harness.get(path, { headers: key })).status, path).toBe(200);
     }
@@ -50,7 +50,7 @@ describe('transport', () => {
     }
   });
 
-  test('methods: 405 with Allow, OPTIONS, HEAD', async () => {
+  test('other methods answer 405 with Allow; OPTIONS and HEAD are supported', async () => {
     const wrong = await harness.get('/api/admin/sync', { method: 'DELETE' });
     expect(wrong.status).toBe(405);
     expect(wrong.headers.get('allow')).toBe('GET, HEAD, OPTIONS, POST');
@@ -67,7 +67,7 @@ describe('transport', () => {
     expect(harness.deps.streams.size()).toBe(0);
   });
 
-  test('CORS: the exact origin, on errors too, never a star', async () => {
+  test('CORS headers name the exact allowed origin, also on errors', async () => {
     const preflight = await harness.get('/api/admin/sync', {
       method: 'OPTIONS',
       headers: { Origin: ORIGIN, 'Access-Control-Request-Method': 'POST' },
@@ -81,25 +81,25 @@ describe('transport', () => {
     expect(failed.status).toBe(401);
     expect(failed.headers.get('access-control-allow-origin')).toBe(ORIGIN);
     expect(failed.headers.get('access-control-expose-headers')).toContain('Retry-After');
-    const foreign = await harness.get('/api/stats', { headers: { Origin: `${ORIGIN}.evil.example` } });
-    expect(foreign.headers.get('access-control-allow-origin')).toBeNull();
+    const other = await harness.get('/api/stats', { headers: { Origin: `${ORIGIN}.evil.example` } });
+    expect(other.headers.get('access-control-allow-origin')).toBeNull();
   });
 
-  test('request ids: that of the caller when it is short and plain', async () => {
+  test('the caller’s request id is used when it has at most 64 plain characters', async () => {
     const given = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'abc-1' } });
     expect(given.headers.get('x-request-id')).toBe('abc-1');
-    const made = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'x'.repeat(65) } });
-    expect(made.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+    const generated = await harness.get('/api/stats', { headers: { 'X-Request-Id': 'x'.repeat(65) } });
+    expect(generated.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
 
-  test('security headers', async () => {
+  test('answers have security headers', async () => {
     const { headers } = await harness.get('/api/stats');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
     expect(headers.get('content-security-policy')).toBe("default-src 'none';frame-ancestors 'none'");
     expect(headers.get('x-powered-by')).toBeNull();
   });
 
-  test('problem details on request', async () => {
+  test('errors are problem details when the caller accepts them', async () => {
     const response = await harness.get('/nothing', { headers: { Accept: 'application/problem+json' } });
     expect(response.headers.get('content-type')).toMatch(/^application\/problem\+json/);
     expect(await response.json()).toMatchObject({
@@ -112,19 +112,19 @@ describe('transport', () => {
     });
   });
 
-  test('public routes ignore a bad bearer', async () => {
+  test('public routes ignore an invalid access token', async () => {
     expect((await harness.get('/api/stats', { headers: bearer('rubbish') })).status).toBe(200);
     expect((await harness.get('/health', { headers: bearer('rubbish') })).status).toBe(200);
   });
 });
 
-describe('caches keep nothing', () => {
+describe('Cache-Control', () => {
   const cacheOf = async (path: string, init?: RequestInit) => {
     const response = await harness.get(path, init);
     return [response.status, response.headers.get('cache-control')];
   };
 
-  test('of any route, of errors and of preflights, unless the route declares it', async () => {
+  test('is no-store for routes, errors and preflights, unless the route declares something else', async () => {
     expect(await cacheOf('/api/v1/stats/overview', { headers: key })).toEqual([200, 'no-store']);
     expect(await cacheOf(`/api/v1/stats/users?api_key=${API_KEY}`)).toEqual([200, 'no-store']);
     expect(await cacheOf('/api/admin/sync', { headers: bearer(admin.token) })).toEqual([200, 'no-store']);
@@ -141,7 +141,7 @@ describe('caches keep nothing', () => {
     expect(await raw('GET mailto:x HTTP/1.1\r\nHost: x\r\n\r\n')).toContain('Cache-Control: no-store');
   });
 
-  test('public statistics and assets of the document may be kept, the stream is revalidated', async () => {
+  test('allows caches to store public statistics and document assets; the stream is no-cache', async () => {
     for (const path of ['/api/stats', '/api/panel/counts', '/api/panel/nodes']) {
       expect(await cacheOf(path), path).toEqual([200, 'public, max-age=30']);
     }
@@ -186,7 +186,7 @@ describe('hostile input', () => {
     'limit=-1',
     'limit[]=5',
     'limit=%EF%BC%91',
-  ])('logs?%s is answered', async (query) => {
+  ])('logs?%s is answered with 200', async (query) => {
     expect((await harness.get(`/api/v1/sync/logs?${query}`, { headers: key })).status).toBe(200);
   });
 
@@ -217,18 +217,18 @@ describe('hostile input', () => {
     expect(harness.requested).toHaveLength(before);
   });
 
-  test('__proto__ in a body changes nothing', async () => {
+  test('__proto__ in a body has no effect', async () => {
     expect((await post('{"__proto__":{"type":"nodes"},"constructor":1}')).status).toBe(202);
     expect(harness.requested.at(-1)?.target).toBe('full');
   });
 
-  test('validation names the fields', async () => {
+  test('a validation error names the field', async () => {
     const response = await post('{"type":5}');
     const { details } = await response.json();
     expect(details).toMatchObject([{ path: 'body.type' }]);
   });
 
-  test('64 KiB pass, more is 413, announced or not', async () => {
+  test('a body of 64 KiB is accepted; a larger one is 413, with and without Content-Length', async () => {
     const padded = (bytes: number) => `{"type":"full","pad":"${'x'.repeat(bytes - 24)}"}`;
     expect(padded(64 * 1024)).toHaveLength(64 * 1024);
     expect((await post(padded(64 * 1024))).status).toBe(202);
@@ -243,7 +243,7 @@ describe('hostile input', () => {
     expect((await harness.get('/health/live')).status).toBe(200);
   });
 
-  test('headers above 16 KiB and malformed requests get JSON too', async () => {
+  test('headers above 16 KiB and malformed requests are refused in JSON', async () => {
     const large = await raw(`GET /api/stats HTTP/1.1\r\nHost: x\r\nX-Large: ${'x'.repeat(20_000)}\r\n\r\n`);
     expect(large).toMatch(/^HTTP\/1\.1 431 /);
     expect(large).toContain('"code":"HEADERS_TOO_LARGE"');
@@ -267,7 +267,7 @@ describe('hostile input', () => {
     '?x=1',
     'nope',
     '#',
-  ])('an odd request target: %s', async (target) => {
+  ])('the request target %s is refused in JSON', async (target) => {
     const answer = await raw(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
     expect(answer).toMatch(/^HTTP\/1\.1 (?:400|404) /);
     expect(answer).toMatch(/"code":"(?:BAD_REQUEST|NOT_FOUND)"/);
@@ -286,13 +286,13 @@ describe('hostile input', () => {
 });
 
 describe('health', () => {
-  const withEngine = (reachable: boolean, workersPolling: boolean) =>
+  const withTemporal = (reachable: boolean, workersPolling: boolean) =>
     startHarness({
       database: harness.database,
       deps: { temporal: { reachable: async () => reachable, workersPolling: async () => workersPolling } },
     });
 
-  test('healthy', async () => {
+  test('is healthy with database and workers', async () => {
     const response = await harness.get('/health');
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
@@ -308,21 +308,21 @@ describe('health', () => {
     expect((await harness.get('/health/ready')).status).toBe(200);
   });
 
-  test('degraded without the engine, not ready without workers', async () => {
-    const away = await withEngine(false, false);
+  test('is degraded without Temporal, and not ready without workers', async () => {
+    const away = await withTemporal(false, false);
     const health = await away.get('/health');
     expect(health.status).toBe(200);
     expect(await health.json()).toMatchObject({ status: 'degraded', workers: { status: 'unavailable' } });
     expect((await away.get('/health/ready')).status).toBe(503);
     await away.close();
-    const idle = await withEngine(true, false);
+    const idle = await withTemporal(true, false);
     const ready = await idle.get('/health/ready');
     expect(ready.status).toBe(503);
     expect((await ready.json()).checks).toEqual({ database: 'ok', temporal: 'ok', workers: 'error' });
     await idle.close();
   });
 
-  test('an engine that never answers does not hold health up', async () => {
+  test('answers when Temporal never answers', async () => {
     const stuck = await startHarness({
       database: harness.database,
       deps: { temporal: { reachable: () => new Promise(() => {}), workersPolling: () => new Promise(() => {}) } },
@@ -337,7 +337,7 @@ describe('health', () => {
     await stuck.close();
   });
 
-  test('without the database: 503, no driver text; statistics fail with their sentence', async () => {
+  test('answers 503 without the database and without texts of the driver; statistics answer 500', async () => {
     const dead = knex({
       client: 'pg',
       connection: 'postgres://x:secret@127.0.0.1:1/x',
@@ -437,7 +437,7 @@ describe('statistics', () => {
     await own.close();
   });
 
-  test('are kept for cache_timeout', async () => {
+  test('are cached for cache_timeout seconds', async () => {
     const own = await startHarness();
     await own.database.db.raw(`insert into config (id, key, value) values ('c1', 'cache_timeout', '600')`);
     const read = async () => (await (await own.get('/api/stats')).json()).data['totalUsers'];
@@ -459,7 +459,7 @@ describe('documentation', () => {
   test.each([
     ['/docs', 'NodeByte API Documentation (ReDoc)'],
     ['/swagger', 'NodeByte API Documentation (Swagger UI)'],
-  ])('%s shows it without another host', async (path, title) => {
+  ])('%s shows the document without requests to other hosts', async (path, title) => {
     const page = await harness.get(path);
     expect(page.status).toBe(200);
     expect(page.headers.get('content-type')).toMatch(/^text\/html/);
@@ -479,7 +479,7 @@ describe('documentation', () => {
     }
   });
 
-  test('nothing else of the packages is served', async () => {
+  test('other files of the packages are not served', async () => {
     for (const path of [
       '/swagger/assets/package.json',
       '/swagger/assets/..%2fpackage.json',
@@ -491,8 +491,8 @@ describe('documentation', () => {
   });
 });
 
-describe.each([false, true])('an answer that breaks its declaration, production: %s', (production) => {
-  test('does not leave: 500, logged with the fields that are wrong', async () => {
+describe.each([false, true])('an answer that does not match its declaration, production: %s', (production) => {
+  test('is replaced by 500; the log names the operation and not the values', async () => {
     const own = await startHarness({
       database: harness.database,
       config: { production },

@@ -34,13 +34,13 @@ const ready = async (child: ChildProcess): Promise<string> => {
 };
 
 describe('the api process', () => {
-  test('refuses to start without its configuration, naming all of it', async () => {
+  test('refuses to start without its configuration and names all missing variables', async () => {
     const { ended, stderr } = start({});
     expect(await ended).toBe(78);
     for (const name of ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'JWT_SECRET']) expect(stderr()).toContain(name);
   });
 
-  test('refuses a database that is behind', async () => {
+  test('refuses a database without the current migrations', async () => {
     const empty = await createTestDatabase({ empty: true });
     const { ended, stderr } = start({ ...working(), DATABASE_URL: empty.url });
     expect(await ended).toBe(78);
@@ -48,28 +48,31 @@ describe('the api process', () => {
     await empty.drop();
   });
 
-  test('a database that does not answer is an error, not a hang', async () => {
+  test('ends with an error when the database does not answer', async () => {
     const { ended, stderr } = start({ ...working(), DATABASE_URL: 'postgres://x:secret@127.0.0.1:1/x' });
     expect(await ended).toBe(1);
     expect(stderr()).toContain('could not start');
     expect(stderr()).not.toContain('secret');
   });
 
-  test.each(['SIGTERM', 'SIGINT', 'disconnect'] as const)('says when it is ready and drains on %s', async (how) => {
-    const { child, ended } = start(working());
-    const url = await ready(child);
-    expect((await fetch(`${url}/health`)).status).toBe(200);
-    const { token } = await makeUser({ database }, { isSystemAdmin: true });
-    const id = await insertLog(database, { status: 'RUNNING' });
-    const stream = await fetch(`${url}/api/admin/sync/stream/${id}`, { headers: bearer(token) });
-    expect(stream.status).toBe(200);
-    const startedAt = performance.now();
-    if (how === 'disconnect') child.disconnect();
-    else child.kill(how);
-    expect(await stream.text()).toContain('event: connected');
-    expect(await ended).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(5000);
-    await expect(fetch(`${url}/health/live`)).rejects.toThrow();
-    await database.db.raw('delete from sync_logs');
-  });
+  test.each(['SIGTERM', 'SIGINT', 'disconnect'] as const)(
+    'reports that it is ready, and ends its requests on %s',
+    async (how) => {
+      const { child, ended } = start(working());
+      const url = await ready(child);
+      expect((await fetch(`${url}/health`)).status).toBe(200);
+      const { token } = await makeUser({ database }, { isSystemAdmin: true });
+      const id = await insertLog(database, { status: 'RUNNING' });
+      const stream = await fetch(`${url}/api/admin/sync/stream/${id}`, { headers: bearer(token) });
+      expect(stream.status).toBe(200);
+      const startedAt = performance.now();
+      if (how === 'disconnect') child.disconnect();
+      else child.kill(how);
+      expect(await stream.text()).toContain('event: connected');
+      expect(await ended).toBe(0);
+      expect(performance.now() - startedAt).toBeLessThan(5000);
+      await expect(fetch(`${url}/health/live`)).rejects.toThrow();
+      await database.db.raw('delete from sync_logs');
+    },
+  );
 });

@@ -12,9 +12,9 @@ interface NewServer {
   description?: string | null;
   status?: string | null;
   isSuspended?: boolean | null;
-  /** Egg and node of the fixture, limits. */
+  /** A server without an egg, a node and limits. */
   bare?: boolean;
-  /** Minutes ago. */
+  /** Age of the last change, minutes. */
   updated?: number;
 }
 interface List {
@@ -83,23 +83,23 @@ const list = (user: User, query: Record<string, string> = {}) =>
 const names = async (user: User, query: Record<string, string> = {}) =>
   (await list(user, query)).data.map((server) => server['name']);
 
-/** How many statements a request costs, the one of the authentication left out. */
+/** Number of SQL statements of a request, without the one of the authentication. */
 async function statementsOf(work: () => Promise<unknown>): Promise<number> {
   let count = 0;
-  const note = ({ sql }: { sql: string }): void => {
+  const record = ({ sql }: { sql: string }): void => {
     if (!/^(begin|commit|rollback)/i.test(sql)) count += 1;
   };
-  harness.database.db.on('query', note);
+  harness.database.db.on('query', record);
   try {
     await work();
   } finally {
-    harness.database.db.removeListener('query', note);
+    harness.database.db.removeListener('query', record);
   }
   return count - 1;
 }
 
 describe('totals', () => {
-  test('of a user who has nothing', async () => {
+  test('are zero for a user without servers and tickets', async () => {
     const user = await makeUser(harness);
     expect(await read(user, 'stats')).toEqual({
       success: true,
@@ -131,7 +131,7 @@ describe('totals', () => {
     expect(data.servers).toEqual({ total: 9, online: 2, offline: 2, suspended: 3 });
   });
 
-  test('balance is a number; open tickets are the user’s own that are not done', async () => {
+  test('have the balance as a number and count the user’s own tickets that are not closed', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     await harness.database.db.raw(`update users set "accountBalance" = 12345.67 where id = ?`, [user.id]);
     for (const [userId, status] of [
@@ -152,7 +152,7 @@ describe('totals', () => {
     expect((await read<{ data: object }>(user, 'stats')).data).toMatchObject({ accountBalance: 0 });
   });
 
-  test('show the six servers that changed last, by the UUID of the panel', async () => {
+  test('show the six servers with the latest changes, with the UUID of the panel as id', async () => {
     const user = await makeUser(harness);
     const owner = user.id;
     const bare = await makeServer({ owner, name: 's0', uuid: null, status: null, bare: true });
@@ -186,7 +186,7 @@ describe('totals', () => {
 });
 
 describe('list of servers', () => {
-  test('field by field, with and without what a server may lack', async () => {
+  test('shows all fields, of a complete server and of one without optional values', async () => {
     const user = await makeUser(harness);
     const full = await makeServer({ owner: user.id, name: 'full', description: 'mine', status: 'ONLINE', updated: 1 });
     await allocate(full, '10.0.0.1', 25_565, false);
@@ -252,7 +252,7 @@ describe('list of servers', () => {
     expect(data[0]?.['owner']).toEqual({ id: user.id, username: '', email: user.email });
   });
 
-  test('pages', async () => {
+  test('is divided into pages; invalid page parameters get their defaults', async () => {
     const user = await makeUser(harness);
     for (let n = 0; n < 14; n += 1) await makeServer({ owner: user.id, name: `s${n}`, updated: n });
     const page = async (query: Record<string, string>) => {
@@ -274,7 +274,7 @@ describe('list of servers', () => {
     expect(await page({ page: '9'.repeat(30) })).toEqual([0, undefined, { ...meta, page: 2_147_483_647 }]);
   });
 
-  test('nobody sees another’s, whatever he asks for; an administrator sees all when he asks', async () => {
+  test('a user sees own servers only; an administrator sees all with view_all', async () => {
     const [user, admin] = [await makeUser(harness), await makeUser(harness, { roles: ['ADMINISTRATOR'] })];
     await makeServer({ owner: user.id, name: `of-${user.id}` });
     expect(await names(user, { view_all: 'true' })).toEqual([`of-${user.id}`]);
@@ -284,7 +284,7 @@ describe('list of servers', () => {
     expect(await names(await makeUser(harness), { search: `of-${user.id}`, view_all: 'true' })).toEqual([]);
   });
 
-  test('status filter, in any case', async () => {
+  test('filters by status, in any case; an unknown status is ignored', async () => {
     const user = await makeUser(harness);
     const owner = user.id;
     for (const status of ['online', 'RUNNING', 'offline', 'starting', 'stopping', 'Installing']) {
@@ -303,7 +303,7 @@ describe('list of servers', () => {
     for (const status of ['all', '', 'constructor', "' or true --"]) expect(await found(status)).toHaveLength(8);
   });
 
-  test('search in name and description takes wildcards, quotes and backslashes as they are', async () => {
+  test('searches name and description; wildcards, quotes and backslashes are ordinary characters', async () => {
     const user = await makeUser(harness);
     const owner = user.id;
     await makeServer({ owner, name: '100% pure' });
@@ -323,7 +323,7 @@ describe('list of servers', () => {
     expect(nul.status).toBe(400);
   });
 
-  test('costs two statements, however many servers there are', async () => {
+  test('takes two statements for any number of servers', async () => {
     const user = await makeUser(harness);
     for (let n = 0; n < 12; n += 1) await makeServer({ owner: user.id });
     expect(await statementsOf(() => list(user, { search: 'server', status: 'online' }))).toBe(2);
@@ -331,7 +331,7 @@ describe('list of servers', () => {
   });
 });
 
-test('at 5,000 servers only the rows of the page are looked up', async () => {
+test('with 5,000 servers a page reads only the rows that it shows', async () => {
   const { db } = harness.database;
   const user = await makeUser(harness);
   await db.raw(`insert into servers (id, uuid, name, status, "ownerId", "eggId", "nodeId", "updatedAt")
@@ -341,7 +341,7 @@ test('at 5,000 servers only the rows of the page are looked up', async () => {
   await db.raw(`update servers set "ownerId" = ? where id in ('many-1', 'many-2')`, [user.id]);
   await db.raw('analyze servers; analyze allocations');
   let statement: { sql: string; bindings: unknown[] } | undefined;
-  const keep = (query: { sql: string; bindings: unknown[] }): void => {
+  const record = (query: { sql: string; bindings: unknown[] }): void => {
     statement = query;
   };
   interface Node {
@@ -353,9 +353,9 @@ test('at 5,000 servers only the rows of the page are looked up', async () => {
   }
   const nodesOf = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
   const planOf = async (filter: Parameters<typeof listServers>[1]): Promise<Node[]> => {
-    db.on('query', keep);
+    db.on('query', record);
     await listServers(db, filter);
-    db.removeListener('query', keep);
+    db.removeListener('query', record);
     const sql = statement?.sql.replace(/\$\d+/g, '?') ?? '';
     const [row] = await query<{ 'QUERY PLAN': { Plan: Node }[] }>(
       db,

@@ -37,7 +37,7 @@ const stored = async (key: string): Promise<string | undefined> =>
   (await query<{ value: string }>(database.db, 'select c.value from config c where c.key = ?', [key]))[0]?.value;
 
 describe('settings', () => {
-  test('environment before default', async () => {
+  test('a value of the environment replaces the default', async () => {
     const settings = await make().runtime();
     expect(settings).toMatchObject({
       panelUrl: 'https://env.example',
@@ -50,7 +50,7 @@ describe('settings', () => {
     expect(settings.panelClientApiKey).toBeUndefined();
   });
 
-  test('a value of the database before the environment, an empty one not', async () => {
+  test('a value of the database replaces the environment; an empty value does not', async () => {
     await put('pterodactyl_url', 'https://db.example/');
     await put('pterodactyl_api_key', '');
     await put('auto_sync_enabled', 'false');
@@ -67,7 +67,7 @@ describe('settings', () => {
     expect(settings.panelApiKey?.reveal()).toBe('env-key');
   });
 
-  test('secrets are stored encrypted and read back, in clear where they were', async () => {
+  test('secrets are stored encrypted; a secret that was stored in clear can still be read', async () => {
     const settings = make();
     await settings.save({ pterodactyl_api_key: 'ptla_new', pterodactyl_url: 'https://x.example' });
     expect(await stored('pterodactyl_url')).toBe('https://x.example');
@@ -80,7 +80,7 @@ describe('settings', () => {
     expect([read.panelApiKey?.reveal(), read.panelClientApiKey?.reveal()]).toEqual(['ptla_new', 'ptlc_clear']);
   });
 
-  test('a secret of an unknown key is named and not replaced by the environment', async () => {
+  test('a secret that cannot be decrypted is listed as unreadable; the environment does not replace it', async () => {
     await make(new Secret(randomBytes(32).toString('base64'))).save({ pterodactyl_api_key: 'ptla_lost' });
     const settings = await make().runtime();
     expect(settings.unreadable).toEqual(['pterodactyl_api_key']);
@@ -93,7 +93,7 @@ describe('settings', () => {
       { enabled: change.enabled, intervalSeconds: change.intervalSeconds },
     );
 
-  test('the schedule is written under both names; absent fields stay', async () => {
+  test('the schedule is stored under both names; missing fields are not changed', async () => {
     const settings = make();
     await saveSchedule(settings, { intervalSeconds: 120 });
     expect([
@@ -107,44 +107,44 @@ describe('settings', () => {
     expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
   });
 
-  test('the alias counts where its other name is absent; values below the minimum are lifted', async () => {
+  test('the second name counts when the first one is missing; a value below the minimum is raised to it', async () => {
     await put('sync_interval', '30');
     expect(await make().autoSync()).toEqual({ enabled: true, intervalSeconds: 60 });
     await put('auto_sync_interval', '240');
     expect((await make().autoSync()).intervalSeconds).toBe(240);
   });
 
-  test('two savers at once do not fail', async () => {
+  test('parallel saves all succeed', async () => {
     const settings = make();
     await Promise.all(Array.from({ length: 8 }, (_, i) => saveSchedule(settings, { intervalSeconds: 60 + i })));
     expect(await stored('auto_sync_interval')).toBe(await stored('sync_interval'));
   });
 
-  test('a save is notified to all processes, an abandoned one to none', async () => {
+  test('a committed save notifies all processes; a rolled back save does not', async () => {
     const listener = createListener({ connectionString: database.url, log: quiet });
-    let told = 0;
+    let notifications = 0;
     listener.on('settings_changed', () => {
-      told += 1;
+      notifications += 1;
     });
     await expect.poll(() => listener.connected()).toBe(true);
     const settings = make();
     await inTransaction(database.db, async (trx) => {
       await settings.save({ site_name: 'never' }, trx);
-      throw new Error('abandoned');
+      throw new Error('rolled back');
     }).catch(() => {});
     await settings.save({ site_name: 'X' });
-    await expect.poll(() => told).toBe(1);
+    await expect.poll(() => notifications).toBe(1);
     await listener.close();
   });
 
-  test('what another process saved is seen within two seconds', async () => {
+  test('a process sees the save of another process within two seconds', async () => {
     const settings = make();
     await settings.runtime();
     await make().save({ pterodactyl_url: 'https://other.example' });
     await expect.poll(async () => (await settings.runtime()).panelUrl, { timeout: 2500 }).toBe('https://other.example');
   });
 
-  test('a failed read is not kept', async () => {
+  test('a failed read is not cached', async () => {
     const settings = make();
     await database.db.raw('alter table config rename to config_away');
     await expect(settings.runtime()).rejects.toThrow();
@@ -154,7 +154,7 @@ describe('settings', () => {
 });
 
 describe('listener', () => {
-  test('channels added at any time, reconnection, the end', async () => {
+  test('channels can be added at any time, survive a lost connection, and end with the listener', async () => {
     const listener = createListener({ connectionString: database.url, log: quiet, applicationName: 'listen-test' });
     const got: string[] = [];
     let connections = 0;
@@ -194,7 +194,7 @@ describe('listener', () => {
     expect(left).toEqual([]);
   });
 
-  test('an address where nobody answers is tried until the end, without a throw', async () => {
+  test('without a server it tries to connect until it is closed, and does not throw', async () => {
     const listener = createListener({ connectionString: 'postgres://x@127.0.0.1:1/x', log: quiet });
     listener.on('one', () => {});
     await new Promise((resolve) => setTimeout(resolve, 400));

@@ -1,4 +1,4 @@
-/** The wizard's connection tests: what they send where, what they say, and what they never reach. */
+/** The wizard's connection tests: their requests, their results, and the addresses that they never reach. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
 import { json } from '../../support/api/harness.ts';
@@ -15,7 +15,7 @@ afterAll(() => wizard.stop());
 const production = { ENV: 'production' };
 
 describe('connection tests', () => {
-  test('Pterodactyl: one server is asked for, all are counted', async () => {
+  test('Pterodactyl: one page of one server is requested, and all servers are counted', async () => {
     const api = await wizard.start();
     expect(await tested(api, wizard.panel())).toEqual({
       success: true,
@@ -27,7 +27,7 @@ describe('connection tests', () => {
     expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
   });
 
-  test('VirtFusion, and both at once', async () => {
+  test('tests VirtFusion alone and together with Pterodactyl', async () => {
     const api = await wizard.start();
     const vf = { virtfusionUrl: `${wizard.virtfusion.url}/`, virtfusionApiKey: VF_KEY };
     const good = { success: true, latency: expect.any(Number), serverCount: null, error: null };
@@ -37,7 +37,7 @@ describe('connection tests', () => {
     });
   });
 
-  test('what is wrong is a result, in our words', async () => {
+  test('a failure is a result with a message of this service', async () => {
     const api = await wizard.start();
     const failing = async (body: object, error: string) => {
       const [name] = Object.keys(body)[0]?.split('Url') ?? [];
@@ -56,7 +56,7 @@ describe('connection tests', () => {
     await failing({ virtfusionUrl: page.url, virtfusionApiKey: 'k' }, 'The panel cannot be reached');
   });
 
-  test('a panel that does not answer is given up', async () => {
+  test('a panel that does not answer is a result after the timeout', async () => {
     const silent = await wizard.serve(() => {});
     const url = await wizard.startAlone(await wizard.start(), { timeoutMs: 100 });
     const body = {
@@ -70,7 +70,7 @@ describe('connection tests', () => {
     expect(answer).toMatchObject({ testResults: { pterodactyl: late, virtfusion: late } });
   });
 
-  test('without a key the stored one goes to the stored origin, and nowhere else', async () => {
+  test('a request without a key sends the stored key to the stored origin only', async () => {
     const api = await wizard.start({ CF_ACCESS_CLIENT_ID: 'cf-id', CF_ACCESS_CLIENT_SECRET: 'cf-secret' });
     const elsewhere = await wizard.serve((_request, response) => response.end('{}'));
     const own = await wizard.serve((_request, response) => response.end('{"object":"list","data":[]}'));
@@ -88,8 +88,15 @@ describe('connection tests', () => {
         testResults: { pterodactyl: { success: true, serverCount: null }, virtfusion: { success: true } },
       });
       const other = { pterodactylUrl: elsewhere.url, pterodactylApiKey: key, virtfusionUrl: elsewhere.url };
-      const asked = { success: false, latency: null, serverCount: null, error: 'Enter the API key to test this URL' };
-      expect(await tested(api, other, admin)).toMatchObject({ testResults: { pterodactyl: asked, virtfusion: asked } });
+      const missingKey = {
+        success: false,
+        latency: null,
+        serverCount: null,
+        error: 'Enter the API key to test this URL',
+      };
+      expect(await tested(api, other, admin)).toMatchObject({
+        testResults: { pterodactyl: missingKey, virtfusion: missingKey },
+      });
     }
     expect(elsewhere.requests).toEqual([]);
     expect(own.requests[0]?.headers).toMatchObject({
@@ -101,7 +108,7 @@ describe('connection tests', () => {
     expect(elsewhere.requests[0]?.headers).not.toHaveProperty('cf-access-client-secret');
   });
 
-  test('neither keys nor what a panel says come back or are logged', async () => {
+  test('neither keys nor texts of the panel are in the answer or in the log', async () => {
     const api = await wizard.start();
     const loud = await wizard.serve((request, response) => {
       response.writeHead(500, {
@@ -131,25 +138,29 @@ describe('connection tests', () => {
     ['a URL without a scheme', { pterodactylUrl: 'panel.example', pterodactylApiKey: 'k' }, /^The URL: .*http/],
     ['another scheme', { virtfusionUrl: 'file:///etc/passwd', virtfusionApiKey: 'k' }, /^The URL: .*http/],
     ['a query', { pterodactylUrl: 'https://a.example/?b=c', pterodactylApiKey: 'k' }, /^The URL: .*query/],
-    ['a URL that is none', { virtfusionUrl: 7, virtfusionApiKey: 'k' }, /^The URL: \S/],
+    ['a URL that is a number', { virtfusionUrl: 7, virtfusionApiKey: 'k' }, /^The URL: \S/],
     ['a part of the mask', { pterodactylUrl: 'https://a.example', pterodactylApiKey: '•••x' }, /^The API key: .*mask/],
     ['a key with a blank', { virtfusionUrl: 'https://a.example', virtfusionApiKey: 'k-1 k-2' }, /^The API key: .*char/],
-    ['a key that is none', { pterodactylUrl: 'https://a.example', pterodactylApiKey: ['k'] }, /^The API key: \S/],
-    ['both wrong', { pterodactylUrl: 'panel.example', pterodactylApiKey: 'a b' }, /^The (URL|API key): \S/],
+    ['a key that is a list', { pterodactylUrl: 'https://a.example', pterodactylApiKey: ['k'] }, /^The API key: \S/],
+    [
+      'a wrong URL and a wrong key',
+      { pterodactylUrl: 'panel.example', pterodactylApiKey: 'a b' },
+      /^The (URL|API key): \S/,
+    ],
     ['a key without a URL', { pterodactylApiKey: 'k' }, /^Enter the URL of the panel$/],
     ['a key and an empty URL', { virtfusionUrl: ' ', virtfusionApiKey: 'k' }, /^Enter the URL of the panel$/],
     ['a URL without a key', { virtfusionUrl: 'https://a.example' }, /^Enter the API key to test this URL$/],
-  ])('%s is a result, and nobody is asked', async (_name, body, error) => {
+  ])('%s is a failed result without a request', async (_name, body, error) => {
     const api = await wizard.start();
     const name = 'pterodactylUrl' in body || 'pterodactylApiKey' in body ? 'pterodactyl' : 'virtfusion';
     const answer = await tested(api, body);
     const result = { success: false, latency: null, serverCount: null, error: expect.stringMatching(error) };
     expect(answer).toEqual({ success: true, testResults: { [name]: result } });
-    // What was typed into a field of a secret is not shown.
+    // The answer does not repeat the text of a secret field.
     for (const typed of ['•••x', 'k-1']) expect(JSON.stringify(answer)).not.toContain(typed);
   });
 
-  test('what is wrong with one panel does not keep the other from its test', async () => {
+  test('an invalid field of one panel does not prevent the test of the other', async () => {
     const api = await wizard.start();
     const answer = await tested(api, { ...wizard.panel(), virtfusionUrl: 'vf.example', virtfusionApiKey: VF_KEY });
     expect(answer).toMatchObject({
@@ -157,7 +168,7 @@ describe('connection tests', () => {
     });
   });
 
-  test.each([true, false, null, 'yes', 7, {}, undefined])('testConnections may be %j', async (testConnections) => {
+  test.each([true, false, null, 'yes', 7, {}, undefined])('testConnections is ignored: %j', async (testConnections) => {
     const api = await wizard.start();
     expect(await tested(api, { ...wizard.panel(), testConnections })).toMatchObject({
       testResults: { pterodactyl: { success: true } },
@@ -165,7 +176,7 @@ describe('connection tests', () => {
   });
 
   test.each([{}, { testConnections: true }, { siteUrl: 'https://a.example' }, { pterodactylApi: 'k' }])(
-    '%j names no panel',
+    '%j is refused, because it names no panel',
     async (body) => {
       const api = await wizard.start();
       const response = await api.get(TEST, json(body));
@@ -178,7 +189,7 @@ describe('connection tests', () => {
     },
   );
 
-  test('60 tests in 10 minutes from one place, whoever it is and whatever came of them; saving is not counted', async () => {
+  test('a client address has 60 tests in 10 minutes, with or without an account; saves are not counted', async () => {
     const api = await wizard.start();
     const admin = await wizard.administrator();
     const body = { pterodactylApiKey: 'k' };
@@ -188,7 +199,7 @@ describe('connection tests', () => {
     expect(new Set(answers.map(({ headers }) => headers.get('x-ratelimit-limit')))).toEqual(new Set(['60']));
     const refused = await test();
     const wait = Number(refused.headers.get('retry-after'));
-    // A token comes every ten seconds.
+    // The limit gives back one request every ten seconds.
     expect(wait).toBeGreaterThan(0);
     expect(wait).toBeLessThanOrEqual(10);
     expect([refused.status, await refused.json()]).toEqual([
@@ -205,7 +216,7 @@ describe('connection tests', () => {
   });
 });
 
-describe('addresses that may not be reached', () => {
+describe('refused addresses', () => {
   const refused = {
     success: false,
     latency: null,
@@ -220,7 +231,7 @@ describe('addresses that may not be reached', () => {
     virtfusionApiKey: VF_KEY,
   });
 
-  test('in production a stranger reaches nothing inside, in whatever spelling', async () => {
+  test('in production a caller without an account reaches no internal address, in any spelling', async () => {
     const api = await wizard.start(production);
     const hosts = [
       '127.0.0.1',
@@ -239,7 +250,7 @@ describe('addresses that may not be reached', () => {
     expect([wizard.sim.requests, wizard.virtfusion.requests]).toEqual([[], []]);
   });
 
-  test('a name that resolves to the inside is refused, also beside a public address', async () => {
+  test('a name with an internal address is refused, also when it has a public address, too', async () => {
     const api = await wizard.start(production);
     for (const addresses of [['127.0.0.1'], ['1.1.1.1', '192.168.1.1'], ['fd00::1'], ['::ffff:10.1.1.1']]) {
       const resolve = async () => addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }));
@@ -250,14 +261,14 @@ describe('addresses that may not be reached', () => {
     expect(wizard.sim.requests).toEqual([]);
   });
 
-  test('outside production this machine may be reached, the private network not', async () => {
+  test('outside production the local machine may be reached, private networks may not', async () => {
     const api = await wizard.start();
     expect(await tested(api, wizard.panel())).toMatchObject({ testResults: { pterodactyl: { success: true } } });
     const answer = await tested(api, both('http://192.168.77.77'));
     expect(answer).toMatchObject({ testResults: { pterodactyl: refused, virtfusion: refused } });
   });
 
-  test('an administrator reaches the operator’s own network in production, never the metadata of a cloud', async () => {
+  test('in production an administrator reaches private networks, but never a cloud’s metadata address', async () => {
     const api = await wizard.start(production);
     const admin = await wizard.administrator();
     expect(await tested(api, wizard.panel(), admin)).toMatchObject({ testResults: { pterodactyl: { success: true } } });
@@ -273,10 +284,10 @@ describe('addresses that may not be reached', () => {
     'http://[fe80::1]',
     'http://[::ffff:a9fe:a9fe]',
     'http://0',
-  ])('%s is refused by a save and is a failed test, signed in or not', async (url) => {
+  ])('%s is refused by a save and fails a test, with and without an account', async (url) => {
     const api = await wizard.start();
     const body = { pterodactylUrl: url, pterodactylApiKey: 'k' };
-    // The administrator comes last: from then on strangers are kept out.
+    // The administrator comes last, because an administrator closes the wizard to other callers.
     for (const caller of [async () => ({}), wizard.administrator]) {
       const headers = await caller();
       const response = await save(api, body, headers);
@@ -290,15 +301,15 @@ describe('addresses that may not be reached', () => {
     expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
   });
 
-  test('a redirect is not followed, inside or outside', async () => {
+  test('a redirect is not followed', async () => {
     const api = await wizard.start();
-    const door = await wizard.serve((_request, response) => {
+    const redirecting = await wizard.serve((_request, response) => {
       response.writeHead(307, { location: `${wizard.sim.url}/api/application/servers?per_page=1` });
       response.end();
     });
-    const answer = await tested(api, both(door.url));
+    const answer = await tested(api, both(redirecting.url));
     const failed = { success: false, serverCount: null, error: 'The panel sent an answer that is not understood' };
     expect(answer).toMatchObject({ testResults: { pterodactyl: failed, virtfusion: failed } });
-    expect([door.requests.length, wizard.sim.requests.length]).toEqual([2, 0]);
+    expect([redirecting.requests.length, wizard.sim.requests.length]).toEqual([2, 0]);
   });
 });

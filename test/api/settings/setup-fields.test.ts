@@ -1,4 +1,4 @@
-/** What each field of the wizard may hold, and how a save says what is wrong with one. */
+/** The accepted values of each field of the wizard, and the errors of refused values. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
 import { query } from '../../../src/store/db/query.ts';
@@ -49,11 +49,11 @@ test.each([
     [field, ['x']],
     [field, {}],
   ]),
-])('%s: %j is refused by its name, and nothing is saved', async (field, value) => {
+])('%s: %j is refused, the error names the field, and nothing is saved', async (field, value) => {
   const response = await save(api, { crowdinProjectId: '1', [field]: value });
   expect(response.status).toBe(400);
   const body = await response.json();
-  // A NUL is refused with the body as a whole.
+  // A body with a NUL is refused before its fields are checked.
   if (typeof value !== 'string' || !value.includes('\0')) {
     expect(body).toMatchObject({ success: false, code: 'VALIDATION_ERROR' });
     expect(new Set(body.details.map(({ path }) => path))).toEqual(new Set([`body.${field}`]));
@@ -64,7 +64,7 @@ test.each([
   expect(await query(wizard.database.db, 'select c.key from config c')).toEqual([]);
 });
 
-test('the longest of each is taken, unknown fields are ignored', async () => {
+test('values of the maximum length are accepted, unknown fields are ignored', async () => {
   const long = (max: number, head = '') => head.padEnd(max, 'x');
   const step = {
     siteName: long(255),
@@ -81,14 +81,14 @@ test('the longest of each is taken, unknown fields are ignored', async () => {
   expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
 });
 
-test('of several faults the first one is named, all are listed', async () => {
+test('with several errors the first one is the message, and details lists all', async () => {
   const response = await save(api, { siteUrl: 'site.example', siteName: 7, virtfusionApiKey: 'a b' });
   const { error, details } = await response.json();
   expect(details.map(({ path }) => path)).toEqual(['body.siteName', 'body.siteUrl', 'body.virtfusionApiKey']);
   expect(error).toMatch(/^siteName: \S/);
 });
 
-test.each(['[]', '"x"', 'null', '{', '7'])('a body that is no object is refused: %s', async (body) => {
+test.each(['[]', '"x"', 'null', '{', '7'])('a body that is not an object is refused: %s', async (body) => {
   const response = await api.get(SAVE, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
   expect(response.status).toBe(400);
 });

@@ -1,4 +1,4 @@
-/** The first-run wizard: its steps, how far it is, and who may go on with it. */
+/** The set-up wizard: its steps, its state, and the callers that may use it. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
 import { API_KEY, bearer, json, makeUser } from '../../support/api/harness.ts';
@@ -12,22 +12,22 @@ beforeEach(() => wizard.empty());
 afterEach(() => wizard.closeAll());
 afterAll(() => wizard.stop());
 
-const NOTHING = {
+const EMPTY_STATE = {
   success: true,
   isComplete: false,
   components: { siteInfo: false, pterodactylConfig: false, virtfusionConfig: false },
   configured: { siteName: null, siteUrl: null, faviconUrl: null, pterodactylUrl: null, virtfusionUrl: null },
 };
 
-describe('the wizard from its beginning', () => {
-  test('nothing is configured: said without signing in, with a stale bearer too', async () => {
+describe('the wizard of a new installation', () => {
+  test('answers without signing in that nothing is configured, also to an invalid access token', async () => {
     const api = await wizard.start();
-    expect(await state(api)).toEqual(NOTHING);
+    expect(await state(api)).toEqual(EMPTY_STATE);
     expect((await api.get(SAVE, { headers: bearer('stale') })).status).toBe(200);
     expect((await save(api, {}, bearer('stale'))).status).toBe(200);
   });
 
-  test('steps are saved and shown; the same step twice is the same', async () => {
+  test('saves and shows a step; saving it again changes nothing', async () => {
     const api = await wizard.start();
     const step = {
       siteName: ' My Hosting ',
@@ -51,7 +51,7 @@ describe('the wizard from its beginning', () => {
     });
   });
 
-  test('absent fields stay, null and empty clear, no field and no body at all are fine', async () => {
+  test('missing fields are not changed, null and empty texts clear a field, an empty body is accepted', async () => {
     const api = await wizard.start();
     await save(api, {
       siteName: 'A',
@@ -67,7 +67,7 @@ describe('the wizard from its beginning', () => {
     expect([await wizard.stored('site_url'), await wizard.stored('crowdin_project_id')]).toEqual(['', '7']);
   });
 
-  test('secrets rest encrypted; mask, empty and null leave them', async () => {
+  test('secrets are stored encrypted; the mask, an empty text and null do not change them', async () => {
     const api = await wizard.start();
     const secrets = {
       githubToken: 'ghp_secret-one',
@@ -92,7 +92,7 @@ describe('the wizard from its beginning', () => {
     expect(api.logged()).not.toContain('secret-');
   });
 
-  test('a panel with URL and key completes it and closes it for strangers', async () => {
+  test('a panel with URL and key completes the wizard and closes it to callers without an account', async () => {
     const api = await wizard.start();
     await save(api, { siteName: 'A', siteUrl: 'https://a.example' });
     expect((await save(api, { ...wizard.panel(), pterodactylApi: 'application' })).status).toBe(200);
@@ -100,7 +100,7 @@ describe('the wizard from its beginning', () => {
       success: true,
       isComplete: true,
       components: { siteInfo: true, pterodactylConfig: true, virtfusionConfig: false },
-      configured: { ...NOTHING.configured, siteName: 'A' },
+      configured: { ...EMPTY_STATE.configured, siteName: 'A' },
     });
     const runtime = await api.deps.settings.runtime();
     expect([runtime.panelUrl, runtime.panelApiKey?.reveal()]).toEqual([wizard.sim.url, wizard.sim.keys.full]);
@@ -109,7 +109,7 @@ describe('the wizard from its beginning', () => {
     expect(await wizard.stored('site_name')).toBe('B');
   });
 
-  test('a URL alone does not complete it, and is shown', async () => {
+  test('a panel URL without a key is shown and does not complete the wizard', async () => {
     const api = await wizard.start();
     await save(api, { pterodactylUrl: 'https://panel.example/', virtfusionUrl: 'https://vf.example/app/' });
     expect(await state(api)).toMatchObject({
@@ -119,7 +119,7 @@ describe('the wizard from its beginning', () => {
     });
   });
 
-  test('VirtFusion alone completes it', async () => {
+  test('VirtFusion alone completes the wizard', async () => {
     const api = await wizard.start();
     await save(api, { virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: VF_KEY });
     expect(await state(api)).toMatchObject({ isComplete: true, components: { virtfusionConfig: true } });
@@ -129,13 +129,13 @@ describe('the wizard from its beginning', () => {
   test.each([
     ['PTERODACTYL', { pterodactylConfig: true, virtfusionConfig: false }],
     ['VIRTFUSION', { pterodactylConfig: false, virtfusionConfig: true }],
-  ])('a panel of the environment counts: %s', async (name, components) => {
+  ])('a panel that the environment configures completes the wizard: %s', async (name, components) => {
     const api = await wizard.start({ [`${name}_URL`]: 'https://env.example', [`${name}_API_KEY`]: 'env-key' });
-    expect(await state(api)).toMatchObject({ isComplete: true, components, configured: NOTHING.configured });
+    expect(await state(api)).toMatchObject({ isComplete: true, components, configured: EMPTY_STATE.configured });
     expect((await save(api, {})).status).toBe(401);
   });
 
-  test('savers at once all succeed and leave the values of one of them', async () => {
+  test('parallel saves all succeed, and the stored values are those of one save', async () => {
     const api = await wizard.start();
     const steps = Array.from({ length: 8 }, (_, i) => ({ siteName: `n${i}`, siteUrl: `https://n${i}.example` }));
     const answers = await Promise.all(steps.map((step) => save(api, step)));
@@ -143,25 +143,25 @@ describe('the wizard from its beginning', () => {
     expect(await wizard.stored('site_url')).toBe(`https://${await wizard.stored('site_name')}.example`);
   });
 
-  test('two who configure a panel at once: URL and key are of one of them', async () => {
+  test('after two parallel saves of a panel, URL and key are of the same save', async () => {
     const api = await wizard.start();
     const answers = await Promise.all(
       [1, 2].map((i) => save(api, { pterodactylUrl: `https://p${i}.example`, pterodactylApiKey: `key-${i}` })),
     );
     for (const { status } of answers) expect([200, 401]).toContain(status);
     const runtime = await api.deps.settings.runtime();
-    const [, who] = /p(\d)/.exec(runtime.panelUrl ?? '') ?? [];
-    expect(runtime.panelApiKey?.reveal()).toBe(`key-${who}`);
+    const [, saver] = /p(\d)/.exec(runtime.panelUrl ?? '') ?? [];
+    expect(runtime.panelApiKey?.reveal()).toBe(`key-${saver}`);
     expect((await save(api, {})).status).toBe(401);
   });
 });
 
-describe('who may', () => {
+describe('callers', () => {
   test.each([
-    ['the flag', { isSystemAdmin: true }],
-    ['the role', { roles: ['SUPER_ADMIN'] }],
-    ['a disabled account', { isSystemAdmin: true, isActive: false }],
-  ])('a system administrator by %s closes it to strangers', async (_what, user) => {
+    ['with the flag', { isSystemAdmin: true }],
+    ['with the role', { roles: ['SUPER_ADMIN'] }],
+    ['with a disabled account', { isSystemAdmin: true, isActive: false }],
+  ])('a system administrator %s closes the wizard to callers without an account', async (_name, user) => {
     const api = await wizard.start();
     await save(api, { siteName: 'A', siteUrl: 'https://a.example', pterodactylUrl: 'https://panel.example' });
     await makeUser(wizard, user);
@@ -171,7 +171,7 @@ describe('who may', () => {
     expect(await wizard.stored('site_name')).toBe('A');
   });
 
-  test('administrators go on, others are refused', async () => {
+  test('with a system administrator, administrators may save and other callers are refused', async () => {
     const api = await wizard.start();
     const system = await wizard.administrator();
     const other = await makeUser(wizard, { roles: ['ADMINISTRATOR'] });
@@ -183,7 +183,7 @@ describe('who may', () => {
     expect(await wizard.stored('site_name')).toBe('O');
   });
 
-  test('accounts without full rights leave it open', async () => {
+  test('accounts that are not system administrators leave the wizard open', async () => {
     const api = await wizard.start();
     await makeUser(wizard, { roles: ['ADMINISTRATOR'] });
     await makeUser(wizard);
@@ -193,9 +193,9 @@ describe('who may', () => {
   test.each([
     ['pterodactyl', 'PTERODACTYL_API_KEY'],
     ['virtfusion', 'VIRTFUSION_API_KEY'],
-  ])('a stranger cannot point a key that is there at a URL of theirs: %s', async (name, variable) => {
+  ])('a caller without an account cannot combine the configured key with a new URL: %s', async (name, variable) => {
     const api = await wizard.start({ [variable]: 'env-key' });
-    const url = { [`${name}Url`]: 'https://theirs.example' };
+    const url = { [`${name}Url`]: 'https://attacker.example' };
     const refused = await save(api, { ...url, [`${name}ApiKey`]: SECRET_MASK, siteName: 'X' });
     expect(refused.status).toBe(400);
     expect(await refused.json()).toMatchObject({
@@ -203,6 +203,6 @@ describe('who may', () => {
       details: [{ path: `body.${name}ApiKey` }],
     });
     expect(await wizard.stored('site_name')).toBeUndefined();
-    expect((await save(api, { ...url, [`${name}ApiKey`]: 'their-key' })).status).toBe(200);
+    expect((await save(api, { ...url, [`${name}ApiKey`]: 'new-key' })).status).toBe(200);
   });
 });

@@ -1,4 +1,4 @@
-/** Holds answers to the OpenAPI document itself, not to the schemas it was made from. */
+/** Checks answers against the OpenAPI document itself, not against the schemas from which it is generated. */
 import { z } from 'zod';
 import { createOpenApiDocument } from '../../../src/api/http/openapi.ts';
 import { routes } from '../../../src/api/routes/index.ts';
@@ -9,7 +9,7 @@ const isJson = (value: unknown): value is Json => typeof value === 'object' && v
 export const document = createOpenApiDocument(routes, '9.9.9');
 const plain: Json = JSON.parse(JSON.stringify(document));
 
-/** The document with its references replaced by what they name. */
+/** The document with its references replaced by their targets. */
 function resolve(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(resolve);
   if (!isJson(node)) return node;
@@ -29,7 +29,7 @@ const patterns = Object.keys(document.paths ?? {}).map((path) => ({
   pattern: new RegExp(`^${path.replace(/\{[^}]+\}/g, '[^/]+')}/?$`, 'i'),
 }));
 
-/** @throws when the route does not document this status, this type or this body. */
+/** @throws {Error} when the document does not have this status, content type or body for the route. */
 export async function checkAgainstDocument(method: string, url: string, response: Response): Promise<void> {
   const path = patterns.find(({ pattern }) => pattern.test(url.split('?')[0] ?? ''))?.path;
   const operation = path === undefined ? undefined : at(plain, ['paths', path, method.toLowerCase()]);

@@ -1,5 +1,4 @@
-/** A real api on a real database and socket; only the workflow engine is a fake that records what it is asked. */
-
+/** A real api with a real database and socket. Only Temporal is replaced: a fake records the requests to it. */
 import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { Writable } from 'node:stream';
@@ -40,8 +39,8 @@ export const panelConfig = {
 } as const;
 
 type Loose = Record<string, unknown>;
-/** The keys tests look into; what is not there is undefined at run time, and the assertion says so. */
-export interface WireBody {
+/** The keys that tests read. A missing key is undefined at run time, and the assertion fails. */
+export interface AnswerBody {
   success: boolean;
   error: string;
   code: string;
@@ -58,22 +57,22 @@ export interface WireBody {
   accessToken: string;
   refreshToken: string;
 }
-export interface WireResponse extends Omit<Response, 'json'> {
-  json(): Promise<WireBody>;
+export interface ApiResponse extends Omit<Response, 'json'> {
+  json(): Promise<AnswerBody>;
 }
 
 export interface Harness {
   url: string;
   database: TestDatabase;
   deps: AppDeps;
-  /** What the launcher was asked to start. */
+  /** Syncs that the api requested. */
   requested: Parameters<SyncLauncher['requestSync']>[0][];
   cancelled: (string | undefined)[];
   reconciled: { enabled: boolean; intervalSeconds: number }[];
-  /** Everything that was logged, as text. */
+  /** The complete log, as text. */
   logged(): string;
-  /** A request; every answer is held to the OpenAPI document. */
-  get(path: string, init?: RequestInit): Promise<WireResponse>;
+  /** Sends a request and checks the answer against the OpenAPI document. */
+  get(path: string, init?: RequestInit): Promise<ApiResponse>;
   close(): Promise<void>;
 }
 
@@ -163,7 +162,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     async get(path, init) {
       const response = await fetch(`${url}${path}`, init);
       await checkAgainstDocument(init?.method ?? 'GET', path, response);
-      return response as WireResponse;
+      return response as ApiResponse;
     },
     async close() {
       deps.streams.close();
@@ -183,7 +182,7 @@ export const json = (body: unknown, headers: Record<string, string> = {}): Reque
 
 export const bearer = (token: string): Record<string, string> => ({ Authorization: `Bearer ${token}` });
 
-/** Signs any claims, well or badly. */
+/** Signs claims, with wrong options too. */
 export async function signToken(
   claims: JWTPayload,
   options: { secret?: string; alg?: string; expiresIn?: number; notBefore?: number } = {},
@@ -197,7 +196,7 @@ export async function signToken(
     .sign(new TextEncoder().encode(options.secret ?? JWT_SECRET));
 }
 
-/** A token without a signature, as a forger makes it. */
+/** A forged token without a signature. */
 export function unsignedToken(claims: object): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part({ alg: 'none', typ: 'JWT' })}.${part({ ...claims, exp: Math.floor(Date.now() / 1000) + 3600 })}.`;
@@ -212,7 +211,7 @@ export async function makeUser(
   serial += 1;
   const email = user.email ?? `user${serial}-${process.pid}@example.com`;
   const id = randomUUID();
-  // One hash for all: at its full cost it would take most of the time of these tests.
+  // One hash for all users: hashing takes most of the time of these tests.
   passwordHash ??= hashPassword(PASSWORD);
   await harness.database.db.raw(
     `insert into users (id, email, password, username, roles, "isSystemAdmin", "isActive", "emailVerified")
@@ -231,7 +230,7 @@ export async function makeUser(
   return { id, email, token: await signToken({ id }) };
 }
 
-/** Puts a log row there as the sync would. */
+/** Inserts a row of the sync log as the sync would. */
 export async function insertLog(
   database: TestDatabase,
   log: { type?: string; status?: string; metadata?: object | null; startedAt?: string; error?: string | null } = {},
@@ -254,7 +253,7 @@ export async function insertLog(
   return id;
 }
 
-/** Changes a row and tells the api, as the sync does, in one transaction. */
+/** Changes a row of the sync log and notifies the api in one transaction, as the sync does. */
 export async function changeLog(database: TestDatabase, id: string, status: string, metadata: object): Promise<void> {
   await inTransaction(database.db, async (trx) => {
     await query(trx, `update sync_logs set status = ?, metadata = ?::jsonb where id = ?`, [

@@ -3,12 +3,12 @@ import type { EmailTemplate } from '../../../src/domain/email.ts';
 import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
-import { type Harness, json, PASSWORD, type WireBody } from './harness.ts';
+import { type AnswerBody, type Harness, json, PASSWORD } from './harness.ts';
 
 export interface Answer {
   status: number;
   headers: Headers;
-  body: WireBody;
+  body: AnswerBody;
 }
 
 /** A request to the auth route `route`, e.g. `login`. */

@@ -1,5 +1,4 @@
-/** What tests of the first-run wizard share: panels to reach, apis over one database, calls of its routes. */
-
+/** Helpers for tests of the set-up wizard: panels, apis over one database, and requests to its routes. */
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
@@ -15,18 +14,18 @@ import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { type RawServer, startRawServer } from '../panel.ts';
 import {
   API_KEY,
+  type ApiResponse,
   bearer,
   type Harness,
   JWT_SECRET,
   json,
   makeUser,
   startHarness,
-  type WireResponse,
 } from './harness.ts';
 
 export const SAVE = '/api/v1/setup';
 export const TEST = '/api/v1/setup/test';
-/** The key that the simulated VirtFusion takes. */
+/** The key that the simulated VirtFusion accepts. */
 export const VF_KEY = 'vf-key-0123456789';
 const ENCRYPTION_KEY = randomBytes(32).toString('base64');
 
@@ -34,20 +33,21 @@ export interface Wizard {
   database: TestDatabase;
   sim: PanelSimulator;
   virtfusion: RawServer;
-  /** An api over the shared database, configured by these variables. */
+  /** Starts an api over the shared database with these environment variables. */
   start(env?: Record<string, string>): Promise<Harness>;
-  /** The wizard alone, beside the api, with a resolver or a deadline of the test's. @returns its URL. */
+  /** Starts a server with the wizard's routes only, with the test's own resolver or timeout. @returns its URL. */
   startAlone(harness: Harness, options: SetupRouteOptions): Promise<string>;
+  /** Starts a server with one handler. */
   serve(handler: Parameters<typeof startRawServer>[0]): Promise<RawServer>;
-  /** The value of a setting as it is stored. */
+  /** The stored value of a setting. */
   stored(key: string): Promise<string | undefined>;
   /** Headers of a system administrator. */
   administrator(): Promise<Record<string, string>>;
   /** Fields of the simulated panel. */
   panel(): { pterodactylUrl: string; pterodactylApiKey: string };
-  /** Nothing is configured and nobody was asked: what every test begins with. */
+  /** Restores the state before a test: nothing is configured, and no request was sent. */
   empty(): Promise<void>;
-  /** Ends what a test started. */
+  /** Ends the apis and servers that a test started. */
   closeAll(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -112,7 +112,7 @@ export async function prepareWizard(): Promise<Wizard> {
   };
 }
 
-export const save = (api: Harness, body: unknown, headers: Record<string, string> = {}): Promise<WireResponse> =>
+export const save = (api: Harness, body: unknown, headers: Record<string, string> = {}): Promise<ApiResponse> =>
   api.get(SAVE, json(body, headers));
 
 export const state = async (api: Harness): Promise<unknown> => (await api.get(SAVE)).json();
