@@ -1,9 +1,8 @@
 /**
- * `npm run fuzz`: a throwaway stack (PostgreSQL, Temporal, simulated panel, api, worker), then schemathesis over the
- * OpenAPI document that the api itself serves. Further arguments go to schemathesis, e.g. `-- --max-examples 200 --seed 1`.
- * Exit code 0 = nothing found.
+ * `npm run fuzz`: starts a temporary stack (PostgreSQL, Temporal, simulated panel, api, worker) and runs schemathesis
+ * with the OpenAPI document that the api serves. Further arguments go to schemathesis, e.g.
+ * `-- --max-examples 200 --seed 1`. Exit code 0: no failure was found.
  */
-
 import { spawn } from 'node:child_process';
 import { chmodSync, closeSync, existsSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,15 +24,15 @@ const PASSWORD = 'Fuzz-only-Passw0rd';
 const FIRST_PORT = 18_080;
 
 /**
- * Left out of the checks, by contract. Bad input is not always refused: the wire takes more spellings than it advertises
- * (numbers as text, unknown keys). Good input is not always accepted: cancelling needs a sync that runs, and text that
- * PostgreSQL cannot hold is refused wherever it stands.
+ * Checks that this API does not satisfy on purpose. Undocumented input is not always refused: the API accepts numbers
+ * as text and ignores unknown keys. Documented input is not always accepted: a cancellation needs a running sync, and
+ * text that PostgreSQL cannot store is refused in every field.
  */
 const EXCLUDED_CHECKS = ['negative_data_rejection', 'positive_data_acceptance'];
 
 const say = (line: string): void => console.error(`fuzz: ${line}`);
 
-/** Path of schemathesis in a virtual environment of its own, made once in the cache folder. */
+/** Path of schemathesis in its virtual environment, which is created once in the cache folder. */
 async function findSchemathesis(cacheDir: string): Promise<string> {
   const folder = join(cacheDir, `schemathesis-${SCHEMATHESIS}`);
   const [bin, suffix] = process.platform === 'win32' ? ['Scripts', '.exe'] : ['bin', ''];
@@ -58,7 +57,7 @@ async function findSchemathesis(cacheDir: string): Promise<string> {
       );
     }
   }
-  // The mark comes last: an installation that was cut off is made again.
+  // The mark comes last, so that an interrupted installation is repeated.
   closeSync(openSync(`${finished}.part`, 'w'));
   renameSync(`${finished}.part`, finished);
   return program;
@@ -80,7 +79,7 @@ async function signIn(url: string): Promise<string> {
   return String(body.accessToken);
 }
 
-/** Lines of the api's log that speak of a failure nobody asked for. */
+/** Log lines of the api and the worker with the level error or fatal. */
 function failuresIn(log: string): string[] {
   return readFileSync(log, 'utf8')
     .split('\n')
@@ -91,9 +90,9 @@ async function main(): Promise<number> {
   const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
   const program = await findSchemathesis(cacheDir);
   const folder = mkdtempSync(join(tmpdir(), 'nodebyte-fuzz-'));
-  // As root the database runs as another user, who must be able to enter.
+  // When root runs this, PostgreSQL runs as another user, who needs access to the folder.
   chmodSync(folder, 0o711);
-  // The installation configured for real use is none of the fuzzer's business.
+  // Only these two variables: the fuzzer must not use the configured installation.
   const config = loadConfig({ DATA_DIR: join(folder, 'data'), CACHE_DIR: cacheDir });
   const interrupt = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupt.abort());
@@ -116,7 +115,7 @@ async function main(): Promise<number> {
     } finally {
       await db.destroy();
     }
-    // Small, so that the syncs that are started by chance are short.
+    // A small panel, so that syncs that the fuzzer starts are short.
     const panel = await startPanelSimulator({ users: 50, servers: 50, nodes: 3, allocations: 100, limit: 0 });
     stops.unshift(() => panel.close());
     const port = await freePort();
@@ -159,7 +158,7 @@ async function main(): Promise<number> {
     });
     const failures = failuresIn(logFile);
     for (const line of failures.slice(0, 20)) say(`in the log: ${line.slice(0, 2000)}`);
-    say(failures.length === 0 ? 'the log holds no error' : `the log holds ${failures.length} errors`);
+    say(failures.length === 0 ? 'the log has no errors' : `the log has ${failures.length} errors`);
     return code === 0 && failures.length > 0 ? 1 : code;
   } finally {
     for (const stop of stops) await stop();

@@ -4,7 +4,7 @@ import type { Knex } from 'knex';
 import pg from 'pg';
 import { createDb, type Database, type DbOptions, type Transaction } from '../../src/store/db/db.ts';
 
-/** A pool that tests may also query themselves. */
+/** A pool with which tests may also send their own queries. */
 export type TestDb = Database & Knex;
 
 /** Opens a pool for a test. */
@@ -18,11 +18,11 @@ export interface TestDatabase {
   /** Connection string to this database. */
   url: string;
   db: TestDb;
-  /** Closes the pool and drops the database, whoever is still connected. */
+  /** Closes the pool and drops the database, also while it has other connections. */
   drop(): Promise<void>;
 }
 
-/** Connection string of the run's server, to database `postgres`. */
+/** Connection string to the database `postgres` on the test run's server. */
 export function adminDatabaseUrl(): string {
   const url = process.env['TEST_DATABASE_URL'];
   if (url === undefined || url === '')
@@ -30,7 +30,7 @@ export function adminDatabaseUrl(): string {
   return url;
 }
 
-/** The same server, another database. */
+/** Connection string to another database on the same server. */
 export function databaseUrl(name: string): string {
   const url = new URL(adminDatabaseUrl());
   url.pathname = `/${name}`;
@@ -49,8 +49,8 @@ export async function onServer(...statements: string[]): Promise<void> {
 }
 
 /**
- * A database of the caller's own. `empty` gives one without our schema.
- * @throws when the migrations could not be run into the template.
+ * Creates a database for one test file. `empty`: without the schema of this service.
+ * @throws {Error} when the migrations of the template failed.
  */
 export async function createTestDatabase(options: { empty?: boolean; max?: number } = {}): Promise<TestDatabase> {
   const template = options.empty === true ? 'template1' : process.env['TEST_TEMPLATE'];

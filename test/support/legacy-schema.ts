@@ -1,8 +1,8 @@
-/** Databases as the service before this one left them, with rows that make adoption hard. */
+/** Databases of the earlier service, with rows that make their adoption difficult. */
 
 const STD = `"createdAt" timestamp(3) not null default current_timestamp, "updatedAt" timestamp(3) not null default current_timestamp`;
 
-/** Accounts, panel mirror and servers: alike in both variants, constraints and nullability of the older service. */
+/** Accounts, panel mirror and servers, which both variants have, with the earlier service's constraints. */
 const COMMON = `
 create table users (
   id text primary key, email text not null unique, password text, username text, "firstName" text, "lastName" text,
@@ -55,7 +55,7 @@ create table config (id text primary key, key text not null unique, value text n
 insert into config (id, key, value) values ('c1', 'site_name', 'Old');
 `;
 
-/** The site's upgrade never ran: old sync_logs names, camelCase Hytale tables, camelCase egg_variables, "serverId" only. */
+/** Without the web site's upgrade: old names in sync_logs, camelCase in the Hytale tables and egg_variables. */
 export const LEGACY_CAMEL = `${COMMON}
 create table egg_variables (
   id integer primary key, "eggId" integer not null references eggs(id) on delete cascade, name text not null, description text,
@@ -100,7 +100,7 @@ create table server_subusers (
 insert into server_subusers (id, "serverId", "userId", permissions) values ('su1', 'sv1', 'u3', '{control.start}');
 `;
 
-/** The schema files were applied by hand: snake_case spellings, both session columns, rows that point nowhere. */
+/** With schema files that were executed by hand: snake_case names, both session columns, rows without a parent. */
 export const LEGACY_SNAKE = `${COMMON}
 create table egg_variables (
   id integer primary key, egg_id integer not null references eggs(id) on delete cascade, name text not null, description text,

@@ -1,9 +1,8 @@
 /**
- * A whole installation of real processes that a test may kill: a PostgreSQL with its usual durability, a Temporal with
- * its file, workers as `npm run start:worker` runs them, each restartable where it was. The panel is simulated, and the
- * launcher runs, in the test's own process, so that a test can act at the very request it names.
+ * An installation of real processes that a test may kill: a PostgreSQL with its usual durability, a Temporal with its
+ * file, and workers as `npm run start:worker` runs them. Each can be restarted with its data. The simulated panel and
+ * the launcher run in the test's own process, so that a test can act at a certain request.
  */
-
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
@@ -30,19 +29,21 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 /** Keys of the api processes. */
 export const LIFE_API_KEY = 'life-test-api-key-0123456789abcdef0123456789';
 
-/** A child of the test: a worker, or an api. */
+/** A child process of the test: a worker or an api. */
 export interface ServiceProcess {
-  readonly pid: number;
-  /** How Temporal's histories name it, when it is a worker. */
+  readonly processId: number;
+  /** The name of a worker in Temporal's histories. */
   readonly identity: string;
-  /** Where it listens, when it is an api. */
+  /** URL of an api. */
   readonly url: string | undefined;
   alive(): boolean;
-  /** SIGKILL; resolves when it is gone. */
+  /** Sends SIGKILL; resolves when the process has ended. */
   kill(): Promise<void>;
-  /** SIGTERM; resolves with its exit code. */
+  /** Sends SIGTERM; resolves with its exit code. */
   terminate(): Promise<number | null>;
+  /** Sends SIGSTOP. */
   freeze(): void;
+  /** Sends SIGCONT. */
   thaw(): void;
 }
 
@@ -56,32 +57,29 @@ export interface Installation {
   workers(): ServiceProcess[];
   startWorker(env?: Record<string, string>): Promise<ServiceProcess>;
   startApi(): Promise<ServiceProcess>;
-  /** Tops the workers up (or stops some), so that a test begins with so many. */
+  /** Starts or kills workers until there are `count`. */
   haveWorkers(count: number): Promise<ServiceProcess[]>;
-  /** SIGKILL of the postmaster, and with `all` of every backend too. */
+  /** Sends SIGKILL to the postmaster, and with `all` also to every backend. */
   killPostgres(all: boolean): Promise<void>;
   restartPostgres(): Promise<void>;
   killTemporal(): Promise<void>;
   restartTemporal(): Promise<void>;
   freezeTemporal(): void;
   thawTemporal(): void;
-  /**
-   * Acts when the panel is asked for the n-th time from now. That request and later ones are answered only once
-   * `act` is through, so that what is in flight stays in flight.
-   */
+  /** Runs `act` at the n-th panel request from now. The panel answers this and later requests after `act` has ended. */
   atRequest<T>(n: number, act: () => Promise<T>): Promise<T>;
-  /** The worker that holds most activities of the running sync. */
+  /** The worker with the most activities of the running sync. */
   busiestWorker(): Promise<ServiceProcess>;
-  /** Waits until a row has ended; a database that is away meanwhile is waited for, too. */
+  /** Waits until a row has ended, also while the database is not reachable. */
   ended(logId: string, timeoutMs?: number): Promise<SyncLog>;
-  /** Waits until no run holds the workflow id. */
+  /** Waits until no workflow of the sync is running. */
   settled(timeoutMs?: number): Promise<void>;
-  /** For a failing test: what the run waits for, and the end of what the processes wrote. */
+  /** For a failing test: pending activities of the run, and the last log lines of the processes. */
   diagnosis(): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** A panel whose sync takes long enough to be disturbed: some 70 requests of 20 ms, a second or two. */
+/** A panel whose sync takes one to two seconds (about 70 requests of 20 ms), so that a test can disturb it. */
 export const MEDIUM: PanelSimulatorOptions = {
   locations: 6,
   nodes: 12,
@@ -101,34 +99,34 @@ function childrenOf(parent: number): number[] {
   try {
     return readdirSync('/proc')
       .map(Number)
-      .filter((pid) => pid > 0 && parentOf(pid) === parent);
+      .filter((processId) => processId > 0 && parentOf(processId) === parent);
   } catch {
-    // Not Linux: the postmaster alone is killed, its backends follow by themselves.
+    // Without /proc only the postmaster is killed. Its backends end by themselves.
     return [];
   }
 }
 
-function parentOf(pid: number): number | undefined {
+function parentOf(processId: number): number | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // proc(5): the parent is field 4; the name in field 2 may hold blanks and brackets.
+    const stat = readFileSync(`/proc/${processId}/stat`, 'utf8');
+    // proc(5): field 4 is the parent. The name in field 2 may contain blanks and brackets.
     return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
   } catch {
     return undefined;
   }
 }
 
-const signal = (pid: number, name: NodeJS.Signals): void => {
+const signal = (processId: number, name: NodeJS.Signals): void => {
   try {
-    process.kill(pid, name);
+    process.kill(processId, name);
   } catch {
-    // gone already
+    // The process has ended.
   }
 };
 
-/** Starts everything but workers. */
+/** Starts all services except workers. */
 export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): Promise<Installation> {
-  // The name and the note let the next test run sweep up after one that was killed.
+  // With this name and this file the next test run finds and removes the folder of a killed run.
   const folder = mkdtempSync(join(tmpdir(), 'nodebyte-test-'));
   chmodSync(folder, 0o711);
   writeFileSync(join(folder, 'owner'), String(process.pid));
@@ -147,7 +145,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
   process.once('exit', killAll);
 
   const [postgresPort, temporalPort] = [await freePort(), await freePort()];
-  const upPostgres = async (): Promise<EmbeddedPostgres> => {
+  const launchPostgres = async (): Promise<EmbeddedPostgres> => {
     postgres = await startPostgres({
       dataDir: join(folder, 'postgres'),
       cacheDir,
@@ -157,7 +155,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
     });
     return postgres;
   };
-  const upTemporal = async (): Promise<EmbeddedTemporal> => {
+  const launchTemporal = async (): Promise<EmbeddedTemporal> => {
     temporal = await startTemporal({
       dataDir: join(folder, 'temporal'),
       cacheDir,
@@ -180,7 +178,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
 
   const cleanUp: (() => Promise<unknown>)[] = [];
   try {
-    const started = await Promise.allSettled([upPostgres(), upTemporal(), startPanelSimulator(panel)]);
+    const started = await Promise.allSettled([launchPostgres(), launchTemporal(), startPanelSimulator(panel)]);
     const [pgStart, temporalStart, simStart] = started;
     if (simStart.status === 'fulfilled') cleanUp.push(() => simStart.value.close());
     for (const start of started) if (start.status === 'rejected') throw start.reason;
@@ -242,11 +240,11 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
         child.once('error', reject);
       });
       await ready;
-      const pid = child.pid ?? 0;
+      const processId = child.pid ?? 0;
       const ended = () => child.exitCode !== null || child.signalCode !== null;
       return {
-        pid,
-        identity: `${pid}@${hostname()}`,
+        processId,
+        identity: `${processId}@${hostname()}`,
         url: listening,
         alive: () => !ended(),
         async kill() {
@@ -257,8 +255,8 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
           child.kill('SIGTERM');
           return gone;
         },
-        freeze: () => signal(pid, 'SIGSTOP'),
-        thaw: () => signal(pid, 'SIGCONT'),
+        freeze: () => signal(processId, 'SIGSTOP'),
+        thaw: () => signal(processId, 'SIGCONT'),
       };
     };
 
@@ -292,36 +290,36 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
         return alive();
       },
       async killPostgres(all) {
-        const pid = postgres?.pid ?? 0;
-        // The postmaster first: it must not see its backends die and restart them in an orderly way.
-        const backends = all ? childrenOf(pid) : [];
-        signal(pid, 'SIGKILL');
+        const postmaster = postgres?.pid ?? 0;
+        // First the postmaster: otherwise it would see its backends end and restart them in order.
+        const backends = all ? childrenOf(postmaster) : [];
+        signal(postmaster, 'SIGKILL');
         for (const backend of backends) signal(backend, 'SIGKILL');
-        await waitUntil(() => !isAlive(pid), 5_000, 10);
+        await waitUntil(() => !isAlive(postmaster), 5_000, 10);
       },
       async restartPostgres() {
-        await upPostgres();
+        await launchPostgres();
       },
       async killTemporal() {
         await temporal?.kill();
       },
       async restartTemporal() {
-        await upTemporal();
+        await launchTemporal();
       },
       freezeTemporal: () => signal(temporal?.pid ?? 0, 'SIGSTOP'),
       thawTemporal: () => signal(temporal?.pid ?? 0, 'SIGCONT'),
       async atRequest(n, act) {
-        let asked = 0;
+        let received = 0;
         const reached = Promise.withResolvers<void>();
-        const through = Promise.withResolvers<void>();
+        const done = Promise.withResolvers<void>();
         const off = sim.on('before', async () => {
-          asked += 1;
-          if (asked < n) return;
+          received += 1;
+          if (received < n) return;
           reached.resolve();
-          await through.promise;
+          await done.promise;
         });
         const timer = setTimeout(
-          () => reached.reject(new Error(`the panel was asked ${asked} times, not ${n}`)),
+          () => reached.reject(new Error(`the panel received ${received} requests, not ${n}`)),
           60_000,
         );
         try {
@@ -330,7 +328,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
         } finally {
           clearTimeout(timer);
           off();
-          through.resolve();
+          done.resolve();
         }
       },
       async busiestWorker() {

@@ -1,5 +1,4 @@
-/** A whole sync stack in one process: simulated panel, database, namespace, workers, launcher. */
-
+/** A complete sync stack in one process: simulated panel, database, namespace, workers, launcher. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
@@ -32,7 +31,7 @@ export interface Stack {
   namespace: string;
   launcher: SyncLauncher;
   log: Logger;
-  /** Overrides of what the activities see. */
+  /** Settings that replace the stored ones for the activities. */
   settings: Partial<RuntimeSettings>;
   startWorkers(): Promise<() => Promise<void>>;
   /** Starts a sync and waits until its row has ended. */
@@ -57,7 +56,7 @@ export const temporalConfig = (): TemporalConfig => {
   return { ...temporal, address: temporalAddress() };
 };
 
-/** Small numbers of everything; enough pages that paging matters. */
+/** A small panel whose listings still have several pages. */
 export const SMALL: PanelSimulatorOptions = {
   locations: 3,
   nodes: 6,
@@ -79,7 +78,7 @@ export async function startStack(
     requestsPerMinute?: number;
     subusers?: boolean;
     subusersBatchSize?: number;
-    /** Milliseconds after which a panel request is given up. */
+    /** Timeout of a panel request, milliseconds. */
     panelTimeoutMs?: number;
     emailTransport?: () => Promise<EmailTransport>;
   } = {},
@@ -170,7 +169,7 @@ export async function startStack(
     startWorkers,
     ended,
     async sync(request = {}) {
-      // The run before may still be on its way out: the product waits for it too.
+      // The launcher waits for the end of an earlier run.
       const ticket = await launcher.requestSync({ target: 'full', requestedBy: 'test', ...request });
       return ended(ticket.syncLogId);
     },

@@ -1,9 +1,9 @@
-/** The run's Temporal dev server, shared by all tests: what must not collide carries a suffix of the test's own. */
+/** The Temporal dev server that all tests of a run share. Names that must not collide get a unique suffix. */
 import { randomBytes } from 'node:crypto';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 
-/** host:port of the run's dev server. */
+/** host:port of the test run's dev server. */
 export function temporalAddress(): string {
   const address = process.env['TEST_TEMPORAL_ADDRESS'];
   if (address === undefined || address === '') {
@@ -12,12 +12,12 @@ export function temporalAddress(): string {
   return address;
 }
 
-/** A name nobody else uses, e.g. for a task queue: `core-1234-ab12cd34`. */
+/** A unique name, e.g. for a task queue: `core-1234-ab12cd34`. */
 export const uniqueName = (prefix: string): string => `${prefix}-${process.pid}-${randomBytes(4).toString('hex')}`;
 
 /**
- * Makes a namespace of the caller's own, with the product's search attributes: for code whose workflow ids and task
- * queues are fixed. Resolves when workflows can be started in it.
+ * Creates a namespace with this service's search attributes, for code with fixed workflow ids and task queues. Resolves
+ * when workflows can be started in it.
  */
 export async function createTestNamespace(prefix = 'test'): Promise<string> {
   const namespace = uniqueName(prefix);
@@ -42,7 +42,7 @@ export async function createTestNamespace(prefix = 'test'): Promise<string> {
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
-    // The namespace is in the server's cache only after its next refresh; until then starts say "not found".
+    // The server caches namespaces. Until the next refresh of its cache, starts fail with "not found".
     for (;;) {
       try {
         await connection.workflowService.listWorkflowExecutions({ namespace, pageSize: 1 });
