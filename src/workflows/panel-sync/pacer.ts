@@ -18,12 +18,7 @@ export interface Pacer {
    * A batch has ended. `answers` are the throttle headers in the order of its requests; `retried` says that the panel
    * failed it at an earlier attempt.
    */
-  landed(
-    batch: BatchToken,
-    answers: readonly { limit?: number | undefined; remaining?: number | undefined }[],
-    now: number,
-    retried: boolean,
-  ): void;
+  landed(batch: BatchToken, answers: Answers, now: number, retried: boolean): void;
   /** A batch has failed without answers: all its requests count as spent. */
   released(batch: BatchToken): void;
   /** The panel answered 429: no request until the pause is over. */
@@ -33,6 +28,9 @@ export interface Pacer {
   /** Time at which requests may be allowed without a further answer; undefined = only an answer helps. */
   wakeAt(now: number): number | undefined;
 }
+
+/** Throttle headers of the answers of a batch; absent where the panel sends none. */
+type Answers = readonly { limit?: number | undefined; remaining?: number | undefined }[];
 
 /** One batch in flight: its number of requests, and its place in the order of events. */
 export interface BatchToken {
@@ -68,119 +66,167 @@ interface Window {
   seenAt: number;
 }
 
+interface PacerState {
+  readonly maxConcurrency: number;
+  readonly ownLimit: number | undefined;
+  readonly windowMs: number;
+  /** Batches that may be in flight now; fewer than the maximum while the panel fails. */
+  concurrency: number;
+  batches: number;
+  /** Requests of the batches in flight. */
+  inFlight: number;
+  good: number;
+  pausedUntil: number;
+  /** undefined = no answer was seen in this window. */
+  window: Window | undefined;
+  /** Number of events (launches and landings), by which their order is known. */
+  order: number;
+  /** Batches up to here may have been counted in an older window: their numbers say nothing about this one. */
+  staleUpTo: number;
+  /** The panel sends no headers: only our own limit counts. */
+  unlimited: boolean;
+  own: { startedAt: number; used: number };
+}
+
 /** @returns a pacer for one panel key. Every request with that key must be reported to it. */
 export function createPacer(options: PacerOptions): Pacer {
-  const windowMs = options.windowMs ?? 60_000;
-  const ownLimit = options.requestsPerMinute;
-  let concurrency = options.concurrency;
-  let batches = 0;
-  let inFlight = 0;
-  let good = 0;
-  let pausedUntil = 0;
-  /** undefined = no answer was seen in this window. */
-  let window: Window | undefined;
-  /** Number of events (launches and landings), by which their order is known. */
-  let order = 0;
-  /** Batches up to here may have been counted in an older window: their numbers say nothing about this one. */
-  let staleUpTo = 0;
-  /** The panel sends no headers: only our own limit counts. */
-  let unlimited = false;
-  let own = { startedAt: Number.NEGATIVE_INFINITY, used: 0 };
-
-  const expire = (now: number) => {
-    // The window began before its first answer was seen, so this is always late enough.
-    if (window !== undefined && now >= window.firstSeenAt + windowMs) {
-      window = undefined;
-      staleUpTo = order;
-    }
-    if (now >= own.startedAt + windowMs) own = { startedAt: now, used: 0 };
+  const state: PacerState = {
+    maxConcurrency: options.concurrency,
+    ownLimit: options.requestsPerMinute,
+    windowMs: options.windowMs ?? 60_000,
+    concurrency: options.concurrency,
+    batches: 0,
+    inFlight: 0,
+    good: 0,
+    pausedUntil: 0,
+    window: undefined,
+    order: 0,
+    staleUpTo: 0,
+    unlimited: false,
+    own: { startedAt: Number.NEGATIVE_INFINITY, used: 0 },
   };
-  const ended = (batch: BatchToken) => {
-    batches -= 1;
-    inFlight -= batch.requests;
-  };
-  const halve = () => {
-    concurrency = Math.max(1, Math.floor(concurrency / 2));
-    good = 0;
-  };
-  const ownLeft = () => (ownLimit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, ownLimit - own.used));
-
-  /** Reads the numbers of one batch, which are in the order in which the panel counted. */
-  const read = (batch: BatchToken, answers: Parameters<Pacer['landed']>[1], now: number) => {
-    const stale = batch.order <= staleUpTo;
-    let before: number | undefined;
-    for (const { limit, remaining } of answers) {
-      if (limit === undefined || remaining === undefined) {
-        if (window === undefined && !stale) unlimited = true;
-        continue;
-      }
-      unlimited = false;
-      // Within a window the number only falls, so a higher number that was counted later belongs to a new window.
-      const rolled =
-        window !== undefined &&
-        remaining > window.remaining &&
-        (batch.order > window.seenAt || (before !== undefined && remaining > before));
-      before = remaining;
-      if (stale) continue;
-      if (window === undefined || rolled) {
-        if (rolled) staleUpTo = order;
-        window = { limit, remaining, firstSeenAt: now, seenAt: order };
-      } else if (remaining <= window.remaining) {
-        window = { ...window, limit, remaining, seenAt: order };
-      }
-    }
-    // Some requests of a stale batch may still have been counted in this window.
-    if (stale && window !== undefined) window = { ...window, remaining: window.remaining - batch.requests };
-  };
-
   return {
-    allowance(now) {
-      expire(now);
-      if (now < pausedUntil) return 0;
-      if (batches >= concurrency) return 0;
-      if (unlimited) return ownLeft();
-      if (window === undefined) return Math.min(Math.max(0, PROBES - inFlight), ownLeft());
-      return Math.max(0, window.remaining - reserveOf(window.limit) - inFlight);
-    },
-    batchSize: (pagesLeft) => Math.min(MAX_BATCH_PAGES, Math.max(1, Math.ceil(pagesLeft / (2 * options.concurrency)))),
-    launched(requests, now) {
-      expire(now);
-      batches += 1;
-      inFlight += requests;
-      own.used += requests;
-      order += 1;
-      return { requests, order };
-    },
-    landed(batch, answers, now, retried) {
-      expire(now);
-      ended(batch);
-      order += 1;
-      read(batch, answers, now);
-      if (retried) return halve();
-      good += answers.length;
-      if (good >= RECOVERY_ANSWERS && concurrency < options.concurrency) {
-        concurrency += 1;
-        good = 0;
-      }
-    },
-    released(batch) {
-      ended(batch);
-      // The panel counts failed requests as well (500, 403 and 404).
-      if (window !== undefined) window = { ...window, remaining: window.remaining - batch.requests };
-    },
-    throttled(retryAfterMs, now) {
-      pausedUntil = Math.max(pausedUntil, now + retryAfterMs);
-      window = undefined;
-      staleUpTo = order;
-    },
-    failing: halve,
-    wakeAt(now) {
-      expire(now);
-      if (now < pausedUntil) return pausedUntil;
-      if (batches >= concurrency) return undefined;
-      if (unlimited || (window === undefined && ownLeft() === 0))
-        return ownLimit === undefined ? undefined : own.startedAt + windowMs;
-      return window === undefined ? undefined : window.firstSeenAt + windowMs;
-    },
+    allowance: (now) => allowance(state, now),
+    batchSize: (pagesLeft) => Math.min(MAX_BATCH_PAGES, Math.max(1, Math.ceil(pagesLeft / (2 * state.maxConcurrency)))),
+    launched: (requests, now) => launched(state, requests, now),
+    landed: (batch, answers, now, retried) => landed(state, batch, answers, now, retried),
+    released: (batch) => released(state, batch),
+    throttled: (retryAfterMs, now) => throttled(state, retryAfterMs, now),
+    failing: () => halve(state),
+    wakeAt: (now) => wakeAt(state, now),
   };
+}
+
+function allowance(state: PacerState, now: number): number {
+  expire(state, now);
+  const { window, inFlight } = state;
+  if (now < state.pausedUntil || state.batches >= state.concurrency) return 0;
+  if (state.unlimited) return ownLeft(state);
+  if (window === undefined) return Math.min(Math.max(0, PROBES - inFlight), ownLeft(state));
+  return Math.max(0, window.remaining - reserveOf(window.limit) - inFlight);
+}
+
+function wakeAt(state: PacerState, now: number): number | undefined {
+  expire(state, now);
+  const { window, ownLimit, windowMs } = state;
+  if (now < state.pausedUntil) return state.pausedUntil;
+  if (state.batches >= state.concurrency) return undefined;
+  if (state.unlimited || (window === undefined && ownLeft(state) === 0))
+    return ownLimit === undefined ? undefined : state.own.startedAt + windowMs;
+  return window === undefined ? undefined : window.firstSeenAt + windowMs;
+}
+
+function launched(state: PacerState, requests: number, now: number): BatchToken {
+  expire(state, now);
+  state.batches += 1;
+  state.inFlight += requests;
+  state.own.used += requests;
+  state.order += 1;
+  return { requests, order: state.order };
+}
+
+function landed(state: PacerState, batch: BatchToken, answers: Answers, now: number, retried: boolean): void {
+  expire(state, now);
+  end(state, batch);
+  state.order += 1;
+  readAnswers(state, batch, answers, now);
+  if (retried) {
+    halve(state);
+    return;
+  }
+  state.good += answers.length;
+  if (state.good >= RECOVERY_ANSWERS && state.concurrency < state.maxConcurrency) {
+    state.concurrency += 1;
+    state.good = 0;
+  }
+}
+
+function released(state: PacerState, batch: BatchToken): void {
+  end(state, batch);
+  // The panel counts failed requests as well (500, 403 and 404).
+  spend(state, batch.requests);
+}
+
+function throttled(state: PacerState, retryAfterMs: number, now: number): void {
+  state.pausedUntil = Math.max(state.pausedUntil, now + retryAfterMs);
+  state.window = undefined;
+  state.staleUpTo = state.order;
+}
+
+/** Drops windows that are over. */
+function expire(state: PacerState, now: number): void {
+  // The window began before its first answer was seen, so this is always late enough.
+  if (state.window !== undefined && now >= state.window.firstSeenAt + state.windowMs) {
+    state.window = undefined;
+    state.staleUpTo = state.order;
+  }
+  if (now >= state.own.startedAt + state.windowMs) state.own = { startedAt: now, used: 0 };
+}
+
+function end(state: PacerState, batch: BatchToken): void {
+  state.batches -= 1;
+  state.inFlight -= batch.requests;
+}
+
+function halve(state: PacerState): void {
+  state.concurrency = Math.max(1, Math.floor(state.concurrency / 2));
+  state.good = 0;
+}
+
+/** Counts requests as spent of which no numbers were seen. */
+function spend(state: PacerState, requests: number): void {
+  if (state.window !== undefined) state.window = { ...state.window, remaining: state.window.remaining - requests };
+}
+
+/** Requests left of our own limit. */
+const ownLeft = ({ ownLimit, own }: PacerState): number =>
+  ownLimit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, ownLimit - own.used);
+
+/** Reads the numbers of one batch, which are in the order in which the panel counted. */
+function readAnswers(state: PacerState, batch: BatchToken, answers: Answers, now: number): void {
+  const stale = batch.order <= state.staleUpTo;
+  let before: number | undefined;
+  for (const { limit, remaining } of answers) {
+    const { window } = state;
+    if (limit === undefined || remaining === undefined) {
+      if (window === undefined && !stale) state.unlimited = true;
+      continue;
+    }
+    state.unlimited = false;
+    // Within a window the number only falls, so a higher number that was counted later belongs to a new window.
+    const rolled =
+      window !== undefined &&
+      remaining > window.remaining &&
+      (batch.order > window.seenAt || (before !== undefined && remaining > before));
+    before = remaining;
+    if (stale) continue;
+    if (window === undefined || rolled) {
+      if (rolled) state.staleUpTo = state.order;
+      state.window = { limit, remaining, firstSeenAt: now, seenAt: state.order };
+    } else if (remaining <= window.remaining) {
+      state.window = { ...window, limit, remaining, seenAt: state.order };
+    }
+  }
+  // Some requests of a stale batch may still have been counted in this window.
+  if (stale) spend(state, batch.requests);
 }
