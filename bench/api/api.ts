@@ -5,7 +5,6 @@
  *
  * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or `-- --timing --logins 200` instead.
  */
-
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';

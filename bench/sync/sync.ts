@@ -4,7 +4,6 @@
  *
  * Options: `-- --sizes S,M,L --latencies 0,20 --repeat 3 --throttled --json`. Several repetitions give their medians.
  */
-
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

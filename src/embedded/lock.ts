@@ -3,7 +3,6 @@
  * next one takes the lock over, so a crash does not block a start.
  * No library: proper-lockfile goes by the age of a file, so a crash blocks the next start for seconds, and names no owner.
  */
-
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

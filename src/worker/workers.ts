@@ -2,7 +2,6 @@
  * The Temporal workers of one process, one per task queue: workflows and work on the database on `core`, calls of the
  * panel on `panel`, sending of email on `outbound`. Every worker knows all activities; a workflow chooses the queue.
  */
-
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createEmailActivities, type EmailActivityDeps } from '../activities/email.ts';

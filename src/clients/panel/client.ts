@@ -2,7 +2,6 @@
  * The panel's API, read only. Each call is one attempt; the workflow decides what is tried again.
  * Every failure is an `AppError` whose `meta` holds status, code and path, never a key, a query or a body.
  */
-
 import { AppError, type AppErrorOptions, type ErrorCode } from '../../domain/errors.ts';
 import {
   ErrorEnvelopeSchema,

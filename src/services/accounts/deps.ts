@@ -1,5 +1,4 @@
 /** What the account services work with. Each function names the part that it needs. */
-
 import type { Logger } from 'pino';
 import type { Db } from '../../store/db/db.ts';
 import type { EmailStore } from '../../store/email/email-store.ts';

@@ -1,5 +1,4 @@
 /** Password hashes. The column is shared with the web site, so it stays bcrypt. */
-
 import bcrypt from 'bcrypt';
 import pLimit from 'p-limit';
 import { PASSWORD_MAX_BYTES } from '../../domain/accounts/password-policy.ts';

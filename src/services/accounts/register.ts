@@ -1,5 +1,4 @@
 /** New accounts: by registration on the site, and by an operator. */
-
 import { AppError } from '../../domain/errors.ts';
 import { readBoolean } from '../../domain/settings.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';

@@ -1,5 +1,4 @@
 /** Statistics for a short time: the home page asks for them at each visit. */
-
 import type { Db } from '../../store/db/db.ts';
 import { type InventoryCounts, inventoryCounts } from '../../store/inventory/statistics.ts';
 import type { Settings } from '../settings/settings.ts';

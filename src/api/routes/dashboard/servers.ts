@@ -1,5 +1,4 @@
 /** `/api/v1/dashboard/*`: a customer's servers and the totals of the first page. */
-
 import { z } from 'zod';
 import type { AuthUser } from '../../../domain/accounts/account.ts';
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
