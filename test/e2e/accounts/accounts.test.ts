@@ -1,5 +1,4 @@
-/** An account's whole life as its owner has it: over HTTP, with the links of mails that really arrive. */
-
+/** The life of an account as its owner sees it: over HTTP, with the links of emails that were really sent. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CaughtEmail, EmailCatcher } from '../../../simulators/email/contract.ts';
@@ -39,7 +38,7 @@ beforeAll(async () => {
     log: quiet,
     dispatch: EMAIL_DISPATCH,
   });
-  // Api and worker read each other's mails: one key, here none.
+  // Api and worker must read each other's emails, so they have the same key: here none.
   api = await startHarness({ database, deps: { emails: createEmailStore(createEncryption({})) } });
 });
 afterAll(async () => {
@@ -51,112 +50,112 @@ afterAll(async () => {
   await catcher?.close();
 });
 
-/** The mails to an address, once there are so many. */
+/** Waits until an address has `count` emails. */
 async function emailsTo(to: string, count: number): Promise<CaughtEmail[]> {
   const end = Date.now() + 60_000;
   for (;;) {
-    const mails = catcher.emails().filter((mail) => mail.to.includes(to));
-    if (mails.length >= count) return mails;
-    if (Date.now() > end) throw new Error(`${mails.length} mails of ${count} to ${to}`);
+    const emails = catcher.emails().filter((email) => email.to.includes(to));
+    if (emails.length >= count) return emails;
+    if (Date.now() > end) throw new Error(`${emails.length} emails of ${count} to ${to}`);
     await delay(50);
   }
 }
-/** The mail that came last, when so many came. */
+/** Waits until an address has `count` emails. @returns the last one. */
 const lastEmail = async (to: string, count: number): Promise<CaughtEmail> => {
-  const mail = (await emailsTo(to, count)).at(-1);
-  if (mail === undefined) throw new Error('no mail');
-  return mail;
+  const email = (await emailsTo(to, count)).at(-1);
+  if (email === undefined) throw new Error('no email');
+  return email;
 };
-/** What clicking the link of a mail opens. */
-function opened(mail: CaughtEmail): URL {
-  const [, link] = /<a[^>]* href="([^"]*token=[^"]*)"/.exec(mail.html ?? '') ?? [];
+/** The URL of the link in an email. */
+function linkIn(email: CaughtEmail): URL {
+  const [, link] = /<a[^>]* href="([^"]*token=[^"]*)"/.exec(email.html ?? '') ?? [];
   return new URL((link ?? '').replaceAll('&amp;', '&'));
 }
-const linkOf = (url: URL) => Object.fromEntries(url.searchParams);
-const done = (answer: Answer): Answer => {
+const parametersOf = (url: URL) => Object.fromEntries(url.searchParams);
+const succeeded = (answer: Answer): Answer => {
   expect(answer.status, JSON.stringify(answer.body)).toBeLessThan(300);
   return answer;
 };
 const me = (answer: Answer) => call(api, 'me', { headers: bearer(answer.body.accessToken) });
 
-test('from the registration to the end', async () => {
+test('an account from its registration to its end: every step works and ends what it must end', async () => {
   const email = 'ada@customers.example';
   const newEmail = 'countess@customers.example';
   const password = 'First-horse-1';
 
-  // Registration; nobody signs in before the address is verified.
-  done(await post(api, 'register', { email, password, confirmPassword: password, firstName: 'Ada' }));
+  // Registration: a sign-in is refused until the address is verified.
+  succeeded(await post(api, 'register', { email, password, confirmPassword: password, firstName: 'Ada' }));
   const welcome = await lastEmail(email, 1);
   expect(welcome.text).toContain('Ada');
-  const verifyPage = opened(welcome);
+  const verifyPage = linkIn(welcome);
   expect(verifyPage.href).toMatch(new RegExp(`^${SITE}/auth/verify-email\\?token=[0-9a-f]{64}&id=`));
   expect(outcome(await login(api, email, password))[1]).toBe('email_not_verified');
-  // The refusal sent a new link, which takes the place of the first.
-  const second = linkOf(opened(await lastEmail(email, 2)));
-  const first = linkOf(verifyPage);
+  // The refused sign-in sent a new link, which makes the first one invalid.
+  const second = parametersOf(linkIn(await lastEmail(email, 2)));
+  const first = parametersOf(verifyPage);
   expect(outcome(await post(api, 'verify-email', { token: first['token'], userId: first['id'] }))[1]).toBe(
     'invalid_token',
   );
-  done(await post(api, 'verify-email', { token: second['token'], userId: second['id'] }));
-  // The page runs its call again.
+  succeeded(await post(api, 'verify-email', { token: second['token'], userId: second['id'] }));
+  // The page of the web site repeats its request.
   const repeat = await post(api, 'verify-email', { token: second['token'], userId: second['id'] });
   expect(outcome(repeat)[1]).toBe('already_verified');
 
-  // Two tabs.
-  const signedIn = done(await login(api, email, password));
+  // Two browser tabs refresh the same session.
+  const signedIn = succeeded(await login(api, email, password));
   const id = String(signedIn.body.user['id']);
   const tabs = await Promise.all([refresh(api, signedIn.body.refreshToken), refresh(api, signedIn.body.refreshToken)]);
-  for (const tab of tabs) expect((await me(done(tab))).status).toBe(200);
+  for (const tab of tabs) expect((await me(succeeded(tab))).status).toBe(200);
   const [tab] = tabs;
 
-  // The address moves.
+  // The address changes.
   const moved = await api.get('/api/v1/dashboard/account/change-email', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json', ...bearer(tab?.body.accessToken ?? '') },
     body: JSON.stringify({ newEmail, currentPassword: password }),
   });
   expect(moved.status, await moved.text()).toBe(200);
-  const told = await lastEmail(email, 3);
-  expect(told.subject).toMatch(/changed/i);
-  expect(told.html).not.toContain('token=');
-  expect(told.html).not.toContain(newEmail);
-  const proof = linkOf(opened(await lastEmail(newEmail, 1)));
+  const notice = await lastEmail(email, 3);
+  expect(notice.subject).toMatch(/changed/i);
+  expect(notice.html).not.toContain('token=');
+  expect(notice.html).not.toContain(newEmail);
+  const proof = parametersOf(linkIn(await lastEmail(newEmail, 1)));
   expect(proof['id']).toBe(id);
-  expect(done(await refresh(api, tab?.body.refreshToken ?? '')).body.success).toBe(true);
+  expect(succeeded(await refresh(api, tab?.body.refreshToken ?? '')).body.success).toBe(true);
   expect(outcome(await login(api, email, password))[1]).toBe('invalid_credentials');
-  done(await post(api, 'verify-email', { token: proof['token'], userId: proof['id'] }));
-  done(await login(api, newEmail, password));
+  succeeded(await post(api, 'verify-email', { token: proof['token'], userId: proof['id'] }));
+  succeeded(await login(api, newEmail, password));
 
-  // A link instead of a password.
-  done(await post(api, 'magic-link', { email: newEmail }));
-  const magic = opened(await lastEmail(newEmail, 2));
+  // Sign-in with a link in place of a password.
+  succeeded(await post(api, 'magic-link', { email: newEmail }));
+  const magic = linkIn(await lastEmail(newEmail, 2));
   expect(magic.origin).toBe(SITE);
-  const byLink = done(await post(api, 'magic-link/verify', { token: magic.searchParams.get('token') }));
+  const byLink = succeeded(await post(api, 'magic-link/verify', { token: magic.searchParams.get('token') }));
   expect((await me(byLink)).body.user['email']).toBe(newEmail);
   expect((await post(api, 'magic-link/verify', { token: magic.searchParams.get('token') })).status).toBe(401);
 
-  // The password is forgotten; what was open is closed. The form sends token and password only.
-  done(await post(api, 'forgot-password', { email: newEmail }));
-  const resetPage = opened(await lastEmail(newEmail, 3));
+  // The password is reset, which ends all sessions. The form sends only token and password.
+  succeeded(await post(api, 'forgot-password', { email: newEmail }));
+  const resetPage = linkIn(await lastEmail(newEmail, 3));
   expect(resetPage.pathname).toBe('/auth/reset-password');
   const token = resetPage.searchParams.get('token');
-  done(await post(api, 'reset-password', { token, password: 'Second-horse-2' }));
+  succeeded(await post(api, 'reset-password', { token, password: 'Second-horse-2' }));
   expect(await sessionsOf(api, id)).toEqual([]);
   for (const { body } of [signedIn, ...tabs, byLink]) expect((await refresh(api, body.refreshToken)).status).toBe(401);
   expect(outcome(await login(api, newEmail, password))[1]).toBe('invalid_credentials');
-  const again = done(await login(api, newEmail, 'Second-horse-2'));
+  const again = succeeded(await login(api, newEmail, 'Second-horse-2'));
 
   // The account is disabled.
   await setActive(stack.database.db, id, false);
   expect(outcome(await me(again))[1]).toBe('account_disabled');
   expect((await refresh(api, again.body.refreshToken)).status).toBe(401);
   expect(outcome(await login(api, newEmail, 'Second-horse-2'))[1]).toBe('account_disabled');
-  done(await post(api, 'forgot-password', { email: newEmail }));
-  done(await post(api, 'forgot-password', { email: 'nobody@customers.example' }));
+  succeeded(await post(api, 'forgot-password', { email: newEmail }));
+  succeeded(await post(api, 'forgot-password', { email: 'unknown@customers.example' }));
 
-  // Each mail was sent once, and those that nobody may have were not.
+  // Each email was sent once; the disabled and the unknown account got no email.
   const waiting = () => query<{ id: string }>(stack.database.db, `select e.id from emails e where e.status = 'queued'`);
   while ((await waiting()).length > 0) await delay(50);
-  const receivers = catcher.emails().map((mail) => mail.to.join());
+  const receivers = catcher.emails().map((email) => email.to.join());
   expect(receivers.sort()).toEqual([email, email, email, newEmail, newEmail, newEmail]);
 });

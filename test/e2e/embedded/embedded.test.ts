@@ -88,7 +88,7 @@ describe('PostgreSQL', () => {
     const lockFile = join(dataDir, 'cluster', 'postmaster.pid');
     const content = readFileSync(lockFile, 'utf8');
     await first.stop();
-    // The id of this process: it is alive, and it is no postmaster.
+    // The id of this process, which is alive and is not a postmaster.
     writeFileSync(lockFile, content.replace(/^\d+/, String(process.pid)), { mode: 0o600 });
     try {
       const second = await startPostgres({ dataDir, cacheDir, log: quiet });
@@ -106,7 +106,7 @@ describe('PostgreSQL', () => {
     await discardPostgres(dataDir);
   });
 
-  test.skipIf(process.getuid?.() !== 0)('as root, below a folder closed to others', async () => {
+  test.skipIf(process.getuid?.() !== 0)('root can use a data folder to which other users have no access', async () => {
     const closed = fresh('closed');
     mkdirSync(closed, { mode: 0o700 });
     const dataDir = join(closed, 'pg');
@@ -125,7 +125,7 @@ describe('PostgreSQL', () => {
 });
 
 describe('Temporal', () => {
-  test('is adopted while healthy, starts again after a kill, does not trust the process id of an unrelated process', async () => {
+  test('is adopted while healthy, restarts after a kill, and ignores the process id of an unrelated process', async () => {
     const dataDir = fresh('temporal');
     const options = { dataDir, cacheDir, headless: true, log: quiet };
     const first = await startTemporal(options);
@@ -155,7 +155,7 @@ describe('Temporal', () => {
 });
 
 describe('data folder', () => {
-  test('has one owner at a time; one of many processes takes over the lock of a dead owner', async () => {
+  test('has one owner at a time; exactly one process takes over the lock of an ended owner', async () => {
     const dir = fresh('locked');
     mkdirSync(dir);
     const lock = await acquireLock(dir, 'first');
@@ -167,7 +167,7 @@ describe('data folder', () => {
     if (lock.held) lock.release();
     expect(await lockHolder(dir)).toBeUndefined();
 
-    // Process 1 is alive, but began at another time than the lock's owner.
+    // Process 1 is alive, but it started at another time than the lock's owner.
     for (const dead of [
       { pid: 2 ** 22 - 1, birth: '1', purpose: 'gone' },
       { pid: 1, birth: '-1', purpose: 'reused' },
@@ -181,7 +181,7 @@ describe('data folder', () => {
     }
   });
 
-  test('services: generated secrets stay, a second start is refused, commands attach', async () => {
+  test('services keep their generated secrets, refuse a second start, and let commands attach', async () => {
     const dataDir = fresh('data');
     const env = {
       DATA_DIR: dataDir,
@@ -189,7 +189,7 @@ describe('data folder', () => {
       TEMPORAL_ADDRESS: String(process.env['TEST_TEMPORAL_ADDRESS']),
     };
     const config = loadConfig(env);
-    // Nothing runs: the database is started for the command.
+    // No service is running, so the command starts the database.
     const alone = await attachServices(config);
     expect(await sql(alone.databaseUrl.reveal(), 'select 1 as one')).toEqual([{ one: 1 }]);
     await alone.release();
@@ -227,6 +227,6 @@ describe('data folder', () => {
   });
 });
 
-test('free ports are free', async () => {
+test('freePort returns a port above 1024', async () => {
   expect(await freePort()).toBeGreaterThan(1024);
 });

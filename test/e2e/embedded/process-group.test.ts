@@ -1,4 +1,4 @@
-/** The parent of api and worker: readiness, restarts, the order of stopping. */
+/** The parent process of api and worker: readiness, restarts, the order of stopping. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +30,7 @@ describe('process group', () => {
     process.send({ ready: true, url: 'http://${name}' });
     setInterval(() => {}, 1000);`;
 
-  test('is ready when all members are; stops them in order; starts a killed member again', async () => {
+  test('is ready when all members are ready, stops them in order, and restarts a killed member', async () => {
     const trace = fresh('trace');
     const group = startProcessGroup(
       [member('a', script('a.cjs', SERVING(trace, 'a'))), member('b', script('b.cjs', SERVING(trace, 'b')))],
@@ -41,13 +41,13 @@ describe('process group', () => {
     const before = group.pid('b');
     if (before !== undefined) process.kill(before, 'SIGKILL');
     expect(await waitUntil(() => group.pid('b') !== undefined && group.pid('b') !== before, 10_000)).toBe(true);
-    // It sets its signal handlers a moment after its start.
+    // The new member sets its signal handlers shortly after its start.
     await waitUntil(() => false, 500);
     await group.stop();
     expect(readFileSync(trace, 'utf8')).toBe('a SIGTERM\nb SIGTERM\n');
   });
 
-  test('gives up after five ends within a minute, and at once when the configuration is not usable', async () => {
+  test('fails when a member ends five times within a minute, and at once when a member refuses its configuration', async () => {
     const started = startProcessGroup([member('x', script('x.cjs', 'process.exit(3)'))], { log: quiet });
     expect(await started.failed).toBe(1);
     await expect(started.ready).rejects.toBeInstanceOf(GroupFailure);
@@ -57,16 +57,16 @@ describe('process group', () => {
     expect(Date.now() - begin).toBeLessThan(3_000);
   }, 30_000);
 
-  test('a member that does not end is killed; members end when their parent is killed', async () => {
-    const deaf = script(
-      'deaf.cjs',
+  test('kills a member that does not end; members end when their parent is killed', async () => {
+    const stubborn = script(
+      'stubborn.cjs',
       `process.on('SIGTERM', () => {}); process.send({ ready: true }); setInterval(() => {}, 1000);`,
     );
-    const group = startProcessGroup([member('deaf', deaf, 300)], { log: quiet });
+    const group = startProcessGroup([member('stubborn', stubborn, 300)], { log: quiet });
     await group.ready;
-    const pid = group.pid('deaf');
+    const memberId = group.pid('stubborn');
     await group.stop();
-    expect(pid !== undefined && isAlive(pid)).toBe(false);
+    expect(memberId !== undefined && isAlive(memberId)).toBe(false);
 
     const trace = fresh('orphan-trace');
     const child = script('orphan.cjs', SERVING(trace, 'orphan'));

@@ -1,4 +1,4 @@
-/** Nothing secret reaches the workflow engine: a server of its own, whose whole folder is searched. */
+/** No secret reaches Temporal: the test starts its own server and searches all files of the server's folder. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,54 +54,54 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Every byte of every file of a folder. */
+/** The bytes of all files in a folder. */
 function contentsOf(path: string): Buffer {
   const files = readdirSync(path, { recursive: true, encoding: 'utf8' }).map((name) => join(path, name));
   return Buffer.concat(files.filter((file) => statSync(file).isFile()).map((file) => readFileSync(file)));
 }
 
-/** Mails of every outcome. @returns their ids, and what must not be found. */
+/** Sends emails with every outcome. @returns their ids, and the texts that must not be found. */
 async function sendEmails(): Promise<{ ids: string[]; secrets: string[] }> {
   const { db } = stack.database;
   const listener = createListener({ connectionString: stack.database.url, log: quiet });
   const relay = startOutboxRelay({ db, listener, temporal: stack.gateway, log: quiet, dispatch: EMAIL_DISPATCH });
-  const to = (name: string) => `${name}@known-mail-address.example`;
+  const to = (name: string) => `${name}@known-email-address.example`;
   try {
     for (const name of ['linked', 'retried']) await account(db, to(name), { name: `First name of ${name}` });
     const ids = [await queueEmail(db, { template: 'password-reset', to: to('linked') })];
     await emailsEnded(db);
-    catcher.fault({ kind: 'status', status: 429, retryAfter: 1, message: `Too many mails to ${to('retried')}` });
+    catcher.fault({ kind: 'status', status: 429, retryAfter: 1, message: `Too many emails to ${to('retried')}` });
     ids.push(await queueEmail(db, { template: 'magic-link', to: to('retried') }));
     await emailsEnded(db);
     catcher.fault({ kind: 'status', status: 422, message: `Invalid \`to\` field: ${to('refused')}` });
     ids.push(await queueEmail(db, message(to('refused'))));
-    ids.push(await queueEmail(db, { template: 'magic-link', to: to('nobody') }));
+    ids.push(await queueEmail(db, { template: 'magic-link', to: to('unknown') }));
     await emailsEnded(db);
-    // The database's own words would quote the row.
+    // The message of the database quotes the row.
     await db.raw(
-      `create function refuse_mail() returns trigger language plpgsql as $$ begin raise exception 'refused: %', new.recipient; end $$`,
+      `create function refuse_email() returns trigger language plpgsql as $$ begin raise exception 'refused: %', new.recipient; end $$`,
     );
     await db.raw(
-      `create trigger refuse_mail before update on emails for each row when (new.template = 'message') execute function refuse_mail()`,
+      `create trigger refuse_email before update on emails for each row when (new.template = 'message') execute function refuse_email()`,
     );
     const stuck = await queueEmail(db, message(to('stuck')));
     const handle = stack.gateway.client.workflow.getHandle(sendEmailId(stuck));
     const failing = async () => (await handle.describe()).raw.pendingActivities?.[0]?.lastFailure?.message;
     await expect.poll(() => failing().catch(() => undefined), { timeout: 20_000 }).toContain('SQLSTATE');
     await handle.cancel();
-    await db.raw('drop trigger refuse_mail on emails');
+    await db.raw('drop trigger refuse_email on emails');
     await handle.result().catch(() => undefined);
     expect(await storedEmail(db, stuck)).toMatchObject({ status: 'failed', error: 'cancelled' });
-    const links = catcher.emails().map((mail) => /token=([0-9a-f]{64})/.exec(mail.text ?? '')?.[1] ?? '');
+    const links = catcher.emails().map((email) => /token=([0-9a-f]{64})/.exec(email.text ?? '')?.[1] ?? '');
     expect(links.map((link) => link.length)).toEqual([64, 64]);
-    return { ids: [...ids, stuck], secrets: ['known-mail-address', 'First name of', catcher.apiKey, ...links] };
+    return { ids: [...ids, stuck], secrets: ['known-email-address', 'First name of', catcher.apiKey, ...links] };
   } finally {
     await relay.close();
     await listener.close();
   }
 }
 
-test('after runs of every outcome no key, password or address of anybody is in the files of the server', async () => {
+test('after runs with every outcome the files of the server contain no key, password or address of a user', async () => {
   const { sim, settings, gateway, launcher, database } = stack;
   settings.panelClientApiKey = new Secret(KEYS.client);
   const seen: string[] = [];
@@ -118,7 +118,7 @@ test('after runs of every outcome no key, password or address of anybody is in t
   await run('FAILED');
   sim.faults.add({ match: { path: /\/users$/, page: 2 }, times: 2, action: { kind: 'html' } });
   await run('COMPLETED');
-  // A failure of the database: its own words would quote the row.
+  // A failure of the database, whose message quotes the row.
   await database.db.raw(
     `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused: %', new.email; end $$`,
   );
@@ -127,7 +127,7 @@ test('after runs of every outcome no key, password or address of anybody is in t
   );
   const [user] = sim.dump().users;
   if (user === undefined) throw new Error('the panel has no users');
-  sim.update('users', user.id, { email: 'somebody.new@known-address.example' });
+  sim.update('users', user.id, { email: 'person.new@known-address.example' });
   const refused = await stack.sync();
   seen.push(refused.id);
   await database.db.raw(`drop trigger refuse on users`);
@@ -137,23 +137,23 @@ test('after runs of every outcome no key, password or address of anybody is in t
   expect((await stack.ended(syncLogId)).status).toBe('CANCELLED');
   await gateway.client.workflow.execute('scheduledSync', { workflowId: 'tick', taskQueue: QUEUE.core, args: [] });
 
-  const mail = await sendEmails();
-  seen.push(...mail.ids);
+  const emails = await sendEmails();
+  seen.push(...emails.ids);
 
   const secrets = [
-    ...mail.secrets,
+    ...emails.secrets,
     ...Object.values(sim.keys),
     new URL(database.url).password,
     database.url,
     ...sim.dump().users.flatMap((u) => [u.email, u.username]),
   ].filter((secret) => secret.length > 5);
-  expect(secrets).toContain('somebody.new@known-address.example');
+  expect(secrets).toContain('person.new@known-address.example');
   await stack.gateway.client.workflow
     .getHandle('panel-sync')
     .terminate('the test is over')
     .catch(() => undefined);
   const live = contentsOf(folder).toString('latin1');
-  // The search finds what is there.
+  // The ids must be found, which shows that the search works.
   for (const id of seen) expect(live).toContain(id);
   expect(secrets.filter((secret) => live.includes(secret))).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** `npm start` and `npm run demo` as a person runs them: whole processes, a folder of their own, signals to the group. */
+/** `npm start` and `npm run demo` as real processes with their own folder; signals go to the process group. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -26,10 +26,10 @@ afterAll(async () => {
 
 interface Run {
   child: ChildProcess;
-  /** Everything it wrote. */
+  /** Its complete output. */
   output(): string;
   exit: Promise<number | null>;
-  /** As Ctrl-C at a terminal: to the whole process group. */
+  /** Sends SIGINT to the process group, as Ctrl-C in a terminal does. */
   interrupt(): void;
 }
 
@@ -58,24 +58,24 @@ function run(entry: string, args: readonly string[], env: Record<string, string>
 }
 
 /** Process ids of the embedded services of a data folder. */
-function servicePids(dataDir: string): number[] {
+function serviceProcessIds(dataDir: string): number[] {
   const postmaster = Number.parseInt(readFileSync(join(dataDir, 'postgres/cluster/postmaster.pid'), 'utf8'), 10);
   const temporal: unknown = JSON.parse(readFileSync(join(dataDir, 'temporal/server.json'), 'utf8'));
-  const noted = typeof temporal === 'object' && temporal !== null && 'pid' in temporal ? Number(temporal.pid) : 0;
-  return [postmaster, noted];
+  const server = typeof temporal === 'object' && temporal !== null && 'pid' in temporal ? Number(temporal.pid) : 0;
+  return [postmaster, server];
 }
 
-const says = (process: Run, text: string, timeoutMs = 90_000): Promise<boolean> =>
+const prints = (process: Run, text: string, timeoutMs = 90_000): Promise<boolean> =>
   waitUntil(() => process.output().includes(text) || process.child.exitCode !== null, timeoutMs).then(() =>
     process.output().includes(text),
   );
 
-test('npm start: serves, refuses a second one, survives its own kill, stops in order at Ctrl-C', async () => {
+test('npm start serves, refuses a second start, recovers after a kill, and stops in order at Ctrl-C', async () => {
   const port = await freePort();
   const dataDir = join(folder, 'data');
   const env = { DATA_DIR: dataDir, BACKEND_PORT: String(port), BACKEND_HOST: '127.0.0.1', ENV: 'development' };
   const first = run('src/start.ts', [], env);
-  expect(await says(first, 'Ctrl-C stops everything'), first.output()).toBe(true);
+  expect(await prints(first, 'Ctrl-C stops everything'), first.output()).toBe(true);
   expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(200);
   expect((await fetch(`http://127.0.0.1:${port}/docs`)).status).toBe(200);
 
@@ -86,11 +86,11 @@ test('npm start: serves, refuses a second one, survives its own kill, stops in o
   expect(await busy.exit).toBe(1);
   expect(busy.output()).toContain('BACKEND_PORT');
 
-  // A kill leaves the services running; the next start adopts them, and the children end by themselves.
-  const pids = servicePids(dataDir);
+  // A kill of the parent leaves the services running, and the next start adopts them. Api and worker end by themselves.
+  const processIds = serviceProcessIds(dataDir);
   first.child.kill('SIGKILL');
   await first.exit;
-  expect(pids.every(isAlive)).toBe(true);
+  expect(processIds.every(isAlive)).toBe(true);
   expect(
     await waitUntil(
       () =>
@@ -103,12 +103,12 @@ test('npm start: serves, refuses a second one, survives its own kill, stops in o
     ),
   ).toBe(true);
   const third = run('src/start.ts', [], env);
-  expect(await says(third, 'Ctrl-C stops everything'), third.output()).toBe(true);
-  expect(servicePids(dataDir)).toEqual(pids);
+  expect(await prints(third, 'Ctrl-C stops everything'), third.output()).toBe(true);
+  expect(serviceProcessIds(dataDir)).toEqual(processIds);
 
   third.interrupt();
   expect(await third.exit, third.output()).toBe(0);
-  expect(pids.some(isAlive)).toBe(false);
+  expect(processIds.some(isAlive)).toBe(false);
   const output = third.output();
   const at = (text: string): number => output.lastIndexOf(text);
   expect(at('stopping')).toBeGreaterThan(at('Ctrl-C stops everything'));
@@ -132,7 +132,7 @@ const SMALL = [
   '0',
 ];
 
-test('npm run demo -- --once: a full sync, true counts, exit code 0, nothing left running', async () => {
+test('npm run demo -- --once runs a full sync, prints its counts, exits with 0 and leaves no process', async () => {
   const demo = run('src/cli.ts', ['demo', '--once', ...SMALL], {
     DATA_DIR: join(folder, 'demo'),
     ENV: 'production',
@@ -146,18 +146,18 @@ test('npm run demo -- --once: a full sync, true counts, exit code 0, nothing lef
   expect(existsSync(join(folder, 'demo/demo/temporal/server.json'))).toBe(false);
 });
 
-test('a killed demo does not block the next one, which starts from nothing; Ctrl-C ends it', async () => {
+test('a demo starts with an empty database after a killed one, and ends at Ctrl-C', async () => {
   const env = { DATA_DIR: join(folder, 'twice'), BACKEND_PORT: String(await freePort()) };
   const first = run('src/cli.ts', ['demo', ...SMALL], env);
-  expect(await says(first, 'Ctrl-C stops everything'), first.output()).toBe(true);
-  const pids = servicePids(join(folder, 'twice/demo'));
+  expect(await prints(first, 'Ctrl-C stops everything'), first.output()).toBe(true);
+  const processIds = serviceProcessIds(join(folder, 'twice/demo'));
   first.child.kill('SIGKILL');
   await first.exit;
   const second = run('src/cli.ts', ['demo', ...SMALL], env);
-  expect(await says(second, 'Ctrl-C stops everything'), second.output()).toBe(true);
-  expect(pids.some(isAlive)).toBe(false);
+  expect(await prints(second, 'Ctrl-C stops everything'), second.output()).toBe(true);
+  expect(processIds.some(isAlive)).toBe(false);
   expect(second.output()).toMatch(/\n {2}servers +60 +0 +0 +0 +0\n/);
-  const now = servicePids(join(folder, 'twice/demo'));
+  const now = serviceProcessIds(join(folder, 'twice/demo'));
   second.interrupt();
   expect(await second.exit, second.output()).toBe(0);
   expect(now.some(isAlive)).toBe(false);

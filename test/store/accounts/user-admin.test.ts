@@ -1,5 +1,4 @@
-/** What administrators do to accounts, and that a system administrator always remains. */
-
+/** Changes of accounts by administrators. At least one active system administrator always remains. */
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ROLES } from '../../../src/domain/accounts/roles.ts';
@@ -72,7 +71,7 @@ const settled = async (changes: readonly Promise<unknown>[]) => {
 };
 
 describe('roles', () => {
-  test('are set without repetition, added in order, and taken away', async () => {
+  test('are set without duplicates, added in order, and removed', async () => {
     const id = await user();
     expect(await setRoles(database.db, id, { set: ['PARTNER', 'PARTNER', 'SPONSOR'] })).toMatchObject({
       id,
@@ -85,13 +84,13 @@ describe('roles', () => {
     expect(await stored(id)).toMatchObject({ roles: [] });
   });
 
-  test('every known role can be held', async () => {
+  test('an account can have every known role', async () => {
     const id = await user({ roles: null, isSystemAdmin: null });
     expect((await setRoles(database.db, id, { add: ROLES })).roles).toEqual(ROLES);
     expect(await stored(id)).toMatchObject({ roles: ROLES, isSystemAdmin: true });
   });
 
-  test('SUPER_ADMIN brings and takes the system flag', async () => {
+  test('SUPER_ADMIN sets and clears the system flag', async () => {
     await admin();
     const id = await user();
     await setRoles(database.db, id, { add: ['SUPER_ADMIN'] });
@@ -100,24 +99,24 @@ describe('roles', () => {
     expect(await stored(id)).toMatchObject({ roles: ['MEMBER'], isSystemAdmin: false });
   });
 
-  test('giving a role to an administrator by the flag alone takes nothing away', async () => {
+  test('an administrator with the flag alone gets SUPER_ADMIN together with a new role', async () => {
     const id = await user({ isSystemAdmin: true });
     await setRoles(database.db, id, { add: ['PARTNER'] });
     expect(await stored(id)).toMatchObject({ roles: ['MEMBER', 'SUPER_ADMIN', 'PARTNER'], isSystemAdmin: true });
   });
 
-  test('words of old rows stay when others are given', async () => {
+  test('unknown roles of old rows stay when a role is added', async () => {
     const id = await user({ roles: ['OLD_WORD'] });
     expect((await setRoles(database.db, id, { add: ['PARTNER'] })).roles).toEqual(['OLD_WORD', 'PARTNER']);
   });
 
-  test('what changes nothing does not touch the row', async () => {
+  test('a change without effect does not write the row', async () => {
     const id = await user();
     await setRoles(database.db, id, { add: ['MEMBER'] });
     expect((await stored(id))?.['updatedAt']).toEqual(new Date('2026-01-01T00:00:00Z'));
   });
 
-  test('two given at once are both there afterwards', async () => {
+  test('of two parallel changes both take effect', async () => {
     const id = await user();
     await Promise.all([
       setRoles(database.db, id, { add: ['PARTNER'] }),
@@ -129,10 +128,10 @@ describe('roles', () => {
 
 describe('the last active system administrator', () => {
   test.each([
-    ['by role and flag', {}],
-    ['by the flag alone', { roles: ['MEMBER'] }],
-    ['by the role alone', { isSystemAdmin: null, isActive: null }],
-  ])('%s, is neither demoted nor disabled', async (_, fields) => {
+    ['with role and flag', {}],
+    ['with the flag alone', { roles: ['MEMBER'] }],
+    ['with the role alone', { isSystemAdmin: null, isActive: null }],
+  ])('%s cannot be demoted or disabled', async (_, fields) => {
     const id = await admin(fields);
     const before = await stored(id);
     await session(id);
@@ -145,19 +144,19 @@ describe('the last active system administrator', () => {
     expect(await sessionsOf(id)).toBe(1);
   });
 
-  test('may lose other roles, and go once there is another', async () => {
+  test('may lose other roles, and may be demoted when there is another administrator', async () => {
     const id = await admin({ roles: ['SUPER_ADMIN', 'PARTNER'] });
     expect((await setRoles(database.db, id, { set: ['SUPER_ADMIN'] })).roles).toEqual(['SUPER_ADMIN']);
     await setRoles(database.db, await user(), { add: ['SUPER_ADMIN'] });
     expect((await setRoles(database.db, id, { set: ['MEMBER'] })).isSystemAdmin).toBe(false);
   });
 
-  test('a disabled administrator can be demoted although none is left', async () => {
+  test('a disabled administrator can be demoted when there is no active one', async () => {
     const id = await admin({ isActive: false });
     expect((await setRoles(database.db, id, { set: [] })).isSystemAdmin).toBe(false);
   });
 
-  test('of the last two, one stays when both are demoted at once', async () => {
+  test('of the last two one remains when both are demoted in parallel', async () => {
     for (let i = 0; i < 10; i += 1) {
       const ids = [await admin(), await admin()];
       const { done, refused } = await settled(ids.map((id) => setRoles(database.db, id, { set: ['MEMBER'] })));
@@ -168,7 +167,7 @@ describe('the last active system administrator', () => {
     }
   });
 
-  test('of many, one stays when all are demoted or disabled at once', async () => {
+  test('of many one remains when all are demoted or disabled in parallel', async () => {
     const ids = await Promise.all(Array.from({ length: 8 }, () => admin()));
     const { done, refused } = await settled(
       ids.map((id, i) =>
@@ -180,17 +179,17 @@ describe('the last active system administrator', () => {
     expect(await administrators()).toBe(1);
   });
 
-  test('a change waits for another that is not over yet, and counts with its result', async () => {
+  test('a change waits for an open change of another administrator and sees its result', async () => {
     const [first, second] = [await admin(), await admin()];
     const open = await openTransaction(database.db);
     await setRoles(open, first, { set: ['MEMBER'] });
-    let over = false;
+    let ended = false;
     const waiting = settled([setActive(database.db, second, false)]).finally(() => {
-      over = true;
+      ended = true;
     });
     const blocked = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-    while (!over && (await query(database.db, blocked)).length === 0);
-    const waited = !over;
+    while (!ended && (await query(database.db, blocked)).length === 0);
+    const waited = !ended;
     await open.commit();
     expect(waited).toBe(true);
     expect((await waiting).refused).toMatchObject([LAST]);
@@ -199,7 +198,7 @@ describe('the last active system administrator', () => {
 });
 
 describe('disable and enable', () => {
-  test('ends the sessions of this user only, and can be repeated', async () => {
+  test('disabling ends the sessions of this user only; both can be repeated', async () => {
     const [id, other] = [await user(), await user({ isActive: null })];
     await Promise.all([session(id), session(id), session(other)]);
     expect(await setActive(database.db, id, false)).toMatchObject({ id, isActive: false, changed: true });
@@ -220,7 +219,7 @@ describe('a new password', () => {
       [identifier, randomUUID(), type],
     );
 
-  test('ends sessions, reset and magic links of this user; the verification link stays', async () => {
+  test('ends the sessions and the reset and magic links of this user; the verification link stays', async () => {
     const [id, other] = [await user(), await user()];
     for (const one of [id, other]) {
       await session(one);
@@ -238,7 +237,7 @@ describe('a new password', () => {
     expect(await query(database.db, 'select 1 from verification_tokens where identifier = ?', [other])).toHaveLength(3);
   });
 
-  test('verifies the address when asked, and keeps an earlier date', async () => {
+  test('verifies the address with `verify`, and keeps the date of an earlier verification', async () => {
     const id = await user();
     const { emailVerified } = await replacePassword(database.db, id, 'New-password-1', { verify: true });
     expect(emailVerified).toBeInstanceOf(Date);
@@ -247,7 +246,7 @@ describe('a new password', () => {
     );
   });
 
-  test('a failure leaves password, sessions and tokens as they were', async () => {
+  test('a failure changes neither password nor sessions nor tokens', async () => {
     const id = await user();
     await session(id);
     await query(database.db, 'drop table verification_tokens');
@@ -257,7 +256,7 @@ describe('a new password', () => {
   });
 });
 
-test('an unknown id is not found by any of them', async () => {
+test('all changes of an unknown id fail with NOT_FOUND', async () => {
   await admin();
   const missing = { code: 'NOT_FOUND', publicMessage: 'User not found' };
   await expect(setRoles(database.db, 'x', { set: ['MEMBER'] })).rejects.toMatchObject(missing);
@@ -267,13 +266,13 @@ test('an unknown id is not found by any of them', async () => {
 });
 
 describe('finding', () => {
-  test('by id, and by address in any case', async () => {
+  test('finds by id and by address in any case', async () => {
     const id = await user({ email: 'Ann@Example.net' });
     expect(await findUserId(database.db, id)).toBe(id);
     expect(await findUserId(database.db, ' ann@EXAMPLE.net ')).toBe(id);
   });
 
-  test('an address of several old rows is refused with their ids, also in the spelling of one', async () => {
+  test('an address that several old rows share in different cases is refused with their ids', async () => {
     await query(database.db, 'drop index users_email_lower_unique');
     const ids = [
       await user({ email: 'ann@example.net', createdAt: '2026-01-01' }),
@@ -294,7 +293,7 @@ describe('listing', () => {
     return users.map((one) => one.email.split('@')[0]);
   };
 
-  test('search takes %, _ and \\ as they are, in address or name, in any case', async () => {
+  test('searches address and name in any case; %, _ and \\ are ordinary characters', async () => {
     await user({ email: 'a_b@example.net', createdAt: '2026-01-05' });
     await user({ email: 'axb@example.net', username: '100%', createdAt: '2026-01-04' });
     await user({ email: 'c@example.net', username: 'back\\slash', createdAt: '2026-01-03' });
@@ -306,7 +305,7 @@ describe('listing', () => {
     expect(await names({ search: `' or true --` })).toEqual([]);
   });
 
-  test('filters by role, administration and activity, alone and together', async () => {
+  test('filters by role, admin rights and activity, alone and together', async () => {
     await user({ email: 'old@x.net', roles: null, isSystemAdmin: null, isActive: null, createdAt: '2026-01-05' });
     await user({ email: 'flag@x.net', isSystemAdmin: true, createdAt: '2026-01-04' });
     await user({ email: 'role@x.net', roles: ['ADMINISTRATOR'], isActive: false, createdAt: '2026-01-03' });
@@ -318,7 +317,7 @@ describe('listing', () => {
     expect(await names({ active: false, admins: true, search: 'ro' })).toEqual(['role']);
   });
 
-  test('pages are disjoint and complete, also where users are of one moment', async () => {
+  test('pages are disjoint and complete, also when users have the same creation time', async () => {
     for (let i = 0; i < 7; i += 1) await user();
     const pages = await Promise.all([0, 3, 6, 9].map((offset) => listUsers(database.db, { limit: 3, offset })));
     expect(pages.map((page) => page.users.length)).toEqual([3, 3, 1, 0]);
@@ -326,7 +325,7 @@ describe('listing', () => {
     expect(new Set(pages.flatMap((page) => page.users.map((one) => one.id))).size).toBe(7);
   });
 
-  test('a row of nulls is shown as the application reads it, without the hash', async () => {
+  test('null columns are returned as their defaults, and the hash is not returned', async () => {
     const id = await user({ roles: null, isSystemAdmin: null, isActive: null });
     const { users } = await listUsers(database.db, { limit: 1, offset: 0 });
     expect(users).toEqual([

@@ -7,7 +7,7 @@ import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createTestDatabase, onServer, openTestDb, type TestDatabase } from '../../support/database.ts';
 
-/** Files of the migrations, in their order. */
+/** File names of the migrations, in order. */
 const MIGRATIONS = readdirSync(new URL('../../../migrations/', import.meta.url))
   .filter((file) => file.endsWith('.ts'))
   .sort();
@@ -39,7 +39,7 @@ async function run(
 }
 
 describe('db', () => {
-  it('applies one unit with what it needs, then the rest, then nothing', async () => {
+  it('applies one unit with its required units, then the others, then nothing', async () => {
     const one = await run(['migrate', '5', '--json'], database.url);
     expect(one).toMatchObject({ stderr: '', code: 0 });
     expect(JSON.parse(one.stdout)).toEqual({
@@ -50,7 +50,7 @@ describe('db', () => {
     expect((await run(['migrate'], database.url)).stdout).toBe('nothing to do: up to date\n');
   });
 
-  it('lists units and own migrations with state and rows, without colours in a pipe', async () => {
+  it('lists units and other migrations with state and rows, without colours in a pipe', async () => {
     const { stdout, code } = await run(['list'], database.url);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^ {2}1 {2}schema_01_users_auth +applied {2}[\d-]{10} [\d:]{5} {2}users 0, sessions 0/);
@@ -58,16 +58,16 @@ describe('db', () => {
     expect(stdout).not.toContain('\u001b');
   });
 
-  it('says which migration failed and what the server said, and JSON stays one document', async () => {
+  it('names the failed migration and the message of the server; JSON output is one document', async () => {
     const { db, url, drop } = await createTestDatabase({ empty: true });
     try {
-      // A view where a table is to be made: no adoption can get past it.
+      // A view with the name of a table: it cannot be adopted, so the migration fails.
       await db.raw('create view config as select 1 as one');
       const { stdout, stderr, code } = await run(['init', '--json'], url);
       expect(code).toBe(1);
       expect(JSON.parse(stdout).error).toMatch(/^schema_08_config: /);
       expect(stderr).not.toContain('create table');
-      // What came before it stays.
+      // Earlier migrations stay applied.
       expect(await query(db, 'select count(*)::int as n from knex_migrations')).toEqual([{ n: 7 }]);
     } finally {
       await drop();
@@ -81,7 +81,7 @@ describe('db', () => {
     });
   });
 
-  it('resets only for the right name, and a name with quotes in it does no harm', async () => {
+  it('resets after the correct name was typed, also for a name with quotes', async () => {
     const name = `t "quoted"; ${process.pid} ${Date.now()}`;
     await onServer(`create database "${name.replaceAll('"', '""')}"`);
     const url = new URL(database.url);
@@ -92,7 +92,7 @@ describe('db', () => {
       const wrong = await run(['reset'], url.href, 'other\n');
       expect(wrong).toMatchObject({ code: 0, stdout: expect.stringContaining('nothing done') });
       expect(await query(db, `select to_regclass('mine') is not null as there`)).toEqual([{ there: true }]);
-      // A connection is open all the while.
+      // This connection stays open during the reset.
       const right = await run(['reset', '--json'], url.href, `${name}\n`);
       expect(right.code).toBe(0);
       expect(await query(db, 'select current_database() as name, count(*)::int as n from users')).toEqual([

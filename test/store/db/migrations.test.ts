@@ -21,7 +21,7 @@ afterEach(async () => {
   for (const database of open.splice(0)) await database.drop();
 });
 
-/** `[table]` → its lines, of the shared schema's specification. */
+/** Table → its lines in the specification of the shared schema. */
 const CONTRACT = new Map(
   readFileSync(new URL('../../fixtures/schema/contract.txt', import.meta.url), 'utf8')
     .split(/^\[/m)
@@ -31,7 +31,7 @@ const CONTRACT = new Map(
       return [name.replace(']', ''), lines.toSorted()];
     }),
 );
-/** Migrations that belong to no unit. */
+/** Number of migrations that belong to no unit. */
 const OTHERS = readdirSync(new URL('../../../migrations/', import.meta.url)).filter((f) =>
   /^\d+_(?!schema_).*\.ts$/.test(f),
 ).length;
@@ -80,7 +80,7 @@ async function describeSchema(db: TestDb): Promise<Map<string, string[]>> {
   return found;
 }
 
-/** What we add to the shared tables beyond their specification's plain keys and indexes. */
+/** Indexes on shared tables that this service adds to the specification. */
 const ADDED: Readonly<Record<string, readonly string[]>> = {
   users: [
     'unique users_email_lower_unique (lower(email))',
@@ -90,7 +90,7 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
 };
 const specified = (name: string): string[] => [...(CONTRACT.get(name) ?? []), ...(ADDED[name] ?? [])].toSorted();
 
-/** Everything the catalog knows about the schema, constraint states included. */
+/** Constraints with their state, indexes and columns of the schema, from the catalog. */
 async function catalog(db: TestDb): Promise<unknown[]> {
   return query(
     db,
@@ -103,14 +103,14 @@ async function catalog(db: TestDb): Promise<unknown[]> {
   );
 }
 
-/** Runs every migration again on a database that has forgotten them. */
+/** Runs every migration again, after deleting the record of applied migrations. */
 async function migrateAgain(db: TestDb): Promise<void> {
   await db.raw('delete from knex_migrations');
   expect(await migrateLatest(db)).toHaveLength(UNITS.length + OTHERS);
 }
 
 describe('an empty database', () => {
-  it('gets the 37 shared tables as specified, and ours', async () => {
+  it('gets the 37 shared tables of the specification and the tables of this service', async () => {
     const db = await emptyDatabase();
     const applied = await migrateLatest(db);
     expect(applied.slice(0, 15)).toEqual(UNITS.map((unit) => unit.file));
@@ -122,7 +122,7 @@ describe('an empty database', () => {
     expect(UNITS.flatMap((unit) => unit.tables).toSorted()).toEqual([...CONTRACT.keys()].toSorted());
   });
 
-  it('is left as it was found by rolling all back, and fills again', async () => {
+  it('is empty again after rolling back all migrations, and can be migrated again', async () => {
     const db = await emptyDatabase();
     await migrateLatest(db);
     const before = await catalog(db);
@@ -134,7 +134,7 @@ describe('an empty database', () => {
     expect(await catalog(db)).toEqual(before);
   });
 
-  it('is migrated once by two processes at a time, and despite a lock row that a killed one left', async () => {
+  it('is migrated once by two parallel processes, also when a killed process left a lock row', async () => {
     const db = await emptyDatabase();
     await migrateLatest(db, { units: ['8'] });
     await db.raw('update knex_migrations_lock set is_locked = 1 where true');
@@ -151,22 +151,25 @@ describe('an empty database', () => {
     const before = await catalog(db);
     await migrateAgain(db);
     expect(await catalog(db)).toEqual(before);
-    // A running sync of ours is not a left-over.
+    // A run of this service is not an interrupted run of the earlier one.
     expect(await query(db, 'select id, status from sync_logs')).toEqual([{ id: 'ours', status: 'RUNNING' }]);
   });
 
-  it.each(UNITS.map((unit) => [unit.name, unit]))('takes %s alone, with what it needs', async (_name, unit) => {
-    const db = await emptyDatabase();
-    const applied = await migrateLatest(db, { units: [String(unit.number)] });
-    expect(applied.at(-1)).toBe(unit.file);
-    const found = await describeSchema(db);
-    const expected = UNITS.filter((one) => applied.includes(one.file)).flatMap((one) => one.tables);
-    expect([...found.keys()].toSorted()).toEqual(expected.toSorted());
-  });
+  it.each(UNITS.map((unit) => [unit.name, unit]))(
+    'can be migrated to %s alone, with its required units',
+    async (_name, unit) => {
+      const db = await emptyDatabase();
+      const applied = await migrateLatest(db, { units: [String(unit.number)] });
+      expect(applied.at(-1)).toBe(unit.file);
+      const found = await describeSchema(db);
+      const expected = UNITS.filter((one) => applied.includes(one.file)).flatMap((one) => one.tables);
+      expect([...found.keys()].toSorted()).toEqual(expected.toSorted());
+    },
+  );
 });
 
-describe('rules of the side tables', () => {
-  it('allow one active run, and let pages go with their log', async () => {
+describe('rules of the sync tables', () => {
+  it('allow one active run; deleting a log deletes its pages, its run and its failures', async () => {
     const db = await emptyDatabase();
     await migrateLatest(db);
     await db.raw(`insert into sync_logs (id, type, status) values ('a', 'full', 'PENDING'), ('b', 'full', 'FAILED')`);
@@ -193,8 +196,8 @@ describe('rules of the side tables', () => {
 describe.each([
   ['camelCase', LEGACY_CAMEL],
   ['snake_case', LEGACY_SNAKE],
-])('a database of the older service, %s', (spelling, sql) => {
-  it('is brought to the shape of a new one, and no row is lost', async () => {
+])('a database of the earlier service, %s', (spelling, sql) => {
+  it('gets the schema of a new database and keeps all rows', async () => {
     const db = await emptyDatabase();
     await db.raw(sql);
     const before = await rowCounts(db);
@@ -290,18 +293,18 @@ describe.each([
     expect(await query(db, 'select account_id, access_token, refresh_token from hytale_oauth_tokens')).toEqual([
       { account_id: '00000000-0000-0000-0000-000000000001', access_token: 'at', refresh_token: 'rt' },
     ]);
-    // A server whose product is gone keeps its row and even its pointer.
+    // A server of a deleted product keeps its row and its productId.
     expect(await query(db, 'select id, "productId", "ownerId" from servers order by id')).toEqual([
       { id: 'sv1', productId: 'gone', ownerId: 'u1' },
       { id: 'sv2', productId: null, ownerId: 'u3' },
     ]);
   });
 
-  it('obeys the new rules afterwards', async () => {
+  it('obeys the new rules after the migration', async () => {
     const db = await emptyDatabase();
     await db.raw(sql);
     await migrateLatest(db);
-    // Addresses repeat across nodes, external ids across servers; not on one node.
+    // Several nodes may have the same address, several servers the same external id; a node has an address once.
     await db.raw(`insert into allocations (id, ip, port, "nodeId") values (9, '10.0.0.1', 25565, 2)`);
     await expect(
       db.raw(`insert into allocations (id, ip, port, "nodeId") values (10, '10.0.0.1', 25565, 2)`),
@@ -309,7 +312,7 @@ describe.each([
     await db.raw(`update servers set "externalId" = 'same'`);
     await db.raw(`insert into config (key, value) values ('k', 'v')`);
     await db.raw(`update server_databases set password = null, "pterodactylId" = 4, "hostId" = 1`);
-    // Deleting a user leaves the servers, deleting a server the Hytale sessions, deleting a token the audit trail.
+    // Deleting a user keeps its servers, deleting a server its Hytale sessions, deleting a token its audit rows.
     await db.raw(`delete from users where id = 'u1'`);
     expect(await query(db, `select "ownerId" from servers where id = 'sv1'`)).toEqual([{ ownerId: null }]);
     const count = 'select count(*)::int as n from hytale_game_sessions';
@@ -334,13 +337,13 @@ describe.each([
   });
 });
 
-/** Keys that the duplicates among the older service's accounts rule out, and what stands in for them. */
+/** The lines of an adopted table. Duplicate accounts prevent two unique indexes of users; a plain index replaces one. */
 function adopted(name: string): string[] {
   if (name !== 'users') return specified(name).map(relaxed).toSorted();
   return [...(CONTRACT.get('users') ?? []).map(relaxed), 'index idx_users_email_lower (lower(email))'].toSorted();
 }
 
-/** Differences that adoption leaves alone: an old NOT NULL on a column that has a default, an old default, precision. */
+/** A line with the differences that adoption keeps: an old NOT NULL next to a default, an old default, a precision. */
 function relaxed(line: string): string {
   return line
     .replace('timestamp(3)', 'timestamp')
@@ -361,8 +364,8 @@ async function rowCounts(db: TestDb): Promise<Record<string, number>> {
   return Object.fromEntries(counts.map(({ name, n }) => [name, n]));
 }
 
-describe('a database with holes', () => {
-  it('is adopted although NULLs and duplicates rule some keys out', async () => {
+describe('a database with missing columns and invalid rows', () => {
+  it('is adopted, without the keys that its NULLs and duplicates prevent', async () => {
     const db = await emptyDatabase();
     await db.raw(`
       create table users (id text, email text, password text);
@@ -381,7 +384,7 @@ describe('a database with holes', () => {
     await migrateLatest(db);
     expect(await rowCounts(db)).toMatchObject(before);
     expect(await pendingMigrations(db)).toEqual([]);
-    // A foreign key that old rows break binds new ones.
+    // A foreign key that old rows break is checked for new rows.
     await expect(db.raw('insert into nodes (id, "locationId") values (3, 78)')).rejects.toMatchObject({
       code: '23503',
     });
@@ -392,7 +395,7 @@ describe('a database with holes', () => {
 });
 
 describe('status', () => {
-  it('tells what is applied, what is pending, what is of a newer release, and how many rows there are', async () => {
+  it('names applied, pending and unknown migrations, and the number of rows per table', async () => {
     const db = await emptyDatabase();
     expect((await migrationStatus(db)).every((one) => one.state === 'pending')).toBe(true);
     await migrateLatest(db, { units: ['locations', '01_users_auth'].slice(1) });

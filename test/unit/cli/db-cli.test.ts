@@ -38,7 +38,7 @@ afterEach(() => {
 });
 
 describe('db without a database URL', () => {
-  it.each(['init', 'migrate', 'reset', 'rollback'])('%s says so and fails', async (command) => {
+  it.each(['init', 'migrate', 'reset', 'rollback'])('%s fails with a message', async (command) => {
     const outcome = await run([command]);
     expect(outcome).toEqual({ stdout: '', stderr: 'error: no database URL provided\n', code: 1 });
     const json = await run([command, '--json']);
@@ -46,7 +46,7 @@ describe('db without a database URL', () => {
     expect(json.code).toBe(1);
   });
 
-  it('list still gives the numbered names', async () => {
+  it('list prints the numbered names of the units', async () => {
     const { stdout, stderr, code } = await run(['list']);
     expect(stdout.trimEnd().split('\n')).toEqual(
       UNITS.map((unit) => `${String(unit.number).padStart(3)}  ${unit.name}`),
@@ -55,7 +55,7 @@ describe('db without a database URL', () => {
     expect(code).toBe(0);
   });
 
-  it('uses the embedded one, and releases it even when the command fails', async () => {
+  it('uses the embedded database, and releases it also when the command fails', async () => {
     const calls: string[] = [];
     const embedded: FindEmbedded = async () => {
       calls.push('find');
@@ -71,7 +71,7 @@ describe('db without a database URL', () => {
 });
 
 describe('db refuses', () => {
-  it('an unknown unit, before it connects', async () => {
+  it('an unknown unit, without connecting', async () => {
     const env = { DATABASE_URL: 'postgres://x@127.0.0.1:1/x' };
     expect(await run(['migrate', '16'], env)).toMatchObject({ stderr: 'error: no such schema unit: 16\n', code: 1 });
     expect(await run(['migrate', '--schema', 'nope'], env)).toMatchObject({ code: 1 });
@@ -81,7 +81,7 @@ describe('db refuses', () => {
     });
   });
 
-  it('a URL that is none, without printing it', async () => {
+  it('an invalid URL, without printing it', async () => {
     const { stdout, stderr, code } = await run(['migrate', '-d', 'mysql://u:hunter2@h/x']);
     expect(code).toBe(1);
     expect(stdout + stderr).not.toContain('hunter2');
@@ -116,7 +116,7 @@ describe('units', () => {
     expect(findUnit(selector).number).toBe(3);
   });
 
-  it('bring in what they need, in order', () => {
+  it('are applied with their required units, in order', () => {
     expect(withRequired(['4']).map((unit) => unit.number)).toEqual([1, 2, 3, 4]);
     expect(withRequired(['hytale_server_link', '1']).map((unit) => unit.number)).toEqual([1, 2, 3, 9, 13]);
     for (const unit of UNITS) for (const needed of unit.requires) expect(needed).toBeLessThan(unit.number);
@@ -136,7 +136,7 @@ describe('the menu', () => {
 });
 
 describe('db make', () => {
-  it('writes a file that sorts last, once', async () => {
+  it('writes a migration file, and refuses an existing name and a path', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'make-'));
     try {
       const now = new Date('2027-02-03T04:05:06Z');

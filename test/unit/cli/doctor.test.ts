@@ -9,7 +9,7 @@ const find = (rows: readonly ConfigRow[], name: string) => {
   return [row?.origin, row?.value];
 };
 
-describe('doctor: the origin of a value', () => {
+describe('doctor: origin and value of a variable', () => {
   test.each([
     ['BACKEND_PORT', {}, {}, empty, none, ['default', '8080']],
     ['BACKEND_PORT', { BACKEND_PORT: '' }, {}, empty, none, ['default', '8080']],

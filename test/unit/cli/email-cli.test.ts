@@ -37,7 +37,7 @@ describe('email preview', () => {
     for (const { key } of EMAIL_TEMPLATES.flatMap((template) => EMAIL_FIELDS[template])) expect(stdout).toContain(key);
   });
 
-  it.each(EMAIL_TEMPLATE_NAMES)('%s has sample data that fills it', async (name) => {
+  it.each(EMAIL_TEMPLATE_NAMES)('%s has complete sample data', async (name) => {
     const { stdout, stderr, code } = await preview([name]);
     expect([stderr, code]).toEqual(['', 0]);
     expect(stdout).toMatch(/^Subject: \S.*\n\nNodeByte\n/);
@@ -45,7 +45,7 @@ describe('email preview', () => {
     expect(stdout).toContain(`© ${new Date().getUTCFullYear()} NodeByte`);
   });
 
-  it('gives each format', async () => {
+  it('prints each format', async () => {
     const json = JSON.parse((await preview(['verify-email', '--format', 'json'])).stdout);
     expect(Object.keys(json)).toEqual(['template', 'subject', 'html', 'text']);
     expect(json.template).toBe('email-verification');
@@ -55,7 +55,7 @@ describe('email preview', () => {
     );
   });
 
-  it('takes data, repeated or in a row, and a subject', async () => {
+  it('accepts several data values and a subject', async () => {
     const { stdout } = await preview([
       'welcome',
       '--data',
@@ -72,13 +72,13 @@ describe('email preview', () => {
     expect((await preview(['welcome', '--data', 'name='])).stdout).toContain('\nHello,\n');
   });
 
-  it('leads to the configured site', async () => {
+  it('links to the configured site', async () => {
     const env = { SITE_URL: 'https://example.org', EMAIL_MAGIC_PATH: '/in' };
     const { stdout } = await preview(['magic-link', '--data', 'token=t'], env);
     expect(stdout).toContain('\nhttps://example.org/in?token=t\n');
   });
 
-  it('writes a file in the format of its name', async () => {
+  it('writes a file in the format of its extension', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'email-'));
     try {
       for (const [name, start] of [

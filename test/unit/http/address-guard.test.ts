@@ -123,23 +123,26 @@ describe('addresses', () => {
     expect(mayReach(address, { policy: 'public' })).toBe(true);
     expect(mayReach(address, { policy: 'private' })).toBe(true);
   });
-  test.each(PRIVATE)('%s is for those who may reach private networks', (address) => {
+  test.each(PRIVATE)('%s may be reached with the private policy only', (address) => {
     expect(mayReach(address, { policy: 'public' })).toBe(false);
     expect(mayReach(address, { policy: 'public', loopback: true })).toBe(false);
     expect(mayReach(address, { policy: 'private' })).toBe(true);
   });
-  test.each(LOOPBACK)('%s is this machine', (address) => {
+  test.each(LOOPBACK)('%s is the local machine: it needs the private policy or `loopback`', (address) => {
     expect(mayReach(address, { policy: 'public' })).toBe(false);
     expect(mayReach(address, { policy: 'public', loopback: true })).toBe(true);
     expect(mayReach(address, { policy: 'private' })).toBe(true);
   });
-  test.each(NEVER)('%s is for nobody', (address) => {
+  test.each(NEVER)('%s may never be reached', (address) => {
     expect(mayReach(address, { policy: 'public', loopback: true })).toBe(false);
     expect(mayReach(address, { policy: 'private' })).toBe(false);
   });
-  test.each(['', 'localhost', '127.0.0.1:80', '1.1.1', '[::1]'])('%j is no address and goes nowhere', (text) => {
-    expect(mayReach(text, { policy: 'private' })).toBe(false);
-  });
+  test.each(['', 'localhost', '127.0.0.1:80', '1.1.1', '[::1]'])(
+    '%j is not an address and may not be reached',
+    (text) => {
+      expect(mayReach(text, { policy: 'private' })).toBe(false);
+    },
+  );
 });
 
 describe('hosts that are addresses', () => {
@@ -157,18 +160,18 @@ describe('hosts that are addresses', () => {
     'http://0',
     'http://10.0.0.1',
     'http://169.254.169.254',
-  ])('%s is refused before anything is opened', (url) => {
+  ])('%s is refused before a connection is opened', (url) => {
     const guard = createAddressGuard({ policy: 'public' });
     expect(() => guard.checkHost(new URL(url).hostname)).toThrow(AppError);
   });
-  test('names and public addresses pass', () => {
+  test('names and public addresses are accepted', () => {
     const guard = createAddressGuard({ policy: 'public' });
     for (const host of ['panel.example', 'localhost', '1.1.1.1', '[2606:4700:4700::1111]']) guard.checkHost(host);
   });
 });
 
 describe('connections', () => {
-  test('an address of this machine is refused, in whatever spelling, and nothing arrives', async () => {
+  test('an address of the local machine is refused in any spelling, and receives no request', async () => {
     const server = await serve();
     for (const host of ['127.0.0.1', '2130706433', '0x7f.1', '[::ffff:127.0.0.1]']) {
       const { origin } = new URL(`http://${host}:${server.port}`);
@@ -177,14 +180,14 @@ describe('connections', () => {
     expect(server.requests).toEqual([]);
   });
 
-  test('what the policy lets through is connected to', async () => {
+  test('an address that the policy allows is connected to', async () => {
     const server = await serve();
     for (const guard of [{ policy: 'private' }, { policy: 'public', loopback: true }] as const) {
       expect((await client(server.url, guard).send()).status).toBe(200);
     }
   });
 
-  test('a name of the system that leads to this machine is refused', async () => {
+  test('a name that the system resolves to the local machine is refused', async () => {
     const server = await serve();
     const refused = client(`http://localhost:${server.port}`, { policy: 'public' }).send();
     await expect(refused).rejects.toMatchObject({ code: 'ADDRESS_REFUSED' });
@@ -192,31 +195,31 @@ describe('connections', () => {
   });
 
   test.each([
-    ['one inner address', ['127.0.0.1']],
-    ['an inner address beside a public one', ['1.1.1.1', '127.0.0.1']],
-    ['a mapped one', ['::ffff:127.0.0.1']],
-    ['none at all', []],
-  ])('a name with %s is refused', async (_what, addresses) => {
+    ['an internal address', ['127.0.0.1']],
+    ['an internal and a public address', ['1.1.1.1', '127.0.0.1']],
+    ['an IPv4-mapped address', ['::ffff:127.0.0.1']],
+    ['no address', []],
+  ])('a name with %s is refused', async (_name, addresses) => {
     const server = await serve();
     const refused = client(`http://panel.example:${server.port}`, { policy: 'public', resolve: to(...addresses) });
     await expect(refused.send()).rejects.toMatchObject({ code: 'ADDRESS_REFUSED' });
     expect(server.requests).toEqual([]);
   });
 
-  test('what was judged is what is connected to: a name is asked for once a connection', async () => {
+  test('a name is resolved once per connection, and the checked address is the one that is used', async () => {
     const server = await serve();
     const answers = [to('127.0.0.1'), to('169.254.169.254')];
-    let asked = 0;
+    let lookups = 0;
     const resolve: Resolver = async (hostname, options) => {
-      asked += 1;
+      lookups += 1;
       return (answers.shift() ?? to('169.254.169.254'))(hostname, options);
     };
     const http = client(`http://panel.example:${server.port}`, { policy: 'private', resolve });
     expect((await http.send()).status).toBe(200);
-    expect(asked).toBe(1);
+    expect(lookups).toBe(1);
   });
 
-  test('each new connection is judged again', async () => {
+  test('each new connection is checked again', async () => {
     const server = await serve((_request, response) => {
       response.setHeader('Connection', 'close');
       response.end('{}');
@@ -229,17 +232,17 @@ describe('connections', () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test('a redirect is an answer, not a way on', async () => {
-    const inner = await serve();
+  test('a redirect is returned as an answer and not followed', async () => {
+    const target = await serve();
     const server = await serve((_request, response) => {
-      response.writeHead(302, { location: inner.url });
+      response.writeHead(302, { location: target.url });
       response.end();
     });
     expect((await client(server.url, { policy: 'private' }).send()).status).toBe(302);
-    expect(inner.requests).toEqual([]);
+    expect(target.requests).toEqual([]);
   });
 
-  test('a name that does not exist, a port where nobody listens: the network failed, nothing was refused', async () => {
+  test('an unknown name and a closed port are network failures, not refusals', async () => {
     const resolve: Resolver = async () => {
       throw Object.assign(new Error('getaddrinfo ENOTFOUND'), { code: 'ENOTFOUND' });
     };
@@ -251,7 +254,7 @@ describe('connections', () => {
     await expect(client(server.url, { policy: 'private' }).send()).rejects.toBeInstanceOf(HttpFailure);
   });
 
-  test('a resolver that never answers ends with the deadline', async () => {
+  test('a resolver that never answers fails at the timeout', async () => {
     const resolve: Resolver = () => new Promise(() => {});
     const http = createHttpClient({
       origin: 'http://panel.example',
@@ -264,12 +267,12 @@ describe('connections', () => {
 });
 
 describe('lookup', () => {
-  test('answers one address or all, as asked', async () => {
+  test('returns one address, or all with the option `all`', async () => {
     const { lookup } = createAddressGuard({ policy: 'public', resolve: to('1.1.1.1', '2606:4700:4700::1111') });
-    const ask = (options: object) =>
+    const find = (options: object) =>
       new Promise<unknown[]>((resolve) => lookup('x.example', options, (...answer) => resolve(answer)));
-    expect(await ask({})).toEqual([null, '1.1.1.1', 4]);
-    expect(await ask({ all: true })).toEqual([
+    expect(await find({})).toEqual([null, '1.1.1.1', 4]);
+    expect(await find({ all: true })).toEqual([
       null,
       [
         { address: '1.1.1.1', family: 4 },
@@ -282,7 +285,7 @@ describe('lookup', () => {
 describe('clients with a guard', () => {
   const apiKey = new Secret('a-secret-key');
 
-  test('the panel client tells a refused address from a panel that is away', async () => {
+  test('the panel client fails with ADDRESS_REFUSED for a refused address', async () => {
     const server = await serve();
     const panel = createPanelClient({ url: server.url, apiKey, guard: createAddressGuard({ policy: 'public' }) });
     await expect(panel.list('/servers')).rejects.toMatchObject({ code: 'ADDRESS_REFUSED' });
@@ -290,7 +293,7 @@ describe('clients with a guard', () => {
     expect(server.requests).toEqual([]);
   });
 
-  test('VirtFusion is asked at the path it is installed under, with its key', async () => {
+  test('VirtFusion is tested below its base path, with its key', async () => {
     const server = await serve();
     const guard = createAddressGuard({ policy: 'private' });
     await testConnection({ url: `${server.url}/vf/`, apiKey }, { guard, timeoutMs: 5000 });
@@ -317,7 +320,7 @@ describe('clients with a guard', () => {
     expect(JSON.stringify([failed, String(failed)])).not.toContain('a-secret');
   });
 
-  test('a home page is not VirtFusion; a key that no header may hold is not sent', async () => {
+  test('an HTML page is not VirtFusion; a key that is not a valid header value is not sent', async () => {
     const server = await serve((_request, response) => {
       response.setHeader('Content-Type', 'text/html; charset=utf-8');
       response.end('<html>');
@@ -331,7 +334,7 @@ describe('clients with a guard', () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test('a server that says nothing ends with the deadline', async () => {
+  test('a server that does not answer fails at the timeout', async () => {
     const server = await serve(() => {});
     const options = { guard: createAddressGuard({ policy: 'private' }), timeoutMs: 100 };
     await expect(testConnection({ url: server.url, apiKey }, options)).rejects.toMatchObject({

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { routes } from '../../../src/api/routes/index.ts';
 
 describe('route table', () => {
-  test('method, path, operation and authentication: a change here is a change of the contract', () => {
+  test('methods, paths, operation ids and auth modes are part of the contract and do not change by accident', () => {
     const table = routes
       .map((r) => `${r.method.toUpperCase().padEnd(6)} ${r.path}  ${r.operationId}  ${r.auth}`)
       .sort();
@@ -74,15 +74,15 @@ describe('route table', () => {
   test('operation ids and paths are unique per method', () => {
     const ids = routes.map((r) => r.operationId);
     expect(new Set(ids).size).toBe(ids.length);
-    const places = routes.map((r) => `${r.method} ${r.path.toLowerCase()}`);
-    expect(new Set(places).size).toBe(places.length);
+    const paths = routes.map((r) => `${r.method} ${r.path.toLowerCase()}`);
+    expect(new Set(paths).size).toBe(paths.length);
   });
 
   test('every path parameter is declared', () => {
     for (const route of routes) expect(route.path.includes(':'), route.path).toBe(route.params !== undefined);
   });
 
-  test('administrators and programs never share the public mode', () => {
+  test('no route for administrators or programs is public', () => {
     for (const route of routes) {
       if (route.path.startsWith('/api/admin/')) expect(['admin', 'adminQueryToken']).toContain(route.auth);
       if (/^\/api\/v1\/(sync|stats)\//.test(route.path)) expect(route.auth).toBe('apiKeyOrAdmin');
@@ -104,7 +104,7 @@ describe('route table', () => {
     expect(larger.map((route) => [route.operationId, route.bodyLimitBytes])).toEqual([['queueEmail', 128 * 1024]]);
   });
 
-  test('public routes with limits have one that applies before the body is read', () => {
+  test('every public route with rate limits has one that is checked before the body is read', () => {
     for (const route of routes) {
       if (route.auth !== 'public' || route.limits === undefined) continue;
       expect(

@@ -1,4 +1,4 @@
-/** The schema of the configuration: what it says about its variables is true. */
+/** The descriptions in the configuration's schema agree with its behaviour. */
 import { describe, expect, test } from 'vitest';
 import { type Config, ConfigError, configVariables, loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
@@ -6,15 +6,15 @@ import { Secret } from '../../../src/domain/secret.ts';
 const VARIABLES = configVariables();
 const NAMES = VARIABLES.map(({ name }) => name);
 
-/** The configuration with its secrets in clear, so that two of them can be compared. */
+/** The configuration as text with its secrets in clear, so that two configurations can be compared. */
 const revealed = (config: Config): string =>
-  // `this[key]` is the value before `toJSON` masked it.
+  // `this[key]` is the value before `toJSON` masks it.
   JSON.stringify(config, function (this: Record<string, unknown>, key, value: unknown) {
     const original = this[key];
     return original instanceof Secret ? original.reveal() : value;
   });
 
-/** Texts of which at least two are valid for any one variable. */
+/** Texts of which at least two are valid for each variable. */
 const SAMPLES = [
   '101',
   '102',
@@ -33,13 +33,13 @@ const SAMPLES = [
   '11'.repeat(32),
   '22'.repeat(32),
 ];
-/** Variables that are only accepted together with another one. */
+/** Variables that need another variable. */
 const COMPANIONS: Record<string, Record<string, string>> = {
   TEMPORAL_TLS_CERT_PATH: { TEMPORAL_TLS_KEY_PATH: 'key.pem' },
   TEMPORAL_TLS_KEY_PATH: { TEMPORAL_TLS_CERT_PATH: 'cert.pem' },
 };
 
-/** The different configurations that values of one variable lead to. */
+/** The different configurations that the sample values of one variable give. */
 function outcomes(name: string): Set<string> {
   const found = new Set<string>();
   for (const sample of SAMPLES) {
@@ -61,31 +61,31 @@ describe('the schema of the configuration', () => {
     }
   });
 
-  test('names every variable that is looked up in the environment, and no other', () => {
-    const asked = new Set<string>();
-    const note = (name: string | symbol): void => {
-      if (typeof name === 'string') asked.add(name);
+  test('names every variable that is read from the environment, and no other', () => {
+    const read = new Set<string>();
+    const record = (name: string | symbol): void => {
+      if (typeof name === 'string') read.add(name);
     };
     loadConfig(
       new Proxy<Record<string, string | undefined>>(
         {},
         {
-          get: (_target, name) => note(name),
+          get: (_target, name) => record(name),
           has: (_target, name) => {
-            note(name);
+            record(name);
             return false;
           },
         },
       ),
     );
-    expect([...asked].toSorted()).toEqual(NAMES.toSorted());
+    expect([...read].toSorted()).toEqual(NAMES.toSorted());
   });
 
   test.each(NAMES)('%s has an effect on the configuration', (name) => {
     expect(outcomes(name).size).toBeGreaterThan(1);
   });
 
-  test('masks what it calls a secret, and calls a secret what is named like one', () => {
+  test('masks the values of exactly its secrets, and every variable with the name of a secret is one', () => {
     for (const { name, secret, defaultText } of VARIABLES) {
       if (/(_KEY|_SECRET|_DSN|PASSWORD|_TOKEN)(_PREVIOUS)?$/.test(name)) expect(secret, name).toBe(true);
       expect(secret === true ? defaultText : undefined, name).toBeUndefined();
@@ -107,7 +107,7 @@ describe('the schema of the configuration', () => {
     expect(loadConfig(Object.fromEntries(NAMES.map((name) => [name, ''])))).toEqual(loadConfig({}));
   });
 
-  test('reports every problem at once, without values', () => {
+  test('reports all problems together, without values', () => {
     const wrong = { DATABASE_URL: 'mysql://hunter2', SMTP_URL: 'hunter2', PORT: '-1', ENCRYPTION_KEY: 'hunter2' };
     expect(() => loadConfig(wrong)).toThrow(
       expect.objectContaining({

@@ -10,14 +10,14 @@ const key = new Secret(bytes.toString('base64'));
 const other = new Secret(randomBytes(32).toString('base64'));
 const codec = createEncryption({ key });
 
-/** The stored form, written down a second time: base64( nonce ‖ ciphertext ‖ tag ). */
+/** The stored form, implemented independently: base64(nonce ‖ ciphertext ‖ tag). */
 function encryptByHand(text: string): string {
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', bytes, nonce);
   return Buffer.concat([nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64');
 }
 
-test('a key is read in either of its spellings, and in no other', () => {
+test('a key is accepted in base64 and hex, and in no other form', () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (key) => {
       const text = Buffer.from(key);
@@ -31,12 +31,12 @@ test('a key is read in either of its spellings, and in no other', () => {
         expect(parseEncryptionKey(wrong)).toBeUndefined();
     }),
   );
-  // Decodes to 32 bytes of zero, but is not how they are written.
+  // This text decodes to 32 zero bytes, but it is not their canonical base64 form.
   expect(parseEncryptionKey(`${'A'.repeat(42)}B=`)).toBeUndefined();
 });
 
 describe('encryption at rest', () => {
-  test('gives back any text', () => {
+  test('decrypts any encrypted text', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         const clear = text.toWellFormed();
@@ -45,7 +45,7 @@ describe('encryption at rest', () => {
     );
   });
 
-  test('reads and writes the format that exists', () => {
+  test('reads and writes the format of existing data', () => {
     expect(codec.decrypt(encryptByHand('ptla_abc'))).toEqual({ value: 'ptla_abc' });
     const stored = codec.encrypt('ptla_abc');
     expect(Buffer.from(stored, 'base64')).toHaveLength(12 + 8 + 16);
@@ -58,18 +58,18 @@ describe('encryption at rest', () => {
     expect(hex.decrypt(codec.encrypt('x'))).toEqual({ value: 'x' });
   });
 
-  test('the empty text is stored empty', () => {
+  test('an empty text is stored as an empty text', () => {
     expect(codec.encrypt('')).toBe('');
     expect(codec.decrypt('')).toEqual({ value: '' });
   });
 
-  test('the previous key still reads, the new one writes', () => {
+  test('the previous key decrypts, and the new key encrypts', () => {
     const rotated = createEncryption({ key: other, previousKey: key });
     expect(rotated.decrypt(codec.encrypt('x'))).toEqual({ value: 'x' });
     expect(codec.decrypt(rotated.encrypt('x'))).toEqual({ unreadable: true });
   });
 
-  test('what was made with an unknown key is unreadable, never clear text', () => {
+  test('a text that was encrypted with an unknown key or was changed is unreadable', () => {
     expect(createEncryption({ key: other }).decrypt(codec.encrypt('x'))).toEqual({ unreadable: true });
     const stored = Buffer.from(codec.encrypt('some text'), 'base64');
     stored[stored.length - 1] = (stored.at(-1) ?? 0) ^ 1;
@@ -82,11 +82,11 @@ describe('encryption at rest', () => {
     ['shorter than nonce and tag', Buffer.alloc(27, 1).toString('base64')],
     ['a token of hex digits', 'ab'.repeat(32)],
     ['a known prefix', `re${'A'.repeat(62)}`.replace(/^re/, 're_')],
-  ])('clear text of old rows: %s', (_name, text) => {
+  ])('a clear text of old rows is returned unchanged: %s', (_name, text) => {
     expect(codec.decrypt(text)).toEqual({ value: text });
   });
 
-  test('without a key texts stay as they are', () => {
+  test('without a key texts are not encrypted', () => {
     const none = createEncryption({});
     expect(none.enabled).toBe(false);
     expect(none.decrypt(none.encrypt('x'))).toEqual({ value: 'x' });

@@ -11,7 +11,7 @@ import {
   SETTING_KEYS,
 } from '../../../src/domain/settings.ts';
 
-describe('texts of the settings table', () => {
+describe('texts in the settings table', () => {
   test.each([
     ['true', true],
     ['1', true],
@@ -20,10 +20,10 @@ describe('texts of the settings table', () => {
     ['false', false],
     ['on', false],
     ['0', false],
-  ])('%j is %s', (text, value) => {
+  ])('%j as a boolean is %s', (text, value) => {
     expect(readBoolean(text, !value)).toBe(value);
   });
-  test('absent and empty give the fallback', () => {
+  test('a missing or empty text gives the fallback', () => {
     for (const fallback of [true, false]) {
       expect(readBoolean(undefined, fallback)).toBe(fallback);
       expect(readBoolean('', fallback)).toBe(fallback);
@@ -73,8 +73,8 @@ describe('accounts', () => {
     [{ roles: ['SUPER_ADMIN'], isSystemAdmin: false }, true],
     [{ roles: ['MEMBER', 'ADMINISTRATOR'], isSystemAdmin: false }, true],
     [{ roles: ['SUPPORT_TEAM', 'administrator'], isSystemAdmin: false }, false],
-  ])('%j', (user, is) => {
-    expect(isAdministrator(user)).toBe(is);
+  ])('%j is an administrator: %s', (user, expected) => {
+    expect(isAdministrator(user)).toBe(expected);
   });
   test.each([
     ['Sh0rt', 'PASSWORD_TOO_SHORT'],
@@ -85,10 +85,10 @@ describe('accounts', () => {
     [`Ä1${'ä'.repeat(35)}`, 'PASSWORD_TOO_LONG'],
     ['Äö1Äö1', undefined],
     ['Correct-7', undefined],
-  ])('password %s', (password, code) => {
+  ])('the password %s has the problem %s', (password, code) => {
     expect(passwordProblem(password)?.code).toBe(code);
   });
-  test('a user with empty fields', () => {
+  test('empty fields of a user become null, the username an empty text', () => {
     const user = {
       id: 'u',
       email: 'e',
