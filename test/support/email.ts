@@ -1,5 +1,4 @@
 /** Emails for tests: accounts to write to, emails queued as the product queues them, and their rows. */
-
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@temporalio/client';

@@ -2,7 +2,6 @@
  * A panel written by hand, staged and merged without workflow or network: for tests of the merge alone. Attributes are
  * the panel API's; an attribute that is left out gets a plain default.
  */
-
 import { randomUUID } from 'node:crypto';
 import type { Knex } from 'knex';
 import type { PanelItem } from '../../src/domain/panel/envelope.ts';

@@ -2,7 +2,6 @@
  * The rows that the database must hold for a panel: the mapping, written a second time from the contract, so that the
  * product's own mapping is compared with an independent one.
  */
-
 import type { PanelDump } from '../../simulators/panel/contract.ts';
 import type { TestDb } from './database.ts';
 

@@ -2,7 +2,6 @@
  * A mirror that differs from its panel in every way at once, and can be restored: each disturbed run starts from the same
  * state, so that its counts can be compared with those of an undisturbed run.
  */
-
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { inTransaction } from '../../src/store/db/db.ts';

@@ -2,7 +2,6 @@
  * Random crashes at every step between the commit of an email and its mark. However often they happen, each email of a
  * committed transaction is sent once, and no email of a rolled-back one.
  */
-
 import { createHash } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/common';
 import { type ActivityInboundCallsInterceptor, NativeConnection, Worker } from '@temporalio/worker';

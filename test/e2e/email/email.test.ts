@@ -1,5 +1,4 @@
 /** Emails from their transaction to the provider: never lost, never sent twice, and no content in Temporal. */
-
 import { createHash } from 'node:crypto';
 import pino, { type Logger } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';

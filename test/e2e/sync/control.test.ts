@@ -1,5 +1,4 @@
 /** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always agree. */
-
 import { setTimeout as delay } from 'node:timers/promises';
 import { ScheduleNotFoundError } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';

@@ -1,5 +1,4 @@
 /** Emails in their table and the services over it: encryption, states, links, copies, deletion. */
-
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/domain/secret.ts';

@@ -1,5 +1,4 @@
 /** The outbox: rows are written with their transaction, dispatched in order, and postponed when they fail. */
-
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createListener } from '../../../src/store/db/listener.ts';

@@ -1,5 +1,4 @@
 /** The merge with others at work: previews, retries, cancels, closed runs, the site's own writes. */
-
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { rejectedRecords } from '../../../src/store/sync/log-store.ts';

@@ -1,5 +1,4 @@
 /** The sync's workflow against mocked activities: what it requests, in which order, and how it ends. */
-
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
