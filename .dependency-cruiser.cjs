@@ -79,7 +79,7 @@ module.exports = {
     ),
     forbid('clients-below', 'clients import domain', from('^src/clients/'), {
       path: '^src/',
-      pathNot: ['^src/(clients|domain)/', '^src/config\\.ts$'],
+      pathNot: ['^src/(clients|domain)/', '^src/(config|version)\\.ts$'],
     }),
     forbid('messages-below', 'templates import domain', from('^src/messages/'), {
       path: '^src/',

@@ -2,7 +2,8 @@
 import { Command } from 'commander';
 import { ConfigError } from './config.ts';
 import { EmbeddedError } from './embedded/process.ts';
-import { EXIT, packageVersion } from './process.ts';
+import { EXIT } from './process.ts';
+import { packageVersion } from './version.ts';
 
 interface Group {
   name: string;

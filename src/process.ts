@@ -1,5 +1,4 @@
 /** What every process of the product does alike: exit codes, configuration, database, signals, a failed start. */
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import type { Secret } from './domain/secret.ts';
@@ -23,12 +22,6 @@ export function refuse(reason: string): never {
 
 /** Text of any thrown value. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** Version of the package. */
-export function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
-  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : '0';
-}
 
 /** Reads the configuration. Ends the process when it is not usable. */
 export function readConfig(): Config {

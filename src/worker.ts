@@ -1,19 +1,12 @@
 /** Process entry of the worker: composes activities, workers, schedules and the outbox relay, and ends them in order. */
+
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createEmailProvider } from './clients/email/provider.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { captureError, flushErrors, startLogging } from './observability.ts';
-import {
-  EXIT,
-  onEndRequest,
-  openDatabase,
-  packageVersion,
-  readServiceConfig,
-  runProcess,
-  type ServiceConfig,
-} from './process.ts';
+import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from './process.ts';
 import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
 import { createSettings, type Settings } from './services/settings/settings.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
@@ -26,6 +19,7 @@ import { connectionOptions, createTemporalGateway, type TemporalGateway } from '
 import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
+import { packageVersion } from './version.ts';
 import { createWorkers } from './worker/workers.ts';
 
 /** Milliseconds until the schedules are reconciled again after a failure. */

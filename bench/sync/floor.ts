@@ -29,7 +29,7 @@ async function get(path: string): Promise<Listing> {
   const { body } = await pool.request({
     method: 'GET',
     path,
-    headers: { accept: 'application/json', authorization: `Bearer ${key}` },
+    headers: { accept: 'application/json', authorization: `Bearer ${key}`, 'user-agent': 'nodebyte-bench' },
   });
   return (await body.json()) as Listing;
 }

@@ -2,9 +2,11 @@
  * A simulated email provider that delivers no email: Resend's `POST /emails` on a real HTTP server, SMTP if a test asks
  * for it, faults on demand, and a page that shows the accepted emails.
  */
+
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { refuseUnnamed } from '../support/firewall.ts';
 import { handleAdmin } from './admin.ts';
 import type { EmailCatcher, EmailCatcherOptions, HttpFault } from './contract.ts';
 import { emailPage, htmlPart, listPage, missingPage, type Page } from './pages.ts';
@@ -87,6 +89,11 @@ async function handle(handling: Handling, request: IncomingMessage, response: Se
   else if (path.startsWith('/__sim/')) {
     writeJson(response, handleAdmin(catcher, state.clearFaults, { method, path, body }));
   } else if (path === '/emails') {
+    const refused = refuseUnnamed(request);
+    if (refused !== undefined) {
+      response.writeHead(refused.status, refused.headers).end(refused.body);
+      return;
+    }
     if (method === 'POST') await handleSend(handling, request, response, body);
     else writeJson(response, apiError(405, 'Method is not allowed for the requested path.'));
   } else if (method === 'GET' && (path === '/' || path.startsWith('/mails/'))) {

@@ -1,19 +1,12 @@
 /** Process entry of the api: composes the app, listens, and drains at its end. */
+
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
-import {
-  EXIT,
-  onEndRequest,
-  openDatabase,
-  packageVersion,
-  readServiceConfig,
-  runProcess,
-  type ServiceConfig,
-} from '../process.ts';
+import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
 import { createSettings } from '../services/settings/settings.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
 import type { Database } from '../store/db/db.ts';
@@ -22,6 +15,7 @@ import { createListener } from '../store/db/listener.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
+import { packageVersion } from '../version.ts';
 import { createApp } from './app.ts';
 import { createHttpServer, drainServer } from './http/http-server.ts';
 import { createSyncStreams } from './streams/sync-stream.ts';

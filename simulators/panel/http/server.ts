@@ -1,5 +1,7 @@
 /** The HTTP server of the simulator: reads requests, logs them, runs hooks and faults, writes answers. */
+
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { refuseUnnamed } from '../../support/firewall.ts';
 import type { BeforeHook, LoggedRequest } from '../contract.ts';
 import { PanelHttpError, panelError, serverError } from './answer.ts';
 import type { Faults } from './faults.ts';
@@ -106,7 +108,7 @@ async function handleApi(
     request.socket.resetAndDestroy();
     return;
   }
-  let outcome = respond(responder, { request, url, bodyText, actions, entry });
+  let outcome: Outcome = refuseUnnamed(request) ?? respond(responder, { request, url, bodyText, actions, entry });
   if (kinds.has('html') && outcome.status === 200) {
     outcome = { ...outcome, headers: { ...outcome.headers, 'content-type': 'text/html; charset=utf-8' }, body: HTML };
   }

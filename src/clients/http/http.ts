@@ -6,6 +6,7 @@
 import { Pool } from 'undici';
 import { isAppError } from '../../domain/errors.ts';
 import type { AddressGuard } from './address-guard.ts';
+import { USER_AGENT } from './user-agent.ts';
 
 /** Why no complete answer arrived. `status` is set when the headers did. */
 export type HttpFailureKind = 'timeout' | 'network' | 'body' | 'too-large';
@@ -28,6 +29,7 @@ export interface HttpRequest {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Path and query, beginning with `/`. */
   path: string;
+  /** Lower-case names. `user-agent` is added, unless the upstream demands a form of its own. */
   headers: Record<string, string>;
   body?: string;
   signal?: AbortSignal | undefined;
@@ -101,7 +103,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       const answer = await pool.request({
         method: request.method,
         path: request.path,
-        headers: request.headers,
+        headers: { 'user-agent': USER_AGENT, ...request.headers },
         signal: deadline.signal,
         ...(request.body === undefined ? {} : { body: request.body }),
       });

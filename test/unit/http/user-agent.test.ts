@@ -1,0 +1,82 @@
+/** Every outbound request names the product: upstreams and their firewalls refuse requests without a name. */
+import { createServer, request as nodeRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { type PanelSimulator, startPanelSimulator } from '../../../simulators/panel/simulator.ts';
+import { createResendTransport } from '../../../src/clients/email/resend.ts';
+import { createAddressGuard } from '../../../src/clients/http/address-guard.ts';
+import { createHttpClient } from '../../../src/clients/http/http.ts';
+import { createPanelClient } from '../../../src/clients/panel/client.ts';
+import { testConnection } from '../../../src/clients/virtfusion.ts';
+import { Secret } from '../../../src/domain/secret.ts';
+import { packageVersion } from '../../../src/version.ts';
+
+const NAME = `nodebyte-backend/${packageVersion()} (+https://nodebyte.host)`;
+const names: (string | undefined)[] = [];
+const server = createServer((request, response) => {
+  names.push(request.headers['user-agent']);
+  response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+});
+let origin: string;
+let panel: PanelSimulator;
+let catcher: EmailCatcher;
+beforeAll(async () => {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  panel = await startPanelSimulator({ servers: 1, users: 1 });
+  catcher = await startEmailCatcher();
+});
+afterAll(async () => {
+  server.close();
+  await Promise.all([panel.close(), catcher.close()]);
+});
+
+describe('a request of the product', () => {
+  test('carries name and version, unless the upstream demands a form of its own', async () => {
+    const client = createHttpClient({ origin, timeoutMs: 5_000, maxBodyBytes: 1_000 });
+    await client.send({ method: 'GET', path: '/', headers: {} });
+    await client.send({ method: 'GET', path: '/', headers: { 'user-agent': 'DiscordBot (https://x.example, 1)' } });
+    await client.close();
+    expect(names).toEqual([NAME, 'DiscordBot (https://x.example, 1)']);
+  });
+
+  test('to VirtFusion carries the name', async () => {
+    names.length = 0;
+    const guard = createAddressGuard({ policy: 'private' });
+    await testConnection({ url: origin, apiKey: new Secret('k') }, { guard, timeoutMs: 5_000 });
+    expect(names).toEqual([NAME]);
+  });
+
+  test('passes the firewall of a panel and of Resend', async () => {
+    const client = createPanelClient({ url: panel.url, apiKey: new Secret(panel.keys.full) });
+    expect((await client.list('/servers', { page: 1, perPage: 1 })).pagination?.total).toBe(1);
+    await client.close();
+    const transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
+    const email = { id: 'e1', from: 'a@a.example', to: 'b@b.example', subject: 'S', html: '<p>h</p>', text: 't' };
+    await transport.send(email, { signal: new AbortController().signal });
+    expect(catcher.emails()).toHaveLength(1);
+  });
+});
+
+/** Status and body of a request without a User-Agent: node:http sends none. */
+const unnamed = (url: string, method: string, headers: Record<string, string>) =>
+  new Promise<[number | undefined, string]>((resolve, reject) => {
+    const sent = nodeRequest(url, { method, headers }, (response) => {
+      let text = '';
+      response.on('data', (chunk) => {
+        text += String(chunk);
+      });
+      response.on('end', () => resolve([response.statusCode, text]));
+    });
+    sent.on('error', reject);
+    sent.end();
+  });
+
+test.each([
+  ['the panel', () => `${panel.url}/api/application/servers`, 'GET'],
+  ["Resend's API", () => `${catcher.url}/emails`, 'POST'],
+])('%s refuses a request without a name, whatever its key', async (_name, url, method) => {
+  const headers = { authorization: `Bearer ${method === 'GET' ? panel.keys.full : catcher.apiKey}` };
+  expect(await unnamed(url(), method, headers)).toEqual([403, 'error code: 1010']);
+});
