@@ -3,6 +3,7 @@ import { isAppError } from '../domain/errors.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
 import { purgeSessions } from '../store/accounts/session-store.ts';
+import { purgeAuditEvents } from '../store/audit/audit-store.ts';
 import type { Db } from '../store/db/db.ts';
 import { clearDeadEmails, failLostEmails, purgeEmails } from '../store/email/email-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
@@ -29,6 +30,8 @@ const PAST_RETENTION = {
   syncLogs: (db, days) => purgeSyncLogs(db, days, BATCH_ROWS),
   outbox: (db, days) => purgeOutbox(db, days, BATCH_ROWS),
   emails: (db, days) => purgeEmails(db, days, BATCH_ROWS),
+  // Kept for a fixed time, which the database demands.
+  auditEvents: (db) => purgeAuditEvents(db, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 
 /** What expires by itself, by its name in the result. Lost emails end as failed; the contents of ended ones are cleared. */
@@ -83,7 +86,7 @@ export function createMaintenanceActivities(deps: MaintenanceActivityDeps) {
     /** Requests the cancel of a run whose row is marked, since the process that marked it may be gone. */
     requestCancel: (input: { runId: string }): Promise<void> => launcher.requestCancel(input.runId),
 
-    /** Deletes finished sync logs, outbox rows and emails that are older than the retention. */
+    /** Deletes finished sync logs, outbox rows and emails that are older than the retention, and audit events of last year. */
     purgePastRetention: () => withHeartbeat((signal) => purgeAll(deps, PAST_RETENTION, signal)),
 
     /** Deletes expired sessions, one-time tokens, full rate-limit buckets; ends lost emails, clears ended ones. */

@@ -1,6 +1,7 @@
 /** Signing in with an email address and a password. */
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { PASSWORD_MAX_BYTES } from '../../domain/accounts/password-policy.ts';
+import type { AuditEvent } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import {
   findAuthUser,
@@ -10,6 +11,7 @@ import {
   replacePasswordHash,
 } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
+import { logSecurityEvent, recordRefusal, signInEvent, signInRefused } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import { hashPassword, isWeakHash, verifyPassword } from './password-hash.ts';
@@ -39,23 +41,27 @@ export async function signIn(
   credentials: Credentials,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
   const checked = await checkCredentials(deps, credentials);
+  const event = signInEvent(checked.user.id, 'password');
   const pair = await issuePair(deps, checked.user);
   try {
     await inTransaction(deps.db, async (trx) => {
-      await confirm(trx, checked);
+      await confirm(trx, checked, event);
       await openSession(trx, checked.user, pair);
     });
   } catch (error) {
     if (error instanceof AppError) throw error;
     throw new AppError('SESSION_CREATION_FAILED', { cause: error });
   }
+  logSecurityEvent(deps.log, event);
   return { user: checked.user, pair };
 }
 
 /** Checks credentials as {@link signIn} does, without a session. @throws {AppError} {@link CREDENTIAL_ERRORS}. */
 export async function validateCredentials(deps: AccountDeps, credentials: Credentials): Promise<AuthUser> {
   const checked = await checkCredentials(deps, credentials);
-  await inTransaction(deps.db, (trx) => confirm(trx, checked));
+  const event = signInEvent(checked.user.id, 'validate');
+  await inTransaction(deps.db, (trx) => confirm(trx, checked, event));
+  logSecurityEvent(deps.log, event);
   return checked.user;
 }
 
@@ -73,9 +79,16 @@ async function checkCredentials(deps: AccountDeps, { email, password }: Credenti
   readEmail(email, 'MISSING_FIELDS');
   const user = await findByEmail(deps.db, email);
   const right = await verifyPassword(password, user?.password);
-  if (user === undefined || !right) throw new AppError('INVALID_CREDENTIALS');
-  if (!user.isActive) throw new AppError('ACCOUNT_DISABLED');
+  if (user === undefined || !right) {
+    await recordRefusal(deps, signInRefused(user?.id, 'wrong-credentials'));
+    throw new AppError('INVALID_CREDENTIALS');
+  }
+  if (!user.isActive) {
+    await recordRefusal(deps, signInRefused(user.id, 'disabled'));
+    throw new AppError('ACCOUNT_DISABLED');
+  }
   if (user.emailVerified === null) {
+    await recordRefusal(deps, signInRefused(user.id, 'not-verified'));
     await sendVerificationWithinLimit(deps, user);
     throw new AppError('EMAIL_NOT_VERIFIED');
   }
@@ -87,9 +100,9 @@ async function checkCredentials(deps: AccountDeps, { email, password }: Credenti
 
 /**
  * First in the transaction that acts on checked credentials: refuses when the account was changed since the check,
- * records the sign-in, and stores a stronger hash where the present one is weak.
+ * records the sign-in with its event, and stores a stronger hash where the present one is weak.
  */
-async function confirm(trx: Transaction, checked: CheckedCredentials): Promise<void> {
+async function confirm(trx: Transaction, checked: CheckedCredentials, event: AuditEvent): Promise<void> {
   const { user, password, stored, stronger } = checked;
   // The lock of a write at once: two sign-ins that first share the row and then write it would wait for each other.
   const present = await lockPasswordHash(trx, user.id);
@@ -99,6 +112,6 @@ async function confirm(trx: Transaction, checked: CheckedCredentials): Promise<v
   if (now?.isActive !== true) throw new AppError('ACCOUNT_DISABLED');
   // The address was changed while the password was being checked.
   if (now.email !== user.email || now.emailVerified === null) throw new AppError('INVALID_CREDENTIALS');
-  await recordSignIn(trx, user.id);
+  await recordSignIn(trx, user.id, event);
   if (stronger !== undefined && stored !== null) await replacePasswordHash(trx, user.id, stronger, stored);
 }

@@ -5,6 +5,7 @@ import { AppError } from '../../domain/errors.ts';
 import { deleteTokens, lockToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
 import { findAuthUser, markEmailVerified, recordSignIn } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
+import { logSecurityEvent, signInEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import { setPassword } from './passwords.ts';
@@ -30,10 +31,10 @@ export async function requestLink(
  * @throws {AppError} INVALID_TOKEN, ACCOUNT_DISABLED, TOKEN_GENERATION_FAILED.
  */
 export async function redeemMagicLink(
-  deps: Pick<AccountDeps, 'db' | 'tokens'>,
+  deps: Pick<AccountDeps, 'db' | 'tokens' | 'log'>,
   token: string,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
-  return inTransaction(deps.db, async (trx) => {
+  const signedIn = await inTransaction(deps.db, async (trx) => {
     const owner = await spendMagicLink(trx, token);
     if (owner.emailVerified === null) {
       await markEmailVerified(trx, owner.id);
@@ -45,6 +46,8 @@ export async function redeemMagicLink(
     await openSession(trx, user, pair);
     return { user, pair };
   });
+  logSecurityEvent(deps.log, signInEvent(signedIn.user.id, 'magic-link'));
+  return signedIn;
 }
 
 /** The owner of the token, with the row locked and the token deleted. */
@@ -52,7 +55,7 @@ async function spendMagicLink(trx: Transaction, token: string): Promise<AuthUser
   const ownerId = await ownerOfToken(trx, token, 'magic_link');
   if (ownerId === undefined) throw new AppError('INVALID_TOKEN');
   // Written first: two requests that first share the row and then write it would wait for each other.
-  await recordSignIn(trx, ownerId);
+  await recordSignIn(trx, ownerId, signInEvent(ownerId, 'magic-link'));
   const owner = await findAuthUser(trx, ownerId);
   const found = await lockToken(trx, token, 'magic_link');
   if (owner === undefined || found === undefined || found.expired) throw new AppError('INVALID_TOKEN');

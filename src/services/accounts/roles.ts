@@ -5,22 +5,35 @@ import {
   type RoleChange,
   removesSystemAdministrator,
 } from '../../domain/accounts/roles.ts';
+import type { AuditActor, AuditDetails, SecurityAction } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { endSessions } from '../../store/accounts/session-store.ts';
 import { lockManagedUsers, type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
+import { recordSecurityEvent } from '../audit/security-events.ts';
+
+/** Who changes an account, unless the caller says otherwise. */
+const OPERATOR: AuditActor = { type: 'cli' };
 
 /**
  * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN.
  * @throws {AppError} NOT_FOUND; CONFLICT when it would demote the last active system administrator.
  */
-export async function setRoles(db: Db, id: string, change: RoleChange): Promise<ManagedUser> {
+export async function setRoles(
+  db: Db,
+  id: string,
+  change: RoleChange,
+  by: AuditActor = OPERATOR,
+): Promise<ManagedUser> {
   return inTransaction(db, async (trx) => {
     const { user, others } = await lock(trx, id, removesSystemAdministrator(change));
     const roles = changedRoles(user, change);
     const isSystemAdmin = roles.includes('SUPER_ADMIN');
     if (!isSystemAdmin) refuseLast(user, others);
     await storeRoles(trx, id, roles, isSystemAdmin);
+    if (isSystemAdmin !== user.isSystemAdmin || roles.join() !== user.roles.join()) {
+      await recordChange(trx, 'roles-changed', id, by, { before: user.roles, after: roles });
+    }
     return { ...user, roles, isSystemAdmin };
   });
 }
@@ -30,7 +43,12 @@ export async function setRoles(db: Db, id: string, change: RoleChange): Promise<
  * @returns the user, and whether the user was in the other state before.
  * @throws {AppError} NOT_FOUND; CONFLICT when it would disable the last active system administrator.
  */
-export async function setActive(db: Db, id: string, active: boolean): Promise<ManagedUser & { changed: boolean }> {
+export async function setActive(
+  db: Db,
+  id: string,
+  active: boolean,
+  by: AuditActor = OPERATOR,
+): Promise<ManagedUser & { changed: boolean }> {
   return inTransaction(db, async (trx) => {
     const { user, others } = await lock(trx, id, !active);
     if (!active) {
@@ -38,10 +56,22 @@ export async function setActive(db: Db, id: string, active: boolean): Promise<Ma
       await endSessions(trx, id);
     }
     const changed = user.isActive !== active;
-    if (changed) await storeActive(trx, id, active);
+    if (changed) {
+      await storeActive(trx, id, active);
+      await recordChange(trx, active ? 'account-enabled' : 'account-disabled', id, by);
+    }
     return { ...user, isActive: active, changed };
   });
 }
+
+const recordChange = (
+  trx: Transaction,
+  action: SecurityAction,
+  id: string,
+  actor: AuditActor,
+  details: AuditDetails = {},
+): Promise<void> =>
+  recordSecurityEvent({ db: trx }, { action, outcome: 'success', actor, target: { type: 'user', id }, details });
 
 /** The user and, where the change may remove a system administrator, the other active ones. All rows are locked. */
 async function lock(

@@ -4,7 +4,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { type AuthUser, normalizeEmail } from '../../domain/accounts/account.ts';
+import type { AuditEvent } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
+import { auditInsert } from '../audit/audit-store.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
@@ -168,9 +170,14 @@ export async function storeEmail(trx: Db, userId: string, email: string): Promis
   throw new AppError('CONFLICT', { publicMessage: 'Email already in use' });
 }
 
-/** Stores the time of a sign-in. Locks the row as a write does. */
-export async function recordSignIn(db: Db, userId: string): Promise<void> {
-  await execute(db, `update users set "lastLoginAt" = now() at time zone 'utc' where id = ?`, [userId]);
+/** Stores the time of a sign-in, and its event, in one statement. Locks the row as a write does. */
+export async function recordSignIn(trx: Db, userId: string, event: AuditEvent): Promise<void> {
+  const insert = auditInsert(event);
+  await execute(
+    trx,
+    `with event as (${insert.sql}) update users set "lastLoginAt" = now() at time zone 'utc' where id = ?`,
+    [...insert.bindings, userId],
+  );
 }
 
 /** Replaces the hash of the same password by a stronger one, unless the password was changed meanwhile. */

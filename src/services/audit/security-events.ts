@@ -1,0 +1,77 @@
+/** Security events of accounts: one row in `audit_events` and one log line each (names in `src/domain/audit.ts`). */
+import type { Logger } from 'pino';
+import type { AuditEvent } from '../../domain/audit.ts';
+import { insertAuditEvent } from '../../store/audit/audit-store.ts';
+import type { Db } from '../../store/db/db.ts';
+import { takeTokens } from '../../store/rate-limit-store.ts';
+
+/** Refusals that are recorded per account in an hour, or per network where no account is known. Further ones are only logged. */
+const REFUSALS_PER_HOUR = 20;
+/** Refusals without an account that are recorded in an hour, from all networks together. */
+const STRANGERS_PER_HOUR = 1000;
+const HOUR_SECONDS = 3600;
+
+/** Records an event in the caller's transaction, so that it is kept exactly when the change is. */
+export async function recordSecurityEvent(
+  deps: { db: Db; log?: Logger | undefined },
+  event: AuditEvent,
+): Promise<void> {
+  await insertAuditEvent(deps.db, event);
+  logSecurityEvent(deps.log, event);
+}
+
+/**
+ * Records a refusal, which has no transaction. Strangers cause refusals, so the number of rows is limited: per action and
+ * account, or network and in total where no account is known. A failure is logged: the caller is refused all the same.
+ */
+export async function recordRefusal(deps: { db: Db; log: Logger }, event: AuditEvent): Promise<void> {
+  logSecurityEvent(deps.log, event);
+  try {
+    const buckets = await takeTokens(deps.db, refusalBuckets(event));
+    if (buckets.every((bucket) => bucket.allowed)) await insertAuditEvent(deps.db, event);
+  } catch (error) {
+    deps.log.error({ err: error, action: event.action }, 'a security event could not be recorded');
+  }
+}
+
+function refusalBuckets({ action, target, network }: AuditEvent): Parameters<typeof takeTokens>[1] {
+  const one = { name: 'audit', capacity: REFUSALS_PER_HOUR, windowSeconds: HOUR_SECONDS };
+  if (target !== undefined) return [{ ...one, identity: `${action} ${target.type} ${target.id}` }];
+  return [
+    { ...one, identity: `${action} network ${network ?? ''}` },
+    { ...one, identity: `${action} strangers`, capacity: STRANGERS_PER_HOUR },
+  ];
+}
+
+/** The log line of an event: ids and a digest, so that no person can be recognised in the log. */
+export function logSecurityEvent(log: Logger | undefined, event: AuditEvent): void {
+  const { action, outcome, actor, target, network, requestId, details } = event;
+  log?.info(
+    { event: action, outcome, actor: actor.type, userId: target?.id ?? actor.id, network, requestId, details },
+    'security',
+  );
+}
+
+/** How somebody signed in. `validate`: the credentials were right, and no session was opened. */
+type SignInMethod = 'password' | 'magic-link' | 'validate';
+
+/** A sign-in of this user. */
+export const signInEvent = (userId: string, method: SignInMethod): AuditEvent => ({
+  action: 'sign-in',
+  outcome: 'success',
+  actor: { type: 'user', id: userId },
+  target: { type: 'user', id: userId },
+  details: { method },
+});
+
+/** A sign-in that was refused. @param userId undefined: no account has the address. */
+export const signInRefused = (
+  userId: string | undefined,
+  reason: 'wrong-credentials' | 'disabled' | 'not-verified',
+): AuditEvent => ({
+  action: 'sign-in',
+  outcome: 'refused',
+  actor: { type: 'anonymous' },
+  ...(userId === undefined ? {} : { target: { type: 'user', id: userId } }),
+  details: { reason },
+});

@@ -1,0 +1,47 @@
+/** Writes to `audit_events`, which is append-only: rows are added, and deleted after a year. */
+import { AUDIT_RETENTION_DAYS, type AuditEvent } from '../../domain/audit.ts';
+import type { Db } from '../db/db.ts';
+import { execute, query } from '../db/query.ts';
+
+/** A statement with its values. */
+export interface Statement {
+  sql: string;
+  bindings: readonly unknown[];
+}
+
+/**
+ * The insertion of an event, for a statement that does it together with the change that the event is about
+ * (`with event as (…) update …`), so that the change costs no further round trip.
+ */
+export const auditInsert = (event: AuditEvent): Statement => ({
+  sql: `insert into audit_events (action, outcome, actor_type, actor_id, target_type, target_id, network, request_id, details)
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?::jsonb)`,
+  bindings: [
+    event.action,
+    event.outcome,
+    event.actor.type,
+    event.actor.id ?? null,
+    event.target?.type ?? null,
+    event.target?.id ?? null,
+    event.network ?? null,
+    event.requestId ?? null,
+    JSON.stringify(event.details ?? {}),
+  ],
+});
+
+/** Adds an event. */
+export async function insertAuditEvent(db: Db, event: AuditEvent): Promise<void> {
+  const { sql, bindings } = auditInsert(event);
+  await execute(db, sql, bindings);
+}
+
+/** Deletes events that are older than a year. @returns how many. */
+export async function purgeAuditEvents(db: Db, batch: number): Promise<number> {
+  const deleted = await query<{ id: string }>(
+    db,
+    `delete from audit_events where id in (
+       select a.id from audit_events a where a.at < now() - make_interval(days => ?) order by a.at limit ?) returning id`,
+    [AUDIT_RETENTION_DAYS, batch],
+  );
+  return deleted.length;
+}
