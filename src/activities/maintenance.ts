@@ -64,7 +64,12 @@ async function purgeAll<Name extends string>(
 /** Requests a full sync. A sync that is already running is a reason to skip this tick, not a failure. */
 async function requestScheduledSync(launcher: SyncLauncher, logId: string): Promise<ScheduledSyncResult> {
   try {
-    const ticket = await launcher.requestSync({ target: 'full', requestedBy: 'scheduler', id: logId });
+    const ticket = await launcher.requestSync({
+      target: 'full',
+      requestedBy: 'scheduler',
+      requester: 'scheduler',
+      id: logId,
+    });
     return ticket.joined && ticket.syncLogId !== logId
       ? { outcome: 'skipped', logId: ticket.syncLogId }
       : { outcome: 'started', logId: ticket.syncLogId };

@@ -103,6 +103,7 @@ async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: 
     dryRun,
     skipUsers,
     requestedBy: `cli:${userInfo().username}`,
+    requester: 'cli',
   });
   if (wait !== true) {
     run.print({ sync_log_id: syncLogId, task_id: taskId, status, joined }, [

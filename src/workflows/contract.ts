@@ -28,6 +28,7 @@ export interface PanelSyncInput {
   target: SyncTarget;
   dryRun: boolean;
   skipUsers: boolean;
+  /** `api`, `cli`, `scheduler` or the id of a user. */
   requestedBy: string;
 }
 

@@ -200,6 +200,7 @@ export async function openTestRun(
     dryRun: options.dryRun ?? false,
     skipUsers: false,
     requestedBy: 'test',
+    requester: 'api',
   };
   if (!(await insertPendingLog(db, run.logId, request))) throw new Error('another run is active');
   await openRun(db, { ...run, reopen: false });

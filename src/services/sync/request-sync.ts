@@ -18,6 +18,8 @@ import { watchSync } from './watch.ts';
 export interface RequestSync extends Pick<SyncRequest, 'target' | 'requestedBy'> {
   dryRun?: boolean | undefined;
   skipUsers?: boolean | undefined;
+  /** `cli`, `scheduler` or the id of a user; absent: `api`. Temporal gets this word, and not `requestedBy`. */
+  requester?: string | undefined;
   /** From a caller who may repeat the request: the same id is the same request. */
   id?: string | undefined;
 }
@@ -48,6 +50,7 @@ export async function requestSync(deps: SyncDeps, input: RequestSync): Promise<S
     dryRun: input.dryRun ?? false,
     skipUsers: input.skipUsers ?? false,
     requestedBy: input.requestedBy,
+    requester: input.requester ?? 'api',
   };
   const id = input.id ?? randomUUID();
   const joined = await insertOrFind(deps, id, request, { repeatable: input.id !== undefined });

@@ -24,7 +24,7 @@ const START_DEADLINE_MS = 3_000;
 /** gRPC INVALID_ARGUMENT: here, a search attribute that is not registered. */
 const INVALID_ARGUMENT = 3;
 
-export type RunToStart = Pick<ActiveRun, 'id' | 'dryRun' | 'skipUsers' | 'requestedBy' | 'target'>;
+export type RunToStart = Pick<ActiveRun, 'id' | 'dryRun' | 'skipUsers' | 'requester' | 'target'>;
 
 /**
  * Starts the workflow for a PENDING row. All syncs share one workflow id (ADR 2), so no two run at once.
@@ -57,7 +57,7 @@ async function startOnce(
     target: run.target as PanelSyncInput['target'],
     dryRun: run.dryRun,
     skipUsers: run.skipUsers,
-    requestedBy: run.requestedBy,
+    requestedBy: run.requester,
   };
   const handle = await temporal.within(START_DEADLINE_MS, () =>
     temporal.client.workflow.start<PanelSyncWorkflow>('panelSync', {
@@ -67,13 +67,13 @@ async function startOnce(
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       workflowIdConflictPolicy: 'FAIL',
       staticSummary: `${run.dryRun ? 'Preview of a' : 'A'} ${run.target} sync`,
-      staticDetails: `Log \`${run.id}\`, requested by \`${run.requestedBy}\`${run.skipUsers ? ', without users' : ''}`,
+      staticDetails: `Log \`${run.id}\`, requested by \`${run.requester}\`${run.skipUsers ? ', without users' : ''}`,
       memo: { logId: run.id },
       ...(options.searchAttributes
         ? {
             typedSearchAttributes: [
               { key: SEARCH_ATTRIBUTES.syncType, value: run.target },
-              { key: SEARCH_ATTRIBUTES.requestedBy, value: run.requestedBy },
+              { key: SEARCH_ATTRIBUTES.requestedBy, value: run.requester },
             ],
           }
         : {}),

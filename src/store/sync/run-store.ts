@@ -30,7 +30,10 @@ export interface SyncRequest {
   target: SyncTarget;
   dryRun: boolean;
   skipUsers: boolean;
+  /** Stands in the log row. A program says it, so it can be any text. */
   requestedBy: string;
+  /** Who asked, as Temporal may know it: `api`, `cli`, `scheduler` or the id of a user; never a text from outside. */
+  requester: string;
 }
 
 export interface ActiveRun {
@@ -40,7 +43,7 @@ export interface ActiveRun {
   dryRun: boolean;
   skipUsers: boolean;
   workflowRunId: string | null;
-  requestedBy: string;
+  requester: string;
   /** A cancel is marked. */
   cancelling: boolean;
 }
@@ -64,7 +67,7 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
     target: request.target,
     dryRun: request.dryRun,
     skipUsers: request.skipUsers,
-    requestedBy: request.requestedBy,
+    requester: request.requester,
   };
   try {
     return await inTransaction(db, async (trx) => {
@@ -103,7 +106,7 @@ export async function withdrawPendingLog(db: Db, id: string): Promise<boolean> {
 
 const RUN_COLUMNS = `l.id, l.status, l.type as target, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "workflowRunId",
   coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", coalesce((r.options->>'skipUsers')::boolean, false) as "skipUsers",
-  coalesce(r.options->>'requestedBy', 'unknown') as "requestedBy"`;
+  coalesce(r.options->>'requester', 'api') as requester`;
 
 /** The active run with its options; with an id that run, whatever its status. */
 export async function findRun(db: Db, id?: string): Promise<ActiveRun | undefined> {

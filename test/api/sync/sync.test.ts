@@ -25,12 +25,25 @@ describe('programs with an API key', () => {
       data: { sync_log_id: expect.any(String), task_id: 'task', status: 'PENDING' },
       message: 'Full sync has been queued',
     });
-    expect(harness.requested.at(-1)).toEqual({ target: 'full', skipUsers: true, dryRun: false, requestedBy: 'cron' });
+    expect(harness.requested.at(-1)).toEqual({
+      target: 'full',
+      skipUsers: true,
+      dryRun: false,
+      requestedBy: 'cron',
+      requester: 'api',
+    });
 
     const nodes = await harness.get('/api/v1/sync/nodes', { method: 'POST', headers: key });
     expect(nodes.status).toBe(202);
     expect((await nodes.json()).message).toBe('nodes sync has been queued');
     expect(harness.requested.at(-1)).toMatchObject({ target: 'nodes', requestedBy: 'api' });
+  });
+
+  test('the name that a program gives itself is one line of at most 200 characters, and is not its identity (S17)', async () => {
+    const name = `jane.doe@customer.example\n\n![x](http://evil.example/p.png)\u202e\u2028${'x'.repeat(300)}`;
+    await harness.get('/api/v1/sync/locations', json({ requested_by: name }, key));
+    const said = `jane.doe@customer.example ![x](http://evil.example/p.png) ${'x'.repeat(300)}`.slice(0, 200);
+    expect(harness.requested.at(-1)).toMatchObject({ requestedBy: said, requester: 'api' });
   });
 
   test('a body that cannot be read does not stop the trigger', async () => {
@@ -166,7 +179,13 @@ describe('administrators', () => {
       status: 'PENDING',
       message: 'Sync has been queued',
     });
-    expect(harness.requested.at(-1)).toEqual({ target, dryRun: false, skipUsers: false, requestedBy: admin.id });
+    expect(harness.requested.at(-1)).toEqual({
+      target,
+      dryRun: false,
+      skipUsers: false,
+      requestedBy: admin.id,
+      requester: admin.id,
+    });
   });
 
   test('the options reach the launcher', async () => {

@@ -143,7 +143,13 @@ describe('start', () => {
   test('a row left PENDING is started by the watch', async () => {
     const { db } = stack.database;
     const id = crypto.randomUUID();
-    await insertPendingLog(db, id, { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
+    await insertPendingLog(db, id, {
+      target: 'full',
+      dryRun: false,
+      skipUsers: false,
+      requestedBy: 'test',
+      requester: 'api',
+    });
     expect(await stack.launcher.watch()).toBe('nothing');
     await db.raw(`update sync_logs set "startedAt" = "startedAt" - interval '20 seconds' where id = ?`, [id]);
     expect(await stack.launcher.watch()).toBe('started');
@@ -454,7 +460,13 @@ describe('schedules and maintenance', () => {
   test('the retention deletes old finished logs and keeps an active one', async () => {
     const { db } = stack.database;
     const active = crypto.randomUUID();
-    await insertPendingLog(db, active, { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
+    await insertPendingLog(db, active, {
+      target: 'full',
+      dryRun: false,
+      skipUsers: false,
+      requestedBy: 'test',
+      requester: 'api',
+    });
     await db.raw(`update sync_logs set "startedAt" = "startedAt" - interval '90 days'`);
     const kept = (await column<string>(`select id as v from sync_logs`)).length;
     const result = await stack.gateway.client.workflow.execute('maintenance', {

@@ -23,7 +23,7 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-const REQUEST = { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' } as const;
+const REQUEST = { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test', requester: 'api' } as const;
 const status = async (id: string) =>
   (await query(database.db, 'select status from sync_logs where id = ?', [id]))[0]?.['status'];
 const events = () => query(database.db, `select kind, payload->>'log_id' as log from outbox order by created_at, id`);

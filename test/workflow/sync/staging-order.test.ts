@@ -32,7 +32,13 @@ describe('staging', () => {
 
   test('a page of an earlier pass that comes late replaces nothing; one of the same or a later pass does', async () => {
     const { db } = database;
-    await insertPendingLog(db, 'log', { target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test' });
+    await insertPendingLog(db, 'log', {
+      target: 'full',
+      dryRun: false,
+      skipUsers: false,
+      requestedBy: 'test',
+      requester: 'api',
+    });
     await openRun(db, { logId: 'log', runId: 'run', reopen: false });
     expect(await stage(2, 5)).toBe('staged');
     expect(await stage(1, 9)).toBe('staged');

@@ -140,6 +140,7 @@ export const adminSyncRoutes: Route[] = [
         dryRun: body.dry_run,
         skipUsers: body.skip_users,
         requestedBy: userOf(caller).id,
+        requester: userOf(caller).id,
       });
       return { status: 202, body: { success: true, ...toStarted(run), message: 'Sync has been queued' } };
     },

@@ -23,10 +23,16 @@ const TriggerBody = z.object({
     }),
 });
 
-/** The requester that is stored in the log: the id of the signed-in user, else the name that the program gives itself. */
-function requesterOf(caller: Caller, name: unknown): string {
-  if (caller.kind === 'user') return caller.user.id;
-  return typeof name === 'string' && name.trim() !== '' ? name.trim().slice(0, 200) : 'api';
+/** Maximum characters of the name that a program gives itself. */
+const NAME_LIMIT = 200;
+
+/** Who starts the sync: the signed-in user by id, else `api`; only the log row has the name that the program gives itself. */
+function requestedFrom(caller: Caller, name: unknown): { requestedBy: string; requester: string } {
+  if (caller.kind === 'user') return { requestedBy: caller.user.id, requester: caller.user.id };
+  // Control characters, invisible ones, and those that change the direction of text.
+  const text = typeof name === 'string' ? name.toWellFormed().replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ') : '';
+  const shown = [...text.trim()].slice(0, NAME_LIMIT).join('');
+  return { requestedBy: shown === '' ? 'api' : shown, requester: 'api' };
 }
 
 const triggers: Route[] = API_TARGETS.map((target) =>
@@ -49,7 +55,7 @@ const triggers: Route[] = API_TARGETS.map((target) =>
         target,
         dryRun: input.body.dry_run,
         skipUsers: input.body.skip_users,
-        requestedBy: requesterOf(caller, input.body.requested_by),
+        ...requestedFrom(caller, input.body.requested_by),
       });
       const name = target === 'full' ? 'Full' : target;
       return { status: 202, body: ok(toStarted(run), `${name} sync has been queued`) };
