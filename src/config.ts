@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { parseEncryptionKey } from './domain/encryption-key.ts';
 import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
+import { keyProblem, secretProblem } from './domain/secret-strength.ts';
 import { readBoolean, SETTING_KEYS } from './domain/settings.ts';
 
 /** What the schema says about a variable beside its type and its default. */
@@ -57,16 +58,15 @@ const sitePath = (fallback: string) =>
     .refine((v) => v === '' || /^\/[^\s?#]*$/.test(v), 'must be a path that begins with /, without ? and #')
     .transform((v) => v || fallback)
     .default(fallback);
-const listOr = (fallback: readonly string[]) =>
-  text
-    .transform((v): readonly string[] => {
-      if (v === '') return fallback;
-      return v
-        .split(',')
-        .map((part) => part.trim())
-        .filter((part) => part !== '');
-    })
-    .default(fallback);
+const list = text
+  .transform((v): readonly string[] | undefined => {
+    if (v === '') return undefined;
+    return v
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '');
+  })
+  .optional();
 
 const encryptionKey = text
   .refine(
@@ -83,11 +83,21 @@ const logLevel = text
   .pipe(z.enum(LOG_LEVELS))
   .default('info');
 
+/** Kinds of installation. A misspelled word must not switch off what production demands, so there are no others. */
+const ENVIRONMENTS = ['development', 'test', 'staging', 'production'] as const;
+const environment = text
+  .transform((v) => v || 'development')
+  .pipe(z.enum(ENVIRONMENTS, `must be one of ${ENVIRONMENTS.join(', ')}, in lower case`))
+  .default('development');
+
 const DEFAULT_PORT = 8080;
 const DEFAULT_SITE_URL = 'https://nodebyte.host';
 const DEFAULT_RETENTION_DAYS = 30;
-/** Characters of BACKEND_API_KEY in production: half of what `openssl rand -hex 32` gives. */
-const MIN_API_KEY_LENGTH = 32;
+/** A page of a developer's own machine may call the api outside production only. */
+const DEVELOPMENT_ORIGINS = ['http://localhost:3000', DEFAULT_SITE_URL];
+const PRODUCTION_ORIGINS = [DEFAULT_SITE_URL];
+const DEVELOPMENT_HOST = '127.0.0.1';
+const PRODUCTION_HOST = '0.0.0.0';
 
 /** Puts variables under one heading of the documents. */
 function section<Shape extends z.ZodRawShape>(title: string, shape: Shape): Shape {
@@ -100,15 +110,19 @@ function section<Shape extends z.ZodRawShape>(title: string, shape: Shape): Shap
 /** Every variable, in the order of the documents. */
 const Variables = z.object({
   ...section('Process', {
-    ENV: textOr('development').meta({
-      description: '`production` requires secrets and logs JSON; any other value is for development',
+    ENV: environment.meta({
+      description: `One of ${ENVIRONMENTS.join(', ')}. production and staging require strong secrets and log JSON`,
     }),
     LOG_LEVEL: logLevel.meta({ description: `One of ${LOG_LEVELS.join(', ')}` }),
     BACKEND_PORT: wholeNumber(0).meta({ description: 'Port of the api', sharedDefault: String(DEFAULT_PORT) }),
     PORT: wholeNumber(0).meta({ description: 'Port of the api when BACKEND_PORT is not set' }),
-    BACKEND_HOST: textOr('0.0.0.0').meta({ description: 'Address on which the api listens' }),
-    CORS_ORIGINS: listOr(['http://localhost:3000', DEFAULT_SITE_URL]).meta({
-      description: 'Origins of the web frontend, exact, separated by commas',
+    BACKEND_HOST: optionalText.meta({
+      description: `Address on which the api listens; the default in production and staging is ${PRODUCTION_HOST}`,
+      sharedDefault: DEVELOPMENT_HOST,
+    }),
+    CORS_ORIGINS: list.meta({
+      description: `Origins of the web frontend, exact, separated by commas; the default in production and staging is ${PRODUCTION_ORIGINS.join()}`,
+      sharedDefault: DEVELOPMENT_ORIGINS.join(),
     }),
     TRUSTED_PROXY_HOPS: wholeNumberOr(0).meta({
       description:
@@ -143,7 +157,7 @@ const Variables = z.object({
   }),
   ...section('Secrets', {
     BACKEND_API_KEY: secret.meta({
-      description: `Key of API clients (X-API-Key); empty = all API-key calls are refused; at least ${MIN_API_KEY_LENGTH} characters in production`,
+      description: 'Key of API clients (X-API-Key); empty = all API-key calls are refused',
     }),
     JWT_SECRET: secret.meta({ description: 'Signs access tokens' }),
     NEXTAUTH_SECRET: secret.meta({ description: 'Also verifies tokens; signs them when JWT_SECRET is empty' }),
@@ -239,33 +253,59 @@ const Variables = z.object({
 });
 type Variables = z.output<typeof Variables>;
 
-const isProduction = ({ ENV }: Pick<Variables, 'ENV'>): boolean => ENV === 'production';
+/** Whether the installation is to hold against strangers. */
+const isProduction = ({ ENV }: Pick<Variables, 'ENV'>): boolean => ENV === 'production' || ENV === 'staging';
+
+/** Secrets that production demands in full strength, and what is wrong with a text that is given for one. */
+const STRONG_SECRETS = {
+  BACKEND_API_KEY: secretProblem,
+  JWT_SECRET: secretProblem,
+  NEXTAUTH_SECRET: secretProblem,
+  ENCRYPTION_KEY: encryptionKeyProblem,
+  ENCRYPTION_KEY_PREVIOUS: encryptionKeyProblem,
+} as const satisfies Partial<Record<keyof Variables, (value: string) => string | undefined>>;
+
+function encryptionKeyProblem(value: string): string | undefined {
+  const bytes = parseEncryptionKey(value);
+  return bytes === undefined ? undefined : keyProblem(bytes);
+}
 
 /** The rules that take more than one variable. */
 const CheckedVariables = Variables.superRefine((v, ctx) => {
   const problem = (name: keyof Variables, message: string): void =>
     ctx.addIssue({ code: 'custom', path: [name], message });
   if (isProduction(v)) {
-    if (v.ENCRYPTION_KEY === undefined) problem('ENCRYPTION_KEY', 'required when ENV=production');
+    if (v.ENCRYPTION_KEY === undefined) problem('ENCRYPTION_KEY', `required when ENV=${v.ENV}`);
     if (v.JWT_SECRET === undefined && v.NEXTAUTH_SECRET === undefined) {
-      problem('JWT_SECRET', 'required when ENV=production (or NEXTAUTH_SECRET)');
+      problem('JWT_SECRET', `required when ENV=${v.ENV} (or NEXTAUTH_SECRET)`);
     }
-    if (v.BACKEND_API_KEY !== undefined && v.BACKEND_API_KEY.reveal().length < MIN_API_KEY_LENGTH) {
-      problem('BACKEND_API_KEY', `must be ${MIN_API_KEY_LENGTH} characters or more when ENV=production`);
-    }
+    for (const { name, message } of weakSecrets(v)) problem(name, `${message} when ENV=${v.ENV}`);
   }
   if ((v.TEMPORAL_TLS_CERT_PATH === undefined) !== (v.TEMPORAL_TLS_KEY_PATH === undefined)) {
     problem('TEMPORAL_TLS_CERT_PATH', 'set it together with TEMPORAL_TLS_KEY_PATH, or neither');
   }
 });
 
+type StrongSecret = keyof typeof STRONG_SECRETS;
+
+/** The secrets that can be guessed. Production and staging refuse them; elsewhere the api warns about them. */
+function weakSecrets(v: Pick<Variables, StrongSecret>): { name: StrongSecret; message: string }[] {
+  return (Object.keys(STRONG_SECRETS) as StrongSecret[]).flatMap((name) => {
+    const secret = v[name];
+    const message = secret === undefined ? undefined : STRONG_SECRETS[name](secret.reveal());
+    return message === undefined ? [] : [{ name, message }];
+  });
+}
+
 /** Groups the variables by what they configure. */
 function toConfig(v: Variables) {
   return Object.freeze({
     env: v.ENV,
+    /** Whether it is to hold against strangers: production and staging. */
     production: isProduction(v),
+    weakSecrets: Object.freeze(weakSecrets(v)),
     logLevel: v.LOG_LEVEL,
-    host: v.BACKEND_HOST,
+    host: v.BACKEND_HOST ?? (isProduction(v) ? PRODUCTION_HOST : DEVELOPMENT_HOST),
     port: v.BACKEND_PORT ?? v.PORT ?? DEFAULT_PORT,
     dataDir: v.DATA_DIR,
     cacheDir: v.CACHE_DIR,
@@ -287,7 +327,7 @@ function toConfig(v: Variables) {
     jwtAccessTtlSeconds: v.JWT_ACCESS_TTL,
     encryptionKey: v.ENCRYPTION_KEY,
     encryptionKeyPrevious: v.ENCRYPTION_KEY_PREVIOUS,
-    corsOrigins: v.CORS_ORIGINS,
+    corsOrigins: v.CORS_ORIGINS ?? (isProduction(v) ? PRODUCTION_ORIGINS : DEVELOPMENT_ORIGINS),
     trustedProxyHops: v.TRUSTED_PROXY_HOPS,
     panel: Object.freeze({
       url: v.PTERODACTYL_URL,
@@ -347,10 +387,10 @@ const configError = (error: z.ZodError): ConfigError =>
  * Reads what a command on the database needs, so that it works when other variables are missing or wrong.
  * @throws {ConfigError} with all problems at once.
  */
-export function loadDatabaseConfig(env: Environment = process.env): Pick<Config, 'production' | 'databaseUrl'> {
+export function loadDatabaseConfig(env: Environment = process.env): Pick<Config, 'env' | 'production' | 'databaseUrl'> {
   const parsed = Variables.pick({ ENV: true, DATABASE_URL: true }).safeParse(env);
   if (!parsed.success) throw configError(parsed.error);
-  return { production: isProduction(parsed.data), databaseUrl: parsed.data.DATABASE_URL };
+  return { env: parsed.data.ENV, production: isProduction(parsed.data), databaseUrl: parsed.data.DATABASE_URL };
 }
 
 /** A variable as the documents and `doctor` show it. */

@@ -24,19 +24,9 @@ import { createSyncStreams } from './streams/sync-stream.ts';
 const DRAIN_MS = 10_000;
 /** Milliseconds for which a change of the schedule may delay the answer to the caller who changed it. */
 const SCHEDULE_DEADLINE_MS = 2000;
-/** Characters of a signing secret: with fewer it is easier to guess than the digest (RFC 7518, section 3.2). */
-const MIN_SIGNING_SECRET_LENGTH = 32;
-
 function warnAboutSecrets(config: Config, log: Logger): void {
   if (config.backendApiKey === undefined) log.warn('BACKEND_API_KEY is not set: calls with an API key are refused');
-  for (const [name, secret] of [
-    ['JWT_SECRET', config.jwtSecret],
-    ['NEXTAUTH_SECRET', config.nextAuthSecret],
-  ] as const) {
-    if (secret !== undefined && secret.reveal().length < MIN_SIGNING_SECRET_LENGTH) {
-      log.warn(`${name} is shorter than ${MIN_SIGNING_SECRET_LENGTH} characters`);
-    }
-  }
+  for (const { name, message } of config.weakSecrets) log.warn(`${name} ${message}`);
   if (config.encryptionKey === undefined) log.warn('ENCRYPTION_KEY is not set: secrets are stored in clear');
 }
 

@@ -38,14 +38,14 @@ export function registerDbCommands(program: Command, options: DbCommandOptions =
   withDatabaseOptions(db.command('reset'))
     .description('drop the database, create it again and apply everything')
     .option('--yes', 'do not ask for the name of the database')
-    .option('--force', 'also when ENV=production')
+    .option('--force', 'also when ENV is production or staging')
     .action((flags: Flags) => run(flags, reset));
   withDatabaseOptions(db.command('list'))
     .description('schema units and our own migrations: applied or pending, and the rows in their tables')
     .action((flags: Flags) => run(flags, list));
   withDatabaseOptions(db.command('rollback'))
     .description('undo the last migration; its tables are dropped with their rows')
-    .option('--force', 'also when ENV=production')
+    .option('--force', 'also when ENV is production or staging')
     .action((flags: Flags) => run(flags, rollback));
   withJson(db.command('make'))
     .description('write an empty migration')

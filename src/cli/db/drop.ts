@@ -13,8 +13,9 @@ const MAINTENANCE_DATABASES = ['postgres', 'template0', 'template1'];
 
 /** @throws {AppError} FORBIDDEN when rows of production would be deleted without `--force`. */
 function guardProduction({ io, flags }: Context): void {
-  if (!loadDatabaseConfig(io.env).production || flags.force === true) return;
-  throw new AppError('FORBIDDEN', { publicMessage: 'ENV=production: nothing is dropped without --force' });
+  const { env, production } = loadDatabaseConfig(io.env);
+  if (!production || flags.force === true) return;
+  throw new AppError('FORBIDDEN', { publicMessage: `ENV=${env}: nothing is dropped without --force` });
 }
 
 export async function reset(context: Context): Promise<void> {

@@ -21,7 +21,7 @@ import { createEmailStore } from '../../../src/store/email/email-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { checkAgainstDocument } from './document.ts';
 
-export const API_KEY = 'k'.repeat(40);
+export const API_KEY = 'test-api-key-of-more-than-32-characters';
 export const JWT_SECRET = 'test-jwt-secret-of-more-than-32-characters';
 export const NEXTAUTH_SECRET = 'other-secret-of-more-than-32-characters-too';
 export const ENCRYPTION_KEY = Buffer.alloc(32, 7).toString('base64');

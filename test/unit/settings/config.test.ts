@@ -1,6 +1,6 @@
 /** The descriptions in the configuration's schema agree with its behaviour. */
 import { describe, expect, test } from 'vitest';
-import { type Config, ConfigError, configVariables, loadConfig } from '../../../src/config.ts';
+import { type Config, ConfigError, configVariables, loadConfig, loadDatabaseConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 
 const VARIABLES = configVariables();
@@ -32,6 +32,8 @@ const SAMPLES = [
   'smtp://two.example',
   '11'.repeat(32),
   '22'.repeat(32),
+  'test',
+  'development',
 ];
 /** Variables that need another variable. */
 const COMPANIONS: Record<string, Record<string, string>> = {
@@ -126,5 +128,84 @@ describe('the schema of the configuration', () => {
         ],
       }),
     );
+  });
+});
+
+describe('what production demands (S9)', () => {
+  const strong = (name: string): string =>
+    name.startsWith('ENCRYPTION_KEY')
+      ? Buffer.from(Array.from({ length: 32 }, (_, i) => i * 7)).toString('base64')
+      : `a strong secret of ${name} 0123456789`;
+  const complete = { JWT_SECRET: strong('JWT_SECRET'), ENCRYPTION_KEY: strong('ENCRYPTION_KEY') };
+  const problemsOf = (env: Record<string, string>): readonly string[] => {
+    try {
+      loadConfig(env);
+      return [];
+    } catch (error) {
+      if (error instanceof ConfigError) return error.problems;
+      throw error;
+    }
+  };
+  const WEAK: Record<string, string[]> = {
+    ...Object.fromEntries(
+      ['JWT_SECRET', 'NEXTAUTH_SECRET', 'BACKEND_API_KEY'].map((name) => [
+        name,
+        ['a', 'x'.repeat(31), 'k'.repeat(64), 'ab'.repeat(32), 'changeme'.repeat(4), '🔑'.repeat(20)],
+      ]),
+    ),
+    ...Object.fromEntries(
+      ['ENCRYPTION_KEY', 'ENCRYPTION_KEY_PREVIOUS'].map((name) => [
+        name,
+        [Buffer.alloc(32).toString('base64'), '00'.repeat(32), 'ff'.repeat(32), '0123'.repeat(16)],
+      ]),
+    ),
+  };
+
+  test.each(['production', 'staging'])('%s refuses each weak secret by name, also beside a strong one', (ENV) => {
+    expect(problemsOf({ ...complete, ENV })).toEqual([]);
+    for (const [name, values] of Object.entries(WEAK)) {
+      expect(problemsOf({ ...complete, ENV, [name]: strong(name) }), name).toEqual([]);
+      for (const value of values) {
+        const problems = problemsOf({ ...complete, ENV, [name]: value });
+        expect(problems, `${name}=${value}`).toEqual([expect.stringMatching(new RegExp(`^${name}: must .*${ENV}$`))]);
+      }
+    }
+    expect(problemsOf({ ENV })).toEqual([
+      `ENCRYPTION_KEY: required when ENV=${ENV}`,
+      `JWT_SECRET: required when ENV=${ENV} (or NEXTAUTH_SECRET)`,
+    ]);
+    expect(
+      problemsOf({ ENV, NEXTAUTH_SECRET: strong('NEXTAUTH_SECRET'), ENCRYPTION_KEY: strong('ENCRYPTION_KEY') }),
+    ).toEqual([]);
+  });
+
+  test.each(['development', 'test'])('%s takes weak secrets and names them for a warning', (ENV) => {
+    const config = loadConfig({ ENV, JWT_SECRET: 'a', BACKEND_API_KEY: 'k'.repeat(40) });
+    expect(config.production).toBe(false);
+    expect(config.weakSecrets.map(({ name }) => name)).toEqual(['BACKEND_API_KEY', 'JWT_SECRET']);
+  });
+
+  test.each(['Production', 'PRODUCTION', 'prod', 'live', 'stage', 'dev'])(
+    'ENV=%s is refused, not read as development',
+    (ENV) => {
+      for (const load of [loadConfig, loadDatabaseConfig]) {
+        expect(() => load({ ...complete, ENV })).toThrow(
+          'ENV: must be one of development, test, staging, production, in lower case',
+        );
+      }
+    },
+  );
+
+  test('outside production the api listens on loopback and a local page may call it, by default', () => {
+    const [development, production] = [{}, { ...complete, ENV: 'production' }].map((env) => loadConfig(env));
+    expect([development?.host, production?.host]).toEqual(['127.0.0.1', '0.0.0.0']);
+    expect(loadConfig({ BACKEND_HOST: '0.0.0.0' }).host).toBe('0.0.0.0');
+    expect(development?.corsOrigins).toEqual(['http://localhost:3000', 'https://nodebyte.host']);
+    expect(production?.corsOrigins).toEqual(['https://nodebyte.host']);
+    expect(loadConfig({ ...complete, ENV: 'staging' })).toMatchObject({
+      production: true,
+      host: '0.0.0.0',
+      corsOrigins: ['https://nodebyte.host'],
+    });
   });
 });
