@@ -1,6 +1,7 @@
 /** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, and the purges. */
 import { isAppError } from '../domain/errors.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
+import { purgeNetworks } from '../store/accounts/network-store.ts';
 import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
 import { purgeSessions } from '../store/accounts/session-store.ts';
 import { purgeAuditEvents } from '../store/audit/audit-store.ts';
@@ -19,6 +20,8 @@ export interface MaintenanceActivityDeps {
   retentionDays: number;
 }
 
+/** Days after which a network without a sign-in is no longer known: twice the life of a session. */
+const KNOWN_NETWORK_DAYS = 180;
 /** Maximum number of rows per statement, so that no lock is held for long. */
 const BATCH_ROWS = 500;
 
@@ -38,6 +41,7 @@ const PAST_RETENTION = {
 const EXPIRED = {
   sessions: (db) => purgeSessions(db, BATCH_ROWS),
   tokens: (db) => purgeTokens(db, BATCH_ROWS),
+  networks: (db) => purgeNetworks(db, KNOWN_NETWORK_DAYS, BATCH_ROWS),
   buckets: (db) => purgeBuckets(db, BATCH_ROWS),
   lostEmails: (db) => failLostEmails(db, BATCH_ROWS),
   emailContents: (db) => clearDeadEmails(db, BATCH_ROWS),

@@ -5,6 +5,7 @@ import Koa, { type Context, type Next } from 'koa';
 import helmet from 'koa-helmet';
 import { AppError } from '../domain/errors.ts';
 import { createTokens } from '../services/accounts/access-tokens.ts';
+import { createOriginReader } from '../services/accounts/networks.ts';
 import { createStatsCache } from '../services/inventory/statistics-cache.ts';
 import type { AppDeps, Services } from './context.ts';
 import { docs } from './http/docs.ts';
@@ -25,6 +26,7 @@ export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): 
       nextAuthSecret: deps.config.nextAuthSecret,
       accessTtlSeconds: deps.config.jwtAccessTtlSeconds,
     }),
+    readOrigin: createOriginReader(deps.config.jwtSecret ?? deps.config.nextAuthSecret),
     stats: createStatsCache(deps),
   };
   const app = new Koa();

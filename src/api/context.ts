@@ -5,6 +5,7 @@ import type { AuthUser } from '../domain/accounts/account.ts';
 import { AppError } from '../domain/errors.ts';
 import type { AutoSync } from '../domain/settings.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
+import type { ReadOrigin } from '../services/accounts/networks.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
@@ -47,6 +48,7 @@ export interface AppDeps {
 /** What handlers get: the dependencies, and what `createApp` makes of them. */
 export interface Services extends AppDeps {
   tokens: Tokens;
+  readOrigin: ReadOrigin;
   stats: StatsCache;
 }
 

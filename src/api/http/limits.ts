@@ -1,15 +1,16 @@
 /** Rate limits of routes: by whom a rule counts, and what the answer says about it (ADR 10). */
+import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
+import { networkAround, type RequestOrigin } from '../../services/accounts/networks.ts';
 import { isConnectionFailure } from '../../store/db/sql-errors.ts';
 import { type BucketState, takeTokens } from '../../store/rate-limit-store.ts';
 import type { Caller, Services } from '../context.ts';
 
 /** What a rule may tell callers apart by. */
 export interface LimitSubject {
-  /** Client address; an IPv6 address counts by its /64, which is one household. */
-  address: string;
+  origin: RequestOrigin;
   /** The body as it was sent, unchecked; empty for a rule that applies before it is read. */
   body: Readonly<Record<string, unknown>>;
   caller: Caller;
@@ -36,8 +37,12 @@ const emailIn = (body: LimitSubject['body'], field: string): string | undefined 
   return typeof email === 'string' ? normalizeEmail(email) : undefined;
 };
 
+/** An IPv4 address, or the /64 of an IPv6 address. */
+const countedAs = ({ address }: RequestOrigin): string =>
+  isIP(address) === 4 ? address : networkAround(address, { ipv4: 32, ipv6: 64 });
+
 /** By the client's address, which is known before the body. */
-export const byAddress: LimitKey = { beforeBody: true, identityOf: ({ address }) => address };
+export const byAddress: LimitKey = { beforeBody: true, identityOf: ({ origin }) => countedAs(origin) };
 /** By the email address in this field of the body, in the form in which accounts are looked up. */
 export const byEmailIn = (field: string): LimitKey => ({
   beforeBody: false,
@@ -46,9 +51,9 @@ export const byEmailIn = (field: string): LimitKey => ({
 export const byEmail = byEmailIn('email');
 export const byEmailAndAddress: LimitKey = {
   beforeBody: false,
-  identityOf({ body, address }) {
+  identityOf({ body, origin }) {
     const email = emailIn(body, 'email');
-    return email === undefined ? undefined : `${email} ${address}`;
+    return email === undefined ? undefined : `${email} ${countedAs(origin)}`;
   },
 };
 /** By the signed-in user. Taken together with the rules that need the body, in one statement. */

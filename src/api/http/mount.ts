@@ -5,9 +5,9 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import { AppError } from '../../domain/errors.ts';
-import type { Caller, Services } from '../context.ts';
+import type { Services } from '../context.ts';
 import { clientAddress } from './client-address.ts';
-import { enforceLimits } from './limits.ts';
+import { enforceLimits, type LimitSubject } from './limits.ts';
 import { authenticate } from './middleware/auth.ts';
 import { type BodyResult, bodyLimitBytes, readBody, refuseLargeBody } from './middleware/body.ts';
 import type { Reply, Route } from './route.ts';
@@ -37,10 +37,12 @@ async function serve(route: Route, services: Services, ctx: RoutedContext): Prom
   if (route.failureMessage !== undefined) ctx.state['failureMessage'] = route.failureMessage;
   refuseLargeBody(ctx, bodyLimitBytes(route));
   const caller = await authenticate(route, ctx, services);
-  const body = await readWithinLimits(route, services, ctx, caller);
+  const origin = services.readOrigin(clientAddress(ctx));
+  const body = await readWithinLimits(route, services, ctx, { caller, origin });
   const reply = await route.run({
     input: { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) },
     caller,
+    origin,
     deps: services,
     koa: ctx,
   });
@@ -52,10 +54,10 @@ async function readWithinLimits(
   route: Route,
   services: Services,
   ctx: RoutedContext,
-  caller: Caller,
+  from: Pick<LimitSubject, 'caller' | 'origin'>,
 ): Promise<BodyResult | undefined> {
   const { limits = [] } = route;
-  const subject = { address: clientAddress(ctx), caller, body: {} };
+  const subject = { ...from, body: {} };
   const beforeBody = limits.filter((rule) => rule.by.beforeBody);
   const taken = await enforceLimits(ctx, services, beforeBody, subject);
   const body = route.body === undefined ? undefined : await readBody(ctx, bodyLimitBytes(route));

@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import type { Context } from 'koa';
 import { z } from 'zod';
 import { AppError, type ErrorCode } from '../../domain/errors.ts';
+import type { RequestOrigin } from '../../services/accounts/networks.ts';
 import type { Caller, Services } from '../context.ts';
 import type { LimitRule } from './limits.ts';
 
@@ -35,6 +36,8 @@ type ReplyOf<R extends Responses> = {
 export interface Call<P, Q, B> {
   input: { params: P; query: Q; body: B };
   caller: Caller;
+  /** Where the request comes from. */
+  origin: RequestOrigin;
   deps: Services;
   /** For handlers that read a header or distinguish HEAD from GET. */
   koa: Context;
@@ -104,7 +107,7 @@ export interface Route extends RouteFacts {
   query: z.ZodType | undefined;
   body: z.ZodType | undefined;
   responses: Responses;
-  run(call: { input: RawInput; caller: Caller; deps: Services; koa: Context }): Promise<Reply>;
+  run(call: Omit<Call<never, never, never>, 'input'> & { input: RawInput }): Promise<Reply>;
 }
 
 /** Declares a route. The types of the handler's `input` and of its answer follow from the schemas. */
@@ -128,13 +131,13 @@ export function defineRoute<
     params,
     query,
     body,
-    async run({ input, caller, deps, koa }) {
+    async run({ input, ...call }) {
       const parsed = {
         params: parse(params, input.params, 'path'),
         query: parse(query, input.query, 'query'),
         body: parse(body, input.body, 'body'),
       };
-      const reply = await handler({ input: parsed, caller, deps, koa });
+      const reply = await handler({ input: parsed, ...call });
       return checkReply(rest, reply);
     },
   };

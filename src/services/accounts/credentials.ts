@@ -1,7 +1,6 @@
 /** Signing in with an email address and a password. */
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { PASSWORD_MAX_BYTES } from '../../domain/accounts/password-policy.ts';
-import type { AuditEvent } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import {
   findAuthUser,
@@ -14,6 +13,7 @@ import { inTransaction, type Transaction } from '../../store/db/db.ts';
 import { logSecurityEvent, recordRefusal, signInEvent, signInRefused } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
+import { type RequestOrigin, recordSignInFrom } from './networks.ts';
 import { hashPassword, isWeakHash, verifyPassword } from './password-hash.ts';
 import { issuePair, openSession, type TokenPair } from './sessions.ts';
 import { sendVerificationWithinLimit } from './verify-email.ts';
@@ -39,13 +39,15 @@ export const CREDENTIAL_ERRORS = [
 export async function signIn(
   deps: AccountDeps,
   credentials: Credentials,
+  origin: RequestOrigin,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
   const checked = await checkCredentials(deps, credentials);
   const event = signInEvent(checked.user.id, 'password');
   const pair = await issuePair(deps, checked.user);
   try {
     await inTransaction(deps.db, async (trx) => {
-      await confirm(trx, checked, event);
+      await confirm(trx, checked);
+      await recordSignInFrom(trx, checked.user.id, event, origin);
       await openSession(trx, checked.user, pair);
     });
   } catch (error) {
@@ -60,7 +62,11 @@ export async function signIn(
 export async function validateCredentials(deps: AccountDeps, credentials: Credentials): Promise<AuthUser> {
   const checked = await checkCredentials(deps, credentials);
   const event = signInEvent(checked.user.id, 'validate');
-  await inTransaction(deps.db, (trx) => confirm(trx, checked, event));
+  await inTransaction(deps.db, async (trx) => {
+    await confirm(trx, checked);
+    // The caller may be a server that asks for its visitors: its network says nothing of theirs.
+    await recordSignIn(trx, checked.user.id, event);
+  });
   logSecurityEvent(deps.log, event);
   return checked.user;
 }
@@ -100,9 +106,9 @@ async function checkCredentials(deps: AccountDeps, { email, password }: Credenti
 
 /**
  * First in the transaction that acts on checked credentials: refuses when the account was changed since the check,
- * records the sign-in with its event, and stores a stronger hash where the present one is weak.
+ * and stores a stronger hash where the present one is weak.
  */
-async function confirm(trx: Transaction, checked: CheckedCredentials, event: AuditEvent): Promise<void> {
+async function confirm(trx: Transaction, checked: CheckedCredentials): Promise<void> {
   const { user, password, stored, stronger } = checked;
   // The lock of a write at once: two sign-ins that first share the row and then write it would wait for each other.
   const present = await lockPasswordHash(trx, user.id);
@@ -112,6 +118,5 @@ async function confirm(trx: Transaction, checked: CheckedCredentials, event: Aud
   if (now?.isActive !== true) throw new AppError('ACCOUNT_DISABLED');
   // The address was changed while the password was being checked.
   if (now.email !== user.email || now.emailVerified === null) throw new AppError('INVALID_CREDENTIALS');
-  await recordSignIn(trx, user.id, event);
   if (stronger !== undefined && stored !== null) await replacePasswordHash(trx, user.id, stronger, stored);
 }

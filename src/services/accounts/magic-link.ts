@@ -3,11 +3,12 @@ import type { AuthUser } from '../../domain/accounts/account.ts';
 import type { EmailTemplate } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { deleteTokens, lockToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
-import { findAuthUser, markEmailVerified, recordSignIn } from '../../store/accounts/user-store.ts';
+import { findAuthUser, markEmailVerified } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
 import { logSecurityEvent, signInEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
+import { type RequestOrigin, recordSignInFrom } from './networks.ts';
 import { setPassword } from './passwords.ts';
 import { issuePair, openSession, type TokenPair } from './sessions.ts';
 
@@ -33,9 +34,10 @@ export async function requestLink(
 export async function redeemMagicLink(
   deps: Pick<AccountDeps, 'db' | 'tokens' | 'log'>,
   token: string,
+  origin: RequestOrigin,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
   const signedIn = await inTransaction(deps.db, async (trx) => {
-    const owner = await spendMagicLink(trx, token);
+    const owner = await spendMagicLink(trx, token, origin);
     if (owner.emailVerified === null) {
       await markEmailVerified(trx, owner.id);
       await setPassword(trx, owner.id, null);
@@ -51,11 +53,11 @@ export async function redeemMagicLink(
 }
 
 /** The owner of the token, with the row locked and the token deleted. */
-async function spendMagicLink(trx: Transaction, token: string): Promise<AuthUser> {
+async function spendMagicLink(trx: Transaction, token: string, origin: RequestOrigin): Promise<AuthUser> {
   const ownerId = await ownerOfToken(trx, token, 'magic_link');
   if (ownerId === undefined) throw new AppError('INVALID_TOKEN');
   // Written first: two requests that first share the row and then write it would wait for each other.
-  await recordSignIn(trx, ownerId, signInEvent(ownerId, 'magic-link'));
+  await recordSignInFrom(trx, ownerId, signInEvent(ownerId, 'magic-link'), origin);
   const owner = await findAuthUser(trx, ownerId);
   const found = await lockToken(trx, token, 'magic_link');
   if (owner === undefined || found === undefined || found.expired) throw new AppError('INVALID_TOKEN');

@@ -13,6 +13,7 @@ import {
 } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
+import { type RequestOrigin, rememberNetwork } from './networks.ts';
 import { hashPassword, verifyPassword } from './password-hash.ts';
 
 /**
@@ -91,6 +92,7 @@ export async function changePassword(
 export async function resetPassword(
   deps: Pick<AccountDeps, 'db'>,
   reset: { token: string; userId: string; password: string },
+  origin: RequestOrigin,
 ): Promise<void> {
   requireGoodPassword(reset.password);
   const ownerOf = async (trx: Transaction): Promise<string> => {
@@ -107,6 +109,8 @@ export async function resetPassword(
   await inTransaction(deps.db, async (trx) => {
     await lockUser(trx, owner);
     await setPassword(trx, await ownerOf(trx), hash);
+    // So that the owner can sign in from here at once, also while strangers use up the account's limit.
+    await rememberNetwork(trx, owner, origin);
   });
 }
 

@@ -68,6 +68,7 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101001800_emails.ts': ['emails'],
   '20260101001900_rate_limits.ts': ['rate_limits'],
   '20260101002400_audit_events.ts': ['audit_events'],
+  '20260101002500_account_networks.ts': ['account_networks'],
 };
 
 /** Name of the transaction lock that every migrating process takes first, so two never migrate at once. */

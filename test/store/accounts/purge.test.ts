@@ -93,7 +93,7 @@ describe('the activity', () => {
     const { purgeExpiredData } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
     return new MockActivityEnvironment().run(purgeExpiredData);
   };
-  const NO_ROWS = { sessions: 0, tokens: 0, buckets: 0, lostEmails: 0, emailContents: 0 };
+  const NO_ROWS = { sessions: 0, tokens: 0, networks: 0, buckets: 0, lostEmails: 0, emailContents: 0 };
 
   test('deletes any number of expired rows, counts them, and finds none when it runs again', async () => {
     const { db } = database;
@@ -114,6 +114,12 @@ describe('the activity', () => {
        from generate_series(1, 500) n`,
       [user],
     );
+    await query(
+      db,
+      `insert into account_networks (user_id, digest, last_seen)
+       select ?, 'network-' || n, now() - make_interval(days => n) from unnest(array[1, 179, 181]) n`,
+      [user],
+    );
     const bucket = { name: 'test', capacity: 5, windowSeconds: 3600 };
     await takeTokens(db, [{ ...bucket, identity: 'full again' }]);
     await query(db, `update rate_limits set updated_at = now() - interval '1 hour'`);
@@ -126,9 +132,17 @@ describe('the activity', () => {
     await query(db, `update emails set updated_at = now() - interval '26 hours' where id = ?`, [lost]);
     await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
 
-    expect(await run()).toEqual({ sessions: 1201, tokens: 500, buckets: 1, lostEmails: 1, emailContents: 1 });
+    expect(await run()).toEqual({
+      sessions: 1201,
+      tokens: 500,
+      networks: 1,
+      buckets: 1,
+      lostEmails: 1,
+      emailContents: 1,
+    });
     expect(await sessions()).toEqual(['1 minute']);
     expect(await tokenCount()).toBe(1);
+    expect(await query(db, 'select count(*)::int as n from account_networks')).toEqual([{ n: 2 }]);
     expect(await query(db, 'select count(*)::int as n from rate_limits')).toEqual([{ n: 1 }]);
     // A failed email can be sent again for a day, so its data is kept.
     expect(await storedEmail(db, lost)).toMatchObject({ status: 'failed', data: expect.any(String) });

@@ -35,7 +35,16 @@ const CONTRACT = new Map(
 const OTHERS = readdirSync(new URL('../../../migrations/', import.meta.url)).filter((f) =>
   /^\d+_(?!schema_).*\.ts$/.test(f),
 ).length;
-const OWN = ['sync_pages', 'sync_runs', 'sync_failures', 'outbox', 'emails', 'rate_limits', 'audit_events'];
+const OWN = [
+  'sync_pages',
+  'sync_runs',
+  'sync_failures',
+  'outbox',
+  'emails',
+  'rate_limits',
+  'audit_events',
+  'account_networks',
+];
 
 /** Tables of the database in the notation of the specification. Every unique key and every index is listed. */
 async function describeSchema(db: TestDb): Promise<Map<string, string[]>> {

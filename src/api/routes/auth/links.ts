@@ -66,12 +66,12 @@ export const authLinkRoutes: Route[] = [
     body: z.object({ token: BodyText, id: OptionalText, password: BodyText, confirmPassword: OptionalText }),
     responses: { 200: MessageSchema },
     errors: ['MISSING_FIELDS', ...PASSWORD_ERRORS, 'PASSWORDS_DONT_MATCH', 'INVALID_LINK_TOKEN', 'TOKEN_EXPIRED'],
-    async handler({ input: { body }, deps }) {
+    async handler({ input: { body }, origin, deps }) {
       const { password, confirmPassword } = body;
       const token = body.token.trim();
       if (token === '' || password === '') throw new AppError('MISSING_FIELDS');
       if (confirmPassword !== '' && confirmPassword !== password) throw new AppError('PASSWORDS_DONT_MATCH');
-      await resetPassword(deps, { token, userId: body.id.trim(), password });
+      await resetPassword(deps, { token, userId: body.id.trim(), password }, origin);
       return { status: 200, body: messageBody('Password reset successfully') };
     },
   }),
@@ -101,10 +101,11 @@ export const authLinkRoutes: Route[] = [
     body: z.object({ token: BodyText }),
     responses: { 200: SignedInSchema },
     errors: ['MISSING_TOKEN', 'INVALID_TOKEN', 'ACCOUNT_DISABLED', 'TOKEN_GENERATION_FAILED'],
-    async handler({ input: { body }, deps }) {
+    async handler({ input: { body }, origin, deps }) {
       const token = body.token.trim();
       if (token === '') throw new AppError('MISSING_TOKEN');
-      return { status: 200, body: signedInBody(deps, await redeemMagicLink(deps, token), 'Magic link verified') };
+      const signedIn = await redeemMagicLink(deps, token, origin);
+      return { status: 200, body: signedInBody(deps, signedIn, 'Magic link verified') };
     },
   }),
 ];

@@ -26,8 +26,8 @@ export const signInRoutes: Route[] = [
     body: CredentialsBody,
     responses: { 200: SignedInSchema },
     errors: [...CREDENTIAL_ERRORS, 'TOKEN_GENERATION_FAILED', 'SESSION_CREATION_FAILED'],
-    async handler({ input: { body }, deps }) {
-      return { status: 200, body: signedInBody(deps, await signIn(deps, body), 'Login successful') };
+    async handler({ input: { body }, origin, deps }) {
+      return { status: 200, body: signedInBody(deps, await signIn(deps, body, origin), 'Login successful') };
     },
   }),
   defineRoute({
