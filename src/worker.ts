@@ -41,7 +41,7 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
   const temporal = createTemporalGateway(config.temporal);
   const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption });
-  const panel = createPanelProvider(settings.runtime);
+  const panel = createPanelProvider(settings.runtime, { environmentUrl: config.panel.url });
   const email = createEmailProvider({ ...config.email, settings: settings.runtime });
   const listener = createListener({
     connectionString: config.databaseUrl.reveal(),

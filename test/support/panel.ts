@@ -77,6 +77,7 @@ export async function startRawServer(
 export function clientOf(sim: PanelSimulator, options: Partial<PanelClientOptions> = {}): PanelClient {
   return createPanelClient({
     url: sim.url,
+    guard: 'environment',
     apiKey: new Secret(sim.keys.full),
     clientApiKey: new Secret(sim.keys.client),
     ...options,

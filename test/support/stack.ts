@@ -104,10 +104,10 @@ export async function startStack(
 
   const startWorkers = async () => {
     const connection = await NativeConnection.connect({ address: temporalAddress() });
-    const panel = createPanelProvider(
-      settings,
-      options.panelTimeoutMs === undefined ? {} : { timeoutMs: options.panelTimeoutMs },
-    );
+    const panel = createPanelProvider(settings, {
+      environmentUrl: undefined,
+      ...(options.panelTimeoutMs === undefined ? {} : { timeoutMs: options.panelTimeoutMs }),
+    });
     const workers: Worker[] = await createWorkers({
       connection,
       namespace,

@@ -1,6 +1,7 @@
 /** Activities that decide what is missing from the panel: whether a source is whole, and what the panel says of a row. */
 import { activityInfo } from '@temporalio/activity';
-import type { PanelClient, Throttle } from '../../clients/panel/client.ts';
+import type { Throttle } from '../../clients/panel/answers.ts';
+import type { PanelClient } from '../../clients/panel/client.ts';
 import { isAppError } from '../../domain/errors.ts';
 import { mayPrune } from '../../domain/sync/prune-guard.ts';
 import { CONFIRMATIONS } from '../../domain/sync/source-ref.ts';

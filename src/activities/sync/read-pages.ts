@@ -1,6 +1,7 @@
 /** Activity that reads a batch of pages and stages them. */
 import { activityInfo } from '@temporalio/activity';
-import type { PanelClient, Throttle } from '../../clients/panel/client.ts';
+import type { Throttle } from '../../clients/panel/answers.ts';
+import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import { parseSource, primaryEntity } from '../../domain/sync/source-ref.ts';
 import { type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';

@@ -65,7 +65,7 @@ async function runDoctor(env: Environment): Promise<DoctorReport> {
     checkNode(),
     ...database.checks,
     temporalAddress === undefined ? await checkEmbeddedTemporal(config) : await checkTemporal(config, temporalAddress),
-    await checkPanel(runtime === undefined ? config.panel : panelAccess(runtime)),
+    await checkPanel(runtime === undefined ? config.panel : panelAccess(runtime), config.panel.url),
     checkEmail(config, runtime === undefined ? config.email.resendApiKey : runtime.email.resendApiKey),
   ];
   if (note?.apiUrl !== undefined) {

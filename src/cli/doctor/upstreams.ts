@@ -14,8 +14,11 @@ export interface PanelAccess {
   cfAccessClientSecret: Secret | undefined;
 }
 
-/** Reads one location from the panel. */
-export async function checkPanel(panel: PanelAccess): Promise<Check> {
+/**
+ * Reads one location from the panel.
+ * @param environmentUrl the panel URL of the environment, whose address is not judged.
+ */
+export async function checkPanel(panel: PanelAccess, environmentUrl: string | undefined): Promise<Check> {
   const name = 'Panel';
   const { url, apiKey, cfAccessClientId, cfAccessClientSecret } = panel;
   if (url === undefined || apiKey === undefined) {
@@ -27,9 +30,11 @@ export async function checkPanel(panel: PanelAccess): Promise<Check> {
     };
   }
   const { createPanelClient } = await import('../../clients/panel/client.ts');
+  const { guardOfStored } = await import('../../clients/http/address-guard.ts');
   const client = createPanelClient({
     url,
     apiKey,
+    guard: guardOfStored(url, environmentUrl),
     timeoutMs: PANEL_TIMEOUT_MS,
     ...(cfAccessClientId === undefined ? {} : { cfAccessClientId }),
     ...(cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret }),

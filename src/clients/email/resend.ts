@@ -6,7 +6,8 @@
 import type { OutgoingEmail } from '../../domain/email.ts';
 import { AppError, type AppErrorOptions } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { createHttpClient, type HttpAnswer, type HttpClient, HttpFailure } from '../http/http.ts';
+import { HttpFailure } from '../http/failures.ts';
+import { createHttpClient, type HttpAnswer, type HttpClient } from '../http/http.ts';
 
 /** A way to send emails. */
 export interface EmailTransport {
@@ -187,6 +188,7 @@ export function createResendTransport(options: ResendTransportOptions): EmailTra
   const url = parseBase(options.baseUrl);
   const http = createHttpClient({
     origin: url.origin,
+    guard: 'environment',
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     maxBodyBytes: MAX_BODY_BYTES,
     connections: CONNECTIONS,

@@ -115,6 +115,16 @@ export function mayReach(address: string, options: Pick<AddressGuardOptions, 'po
     : isIn(target, GLOBAL_V6) && !isIn(target, NOT_PUBLIC_V6);
 }
 
+/**
+ * The guard for the stored URL of an upstream. Only system administrators store URLs, so their own networks are allowed.
+ * The origin of the environment's URL is the operator's choice: it is not judged.
+ */
+export function guardOfStored(url: string, environmentUrl: string | undefined): AddressGuard | 'environment' {
+  const known = environmentUrl !== undefined && URL.canParse(environmentUrl) && URL.canParse(url);
+  if (known && new URL(url).origin === new URL(environmentUrl).origin) return 'environment';
+  return createAddressGuard({ policy: 'private' });
+}
+
 /** Creates the guard of one policy. It has no state and can serve any number of connections. */
 export function createAddressGuard(options: AddressGuardOptions): AddressGuard {
   const resolve: Resolver = options.resolve ?? resolveName;

@@ -1,29 +1,14 @@
 /**
  * One attempt of one HTTP request, for every upstream client: keep-alive pool, one deadline over headers and body, a
- * limit on the bytes that are read; no redirect is followed, nothing is retried. Failures carry a word, never a header or
- * a body.
+ * limit on the bytes of the decoded body; no redirect is followed, nothing is retried. Failures carry a word, never a
+ * header or a body. What a complete answer means is read by answers.ts.
  */
-import { Pool } from 'undici';
+import { type Dispatcher, Pool } from 'undici';
 import { isAppError } from '../../domain/errors.ts';
 import type { AddressGuard } from './address-guard.ts';
+import { decode, decodersOf, isDecodingError } from './decode.ts';
+import { codeOf, HttpFailure, UNDECODABLE, whyNotReached } from './failures.ts';
 import { USER_AGENT } from './user-agent.ts';
-
-/** Why no complete answer arrived. `status` is set when the headers did. */
-export type HttpFailureKind = 'timeout' | 'network' | 'body' | 'too-large';
-
-/** Thrown by {@link HttpClient.send}; `reason` is the transport's error code, for logs. */
-export class HttpFailure extends Error {
-  readonly kind: HttpFailureKind;
-  readonly status: number | undefined;
-  readonly reason: string | undefined;
-  constructor(kind: HttpFailureKind, options: { status?: number | undefined; reason?: string | undefined } = {}) {
-    super(`the request failed: ${kind}`);
-    this.name = 'HttpFailure';
-    this.kind = kind;
-    this.status = options.status;
-    this.reason = options.reason;
-  }
-}
 
 export interface HttpRequest {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -37,8 +22,11 @@ export interface HttpRequest {
 
 export interface HttpAnswer {
   status: number;
+  /** What was requested. */
+  url: URL;
   /** Lower-case names; of a repeated header the first value. */
   header(name: string): string | undefined;
+  /** Decoded. Of an error page, the beginning. */
   text: string;
 }
 
@@ -47,12 +35,15 @@ export interface HttpClientOptions {
   origin: string;
   /** Milliseconds for the whole exchange. */
   timeoutMs: number;
-  /** Maximum bytes of a body; a larger answer is refused. */
+  /** Maximum bytes of a decoded body; a larger answer is refused. */
   maxBodyBytes: number;
   /** Sockets kept to the origin; default 16. */
   connections?: number;
-  /** For an origin that a person entered: refuses addresses that must not be connected to. Default: none are refused. */
-  guard?: AddressGuard;
+  /**
+   * Refuses addresses that must not be connected to, for an origin that a person entered. `environment`: the origin is
+   * the operator's own variable, or a constant; every address may be reached.
+   */
+  guard: AddressGuard | 'environment';
 }
 
 export interface HttpClient {
@@ -67,83 +58,125 @@ export interface HttpClient {
   close(): Promise<void>;
 }
 
-const TIMED_OUT = Symbol('timed out');
 /** Of an error page, only an error code is used. */
 const MAX_ERROR_BODY_BYTES = 256 * 1024;
-
-const codeOf = (error: unknown): string | undefined =>
-  typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
-    ? error.code
-    : undefined;
+/**
+ * Of several addresses of a name, each is tried for this part of the deadline before the next one is. Node's default is
+ * 250 ms, which a distant server does not keep; a part leaves time for the others and for the answer.
+ */
+const ATTEMPTS_PER_DEADLINE = 4;
 
 /** A pool to one origin. */
 export function createHttpClient(options: HttpClientOptions): HttpClient {
-  const { guard } = options;
-  const { hostname } = new URL(options.origin);
-  const pool = new Pool(options.origin, {
-    connections: options.connections ?? 16,
+  const guard = options.guard === 'environment' ? undefined : options.guard;
+  const pool = createPool(options, guard);
+  return {
+    async send(request) {
+      request.signal?.throwIfAborted();
+      guard?.checkHost(new URL(options.origin).hostname);
+      return exchange(pool, options, request);
+    },
+    close: () => pool.close(),
+  };
+}
+
+function createPool({ origin, timeoutMs, connections = 16 }: HttpClientOptions, guard: AddressGuard | undefined): Pool {
+  return new Pool(origin, {
+    connections,
     pipelining: 1,
     keepAliveTimeout: 10_000,
-    // The deadline below decides; these only free the sockets if it ever fails.
-    headersTimeout: options.timeoutMs + 5_000,
-    bodyTimeout: options.timeoutMs + 5_000,
-    connect: { timeout: options.timeoutMs, ...(guard === undefined ? {} : { lookup: guard.lookup }) },
+    // The deadline of the exchange decides; these only free the sockets if it ever fails.
+    headersTimeout: timeoutMs + 5_000,
+    bodyTimeout: timeoutMs + 5_000,
+    connect: {
+      timeout: timeoutMs,
+      autoSelectFamilyAttemptTimeout: Math.ceil(timeoutMs / ATTEMPTS_PER_DEADLINE),
+      ...(guard === undefined ? {} : { lookup: guard.lookup }),
+    },
   });
+}
 
-  async function send(request: HttpRequest): Promise<HttpAnswer> {
-    const { signal } = request;
-    signal?.throwIfAborted();
-    guard?.checkHost(hostname);
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(TIMED_OUT), options.timeoutMs);
-    const abort = () => deadline.abort(signal?.reason);
-    signal?.addEventListener('abort', abort, { once: true });
-    let status: number | undefined;
-    try {
-      const answer = await pool.request({
-        method: request.method,
-        path: request.path,
-        headers: { 'user-agent': USER_AGENT, ...request.headers },
-        signal: deadline.signal,
-        ...(request.body === undefined ? {} : { body: request.body }),
-      });
-      status = answer.statusCode;
-      const good = status >= 200 && status < 300;
-      const limit = good ? options.maxBodyBytes : Math.min(options.maxBodyBytes, MAX_ERROR_BODY_BYTES);
-      const header = (name: string) => {
-        const value = answer.headers[name];
-        return Array.isArray(value) ? value[0] : value;
-      };
-      // Decoded chunk by chunk, so that the bytes of a large answer and its text are not in memory together.
-      const decoder = new TextDecoder();
-      let text = '';
-      let size = Number(header('content-length') ?? 0) > limit ? Number.POSITIVE_INFINITY : 0;
-      if (size === 0) {
-        for await (const chunk of answer.body) {
-          if (!Buffer.isBuffer(chunk)) continue;
-          size += chunk.length;
-          if (size > limit) break;
-          text += decoder.decode(chunk, { stream: true });
-        }
-      }
-      if (size > limit) {
-        // Destroying the body closes the socket, so the rest is never transferred.
-        answer.body.on('error', () => {}).destroy();
-        if (good) throw new HttpFailure('too-large', { status });
-      }
-      return { status, header, text: text + decoder.decode() };
-    } catch (error) {
-      if (signal?.aborted) throw signal.reason;
-      if (error instanceof HttpFailure || isAppError(error, 'ADDRESS_REFUSED')) throw error;
-      if (deadline.signal.aborted) throw new HttpFailure('timeout', { status });
-      const reason = codeOf(error);
-      if (reason === 'UND_ERR_CONNECT_TIMEOUT') throw new HttpFailure('timeout', { status, reason });
-      throw new HttpFailure(status === undefined ? 'network' : 'body', { status, reason });
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    }
+async function exchange(pool: Pool, options: HttpClientOptions, request: HttpRequest): Promise<HttpAnswer> {
+  const { method, path, headers, body, signal } = request;
+  const deadline = startDeadline(options.timeoutMs, signal);
+  let status: number | undefined;
+  try {
+    const answer = await pool.request({
+      method,
+      path,
+      headers: { 'user-agent': USER_AGENT, ...headers },
+      signal: deadline.signal,
+      ...(body === undefined ? {} : { body }),
+    });
+    status = answer.statusCode;
+    const header = headerReader(answer);
+    const text = await readText(answer, header, options.maxBodyBytes);
+    return { status, url: new URL(path, options.origin), header, text };
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    if (error instanceof HttpFailure || isAppError(error, 'ADDRESS_REFUSED')) throw error;
+    const reason = codeOf(error);
+    const late = deadline.signal.aborted || (status === undefined && whyNotReached(reason) === 'timeout');
+    throw new HttpFailure(late ? 'timeout' : status === undefined ? 'network' : 'body', { status, reason });
+  } finally {
+    deadline.end();
   }
+}
 
-  return { send, close: () => pool.close() };
+/** A signal that is aborted after `timeoutMs`, or when the caller's signal is. */
+function startDeadline(timeoutMs: number, caller: AbortSignal | undefined): { signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  const timer = setTimeout(abort, timeoutMs);
+  caller?.addEventListener('abort', abort, { once: true });
+  return {
+    signal: controller.signal,
+    end() {
+      clearTimeout(timer);
+      caller?.removeEventListener('abort', abort);
+    },
+  };
+}
+
+function headerReader({ headers }: Dispatcher.ResponseData): HttpAnswer['header'] {
+  return (name) => {
+    const value = headers[name];
+    return Array.isArray(value) ? value[0] : value;
+  };
+}
+
+/**
+ * The body as text. Of an answer other than 2xx it is cut at the limit.
+ * @throws {HttpFailure} `too-large` for a 2xx answer above the limit, `body` for an encoding that cannot be decoded.
+ */
+async function readText(
+  { statusCode: status, body }: Dispatcher.ResponseData,
+  header: HttpAnswer['header'],
+  maxBodyBytes: number,
+): Promise<string> {
+  const good = status >= 200 && status < 300;
+  const limit = good ? maxBodyBytes : Math.min(maxBodyBytes, MAX_ERROR_BODY_BYTES);
+  const decoders = decodersOf(header('content-encoding'));
+  // Decoded chunk by chunk, so that the bytes of a large answer and its text are not in memory together.
+  const decoder = new TextDecoder();
+  let text = '';
+  let size = Number(header('content-length') ?? 0) > limit ? Number.POSITIVE_INFINITY : 0;
+  try {
+    if (decoders === undefined) throw new HttpFailure('body', { status, reason: UNDECODABLE });
+    if (size === 0) {
+      for await (const chunk of decoders.reduce<AsyncIterable<Buffer>>(decode, body)) {
+        size += chunk.length;
+        if (size > limit) break;
+        text += decoder.decode(chunk, { stream: true });
+      }
+    }
+  } catch (error) {
+    if (isDecodingError(codeOf(error))) throw new HttpFailure('body', { status, reason: UNDECODABLE });
+    throw error;
+  } finally {
+    // Destroying a body that was not read to its end closes the socket, so the rest is never transferred.
+    if (!body.readableEnded) body.on('error', () => {}).destroy();
+  }
+  if (size > limit && good) throw new HttpFailure('too-large', { status });
+  return text + decoder.decode();
 }

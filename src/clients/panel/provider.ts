@@ -1,24 +1,25 @@
 /** The panel client for the settings as they are now; a change of settings makes a new one. */
 import { AppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
+import { guardOfStored } from '../http/address-guard.ts';
 import { createPanelClient, type PanelClient } from './client.ts';
+import type { ProxyCredentials } from './target.ts';
 
-export interface PanelAccess {
+export interface PanelAccess extends ProxyCredentials {
   panelUrl?: string;
   panelApiKey?: Secret;
   panelClientApiKey?: Secret;
-  cfAccessClientId?: string;
-  cfAccessClientSecret?: Secret;
 }
 
 /**
- * @param options `timeoutMs`: milliseconds for one exchange; default the client's.
+ * @param options `environmentUrl`: the panel URL of the environment, whose address is not judged. `timeoutMs`: milliseconds
+ * for one exchange; default the client's.
  * @returns a function that gives the client, and `close` for the end of the process.
  * The function throws {AppError} PANEL_NOT_CONFIGURED without URL or application key.
  */
 export function createPanelProvider(
   settings: () => Promise<PanelAccess>,
-  options: { timeoutMs?: number } = {},
+  { environmentUrl, ...options }: { environmentUrl: string | undefined; timeoutMs?: number },
 ): {
   client: () => Promise<PanelClient>;
   close: () => Promise<void>;
@@ -36,6 +37,7 @@ export function createPanelProvider(
       const client = createPanelClient({
         ...options,
         url: s.panelUrl,
+        guard: guardOfStored(s.panelUrl, environmentUrl),
         apiKey: s.panelApiKey,
         ...(s.panelClientApiKey === undefined ? {} : { clientApiKey: s.panelClientApiKey }),
         ...(s.cfAccessClientId === undefined ? {} : { cfAccessClientId: s.cfAccessClientId }),

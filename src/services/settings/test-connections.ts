@@ -63,12 +63,11 @@ export async function testPanel(
   } catch (error) {
     if (!isAppError(error)) throw error;
     deps.log.info({ panel: panel.name, code: error.code, meta: error.meta }, 'connection test failed');
-    const late = error.code === 'PANEL_UNAVAILABLE' && error.meta?.['kind'] === 'timeout';
     return {
       success: false,
       latency: error.code === 'ADDRESS_REFUSED' ? null : latency(),
       serverCount: null,
-      error: late ? 'The panel did not answer in time' : error.message,
+      error: error.message,
     };
   }
 }

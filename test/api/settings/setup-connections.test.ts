@@ -49,11 +49,34 @@ describe('connection tests', () => {
     await failing({ ...wizard.panel(), pterodactylApiKey: 'ptla_wrong' }, 'The panel refused the API key');
     await failing({ ...wizard.panel(), pterodactylApiKey: wizard.sim.keys.noRights }, 'The panel refused the API key');
     await failing({ virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: 'wrong' }, 'The panel refused the API key');
-    const page = await wizard.serve((_request, response) => response.end('<html>upstream-body'));
-    await failing({ pterodactylUrl: page.url, pterodactylApiKey: 'k' }, 'The panel cannot be reached');
-    await page.close();
-    await failing({ pterodactylUrl: page.url, pterodactylApiKey: 'k' }, 'The panel cannot be reached');
-    await failing({ virtfusionUrl: page.url, virtfusionApiKey: 'k' }, 'The panel cannot be reached');
+  });
+
+  test('not reached, not the API and a redirect have sentences of their own (C-3)', async () => {
+    const api = await wizard.start();
+    const elsewhere = 'https://panel.example';
+    let answer: [status: number, headers: Record<string, string>, body: string] = [200, {}, ''];
+    const server = await wizard.serve((_request, response) => {
+      response.writeHead(answer[0], answer[1]);
+      response.end(answer[2]);
+    });
+    const errors = async () => {
+      const { testResults } = (await tested(api, {
+        pterodactylUrl: server.url,
+        pterodactylApiKey: 'k',
+        virtfusionUrl: server.url,
+        virtfusionApiKey: 'k',
+      })) as { testResults: Record<'pterodactyl' | 'virtfusion', { error: string }> };
+      return [testResults.pterodactyl.error, testResults.virtfusion.error];
+    };
+    answer = [200, {}, '<html>upstream-body'];
+    const page = /^A web page came in place of an answer of (the panel|VirtFusion) \(status 200\)/;
+    expect(await errors()).toEqual([expect.stringMatching(page), expect.stringMatching(page)]);
+    answer = [302, { location: `${elsewhere}/panel/api/application/servers?secret=upstream-body` }, ''];
+    const to = (who: string) => `${who} redirects to ${elsewhere}/panel: enter that address`;
+    expect(await errors()).toEqual([to('The panel'), to('VirtFusion')]);
+    await server.close();
+    const closed = (who: string) => `${who} cannot be reached: nothing accepts connections there (connection refused)`;
+    expect(await errors()).toEqual([closed('The panel'), closed('VirtFusion')]);
   });
 
   test('a panel that does not answer is a result after the timeout', async () => {
@@ -66,8 +89,8 @@ describe('connection tests', () => {
       virtfusionApiKey: 'k',
     };
     const answer: unknown = await (await fetch(`${url}${TEST}`, json(body))).json();
-    const late = { success: false, serverCount: null, error: 'The panel did not answer in time' };
-    expect(answer).toMatchObject({ testResults: { pterodactyl: late, virtfusion: late } });
+    const late = (who: string) => ({ success: false, serverCount: null, error: `${who} did not answer in time` });
+    expect(answer).toMatchObject({ testResults: { pterodactyl: late('The panel'), virtfusion: late('VirtFusion') } });
   });
 
   test('a request without a key sends the stored key to the stored origin only', async () => {
@@ -308,7 +331,11 @@ describe('refused addresses', () => {
       response.end();
     });
     const answer = await tested(api, both(redirecting.url));
-    const failed = { success: false, serverCount: null, error: 'The panel sent an answer that is not understood' };
+    const failed = {
+      success: false,
+      serverCount: null,
+      error: expect.stringMatching(/redirects to http.*: enter that/),
+    };
     expect(answer).toMatchObject({ testResults: { pterodactyl: failed, virtfusion: failed } });
     expect([redirecting.requests.length, wizard.sim.requests.length]).toEqual([2, 0]);
   });

@@ -6,7 +6,8 @@ import {
   mayReach,
   type Resolver,
 } from '../../../src/clients/http/address-guard.ts';
-import { createHttpClient, HttpFailure } from '../../../src/clients/http/http.ts';
+import { HttpFailure } from '../../../src/clients/http/failures.ts';
+import { createHttpClient } from '../../../src/clients/http/http.ts';
 import { createPanelClient } from '../../../src/clients/panel/client.ts';
 import { testConnection } from '../../../src/clients/virtfusion.ts';
 import { AppError } from '../../../src/domain/errors.ts';
@@ -307,12 +308,12 @@ describe('clients with a guard', () => {
     [403, 'PANEL_AUTH'],
     [404, 'PANEL_NOT_FOUND'],
     [429, 'PANEL_RATE_LIMITED'],
+    [422, 'PANEL_CONTRACT'],
     [500, 'PANEL_UNAVAILABLE'],
-    [302, 'PANEL_CONTRACT'],
   ])('VirtFusion answering %i is %s', async (status, code) => {
     const server = await serve((_request, response) => {
-      response.writeHead(status, { location: 'http://127.0.0.1:1/' });
-      response.end('a-secret-body');
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end('{"message":"a-secret-body"}');
     });
     const options = { guard: createAddressGuard({ policy: 'private' }), timeoutMs: 5000 };
     const failed = await testConnection({ url: server.url, apiKey }, options).catch((error: unknown) => error);
@@ -327,7 +328,8 @@ describe('clients with a guard', () => {
     });
     const options = { guard: createAddressGuard({ policy: 'private' }), timeoutMs: 5000 };
     await expect(testConnection({ url: server.url, apiKey }, options)).rejects.toMatchObject({
-      code: 'PANEL_CONTRACT',
+      code: 'PANEL_UNAVAILABLE',
+      meta: { sender: 'page' },
     });
     const bad = testConnection({ url: server.url, apiKey: new Secret('a\r\nb') }, options);
     await expect(bad).rejects.toMatchObject({ code: 'PANEL_NOT_CONFIGURED' });

@@ -34,7 +34,7 @@ afterAll(async () => {
 
 describe('a request of the product', () => {
   test('carries name and version, unless the upstream demands a form of its own', async () => {
-    const client = createHttpClient({ origin, timeoutMs: 5_000, maxBodyBytes: 1_000 });
+    const client = createHttpClient({ origin, guard: 'environment', timeoutMs: 5_000, maxBodyBytes: 1_000 });
     await client.send({ method: 'GET', path: '/', headers: {} });
     await client.send({ method: 'GET', path: '/', headers: { 'user-agent': 'DiscordBot (https://x.example, 1)' } });
     await client.close();
@@ -49,7 +49,7 @@ describe('a request of the product', () => {
   });
 
   test('passes the firewall of a panel and of Resend', async () => {
-    const client = createPanelClient({ url: panel.url, apiKey: new Secret(panel.keys.full) });
+    const client = createPanelClient({ url: panel.url, guard: 'environment', apiKey: new Secret(panel.keys.full) });
     expect((await client.list('/servers', { page: 1, perPage: 1 })).pagination?.total).toBe(1);
     await client.close();
     const transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
