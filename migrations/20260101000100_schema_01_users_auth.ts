@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { attempt, defineTable } from './schema/table.ts';
 
 const TABLES = [
@@ -101,7 +102,7 @@ export async function up(knex: Knex): Promise<void> {
   if (!unique) await knex.raw('create index if not exists idx_users_email_lower on users (lower(email))');
 }
 
-/** Drops the tables with all accounts, also tables that were adopted. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

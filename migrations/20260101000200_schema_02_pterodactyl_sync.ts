@@ -1,6 +1,7 @@
 import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 import { dropUnique } from './schema/adopt.ts';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable, tableExists } from './schema/table.ts';
 
 const TABLES = [
@@ -144,7 +145,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the mirror. The next sync reads its rows again, but not `egg_properties`. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

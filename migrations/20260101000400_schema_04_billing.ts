@@ -1,6 +1,7 @@
 import type { Knex } from 'knex';
-import { dropForeignKey, ensureForeignKey } from './schema/adopt.ts';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureForeignKey } from './schema/adopt.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
 const TABLES = [
@@ -114,8 +115,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureForeignKey(knex, 'servers', 'productId', { table: 'products', column: 'id', onDelete: 'set null' });
 }
 
-/** Drops the tables with all rows, also tables that were adopted. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropForeignKey(knex, 'servers', 'productId', 'products');
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
 
 const TABLES = [
@@ -57,7 +58,7 @@ export async function up(knex: Knex): Promise<void> {
   );
 }
 
-/** Drops the tables with all rows, also tables that were adopted. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

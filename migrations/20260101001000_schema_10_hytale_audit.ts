@@ -1,7 +1,8 @@
 import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 import { query } from '../src/store/db/query.ts';
 import { dropForeignKey } from './schema/adopt.ts';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
 
 // No foreign key on account_id: audit rows outlive their account, and AUTH_FAILED happens before an account exists.
@@ -57,7 +58,7 @@ export async function up(knex: Knex): Promise<void> {
   );
 }
 
-/** Drops the audit trail with every row, also an adopted table. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
-import { dropForeignKey, ensureForeignKey } from './schema/adopt.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureForeignKey } from './schema/adopt.ts';
 
 /** Adds the foreign key from Hytale game sessions to servers. Unit 09 has merged the two columns of older databases. */
 export async function up(knex: Knex): Promise<void> {
@@ -17,6 +18,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the foreign key. The column belongs to unit 09 and keeps its values. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw('drop index if exists idx_hytale_game_sessions_server_id');
-  await dropForeignKey(knex, 'hytale_game_sessions', 'server_id', 'servers');
+  await dropCreated(knex);
 }

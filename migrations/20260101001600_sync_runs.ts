@@ -1,9 +1,10 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { closeInterruptedRuns } from './schema/sync-log-adoption.ts';
 import { defineTable } from './schema/table.ts';
 
-const TABLES = [
+export const TABLES = [
   // One row per page that was read from the panel. Not UNLOGGED: crash recovery empties an unlogged table, and a prune
   // with an empty staging table would delete the mirror. `json`, not `jsonb`: it is written once and read once.
   defineTable(
@@ -64,6 +65,6 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the working tables. The logs stay. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
-  await knex.raw('drop index if exists sync_logs_one_active; alter table sync_logs reset (fillfactor)');
+  await dropCreated(knex);
+  await knex.raw('alter table sync_logs reset (fillfactor)');
 }

@@ -1,8 +1,9 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
 
-const TABLES = [
+export const TABLES = [
   // Effects: decided in a transaction, executed after its commit. The payload contains only ids and states.
   defineTable(
     'outbox',
@@ -28,7 +29,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the table. Effects that were not yet dispatched are lost. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

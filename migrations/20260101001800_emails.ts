@@ -1,8 +1,9 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
-const TABLES = [
+export const TABLES = [
   // `data` is the encrypted template data; its links carry one-time tokens. It is cleared when the email was sent.
   defineTable(
     'emails',
@@ -38,7 +39,7 @@ export async function up(knex: Knex): Promise<void> {
   await ensureTables(knex, TABLES);
 }
 
-/** Drops the table. Emails that were not yet sent are lost. */
+/** Drops what `up` created. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

@@ -1,8 +1,9 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
-const TABLES = [
+export const TABLES = [
   // Token buckets: one row per limiter and identity. A key is a digest of fixed length, so no address is stored.
   defineTable(
     'rate_limits',
@@ -15,6 +16,13 @@ const TABLES = [
     `,
     'idx_rate_limits_updated_at (updated_at)',
   ),
+];
+
+export const FUNCTIONS = [
+  {
+    signature: 'take_rate_limit_tokens(json)',
+    result: 'TABLE(bucket text, left_over double precision, had_one boolean)',
+  },
 ];
 
 /**
@@ -66,6 +74,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the table and the function: every bucket is full again. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw('drop function if exists take_rate_limit_tokens(json)');
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

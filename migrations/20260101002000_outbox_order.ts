@@ -1,4 +1,5 @@
 import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 
 /** Adds a number to the rows, so that they are dispatched in the order of writing. Times may be equal. */
 export async function up(knex: Knex): Promise<void> {
@@ -8,5 +9,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the number. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw('drop index if exists idx_outbox_pending; alter table outbox drop column if exists seq');
+  await dropCreated(knex);
 }

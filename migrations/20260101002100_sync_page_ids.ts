@@ -1,4 +1,5 @@
 import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 
 /** Stores a page's record ids beside its body, so that the check for a complete listing need not read the bodies. */
 export async function up(knex: Knex): Promise<void> {
@@ -7,5 +8,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the column. A running sync reads its listings again. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw('alter table sync_pages drop column if exists ids');
+  await dropCreated(knex);
 }

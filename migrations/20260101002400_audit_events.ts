@@ -1,8 +1,9 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
-const TABLES = [
+export const TABLES = [
   // Who did what to which account, and how it ended. No foreign key: an event outlives the account that it is about.
   // `network` is a keyed digest, `details` holds words and ids: no address, no name, no secret.
   defineTable(
@@ -27,6 +28,8 @@ const TABLES = [
     `,
   ),
 ];
+
+export const FUNCTIONS = [{ signature: 'keep_audit_events()', result: 'trigger' }];
 
 /** Numbers the events in the order of writing, since those of one transaction have one time. */
 const NUMBERED = `
@@ -65,6 +68,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the table: the record is lost. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
-  await knex.raw('drop function if exists keep_audit_events()');
+  await dropCreated(knex);
 }

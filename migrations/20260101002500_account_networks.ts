@@ -1,8 +1,9 @@
 import type { Knex } from 'knex';
-import { dropTables, ensureTables } from './schema/ensure.ts';
+import { dropCreated } from '../src/store/db/created-objects.ts';
+import { ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
-const TABLES = [
+export const TABLES = [
   // The networks from which an account was signed in to, as keyed digests: without the key they say nothing of a person.
   defineTable(
     'account_networks',
@@ -24,5 +25,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the table: every network is unknown again. */
 export async function down(knex: Knex): Promise<void> {
-  await dropTables(knex, TABLES);
+  await dropCreated(knex);
 }

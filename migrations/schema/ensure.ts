@@ -23,9 +23,3 @@ export async function ensureTable(knex: Knex, table: Table): Promise<void> {
 export async function ensureTables(knex: Knex, tables: readonly Table[]): Promise<void> {
   for (const table of tables) await ensureTable(knex, table);
 }
-
-/** Drops the tables of a unit with all their rows, in reverse order. */
-export async function dropTables(knex: Knex, tables: readonly Table[]): Promise<void> {
-  const names = tables.toReversed().map((table) => ident(table.name));
-  await knex.raw(`drop table if exists ${names.join(', ')}`);
-}

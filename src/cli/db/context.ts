@@ -13,6 +13,7 @@ export interface Flags {
   schema?: string;
   yes?: boolean;
   force?: boolean;
+  dropRows?: boolean;
 }
 
 /** One run of a `db` command. */

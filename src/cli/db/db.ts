@@ -44,7 +44,9 @@ export function registerDbCommands(program: Command, options: DbCommandOptions =
     .description('schema units and our own migrations: applied or pending, and the rows in their tables')
     .action((flags: Flags) => run(flags, list));
   withDatabaseOptions(db.command('rollback'))
-    .description('undo the last migration; its tables are dropped with their rows')
+    .description('undo the last migration: what it created is dropped, with its rows')
+    .option('--yes', 'do not ask for the name of the database')
+    .option('--drop-rows', 'also tables with rows of which no record says that this service created them')
     .option('--force', 'also when ENV is production or staging')
     .action((flags: Flags) => run(flags, rollback));
   withJson(db.command('make'))

@@ -2,18 +2,19 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '../../domain/errors.ts';
-import { MIGRATIONS_DIRECTORY } from '../../store/db/migrations.ts';
+import { MIGRATIONS_DIRECTORY } from '../../store/db/migration-steps.ts';
 
 const TEMPLATE = `import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 
 /** What this brings, and why. Must work on an empty database and on one in use. */
 export async function up(knex: Knex): Promise<void> {
   await knex.raw('select 1');
 }
 
-/** Undoes it. */
+/** Drops what up created. A change of values is undone here as well. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw('select 1');
+  await dropCreated(knex);
 }
 `;
 

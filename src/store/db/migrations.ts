@@ -1,12 +1,10 @@
-import { readdir } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
-import type { Knex } from 'knex';
 import { AppError } from '../../domain/errors.ts';
-import { createDb, type Db, inTransaction, type Transaction } from './db.ts';
-import { execute, knexOf, query } from './query.ts';
-
-/** Where the migrations are, whatever the working directory. */
-export const MIGRATIONS_DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url));
+import { rememberCreated, takeSnapshot } from './created-objects.ts';
+import { createDb, type Db } from './db.ts';
+import { appliedMigrations } from './migration-book.ts';
+import { migrationNames, ownObjects, runMigration, step } from './migration-steps.ts';
+import { requireOwnNames } from './own-objects.ts';
+import { execute, query } from './query.ts';
 
 /** One of the 15 parts of the schema that the web site shares. */
 export interface Unit {
@@ -71,56 +69,6 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101002500_account_networks.ts': ['account_networks'],
 };
 
-/** Name of the transaction lock that every migrating process takes first, so two never migrate at once. */
-const LOCK_KEY = 'nodebyte-migrations';
-
-async function migrationNames(): Promise<string[]> {
-  const files = await readdir(MIGRATIONS_DIRECTORY);
-  return files.filter((file) => /^\d{14}_\w+\.ts$/.test(file)).sort();
-}
-
-type Direction = 'up' | 'down';
-
-async function loadMigration(name: string): Promise<Record<Direction, (knex: Knex) => Promise<void>>> {
-  const module: unknown = await import(new URL(`../../../migrations/${name}`, import.meta.url).href);
-  if (!isMigration(module)) throw new Error(`${name} does not export up and down`);
-  return module;
-}
-
-function isMigration(module: unknown): module is Record<Direction, (knex: Knex) => Promise<void>> {
-  if (typeof module !== 'object' || module === null || !('up' in module) || !('down' in module)) return false;
-  return typeof module.up === 'function' && typeof module.down === 'function';
-}
-
-/**
- * Runs one migration by knex, which records it in `knex_migrations`. knex prints a failed statement to stdout, where a
- * command may be writing JSON. So the failure is hidden from knex behind a savepoint and thrown here; the transaction
- * around it rolls the record back as well.
- */
-async function runMigration(trx: Transaction, name: string, direction: Direction): Promise<void> {
-  const failures: unknown[] = [];
-  const migration = await loadMigration(name);
-  const hidden = async (knex: Knex): Promise<void> => {
-    try {
-      await knex.transaction((savepoint) => migration[direction](savepoint));
-    } catch (error) {
-      failures.push(error);
-    }
-  };
-  const names = await migrationNames();
-  await knexOf(trx).migrate[direction]({
-    migrationSource: {
-      getMigrations: async () => names,
-      getMigrationName: (one: string) => one,
-      getMigration: async () => ({ up: hidden, down: hidden }),
-    },
-    // Migrations of a newer release may be recorded; they are unknown here and no reason to refuse.
-    disableMigrationsListValidation: true,
-    name,
-  });
-  for (const failure of failures) throw failure;
-}
-
 /**
  * Finds a unit by number (`3`, `03`), name (`schema_03_servers`, `03_servers`, `servers`) or file name.
  * @throws {AppError} BAD_REQUEST when there is none.
@@ -155,33 +103,6 @@ export function withRequired(selectors: readonly string[]): Unit[] {
   return UNITS.filter((one) => chosen.has(one.number));
 }
 
-/** Applied migrations and their times. Empty for a new database. */
-async function appliedMigrations(db: Db): Promise<Map<string, Date>> {
-  const [table] = await query<{ found: boolean }>(db, "select to_regclass('knex_migrations') is not null as found");
-  if (table?.found !== true) return new Map();
-  const found = await query<{ name: string; appliedAt: Date }>(
-    db,
-    'select m.name, m.migration_time as "appliedAt" from knex_migrations m order by m.id',
-  );
-  return new Map(found.map((row) => [row.name, row.appliedAt]));
-}
-
-/**
- * One migration step in a transaction of its own: the lock, no time limits (an index on a large table takes what it
- * takes), and knex's own lock row freed. Only its holder could have set that row, and we hold the lock, so it is a
- * left-over of a killed process.
- */
-async function step<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> {
-  return inTransaction(db, async (trx) => {
-    await execute(trx, 'set local statement_timeout = 0; set local lock_timeout = 0');
-    await execute(trx, 'select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
-    // A statement that waits for a table lock blocks all later ones: it fails, and the migration is run again.
-    await execute(trx, "set local lock_timeout = '60s'");
-    await knexOf(trx).migrate.forceFreeMigrationsLock();
-    return work(trx);
-  });
-}
-
 export interface MigrateStep {
   /** File name of the migration. */
   name: string;
@@ -198,19 +119,24 @@ export interface MigrateOptions {
  * Applies what is pending, each migration in its own transaction, and stops at the first that fails. Safe to call from
  * several processes at once: they take turns.
  * @returns names of the migrations that this call applied.
- * @throws {AppError} BAD_REQUEST for an unknown unit; driver errors as they are.
+ * @throws {AppError} BAD_REQUEST for an unknown unit; CONFLICT, before anything is applied, when the database has a table
+ *   of its own under a name of ours; driver errors as they are.
  */
 export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promise<string[]> {
   const wanted = options.units === undefined ? await migrationNames() : withRequired(options.units).map((u) => u.file);
-  const before = await appliedMigrations(db);
+  const known = await migrationNames();
+  const before = await appliedMigrations(db, known);
+  const pending = wanted.filter((name) => !before.has(name));
+  if (pending.length > 0) await step(db, (trx) => requirePendingNames(trx, known, pending));
   const run: string[] = [];
-  for (const name of wanted) {
-    if (before.has(name)) continue;
+  for (const name of pending) {
     options.onStep?.({ name, state: 'started' });
     const applied = await step(db, async (trx) => {
       // Another process may have done it while we waited for the lock.
-      if ((await appliedMigrations(trx)).has(name)) return false;
+      if ((await appliedMigrations(trx, known)).has(name)) return false;
+      const found = await takeSnapshot(trx);
       await runMigration(trx, name, 'up');
+      await rememberCreated(trx, name, found);
       return true;
     });
     if (!applied) continue;
@@ -220,29 +146,22 @@ export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promi
   return run;
 }
 
-/** Names of the migrations that this release has and the database has not. */
-export async function pendingMigrations(db: Db): Promise<string[]> {
-  const applied = await appliedMigrations(db);
-  return (await migrationNames()).filter((name) => !applied.has(name));
+/** @throws {AppError} CONFLICT when a pending migration would meet a table of the site under a name of our own tables. */
+async function requirePendingNames(trx: Db, known: readonly string[], pending: readonly string[]): Promise<void> {
+  const applied = await appliedMigrations(trx, known);
+  const objects = pending.filter((name) => !applied.has(name)).map((name) => ownObjects(name, OWN_TABLES[name] ?? []));
+  const own = await Promise.all(objects);
+  await requireOwnNames(trx, {
+    tables: own.flatMap(({ tables }) => tables),
+    functions: own.flatMap(({ functions }) => functions),
+  });
 }
 
-/**
- * Undoes the migration that was applied last. Its tables go with their rows.
- * @returns its name, or `undefined` when there was none.
- * @throws {AppError} CONFLICT when it belongs to a newer release.
- */
-export async function rollbackLast(db: Db): Promise<string | undefined> {
-  return step(db, async (trx) => {
-    const name = [...(await appliedMigrations(trx)).keys()].at(-1);
-    if (name === undefined) return undefined;
-    if (!(await migrationNames()).includes(name)) {
-      throw new AppError('CONFLICT', {
-        publicMessage: `${name} is not part of this release and cannot be rolled back by it`,
-      });
-    }
-    await runMigration(trx, name, 'down');
-    return name;
-  });
+/** Names of the migrations that this release has and the database has not. */
+export async function pendingMigrations(db: Db): Promise<string[]> {
+  const known = await migrationNames();
+  const applied = await appliedMigrations(db, known);
+  return known.filter((name) => !applied.has(name));
 }
 
 export interface TableStatus {
@@ -265,7 +184,8 @@ export interface MigrationStatus {
 /** Above this many rows a count costs more than the answer is worth. */
 const EXACT_COUNT_LIMIT = 200_000;
 
-async function tableStatus(db: Db, names: readonly string[]): Promise<Map<string, TableStatus>> {
+/** Rows of the tables that exist. */
+export async function tableStatus(db: Db, names: readonly string[]): Promise<Map<string, TableStatus>> {
   const found = await query<{ name: string; estimate: number; bytes: string }>(
     db,
     `select n.name, c.reltuples::float8 as estimate, pg_relation_size(c.oid)::text as bytes
@@ -287,12 +207,15 @@ async function tableStatus(db: Db, names: readonly string[]): Promise<Map<string
   return status;
 }
 
+/** Tables that the migration makes. */
+export const tablesOf = (name: string): readonly string[] =>
+  UNITS.find(({ file }) => file === name)?.tables ?? OWN_TABLES[name] ?? [];
+
 /** Every migration of this release, and those of a newer one found in the database, with its tables and their rows. */
 export async function migrationStatus(db: Db): Promise<MigrationStatus[]> {
-  const applied = await appliedMigrations(db);
   const known = await migrationNames();
+  const applied = await appliedMigrations(db, known);
   const unitOf = new Map(UNITS.map((one) => [one.file, one]));
-  const tablesOf = (name: string): readonly string[] => unitOf.get(name)?.tables ?? OWN_TABLES[name] ?? [];
   const tables = await tableStatus(db, known.flatMap(tablesOf));
   const ours = known.map(
     (name): MigrationStatus => ({

@@ -68,14 +68,14 @@ describe('db', () => {
       expect(JSON.parse(stdout).error).toMatch(/^schema_08_config: /);
       expect(stderr).not.toContain('create table');
       // Earlier migrations stay applied.
-      expect(await query(db, 'select count(*)::int as n from knex_migrations')).toEqual([{ n: 7 }]);
+      expect(await query(db, 'select count(*)::int as n from nodebyte_migrations')).toEqual([{ n: 7 }]);
     } finally {
       await drop();
     }
   });
 
   it('rolls back one migration at a time', async () => {
-    expect((await run(['rollback'], database.url)).stdout).toBe(`rolled back  ${MIGRATIONS.at(-1)}\n`);
+    expect((await run(['rollback', '--yes'], database.url)).stdout).toBe(`rolled back  ${MIGRATIONS.at(-1)}\n`);
     expect(JSON.parse((await run(['migrate', '--json'], database.url)).stdout)).toEqual({
       applied: [MIGRATIONS.at(-1)],
     });

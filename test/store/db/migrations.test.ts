@@ -1,13 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
-import {
-  migrateLatest,
-  migrationStatus,
-  pendingMigrations,
-  rollbackLast,
-  UNITS,
-} from '../../../src/store/db/migrations.ts';
+import { migrateLatest, migrationStatus, pendingMigrations, UNITS } from '../../../src/store/db/migrations.ts';
 import { query } from '../../../src/store/db/query.ts';
+import { rollbackLast } from '../../../src/store/db/rollback.ts';
 import { createTestDatabase, type TestDatabase, type TestDb } from '../../support/database.ts';
 import { LEGACY_CAMEL, LEGACY_SNAKE } from '../../support/legacy-schema.ts';
 
@@ -68,7 +63,7 @@ async function describeSchema(db: TestDb): Promise<Map<string, string[]>> {
                             and u.indpred is null and u.indkey::text = a.attnum::text
        left join pg_constraint f on f.conrelid = c.oid and f.contype = 'f' and f.conkey = array[a.attnum]
        left join pg_attribute fa on fa.attrelid = f.confrelid and fa.attnum = f.confkey[1]
-      where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname not like 'knex%'`,
+      where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace and c.relname not like 'nodebyte%'`,
   );
   const indexes = await query<{ table: string; line: string }>(
     db,
@@ -114,7 +109,7 @@ async function catalog(db: TestDb): Promise<unknown[]> {
 
 /** Runs every migration again, after deleting the record of applied migrations. */
 async function migrateAgain(db: TestDb): Promise<void> {
-  await db.raw('delete from knex_migrations');
+  await db.raw('delete from nodebyte_migrations');
   expect(await migrateLatest(db)).toHaveLength(UNITS.length + OTHERS);
 }
 
@@ -146,7 +141,7 @@ describe('an empty database', () => {
   it('is migrated once by two parallel processes, also when a killed process left a lock row', async () => {
     const db = await emptyDatabase();
     await migrateLatest(db, { units: ['8'] });
-    await db.raw('update knex_migrations_lock set is_locked = 1 where true');
+    await db.raw('update nodebyte_migrations_lock set is_locked = 1 where true');
     const both = await Promise.all([migrateLatest(db), migrateLatest(db)]);
     expect(both.flat().toSorted()).toEqual([...new Set(both.flat())].toSorted());
     expect(both.flat()).toHaveLength(UNITS.length + OTHERS - 1);
@@ -363,7 +358,7 @@ function relaxed(line: string): string {
 async function rowCounts(db: TestDb): Promise<Record<string, number>> {
   const tables = await query<{ name: string }>(
     db,
-    `select tablename as name from pg_tables where schemaname = 'public' and tablename not like 'knex%'`,
+    `select tablename as name from pg_tables where schemaname = 'public' and tablename not like 'nodebyte%'`,
   );
   const counts = await query<{ name: string; n: number }>(
     db,
@@ -410,7 +405,7 @@ describe('status', () => {
     await migrateLatest(db, { units: ['locations', '01_users_auth'].slice(1) });
     await db.raw(`insert into users (id, email) values ('1', 'a@example.org')`);
     await db.raw(
-      `insert into knex_migrations (name, batch, migration_time) values ('29990101000000_future.ts', 9, now())`,
+      `insert into nodebyte_migrations (name, batch, migration_time) values ('29990101000000_future.ts', 9, now())`,
     );
     const status = await migrationStatus(db);
     expect(status[0]).toMatchObject({ unit: 1, state: 'applied', appliedAt: expect.any(Date) });
