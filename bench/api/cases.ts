@@ -1,9 +1,9 @@
 /** The measured requests and their expected answers. */
-import { randomBytes } from 'node:crypto';
 import type { AuthUser } from '../../src/domain/accounts/account.ts';
 import { Secret } from '../../src/domain/secret.ts';
-import { createTokens, REFRESH_TTL_SECONDS } from '../../src/services/accounts/access-tokens.ts';
-import { insertSession } from '../../src/store/accounts/session-store.ts';
+import { createTokens } from '../../src/services/accounts/access-tokens.ts';
+import { issuePair, openSession, type TokenPair } from '../../src/services/accounts/sessions.ts';
+import { inTransaction } from '../../src/store/db/db.ts';
 import type { TestDb } from '../../test/support/database.ts';
 import { emailOf, type Filled, FOUND, PASSWORD, SEARCH, SERVERS_PER_CUSTOMER, SIZE, WEAK_FROM } from './data.ts';
 import { type Exchange, expectAnswer } from './load.ts';
@@ -59,9 +59,16 @@ export async function createCases(db: TestDb, filled: Filled, jwtSecret: string)
     nextAuthSecret: undefined,
     accessTtlSeconds: 86_400,
   });
-  const issuedAt = Math.floor(Date.now() / 1000);
-  const withToken = async (user: AuthUser) => ({ user, token: await tokens.sign(user, issuedAt) });
-  const nextCustomer = inTurn(await Promise.all(filled.customers.map(withToken)));
+  /** A session of the user: each access token ends with one. */
+  const signedIn = async (user: AuthUser): Promise<TokenPair> => {
+    const pair = await issuePair({ tokens }, user);
+    await inTransaction(db, (trx) => openSession(trx, user, pair));
+    return pair;
+  };
+  const withToken = async (user: AuthUser) => ({ user, token: (await signedIn(user)).accessToken });
+  const customers: { user: AuthUser; token: string }[] = [];
+  for (const user of filled.customers) customers.push(await withToken(user));
+  const nextCustomer = inTurn(customers);
   const admin = await withToken(filled.admin);
   const nextEmail = inTurn(Array.from({ length: WEAK_FROM }, (_, n) => emailOf(n)));
 
@@ -145,13 +152,7 @@ export async function createCases(db: TestDb, filled: Filled, jwtSecret: string)
       what: 'POST auth/refresh',
       floor: 'http',
       async open() {
-        let refreshToken = randomBytes(32).toString('hex');
-        await insertSession(db, {
-          userId: nextCustomer().user.id,
-          refreshToken,
-          lifetimeSeconds: REFRESH_TTL_SECONDS,
-          issuedAt,
-        });
+        let { refreshToken } = await signedIn(nextCustomer().user);
         return {
           next: () => post('/api/v1/auth/refresh', { refreshToken }),
           check(status, body) {

@@ -6,6 +6,7 @@ import { AppError } from '../domain/errors.ts';
 import type { AutoSync } from '../domain/settings.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { ReadOrigin } from '../services/accounts/networks.ts';
+import type { SignedInCaller } from '../services/accounts/callers.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
@@ -53,15 +54,7 @@ export interface Services extends AppDeps {
 }
 
 /** The authenticated caller of a route. */
-export type Caller =
-  | { kind: 'public' }
-  | { kind: 'apiKey' }
-  | {
-      kind: 'user';
-      user: AuthUser;
-      /** Unix seconds of the token's `iat`, which identifies the session that the token was issued with. */
-      tokenIssuedAt: number | undefined;
-    };
+export type Caller = { kind: 'public' } | { kind: 'apiKey' } | ({ kind: 'user' } & SignedInCaller);
 
 /** The signed-in user, for routes whose authentication mode guarantees one. */
 export function userOf(caller: Caller): AuthUser {

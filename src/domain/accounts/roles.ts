@@ -25,6 +25,11 @@ export const isAdministrator = (user: RoleHolder): boolean =>
 export const isSystemAdministrator = (user: RoleHolder): boolean =>
   user.isSystemAdmin || user.roles.includes('SUPER_ADMIN');
 
+/** Whether a change takes rights of an administrator away. */
+export const losesAdministration = (before: RoleHolder, after: RoleHolder): boolean =>
+  (isAdministrator(before) && !isAdministrator(after)) ||
+  (isSystemAdministrator(before) && !isSystemAdministrator(after));
+
 /** Either the roles to hold from now on, or roles to add and to remove. */
 export type RoleChange = { set: readonly Role[] } | { add?: readonly Role[]; remove?: readonly Role[] };
 

@@ -1,27 +1,42 @@
 /** Access tokens: JSON web tokens signed with HS256, and the opaque refresh token beside them. */
 import { randomBytes } from 'node:crypto';
-import { errors, jwtVerify, SignJWT } from 'jose';
+import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 
 /** Seconds of clock difference that `exp` and `nbf` allow. */
 const LEEWAY_SECONDS = 60;
-/** Life of a refresh token: 90 days. */
-export const REFRESH_TTL_SECONDS = 90 * 86_400;
+/** `iss` and `aud` of the tokens that are signed here. */
+const ISSUER = 'nodebyte-backend';
+const AUDIENCE = 'nodebyte-api';
+/** The longest life of a token that was not signed here or by a release that named no issuer: 30 days. */
+const FOREIGN_TTL_SECONDS = 30 * 86_400;
 
 /** Why a token is refused, in the order of the checks. */
 export type TokenProblem = 'segments' | 'encoding' | 'claims' | 'noUser' | 'signature';
 
+/** What a token with a good signature says. Whether its session and its user still exist, the database knows. */
 export interface VerifiedToken {
   userId: string;
-  issuedAt: number | undefined;
+  /** The family of sessions that the token ends with. Undefined for a token of the site or of an earlier release. */
+  sessionId: string | undefined;
+  /** Unix seconds. */
+  issuedAt: number;
+  /** Unix seconds. */
+  expiresAt: number;
 }
 
 export interface Tokens {
-  /** Signs with JWT_SECRET, or NEXTAUTH_SECRET when that is empty; `issuedAt` in unix seconds. */
-  sign(user: AuthUser, issuedAt: number): Promise<string>;
-  /** The user id of a token that was signed here and is valid now, and its `iat` in unix seconds. */
+  /**
+   * Signs with JWT_SECRET, or NEXTAUTH_SECRET when that is empty.
+   * @param session `id` of its family; `issuedAt` in unix seconds.
+   */
+  sign(user: AuthUser, session: { id: string; issuedAt: number }): Promise<string>;
+  /**
+   * Checks form, signature and times. A token that names `iss` or `aud` must be one of ours. One that names neither is
+   * the site's own, or of an earlier release. Callers go through `findCaller` of callers.ts, which asks the database.
+   */
   verify(token: string): Promise<VerifiedToken | { problem: TokenProblem }>;
   readonly accessTtlSeconds: number;
 }
@@ -37,11 +52,12 @@ export function createTokens(options: {
     .map((secret) => new TextEncoder().encode(secret.reveal()));
   return {
     accessTtlSeconds: options.accessTtlSeconds,
-    async sign(user, issuedAt) {
+    async sign(user, { id: sessionId, issuedAt }) {
       const [key] = keys;
       if (key === undefined) throw new AppError('TOKEN_GENERATION_FAILED', { meta: { reason: 'no secret' } });
       return new SignJWT({
         id: user.id,
+        sid: sessionId,
         email: user.email,
         username: user.username ?? '',
         ...(user.firstName ? { firstName: user.firstName } : {}),
@@ -54,6 +70,8 @@ export function createTokens(options: {
         ...(user.emailVerified === null ? {} : { emailVerified: user.emailVerified.toISOString() }),
       })
         .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
+        .setIssuer(ISSUER)
+        .setAudience(AUDIENCE)
         .setIssuedAt(issuedAt)
         .setNotBefore(issuedAt)
         .setExpirationTime(issuedAt + options.accessTtlSeconds)
@@ -68,8 +86,10 @@ export function createTokens(options: {
             algorithms: ['HS256'],
             clockTolerance: LEEWAY_SECONDS,
             requiredClaims: ['exp'],
+            // Demands `iat`, and that it is not in the future.
+            maxTokenAge: Math.max(options.accessTtlSeconds, FOREIGN_TTL_SECONDS),
           });
-          return { ...shape, issuedAt: payload.iat };
+          return accept(shape.userId, payload, options.accessTtlSeconds) ?? { problem: 'signature' };
         } catch (error) {
           if (!(error instanceof errors.JOSEError)) throw error;
         }
@@ -77,6 +97,19 @@ export function createTokens(options: {
       return { problem: 'signature' };
     },
   };
+}
+
+/** The token, if it names nobody else as its issuer or reader and was not given a longer life than its kind has. */
+function accept(userId: string, claims: JWTPayload, accessTtlSeconds: number): VerifiedToken | undefined {
+  const { iss, aud, sid, iat: issuedAt = 0, exp: expiresAt = 0 } = claims;
+  const lifetimeSeconds = expiresAt - issuedAt;
+  if (iss === undefined && aud === undefined) {
+    // A release before this one signed with JWT_ACCESS_TTL as well.
+    if (lifetimeSeconds > Math.max(FOREIGN_TTL_SECONDS, accessTtlSeconds)) return undefined;
+    return { userId, sessionId: undefined, issuedAt, expiresAt };
+  }
+  if (iss !== ISSUER || aud !== AUDIENCE || typeof sid !== 'string' || sid === '') return undefined;
+  return lifetimeSeconds > accessTtlSeconds ? undefined : { userId, sessionId: sid, issuedAt, expiresAt };
 }
 
 /** 32 random bytes as 64 lower-case hex digits. */

@@ -2,10 +2,11 @@
 import { isEmail, normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import { deleteTokens } from '../../store/accounts/one-time-token-store.ts';
-import { endSessions, type SessionIdentity } from '../../store/accounts/session-store.ts';
+import type { SessionIdentity } from '../../store/accounts/session-store.ts';
 import { findAuthUser, storeEmail } from '../../store/accounts/user-store.ts';
 import { inTransaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
+import { endEverything } from './end-everything.ts';
 import { confirmPassword, lockConfirmed } from './passwords.ts';
 
 /**
@@ -33,9 +34,9 @@ export async function changeEmail(
     }
     await storeEmail(trx, userId, newEmail);
     // Another session may be of the person from whom the new address is to be hidden.
-    await endSessions(trx, userId, change.keep);
+    await endEverything(trx, userId, change);
     // A token in an email to the old address must not verify the new one.
-    await deleteTokens(trx, userId, ['email_verification', 'password_reset', 'magic_link']);
+    await deleteTokens(trx, userId, ['email_verification']);
     await deps.emails.queue(trx, {
       template: 'email-verification',
       to: newEmail,

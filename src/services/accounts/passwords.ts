@@ -1,8 +1,8 @@
 /** Passwords: setting, changing and resetting one. {@link setPassword} holds what a new password ends. */
 import { passwordProblem } from '../../domain/accounts/password-policy.ts';
 import { AppError } from '../../domain/errors.ts';
-import { deleteTokens, lockToken } from '../../store/accounts/one-time-token-store.ts';
-import { endSessions, type SessionIdentity } from '../../store/accounts/session-store.ts';
+import { lockToken } from '../../store/accounts/one-time-token-store.ts';
+import type { SessionIdentity } from '../../store/accounts/session-store.ts';
 import {
   lockManagedUsers,
   lockPasswordHash,
@@ -14,11 +14,12 @@ import {
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
 import { type RequestOrigin, rememberNetwork } from './networks.ts';
+import { endEverything } from './end-everything.ts';
 import { hashPassword, verifyPassword } from './password-hash.ts';
 
 /**
  * Sets or removes (null) a user's password. The only place that does: everything that signs in without the new password
- * ends with it, namely the sessions and the open reset and magic links. The caller holds the user's lock.
+ * ends with it. The caller holds the user's lock.
  * @param options `keep`: the caller's own session, which goes on.
  */
 export async function setPassword(
@@ -28,8 +29,7 @@ export async function setPassword(
   options: { keep?: SessionIdentity } = {},
 ): Promise<void> {
   await storePasswordHash(trx, userId, hash);
-  await endSessions(trx, userId, options.keep);
-  await deleteTokens(trx, userId, ['password_reset', 'magic_link']);
+  await endEverything(trx, userId, options);
 }
 
 /** @throws {AppError} the first rule of the password policy that is broken. */

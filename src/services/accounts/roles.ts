@@ -2,21 +2,22 @@
 import {
   changedRoles,
   isSystemAdministrator,
+  losesAdministration,
   type RoleChange,
   removesSystemAdministrator,
 } from '../../domain/accounts/roles.ts';
 import type { AuditActor, AuditDetails, SecurityAction } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
-import { endSessions } from '../../store/accounts/session-store.ts';
 import { lockManagedUsers, type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
 import { recordSecurityEvent } from '../audit/security-events.ts';
+import { endEverything } from './end-everything.ts';
 
 /** Who changes an account, unless the caller says otherwise. */
 const OPERATOR: AuditActor = { type: 'cli' };
 
 /**
- * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN.
+ * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN. Who loses rights of an administrator has to sign in again.
  * @throws {AppError} NOT_FOUND; CONFLICT when it would demote the last active system administrator.
  */
 export async function setRoles(
@@ -34,12 +35,13 @@ export async function setRoles(
     if (isSystemAdmin !== user.isSystemAdmin || roles.join() !== user.roles.join()) {
       await recordChange(trx, 'roles-changed', id, by, { before: user.roles, after: roles });
     }
+    if (losesAdministration(user, { roles, isSystemAdmin })) await endEverything(trx, id);
     return { ...user, roles, isSystemAdmin };
   });
 }
 
 /**
- * Disables the user and ends all sessions of the user, or enables the user again. A repeat has no effect.
+ * Disables the user and ends everything that signs in, or enables the user again. A repeat has no effect.
  * @returns the user, and whether the user was in the other state before.
  * @throws {AppError} NOT_FOUND; CONFLICT when it would disable the last active system administrator.
  */
@@ -53,7 +55,7 @@ export async function setActive(
     const { user, others } = await lock(trx, id, !active);
     if (!active) {
       refuseLast(user, others);
-      await endSessions(trx, id);
+      await endEverything(trx, id);
     }
     const changed = user.isActive !== active;
     if (changed) {

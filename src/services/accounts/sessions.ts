@@ -1,4 +1,5 @@
 /** Sessions: pairs of tokens are issued, exchanged and ended here. */
+import { randomUUID } from 'node:crypto';
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import {
@@ -11,32 +12,48 @@ import {
 } from '../../store/accounts/session-store.ts';
 import { lockUser, lockUsers } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
-import { newRefreshToken, REFRESH_TTL_SECONDS } from './access-tokens.ts';
+import { newRefreshToken } from './access-tokens.ts';
+import { findCaller } from './callers.ts';
 import type { AccountDeps } from './deps.ts';
+
+/** Life of a refresh token: 90 days. */
+export const REFRESH_TTL_SECONDS = 90 * 86_400;
 
 export interface TokenPair {
   accessToken: string;
   /** 64 hex digits. */
   refreshToken: string;
+  /** Family of the session, which the access token names. */
+  sessionId: string;
   /** Unix seconds. */
   issuedAt: number;
+  /** Seconds that the session lives. */
+  lifetimeSeconds: number;
 }
 
-/** Makes a pair of tokens; the caller stores the session. @throws {AppError} TOKEN_GENERATION_FAILED. */
-export async function issuePair(deps: Pick<AccountDeps, 'tokens'>, user: AuthUser): Promise<TokenPair> {
+/** Makes a pair of tokens for a new session, which the caller stores. @throws {AppError} TOKEN_GENERATION_FAILED. */
+export const issuePair = (deps: Pick<AccountDeps, 'tokens'>, user: AuthUser): Promise<TokenPair> =>
+  makePair(deps, user, { id: randomUUID(), refreshToken: newRefreshToken() });
+
+async function makePair(
+  { tokens }: Pick<AccountDeps, 'tokens'>,
+  user: AuthUser,
+  session: { id: string; refreshToken: string },
+): Promise<TokenPair> {
   const issuedAt = Math.floor(Date.now() / 1000);
-  return { accessToken: await deps.tokens.sign(user, issuedAt), refreshToken: newRefreshToken(), issuedAt };
+  return {
+    accessToken: await tokens.sign(user, { id: session.id, issuedAt }),
+    refreshToken: session.refreshToken,
+    sessionId: session.id,
+    issuedAt,
+    // An access token ends with its session, so the session lives as long as the token, whatever JWT_ACCESS_TTL says.
+    lifetimeSeconds: Math.max(REFRESH_TTL_SECONDS, tokens.accessTtlSeconds),
+  };
 }
 
-/** Stores the session of a pair, as a family of its own. */
+/** Stores the session of a pair. */
 export const openSession = (trx: Transaction, user: AuthUser, pair: TokenPair): Promise<void> =>
-  insertSession(trx, { ...sessionOf(pair), userId: user.id });
-
-const sessionOf = ({ refreshToken, issuedAt }: TokenPair) => ({
-  refreshToken,
-  issuedAt,
-  lifetimeSeconds: REFRESH_TTL_SECONDS,
-});
+  insertSession(trx, { ...pair, familyId: pair.sessionId, userId: user.id });
 
 /**
  * Exchanges a refresh token for a new pair. A token that was used before, and not a moment ago, may be stolen: it ends
@@ -60,8 +77,8 @@ export async function refreshSession(
     }
     if (user === undefined) return 'USER_NOT_FOUND';
     if (!user.isActive) return 'ACCOUNT_DISABLED';
-    const pair = await issuePair(deps, user);
-    await rotateSession(trx, session, refreshToken, sessionOf(pair));
+    const pair = await makePair(deps, user, { id: session.familyId, refreshToken: newRefreshToken() });
+    await rotateSession(trx, session, refreshToken, pair);
     return pair;
   });
   if (typeof outcome === 'string') throw new AppError(outcome);
@@ -77,8 +94,8 @@ export async function signOut(
   deps: Pick<AccountDeps, 'db' | 'tokens'>,
   given: { refreshToken: string; accessToken: string | undefined },
 ): Promise<void> {
-  const verified = given.accessToken === undefined ? undefined : await deps.tokens.verify(given.accessToken);
-  const signedIn = verified !== undefined && 'userId' in verified ? verified.userId : undefined;
+  const caller = given.accessToken === undefined ? undefined : await findCaller(deps, given.accessToken);
+  const signedIn = caller !== undefined && 'user' in caller ? caller.user.id : undefined;
   await inTransaction(deps.db, async (trx) => {
     const owner = await ownerOfSession(trx, given.refreshToken);
     await lockUsers(

@@ -1,4 +1,7 @@
-/** Sessions: one row per refresh token, of which only a digest is stored. Tokens that follow from one sign-in are a family. */
+/**
+ * Sessions: one row per refresh token, of which only a digest is stored. Tokens that follow from one sign-in are a
+ * family. An access token names its family, and ends with the last row of it.
+ */
 import { createHash, randomUUID } from 'node:crypto';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
@@ -17,27 +20,25 @@ export interface NewSession {
   /** 64 hex digits. */
   refreshToken: string;
   lifetimeSeconds: number;
-  /** Unix seconds; the `iat` of the access token that was issued with it, which tells the session later. */
+  /** Unix seconds; the `iat` of the access token that is issued with it. */
   issuedAt: number;
-  /** Absent: a family of its own. */
-  familyId?: string;
+  familyId: string;
 }
 
 /** Opens a session. */
 export async function insertSession(db: Db, session: NewSession): Promise<void> {
-  const id = randomUUID();
   await execute(
     db,
     `insert into sessions (id, "sessionToken", "userId", expires, "createdAt", "familyId")
      values (?, ?, ?, to_timestamp(?) at time zone 'utc' + make_interval(secs => ?), to_timestamp(?) at time zone 'utc', ?)`,
     [
-      id,
+      randomUUID(),
       sessionTokenHash(session.refreshToken),
       session.userId,
       session.issuedAt,
       session.lifetimeSeconds,
       session.issuedAt,
-      session.familyId ?? id,
+      session.familyId,
     ],
   );
 }
@@ -105,18 +106,24 @@ export async function endFamily(
   ]);
 }
 
-/** Tells a caller's own session: the `iat` of the access token, unix seconds, which is the time of the session's row. */
+/** A caller's own session: the id of its family. Undefined: the caller's token names none. */
 export interface SessionIdentity {
-  issuedAt: number | undefined;
+  sessionId: string | undefined;
 }
 
-/** Ends the sessions of a user, but for the family of `keep`. */
-export async function endSessions(db: Db, userId: string, keep?: SessionIdentity): Promise<void> {
+/**
+ * Ends the sessions of a user, but for the family of `keep`, and with them every access token. Tokens that name no
+ * session say only the second in which they were issued: those of the present second end, too. The caller holds the
+ * user's lock.
+ */
+export async function endSessions(trx: Db, userId: string, keep?: SessionIdentity): Promise<void> {
   await execute(
-    db,
-    `delete from sessions where "userId" = ? and coalesce("familyId", id) not in (
-       select coalesce(s."familyId", s.id) from sessions s where s."userId" = ? and s."createdAt" = to_timestamp(?::float8) at time zone 'utc')`,
-    [userId, userId, keep?.issuedAt ?? null],
+    trx,
+    `with ended as (
+       delete from sessions where "userId" = ? and coalesce("familyId", id) is distinct from ?::text)
+     update users set "tokensValidFrom" = date_trunc('second', clock_timestamp() at time zone 'utc') + interval '1 second'
+      where id = ?`,
+    [userId, keep?.sessionId ?? null, userId],
   );
 }
 

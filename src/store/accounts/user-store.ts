@@ -17,10 +17,45 @@ const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", co
   coalesce(u."isSystemAdmin", false) as "isSystemAdmin", u."pterodactylId", u."emailVerified",
   coalesce(u."isActive", true) as "isActive"`;
 
-/** The user as the authentication layers need it: read fresh at each request. */
+/** The user as it is now. */
 export async function findAuthUser(db: Db, id: string): Promise<AuthUser | undefined> {
   const [user] = await query<AuthUser>(db, `select ${AUTH_COLUMNS} from users u where u.id = ?`, [id]);
   return user;
+}
+
+/** What a token says of its user, its session and its time; see `VerifiedToken`. */
+export interface TokenReference {
+  userId: string;
+  sessionId: string | undefined;
+  /** Unix seconds. */
+  issuedAt: number;
+}
+
+/** A user as a token's reader needs it. */
+export interface TokenUser extends AuthUser {
+  /** False when the token's session has ended, or for a token without a session, when all older tokens have. */
+  tokenLives: boolean;
+}
+
+/** The users of tokens, in the order of the tokens, in one statement; undefined where there is no such user. */
+export async function findTokenUsers(db: Db, tokens: readonly TokenReference[]): Promise<(TokenUser | undefined)[]> {
+  const found = await query<TokenUser & { position: number }>(
+    db,
+    `select ${AUTH_COLUMNS}, t.position::integer as position,
+       case when t."sessionId" is null then
+         coalesce(to_timestamp(t."issuedAt") at time zone 'utc' >= u."tokensValidFrom", true)
+       else exists (select 1 from sessions s where s."familyId" = t."sessionId" and s."userId" = u.id
+                       and s.expires > now() at time zone 'utc') end as "tokenLives"
+     from unnest(?::text[], ?::text[], ?::float8[]) with ordinality as t("userId", "sessionId", "issuedAt", position)
+     join users u on u.id = t."userId"`,
+    [
+      tokens.map((token) => token.userId),
+      tokens.map((token) => token.sessionId ?? null),
+      tokens.map((token) => token.issuedAt),
+    ],
+  );
+  const users = new Map(found.map(({ position, ...user }) => [position, user]));
+  return tokens.map((_token, index) => users.get(index + 1));
 }
 
 /**

@@ -2,9 +2,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyPassword } from '../../../src/services/accounts/password-hash.ts';
 import { startAttempt } from '../../../src/services/email/start-attempt.ts';
-import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
+import { openedSession } from '../../support/api/sign-in.ts';
 
 type User = Awaited<ReturnType<typeof makeUser>>;
 
@@ -65,8 +65,11 @@ const tokenTypes = async (userId: string) =>
       [userId],
     )
   ).map((row) => row.type);
-const issuedAtOf = (token: string): number =>
-  JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()).iat;
+/** A user with the access token of a session. */
+async function signedIn(): Promise<User> {
+  const user = await makeUser(harness);
+  return { ...user, token: (await openedSession(harness, user.id)).accessToken };
+}
 
 describe('profile', () => {
   test('shows empty fields as null', async () => {
@@ -207,24 +210,20 @@ describe('profile', () => {
 describe('password', () => {
   test('is changed; the current session stays, other sessions end, and open links become invalid', async () => {
     const user = await makeUser(harness);
-    const [current, other] = [randomBytes(32).toString('hex'), randomBytes(32).toString('hex')];
-    const issuedAt = issuedAtOf(user.token);
-    const session = { userId: user.id, lifetimeSeconds: 3600 };
-    await insertSession(harness.database.db, { ...session, refreshToken: current, issuedAt });
-    await insertSession(harness.database.db, { ...session, refreshToken: other, issuedAt: issuedAt - 100 });
+    const [current, other] = [await openedSession(harness, user.id), await openedSession(harness, user.id)];
     for (const type of ['password_reset', 'magic_link', 'email_verification']) await giveToken(user.id, type);
-    const response = await password(user, PASSWORD, 'Another-horse-8');
+    const response = await password({ ...user, token: current.accessToken }, PASSWORD, 'Another-horse-8');
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({ success: true, data: null, message: 'Password changed successfully' });
     expect(await verifyPassword('Another-horse-8', (await userRow(user.id)).password)).toBe(true);
     expect(await tokenTypes(user.id)).toEqual(['email_verification']);
     const refresh = (refreshToken: string) => harness.get('/api/v1/auth/refresh', json({ refreshToken }));
-    expect((await refresh(other)).status).toBe(401);
-    expect((await refresh(current)).status).toBe(200);
+    expect((await refresh(other.refreshToken)).status).toBe(401);
+    expect((await refresh(current.refreshToken)).status).toBe(200);
   });
 
   test('a repeated change is answered like the first one', async () => {
-    const user = await makeUser(harness);
+    const user = await signedIn();
     expect((await password(user, PASSWORD, 'Another-horse-8')).status).toBe(200);
     const { password: stored } = await userRow(user.id);
     const repeat = await password(user, PASSWORD, 'Another-horse-8');
@@ -245,7 +244,7 @@ describe('password', () => {
   });
 
   test('of two parallel changes one succeeds', async () => {
-    const user = await makeUser(harness);
+    const user = await signedIn();
     const wanted = ['Another-horse-8', 'Different-horse-9'];
     const answers = await Promise.all(wanted.map((text) => password(user, PASSWORD, text)));
     const statuses = answers.map((answer) => answer.status);
@@ -353,7 +352,7 @@ describe('change of address', () => {
   });
 
   test('a repeated change has no further effect', async () => {
-    const user = await makeUser(harness);
+    const user = await signedIn();
     const newEmail = `repeat-${user.id}@example.com`;
     expect((await address(user, newEmail)).status).toBe(200);
     await giveToken(user.id, 'email_verification');

@@ -2,13 +2,13 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { setActive } from '../../../src/services/accounts/roles.ts';
-import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, signToken, startHarness } from '../../support/api/harness.ts';
 import {
   type Answer,
   call,
   countByStatus,
+  openedSession,
   outcome,
   post,
   refresh,
@@ -29,13 +29,8 @@ const digest = (token: string) => `sha256:${createHash('sha256').update(token).d
 const REFUSED = [401, 'invalid_refresh_token', 'INVALID_REFRESH_TOKEN'];
 type User = Awaited<ReturnType<typeof makeUser>>;
 
-/** Opens a session in the store, which is faster than a sign-in. */
-async function opened(user: User): Promise<string> {
-  const refreshToken = randomBytes(32).toString('hex');
-  const issuedAt = Math.floor(Date.now() / 1000);
-  await insertSession(harness.database.db, { userId: user.id, refreshToken, issuedAt, lifetimeSeconds: 86_400 });
-  return refreshToken;
-}
+/** The refresh token of a new session. */
+const opened = async (user: User): Promise<string> => (await openedSession(harness, user.id)).refreshToken;
 /** A session of the earlier service: its token is stored in clear, and it has no family. */
 async function legacy(user: User): Promise<string> {
   const token = randomBytes(32).toString('hex');

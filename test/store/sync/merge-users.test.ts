@@ -203,6 +203,7 @@ describe('users', () => {
         await insertSession(database.db, {
           userId: 'visitor',
           refreshToken: 'f'.repeat(64),
+          familyId: 'family',
           lifetimeSeconds: 60,
           issuedAt: 1,
         });

@@ -1,6 +1,9 @@
 /** Helpers for tests of the auth routes: requests, emails as the worker prepares them, and reads of tables. */
 import type { EmailTemplate } from '../../../src/domain/email.ts';
+import { createTokens } from '../../../src/services/accounts/access-tokens.ts';
+import { issuePair, openSession, type TokenPair } from '../../../src/services/accounts/sessions.ts';
 import { startAttempt } from '../../../src/services/email/start-attempt.ts';
+import { findAuthUser } from '../../../src/store/accounts/user-store.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type AnswerBody, type Harness, json, PASSWORD } from './harness.ts';
@@ -30,6 +33,17 @@ export const login = (harness: Harness, email: string, password = PASSWORD): Pro
 
 export const refresh = (harness: Harness, refreshToken: string): Promise<Answer> =>
   post(harness, 'refresh', { refreshToken });
+
+/** Signs in without a request and without a check of the password, which is faster. */
+export async function openedSession({ deps }: Harness, userId: string): Promise<TokenPair> {
+  const { jwtSecret, nextAuthSecret, jwtAccessTtlSeconds: accessTtlSeconds } = deps.config;
+  const tokens = createTokens({ jwtSecret, nextAuthSecret, accessTtlSeconds });
+  const user = await findAuthUser(deps.db, userId);
+  if (user === undefined) throw new Error('no such user');
+  const pair = await issuePair({ tokens }, user);
+  await inTransaction(deps.db, (trx) => openSession(trx, user, pair));
+  return pair;
+}
 
 /** Status, `error` and `code`: the parts of an answer that a client evaluates. */
 export const outcome = ({ status, body }: Answer): [number, string | undefined, string | undefined] => [

@@ -4,13 +4,12 @@ import type { Context } from 'koa';
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError, type ErrorCode } from '../../../domain/errors.ts';
 import type { Secret } from '../../../domain/secret.ts';
-import type { TokenProblem } from '../../../services/accounts/access-tokens.ts';
+import { type CallerProblem, findCaller } from '../../../services/accounts/callers.ts';
 import { setupOpen } from '../../../services/settings/setup.ts';
-import { findAuthUser } from '../../../store/accounts/user-store.ts';
 import type { Caller, Services } from '../../context.ts';
 import type { Route } from '../route.ts';
 
-type Problem = 'missing' | 'scheme' | TokenProblem | 'unknownUser' | 'disabled' | 'notAdmin';
+type Problem = 'missing' | 'scheme' | CallerProblem | 'notAdmin';
 /** What a failed bearer is answered with: `base`, except for the problems that have an answer of their own. */
 type Refusals = { base: Refusal } & Partial<Record<Problem, Refusal>>;
 type Refusal = { code: ErrorCode; publicMessage?: string };
@@ -88,16 +87,16 @@ function refuse(refusals: Refusals, problem: Problem): AppError {
 
 async function bearer(header: string, deps: Services, refusals: Refusals, admin: boolean): Promise<Caller> {
   if (header === '') throw refuse(refusals, 'missing');
-  const [scheme, token, ...more] = header.split(' ');
-  if (scheme !== 'Bearer' || token === undefined || token === '' || more.length > 0) throw refuse(refusals, 'scheme');
-  const verified = await deps.tokens.verify(token);
-  if ('problem' in verified) throw refuse(refusals, verified.problem);
-  const user = await findAuthUser(deps.db, verified.userId);
-  if (user === undefined) throw refuse(refusals, 'unknownUser');
-  if (!user.isActive) throw refuse(refusals, 'disabled');
-  if (admin && !isAdministrator(user)) throw refuse(refusals, 'notAdmin');
-  return { kind: 'user', user, tokenIssuedAt: verified.issuedAt };
+  const token = readBearer(header);
+  if (token === undefined) throw refuse(refusals, 'scheme');
+  const found = await findCaller(deps, token);
+  if ('problem' in found) throw refuse(refusals, found.problem);
+  if (admin && !isAdministrator(found.user)) throw refuse(refusals, 'notAdmin');
+  return { kind: 'user', ...found };
 }
+
+/** The token of an Authorization header of the scheme Bearer, in any case and with any number of blanks (RFC 9110, 11.4). */
+export const readBearer = (header: string): string | undefined => /^bearer +(\S+) *$/i.exec(header)?.[1];
 
 /** The first value of a key of the query, "" when it is absent. */
 const firstOf = (value: string | string[] | undefined): string => (Array.isArray(value) ? value[0] : value) ?? '';

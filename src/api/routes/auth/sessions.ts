@@ -8,6 +8,7 @@ import { findAuthUser } from '../../../store/accounts/user-store.ts';
 import { userOf } from '../../context.ts';
 import { BodyText, OptionalText, PathId } from '../../http/fields.ts';
 import { byAddress } from '../../http/limits.ts';
+import { readBearer } from '../../http/middleware/auth.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { MessageSchema, messageBody, PairSchema, pairBody, SIGN_IN } from './shapes.ts';
 
@@ -51,8 +52,7 @@ export const sessionRoutes: Route[] = [
     responses: { 200: MessageSchema },
     errors: [],
     async handler({ input: { body }, deps, koa }) {
-      const [scheme, bearer = ''] = koa.get('Authorization').split(' ');
-      const accessToken = scheme === 'Bearer' ? bearer : undefined;
+      const accessToken = readBearer(koa.get('Authorization'));
       await signOut(deps, { refreshToken: body.refreshToken.trim(), accessToken });
       return { status: 200, body: messageBody('Logged out successfully') };
     },

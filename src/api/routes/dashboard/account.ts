@@ -81,7 +81,7 @@ function requireNewPassword(password: string): void {
 
 /** The session of the caller's access token. */
 const sessionOf = (caller: Caller): SessionIdentity => ({
-  issuedAt: caller.kind === 'user' ? caller.tokenIssuedAt : undefined,
+  sessionId: caller.kind === 'user' ? caller.token.sessionId : undefined,
 });
 
 export const accountRoutes: Route[] = [
