@@ -99,7 +99,7 @@ export function createTokens(options: {
   };
 }
 
-/** The token, if it names nobody else as its issuer or reader and was not given a longer life than its kind has. */
+/** The token, unless it names another issuer or reader than ours, or has a longer life than its kind may have. */
 function accept(userId: string, claims: JWTPayload, accessTtlSeconds: number): VerifiedToken | undefined {
   const { iss, aud, sid, iat: issuedAt = 0, exp: expiresAt = 0 } = claims;
   const lifetimeSeconds = expiresAt - issuedAt;

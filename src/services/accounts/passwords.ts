@@ -13,8 +13,8 @@ import {
 } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
-import { type RequestOrigin, rememberNetwork } from './networks.ts';
 import { endEverything } from './end-everything.ts';
+import { type RequestOrigin, rememberNetwork } from './networks.ts';
 import { hashPassword, verifyPassword } from './password-hash.ts';
 
 /**

@@ -112,7 +112,10 @@ const callers: Record<string, Caller> = {
   },
   'a token of an unknown user': { init: withBearer(() => signToken({ id: 'unknown-user' })), passes: [], status: 401 },
   'a bearer in small letters after two blanks (M-6)': {
-    init: async () => ({ headers: { Authorization: `bearer  ${admin.token}` } }),
+    init: async () => {
+      const { token } = await makeUser(harness, { isSystemAdmin: true });
+      return { headers: { Authorization: `bearer  ${token}` } };
+    },
     passes: admins,
     status: 401,
   },
