@@ -36,6 +36,8 @@ const SAMPLES: Readonly<Record<EmailTemplate, EmailData>> = {
   'magic-link': ACCOUNT,
   welcome: ACCOUNT,
   'email-changed': { name: 'Ada', newEmail: 'ada.new@example.com' },
+  'password-changed': { name: 'Ada', when: '2026-03-01 09:30 UTC' },
+  'new-network': { name: 'Ada', when: '2026-03-01 09:30 UTC', network: '192.0.2.0/24' },
   'sync-complete': { syncType: 'full', status: 'completed', duration: '12.4 s' },
   message: { message: 'Maintenance is planned for Sunday, 02:00 to 04:00 UTC.\nYour servers restart once.' },
 };

@@ -8,6 +8,8 @@ export const EMAIL_TEMPLATES = [
   'magic-link',
   'welcome',
   'email-changed',
+  'password-changed',
+  'new-network',
   'sync-complete',
   'message',
 ] as const;
@@ -19,6 +21,9 @@ const ALIASES: Readonly<Record<string, EmailTemplate>> = {
   'reset-password': 'password-reset',
 };
 
+/** Notices to the owner of an account about what happened to it. Only this service sends them, so each one is true. */
+const OWN_NOTICES: readonly EmailTemplate[] = ['password-changed', 'new-network'];
+
 /** The template with this name or alias; undefined if there is none. */
 export function emailTemplate(name: string): EmailTemplate | undefined {
   const own = EMAIL_TEMPLATES.find((template) => template === name);
@@ -27,6 +32,11 @@ export function emailTemplate(name: string): EmailTemplate | undefined {
 
 /** Every name that {@link emailTemplate} knows. */
 export const EMAIL_TEMPLATE_NAMES: readonly string[] = [...EMAIL_TEMPLATES, ...Object.keys(ALIASES)];
+
+/** The names that other programs may ask for. */
+export const REQUESTED_TEMPLATE_NAMES: readonly string[] = EMAIL_TEMPLATE_NAMES.filter(
+  (name) => !OWN_NOTICES.some((notice) => notice === name),
+);
 
 /** One-time tokens: `verification_tokens.type` and lifetime in seconds (contract: 24 hours, 24 hours, 30 minutes). */
 export const ONE_TIME_TOKENS = {
@@ -79,6 +89,7 @@ export interface EmailField {
 const NAME: EmailField = { key: 'name', description: 'first name of the reader; may be empty' };
 const TOKEN: EmailField = { key: 'token', description: 'one-time token, when there is no URL' };
 const ID: EmailField = { key: 'id', description: 'id of the account, beside the token' };
+const WHEN: EmailField = { key: 'when', description: 'when it happened', required: true };
 const link = (key: string): EmailField => ({ key, description: 'URL of the link, instead of a token', url: true });
 
 /** The fields of each template. A renderer ignores other fields. */
@@ -88,6 +99,16 @@ export const EMAIL_FIELDS: Readonly<Record<EmailTemplate, readonly EmailField[]>
   'magic-link': [NAME, link('magicLinkUrl'), TOKEN],
   welcome: [NAME, link('verifyUrl'), TOKEN, ID],
   'email-changed': [NAME, { key: 'newEmail', description: 'the new address', required: true }],
+  'password-changed': [
+    NAME,
+    WHEN,
+    { key: 'by', description: '`operator` if an operator of the service set the password; else the owner' },
+  ],
+  'new-network': [
+    NAME,
+    WHEN,
+    { key: 'network', description: 'the network of the sign-in: /24 of IPv4, /48 of IPv6', required: true },
+  ],
   'sync-complete': [
     { key: 'syncType', description: 'what was synchronised', required: true },
     { key: 'status', description: 'how it ended', required: true },

@@ -1,6 +1,6 @@
 /** Emails: one that another program requests, and the list that administrators read. */
 import { z } from 'zod';
-import { EMAIL_STATUSES, EMAIL_TEMPLATE_NAMES, EmailDataSchema } from '../../domain/email.ts';
+import { EMAIL_STATUSES, EmailDataSchema, REQUESTED_TEMPLATE_NAMES } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { requestEmail } from '../../services/email/request-email.ts';
 import { resendEmail } from '../../services/email/resend-email.ts';
@@ -64,7 +64,7 @@ export const emailRoutes: Route[] = [
     body: z.object({
       to: BodyText,
       subject: BodyText,
-      template: BodyText.meta(documentedAs({ type: 'string', enum: [...EMAIL_TEMPLATE_NAMES] })),
+      template: BodyText.meta(documentedAs({ type: 'string', enum: [...REQUESTED_TEMPLATE_NAMES] })),
       data: EmailDataSchema.nullish()
         .transform((data) => data ?? {})
         .meta({

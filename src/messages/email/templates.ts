@@ -95,7 +95,6 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
   },
   'email-changed': (data, { siteUrl }) => {
     const newEmail = oneLine(textOf(data, 'newEmail'));
-    const url = httpUrl(siteUrl);
     return {
       subject: 'Your email address was changed',
       heading: 'Your email address was changed',
@@ -110,10 +109,47 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
         text(
           'If this was not you, somebody else has access to your account. Contact our support at once, and change your password wherever else you use it.',
         ),
-        ...(url === undefined ? [] : [{ kind: 'link', label: 'Go to NodeByte', url } as const]),
+        ...homeLink(siteUrl),
       ],
     };
   },
+  'password-changed': (data, { siteUrl }) => ({
+    subject: 'Your password was changed',
+    heading: 'Your password was changed',
+    preheader: 'If this was not you, act now.',
+    blocks: [
+      greeting(data),
+      text(
+        textOf(data, 'by') === 'operator'
+          ? 'An operator of NodeByte set a new password for your account. All sessions have ended.'
+          : 'The password of your NodeByte account was changed. All other sessions have ended.',
+      ),
+      ...facts([['When', oneLine(textOf(data, 'when'))]]),
+      text('If you did this or asked for it, there is nothing to do.'),
+      text(
+        'If not, somebody else has access to your account or to your mailbox. Change the password of your mailbox, then choose a new password with "Forgot password" on our site, and contact our support.',
+      ),
+      ...homeLink(siteUrl),
+    ],
+  }),
+  'new-network': (data, { siteUrl }) => ({
+    subject: 'Sign-in from a new network',
+    heading: 'Sign-in from a new network',
+    preheader: 'If this was not you, act now.',
+    blocks: [
+      greeting(data),
+      text('Somebody signed in to your NodeByte account from a network that was not used for it before.'),
+      ...facts([
+        ['When', oneLine(textOf(data, 'when'))],
+        ['Network', oneLine(textOf(data, 'network'))],
+      ]),
+      text('If this was you, there is nothing to do. A phone, a trip or a new provider can be the reason.'),
+      text(
+        'If this was not you, choose a new password with "Forgot password" on our site at once: that ends all sessions. Then contact our support.',
+      ),
+      ...homeLink(siteUrl),
+    ],
+  }),
   'sync-complete': (data) => {
     const status = oneLine(textOf(data, 'status'));
     return {
@@ -145,6 +181,12 @@ const note = (content: string): EmailBlock => ({ kind: 'note', text: content });
 function facts(rows: readonly (readonly [string, string])[]): readonly EmailBlock[] {
   const known = rows.filter(([, content]) => content !== '');
   return known.length === 0 ? [] : [{ kind: 'facts', rows: known }];
+}
+
+/** A link to the site, if its address is known. */
+function homeLink(siteUrl: string): readonly EmailBlock[] {
+  const url = httpUrl(siteUrl);
+  return url === undefined ? [] : [{ kind: 'link', label: 'Go to NodeByte', url }];
 }
 
 function linkBlocks(link: EmailLink, label: string, token: OneTimeTokenType): readonly EmailBlock[] {

@@ -2,10 +2,10 @@
 import { isEmail } from '../../domain/accounts/account.ts';
 import {
   checkEmailData,
-  EMAIL_TEMPLATE_NAMES,
   type EmailData,
   type EmailTemplate,
   emailTemplate,
+  REQUESTED_TEMPLATE_NAMES,
 } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
@@ -53,9 +53,11 @@ function checkFields(fields: EmailFields): EmailRequest {
 }
 
 function knownTemplate(name: string): EmailTemplate {
-  const template = emailTemplate(name);
+  const template = REQUESTED_TEMPLATE_NAMES.includes(name) ? emailTemplate(name) : undefined;
   if (template !== undefined) return template;
-  throw refusal('Unknown email template', [{ path: 'template', message: `one of ${EMAIL_TEMPLATE_NAMES.join(', ')}` }]);
+  throw refusal('Unknown email template', [
+    { path: 'template', message: `one of ${REQUESTED_TEMPLATE_NAMES.join(', ')}` },
+  ]);
 }
 
 function checkSubject(subject: string): void {

@@ -21,6 +21,8 @@ const DATA: Readonly<Record<EmailTemplate, EmailData>> = {
   'magic-link': ACCOUNT,
   welcome: ACCOUNT,
   'email-changed': { name: 'Ada', newEmail: 'new@example.com' },
+  'password-changed': { name: 'Ada', when: '2031-03-01 09:30 UTC' },
+  'new-network': { name: 'Ada', when: '2031-03-01 09:30 UTC', network: '192.0.2.0/24' },
   'sync-complete': { syncType: 'full', status: 'completed', duration: '12.4 s' },
   message: { message: 'One.\nTwo.' },
 };
@@ -226,6 +228,24 @@ describe('texts', () => {
     expect(hrefs(html)[0]).toBe('https://nodebyte.host/');
   });
 
+  test('a new password and a new network are told with the time, and what to do if it was not the owner (S14)', () => {
+    for (const [template, fact] of [
+      ['password-changed', '2031-03-01 09:30 UTC'],
+      ['new-network', '192.0.2.0/24'],
+    ] as const) {
+      const { html, text } = render(template);
+      for (const part of [words(html), text.replaceAll('\n', ' ')]) {
+        expect(part).toContain('2031-03-01 09:30 UTC');
+        expect(part).toContain(fact);
+        expect(part).toContain('"Forgot password"');
+        expect(part).toContain('contact our support');
+      }
+      expect(hrefs(html)[0]).toBe('https://nodebyte.host/');
+    }
+    const byOperator = render('password-changed', { ...DATA['password-changed'], by: 'operator' });
+    expect(byOperator.text).toContain('An operator of NodeByte');
+  });
+
   test('a message keeps its line breaks, of every kind, and its long lines are wrapped', () => {
     const long = 'word '.repeat(40).trim();
     const { html, text } = render('message', { message: `One\r\nTwo\rThree\n\n${long}` });
@@ -243,6 +263,8 @@ describe('subjects', () => {
     ['magic-link', 'Your magic link'],
     ['welcome', 'Welcome to NodeByte'],
     ['email-changed', 'Your email address was changed'],
+    ['password-changed', 'Your password was changed'],
+    ['new-network', 'Sign-in from a new network'],
     ['sync-complete', 'Sync completed'],
     ['message', 'Message from NodeByte'],
   ] as const)('%s: %s', (template, subject) => {
