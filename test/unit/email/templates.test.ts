@@ -228,7 +228,7 @@ describe('texts', () => {
     expect(hrefs(html)[0]).toBe('https://nodebyte.host/');
   });
 
-  test('a new password and a new network are told with the time, and what to do if it was not the owner (S14)', () => {
+  test('a new password and a new network are named with the time, and with what to do if it was not the owner (S14)', () => {
     for (const [template, fact] of [
       ['password-changed', '2031-03-01 09:30 UTC'],
       ['new-network', '192.0.2.0/24'],
