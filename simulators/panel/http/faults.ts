@@ -20,7 +20,16 @@ export type FaultAction =
   /** The include `name` is written as if the key lacked its right. */
   | { kind: 'null-resource'; name: string }
   /** 200 with an HTML page. */
-  | { kind: 'html' };
+  | { kind: 'html' }
+  /**
+   * A gateway answers in place of the panel, with an HTML page: 520, 522 and 524 are Cloudflare's (its documentation,
+   * "Cloudflare 5xx errors"). `challenge`: a firewall asks for a browser.
+   */
+  | { kind: 'gateway'; status: number; challenge?: boolean | undefined; location?: string | undefined }
+  /** 200 with a message of PHP before the JSON. */
+  | { kind: 'php-notice' }
+  /** 200 with a content encoding that the request did not ask for. */
+  | { kind: 'encoded'; encoding: 'gzip' | 'deflate' | 'br' };
 
 export interface Fault {
   match?: { path?: RegExp | undefined; page?: number | undefined; method?: string | undefined };

@@ -4,9 +4,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { refuseUnnamed } from '../../support/firewall.ts';
 import type { BeforeHook, LoggedRequest } from '../contract.ts';
 import { PanelHttpError, panelError, serverError } from './answer.ts';
+import { gatewayAnswer, passedOn } from './between.ts';
 import type { Faults } from './faults.ts';
 import { pageOf } from './paging.ts';
-import { HTML, type Outcome, type ResponderParts, respond } from './respond.ts';
+import { type Outcome, type ResponderParts, respond } from './respond.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
@@ -108,10 +109,8 @@ async function handleApi(
     request.socket.resetAndDestroy();
     return;
   }
-  let outcome: Outcome = refuseUnnamed(request) ?? respond(responder, { request, url, bodyText, actions, entry });
-  if (kinds.has('html') && outcome.status === 200) {
-    outcome = { ...outcome, headers: { ...outcome.headers, 'content-type': 'text/html; charset=utf-8' }, body: HTML };
-  }
+  const before = refuseUnnamed(request) ?? gatewayAnswer(actions);
+  const outcome: Outcome = before ?? passedOn(actions, respond(responder, { request, url, bodyText, actions, entry }));
   entry.status = outcome.status;
   let wait = responder.settings.latencyMs;
   for (const action of actions) if (action.kind === 'slow') wait += action.ms;

@@ -174,8 +174,8 @@ export const throttled = (error: AppError): Stopped => ({
 });
 
 /**
- * Attempts after which a failure of the panel is final. Gateway errors and timeouts have a fallback (smaller pages, other
- * listings); for other failures the panel is given more time.
+ * Attempts after which a failure of the panel is final. Errors of the panel or a gateway (5xx, except 503: maintenance) and
+ * timeouts have a fallback (smaller pages, other listings); for other failures the panel is given more time.
  */
 export const FINAL_ATTEMPT = { fallback: 3, other: 8 };
 
@@ -189,19 +189,15 @@ export interface PanelFailureDetail {
 export function panelFailure(error: unknown, attempt: number, page: number): unknown {
   if (!isAppError(error, 'PANEL_UNAVAILABLE')) return error;
   const { status, kind } = error.meta ?? {};
-  const fallback =
-    kind === 'timeout' ||
-    kind === 'too-large' ||
-    (kind === 'http' && (status === 500 || status === 502 || status === 504));
+  // Gateways have statuses of their own for a panel that ends in the middle of a page: 520, 522, 524 and others.
+  const broken = typeof status === 'number' && status >= 500 && status !== 503;
+  const fallback = kind === 'timeout' || kind === 'too-large' || broken;
   const final = kind === 'too-large' || attempt >= (fallback ? FINAL_ATTEMPT.fallback : FINAL_ATTEMPT.other);
   if (!final) return error;
   const detail: PanelFailureDetail = { page, fallback };
   return ApplicationFailure.create({
     type: 'PANEL_UNAVAILABLE',
-    message:
-      kind === 'http'
-        ? `the panel answers ${String(status)}`
-        : `the panel cannot be reached (${String(kind ?? 'network')})`,
+    message: error.message,
     nonRetryable: true,
     details: [detail],
   });

@@ -36,6 +36,8 @@ export interface CloseRunInput {
   runId: string;
   outcome: 'COMPLETED' | 'FAILED' | 'CANCELLED';
   code: string | null;
+  /** Sentence of the failure. Absent in workflow histories of earlier releases. */
+  message?: string | null;
   failedStep: string | null;
   dryRun: boolean;
   counts: SyncCounts;
@@ -66,7 +68,7 @@ async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMP
     logId: input.logId,
     runId: input.runId,
     outcome: input.outcome,
-    error: input.outcome === 'FAILED' ? publicText(input.code) : undefined,
+    error: input.outcome === 'FAILED' ? publicText(input.code, input.message ?? undefined) : undefined,
     failedStep: input.failedStep ?? undefined,
     metadata: {
       ...(totals.length > 0 ? { counts: input.counts } : {}),
@@ -76,8 +78,12 @@ async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMP
   });
 }
 
-/** Sentence of an error code for the log row. Codes of the database and unknown ones get a general sentence. */
-function publicText(code: string | null): string {
+/**
+ * Sentence of a failure for the log row: for a failure of the panel its own, which says what happened; otherwise that of
+ * its code. Codes of the database and unknown ones get a general sentence.
+ */
+function publicText(code: string | null, message: string | undefined): string {
+  if (code !== null && /^(PANEL_|ADDRESS_REFUSED)/.test(code) && message) return message;
   if (code !== null && code in ERRORS) return ERRORS[code as ErrorCode].title;
   return new AppError('INTERNAL_ERROR').message;
 }

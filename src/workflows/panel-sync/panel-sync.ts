@@ -33,7 +33,7 @@ import { checkActivities, mergeActivities, pageActivities, rowActivities } from 
 import { syncClientSubusers } from './client-subusers.ts';
 import { confirmDeletions } from './confirm-deletions.ts';
 import { createPacer, type Pacer } from './pacer.ts';
-import { failureType, ReadFailed, readSources } from './read-sources.ts';
+import { failureMessage, failureType, ReadFailed, readSources } from './read-sources.ts';
 import { newRunState, progressView, type RunState, showDetails } from './run-state.ts';
 import { mergeSources, sourcesFor } from './sources.ts';
 
@@ -201,6 +201,7 @@ function close(input: PanelSyncInput, runId: string, state: RunState, counts: Sy
       runId,
       outcome: ending.outcome,
       code: ending.outcome === 'FAILED' ? (failureType(ending.error) ?? 'INTERNAL_ERROR') : null,
+      message: ending.outcome === 'FAILED' ? (failureMessage(ending.error) ?? null) : null,
       failedStep: state.failedStep,
       dryRun: input.dryRun,
       counts,

@@ -45,17 +45,23 @@ export interface ReaderContext {
   onRequests: (answered: number) => void;
 }
 
-/** The code of an activity's failure. */
-export function failureType(error: unknown): string | undefined {
+/** What an activity failed with, if it said so itself. */
+function failureOf(error: unknown): ApplicationFailure | undefined {
   const cause = error instanceof ActivityFailure ? error.cause : error;
-  return cause instanceof ApplicationFailure ? (cause.type ?? undefined) : undefined;
+  return cause instanceof ApplicationFailure ? cause : undefined;
 }
+
+/** The code of an activity's failure. */
+export const failureType = (error: unknown): string | undefined => failureOf(error)?.type ?? undefined;
+
+/** The public sentence of an activity's failure. */
+export const failureMessage = (error: unknown): string | undefined => failureOf(error)?.message;
 
 /** Page at which a batch failed, when the failure is one that a fallback may avoid. */
 function failedPage(error: unknown): number | undefined {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  if (!(cause instanceof ApplicationFailure) || cause.type !== 'PANEL_UNAVAILABLE') return undefined;
-  const [detail] = cause.details ?? [];
+  const failure = failureOf(error);
+  if (failure?.type !== 'PANEL_UNAVAILABLE') return undefined;
+  const [detail] = failure.details ?? [];
   if (typeof detail !== 'object' || detail === null || !('page' in detail) || !('fallback' in detail)) return undefined;
   return detail.fallback === true && typeof detail.page === 'number' ? detail.page : undefined;
 }

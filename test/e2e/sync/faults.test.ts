@@ -182,11 +182,11 @@ describe('answers that are wrong', () => {
 });
 
 describe('answers that do not come', () => {
-  test('a page that fails only at its full size is read in parts, the others whole', async () => {
+  test('a page that fails only at its full size is read in parts, the others whole (C-5)', async () => {
     const { sim } = stack;
     changeSomething();
     sim.settings.perPageMax = 30;
-    sim.faults.add({ match: { path: SERVERS, page: 7 }, action: { kind: 'status', status: 500 } });
+    sim.faults.add({ match: { path: SERVERS, page: 7 }, action: { kind: 'gateway', status: 524 } });
     const log = await stack.sync();
     expect(log.status).toBe('COMPLETED');
     expect(warnings(log)).toEqual([]);
@@ -200,7 +200,7 @@ describe('answers that do not come', () => {
     expect(
       listed(SERVERS)
         .map((r) => r.status)
-        .filter((s) => s === 500),
+        .filter((s) => s === 524),
     ).toHaveLength(3);
   });
 
@@ -208,7 +208,12 @@ describe('answers that do not come', () => {
     const before = await rowVersions(stack.database.db);
     changeSomething();
     stack.sim.faults.add({ match: { path: SERVERS }, afterNth: 1, action: { kind: 'status', status: 502 } });
-    await expectFailed(await stack.sync(), 'servers', 'The panel cannot be reached', before);
+    await expectFailed(
+      await stack.sync(),
+      'servers',
+      'The panel answers with an error of its own (status 502)',
+      before,
+    );
   });
 
   test.each([401, 403] as const)('%i midway ends the run, nothing merged', async (status) => {
@@ -231,7 +236,7 @@ describe('answers that do not come', () => {
     sim.update('allocations', allocations[0]?.id ?? 0, { notes: 'unseen' });
     sim.update('allocations', other?.id ?? 0, { notes: 'seen' });
     sim.faults.add({ match: { path: LOCATIONS }, times: 3, action: { kind: 'status', status: 500 } });
-    sim.faults.add({ match: { path: NODES }, times: 3, action: { kind: 'status', status: 504 } });
+    sim.faults.add({ match: { path: NODES }, times: 3, action: { kind: 'gateway', status: 520 } });
     sim.faults.add({
       match: { path: new RegExp(`/nodes/${node}/allocations$`) },
       action: { kind: 'status', status: 500 },
@@ -285,7 +290,7 @@ describe('answers that do not come', () => {
   test.each([
     ['a truncated body', { kind: 'truncate' }],
     ['a reset connection', { kind: 'reset' }],
-    ['an HTML page', { kind: 'html' }],
+    ['a challenge of a firewall (C-2)', { kind: 'gateway', status: 403, challenge: true }],
     ['503 with Retry-After', { kind: 'status', status: 503, retryAfter: 1 }],
     ['a request that is never answered', { kind: 'hang' }],
   ] as const)('%s is survived by retries', async (_name, action) => {

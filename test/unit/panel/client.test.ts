@@ -220,6 +220,20 @@ describe('what is sent', () => {
   });
 });
 
+test.each(['/api', '/api/', '/api/application', '/api/client/account', '/admin/api', '/admin/api/new'])(
+  'the path %s at the end of the URL is cut',
+  async (path) => {
+    const { server } = await json(EMPTY);
+    for (const base of ['', '/panel']) {
+      const url = `${server.url}${base}${path}`;
+      const client = createPanelClient({ url, guard: 'environment', apiKey: new Secret(KEY) });
+      closers.push(() => client.close());
+      await client.list('/x');
+      expect(server.requests.at(-1)?.url).toBe(`${base}/api/application/x`);
+    }
+  },
+);
+
 describe('failures', () => {
   test.each([
     ['nothing is sent', undefined],
@@ -322,6 +336,46 @@ describe('failures', () => {
   test('a list is no single item', async () => {
     const { client } = await json(EMPTY);
     expect((await failure(client.get('/x'))).code).toBe('PANEL_CONTRACT');
+  });
+
+  // [status, headers, body, sentence]
+  const HTML = '<!DOCTYPE html><html><head><title>Attention</title></head></html>';
+  const between: [number, Record<string, string>, string, RegExp][] = [
+    ...[400, 401, 402, 403, 404, 405, 406, 409, 410, 418, 422, 499, 500, 502, 520].map(
+      (status): [number, Record<string, string>, string, RegExp] => [status, {}, HTML, /^A web page came in place of/],
+    ),
+    [403, { 'cf-mitigated': 'challenge' }, HTML, /^A firewall in front of the panel .*challenge/],
+    [403, {}, 'error code: 1010', /^Something in front of the panel .*not JSON/],
+    [401, {}, '{"message":"Unauthenticated."}', /^Something in front of the panel .*JSON of another form/],
+    [404, {}, '{"errors":[]}', /^Something in front of the panel .*JSON of another form/],
+    [403, {}, '', /^An empty answer/],
+    [302, { location: '/auth/login' }, HTML, /redirects to a login page/],
+    [302, { location: 'https://a.example/cdn-cgi/access/login/x?kid=1' }, '', /login page \(https:\/\/a\.example\)/],
+    [
+      301,
+      { location: 'https://b.example/p/api/application/x' },
+      '',
+      /^The panel redirects to https:\/\/b\.example\/p:/,
+    ],
+    [302, { location: '/maintenance?x=1' }, '', /^Something in front of the panel redirects to another page/],
+    [302, {}, '', /^Something in front of the panel redirects to another page/],
+    [200, {}, '<br />\n<b>Deprecated</b>:  x{"object":"list"}', /^The panel prints PHP messages .*display_errors/],
+    [200, {}, `\nWarning: x in /y on line 1\n${JSON.stringify(EMPTY)}`, /^The panel prints PHP messages/],
+    [200, {}, '{"object":"list","da', /^The panel sent JSON that is not whole/],
+  ];
+  test.each(between)('%i %j %j comes from something in between and is retried (C-2)', async (...given) => {
+    const [status, headers, body, sentence] = given;
+    const { client, server } = await json(body, status, { 'content-type': 'text/html', ...headers });
+    const error = await failure(client.list('/x'));
+    expect([error.code, error.spec.retryable, error.meta?.['status']]).toEqual(['PANEL_UNAVAILABLE', true, status]);
+    expect(error.message).toMatch(sentence);
+    for (const text of ['Attention', 'kid', 'x=1']) expect(error.message).not.toContain(text);
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test('a 429 of a proxy asks to wait, too', async () => {
+    const { client } = await json(HTML, 429, { 'content-type': 'text/html', 'retry-after': '7' });
+    expect(await failure(client.list('/x'))).toMatchObject({ code: 'PANEL_RATE_LIMITED', retryAfterMs: 7_000 });
   });
 
   test('two-factor login demanded', async () => {
