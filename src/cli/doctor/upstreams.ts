@@ -45,11 +45,19 @@ export async function checkPanel(panel: PanelAccess, environmentUrl: string | un
       page.throttle.limit === undefined ? 'no throttle headers' : `${page.throttle.limit} requests per minute`;
     return { name, state: 'ok', detail: `${url}, ${page.pagination?.total ?? page.items.length} locations, ${limit}` };
   } catch (error) {
-    const advice = isAppError(error, 'PANEL_AUTH')
-      ? 'the key must be an application API key with the right to read locations'
-      : 'check PTERODACTYL_URL and that the panel runs';
-    return { name, state: 'failed', detail: `${url}: ${probeError(error)}`, advice };
+    return { name, state: 'failed', detail: `${url}: ${probeError(error)}`, advice: panelAdvice(error) };
+  } finally {
+    client.close().catch(() => undefined);
   }
+}
+
+/** What to do; the detail says what happened. */
+function panelAdvice(error: unknown): string {
+  if (isAppError(error, 'PANEL_AUTH')) return 'the key must be an application API key with the right to read locations';
+  if (isAppError(error, 'ADDRESS_REFUSED')) return 'correct the panel URL in the settings, or set PTERODACTYL_URL';
+  if (isAppError(error, 'PANEL_UNAVAILABLE') && error.meta?.['sender'] !== undefined)
+    return 'docs/guide/sync.md, "When the panel cannot be read", says what to do';
+  return 'check PTERODACTYL_URL and that the panel runs';
 }
 
 /** Says whether a provider is configured; a try would send an email. */

@@ -68,7 +68,12 @@ describe('queueing an email', () => {
   test.each([
     ['no fields', {}, 'to, subject, and template are required', ['body.to', 'body.subject', 'body.template']],
     ['a blank subject', { ...GOOD, subject: ' ' }, 'to, subject, and template are required', ['body.subject']],
-    ['a notice of this service alone (S14)', { ...GOOD, template: 'password-changed' }, 'Unknown email template', ['body.template']],
+    [
+      'a notice of this service alone (S14)',
+      { ...GOOD, template: 'password-changed' },
+      'Unknown email template',
+      ['body.template'],
+    ],
     ['an unknown template', { ...GOOD, template: 'constructor' }, 'Unknown email template', ['body.template']],
     ['a bad address', { ...GOOD, to: 'no-address' }, 'Invalid email address', ['body.to']],
     ['two addresses', { ...GOOD, to: 'a@example.com, b@example.com' }, 'Invalid email address', ['body.to']],

@@ -92,3 +92,20 @@ test.each(['[]', '"x"', 'null', '{', '7'])('a body that is not an object is refu
   const response = await api.get(SAVE, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
   expect(response.status).toBe(400);
 });
+
+test.each(['/api', '/api/', '/api/application', '/api/v1/connect', '/admin/api'])(
+  'a panel URL that ends with the path of the API is stored without it: %s (C-3)',
+  async (path) => {
+    for (const [given, expected] of [
+      [`https://panel.example${path}`, 'https://panel.example'],
+      [`https://panel.example/base${path}`, 'https://panel.example/base'],
+      [`https://api.example/apis/my-api/`, 'https://api.example/apis/my-api'],
+    ]) {
+      expect((await save(api, { pterodactylUrl: given, virtfusionUrl: given })).status).toBe(200);
+      expect([await wizard.stored('pterodactyl_url'), await wizard.stored('virtfusion_url')]).toEqual([
+        expected,
+        expected,
+      ]);
+    }
+  },
+);

@@ -3,12 +3,14 @@ import { afterEach, describe, expect, test } from 'vitest';
 import {
   type AddressGuardOptions,
   createAddressGuard,
+  guardOfStored,
   mayReach,
   type Resolver,
 } from '../../../src/clients/http/address-guard.ts';
 import { HttpFailure } from '../../../src/clients/http/failures.ts';
 import { createHttpClient } from '../../../src/clients/http/http.ts';
 import { createPanelClient } from '../../../src/clients/panel/client.ts';
+import { createPanelProvider } from '../../../src/clients/panel/provider.ts';
 import { testConnection } from '../../../src/clients/virtfusion.ts';
 import { AppError } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
@@ -285,6 +287,26 @@ describe('lookup', () => {
 
 describe('clients with a guard', () => {
   const apiKey = new Secret('a-secret-key');
+
+  test('the sync refuses a stored panel URL that leads to a metadata service (S12)', async () => {
+    const panelUrl = 'http://169.254.169.254';
+    const provider = createPanelProvider(async () => ({ panelUrl, panelApiKey: apiKey }), {
+      environmentUrl: 'http://panel.example',
+    });
+    await expect((await provider.client()).list('/servers')).rejects.toMatchObject({ code: 'ADDRESS_REFUSED' });
+    await provider.close();
+  });
+
+  test('a stored URL may lead to networks of the operator; the origin of the environment is not judged (S12)', async () => {
+    const url = 'http://169.254.169.254/panel';
+    expect(guardOfStored(url, 'http://169.254.169.254')).toBe('environment');
+    for (const environmentUrl of [undefined, '', 'http://169.254.169.254:81', 'https://169.254.169.254']) {
+      const guard = guardOfStored(url, environmentUrl);
+      if (guard === 'environment') throw new Error(`not judged beside ${environmentUrl}`);
+      expect(() => guard.checkHost('169.254.169.254')).toThrow();
+      expect(() => guard.checkHost('10.0.0.1')).not.toThrow();
+    }
+  });
 
   test('the panel client fails with ADDRESS_REFUSED for a refused address', async () => {
     const server = await serve();

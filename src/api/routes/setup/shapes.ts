@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { createAddressGuard } from '../../../clients/http/address-guard.ts';
 import { isAppError } from '../../../domain/errors.ts';
+import { withoutApiPath } from '../../../domain/panel/base-url.ts';
 import { Secret } from '../../../domain/secret.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
 import type { PanelName } from '../../../services/settings/setup.ts';
@@ -61,9 +62,9 @@ const SiteAddress = baseAddress()
   .nullish()
   .transform(clearable)
   .meta(documented(MAX_LONG, { format: 'uri' }));
-/** A panel's URL in the form it is stored in. */
+/** A panel's URL in the form it is stored in: often the address of its API is entered. */
 const PanelAddress = panelAddress()
-  .transform(withoutSlash)
+  .transform(withoutApiPath)
   .nullish()
   .transform(clearable)
   .meta(documented(MAX_LONG, { format: 'uri' }));

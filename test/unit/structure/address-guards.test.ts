@@ -1,0 +1,33 @@
+/** Every outbound client has a guard on the addresses that it connects to, except for addresses of the environment. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const SRC = fileURLToPath(new URL('../../../src/', import.meta.url));
+
+/** Files that leave a client without a guard, and whose address the client calls. */
+const UNGUARDED: Readonly<Record<string, string>> = {
+  'clients/email/resend.ts': 'RESEND_BASE_URL, a variable of the environment',
+  'clients/http/address-guard.ts': 'guardOfStored: a stored URL whose origin is that of the environment',
+};
+/** Files that connect without the client of clients/http, and where to. */
+const OWN_CONNECTIONS: Readonly<Record<string, string>> = {
+  'cli/demo/api.ts': 'the api that the demo itself started',
+};
+
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => ({ file, text: readFileSync(join(SRC, file), 'utf8') }));
+const matching = (pattern: RegExp): string[] => files.filter(({ text }) => pattern.test(text)).map(({ file }) => file);
+
+test('only addresses of the environment are called without a guard (S12)', () => {
+  expect(matching(/\bguard: 'environment'|return 'environment'/).sort()).toEqual(Object.keys(UNGUARDED).sort());
+});
+
+test('no request passes by the client with the guard (S12)', () => {
+  const others = matching(/\bfetch\(|from 'undici'|\brequest\b.* from 'node:https?'/).filter(
+    (file) => file !== 'clients/http/http.ts',
+  );
+  expect(others.sort()).toEqual(Object.keys(OWN_CONNECTIONS).sort());
+});
