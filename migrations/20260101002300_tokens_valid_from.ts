@@ -1,4 +1,5 @@
 import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 
 /**
  * The time before which no access token without a session is accepted, and the index by which each request looks for
@@ -9,9 +10,7 @@ export async function up(knex: Knex): Promise<void> {
     create index if not exists idx_sessions_family_id on sessions ("familyId");`);
 }
 
-/** Drops both. Tokens that were ended are accepted again by a release that does not know the column. */
+/** Drops both. A release that does not know the column accepts ended tokens again. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw(
-    `drop index if exists idx_sessions_family_id; alter table users drop column if exists "tokensValidFrom"`,
-  );
+  await dropCreated(knex);
 }

@@ -56,8 +56,11 @@ export interface Services extends AppDeps {
 /** The authenticated caller of a route. */
 export type Caller = { kind: 'public' } | { kind: 'apiKey' } | ({ kind: 'user' } & SignedInCaller);
 
-/** The signed-in user, for routes whose authentication mode guarantees one. */
-export function userOf(caller: Caller): AuthUser {
+/** The signed-in caller, for routes whose authentication mode guarantees one. */
+export function signedIn(caller: Caller): SignedInCaller {
   if (caller.kind !== 'user') throw new AppError('INTERNAL_ERROR', { meta: { reason: 'route without a user' } });
-  return caller.user;
+  return caller;
 }
+
+/** The user of {@link signedIn}. */
+export const userOf = (caller: Caller): AuthUser => signedIn(caller).user;

@@ -1,12 +1,16 @@
 /**
  * Live progress of syncs as server-sent events. The process has one LISTEN. A changed row is read once, at most every
- * 100 ms, and sent to every stream that watches it. All state here is of open connections, so copies of the api need not agree.
+ * 100 ms, and sent to every stream that watches it. At each ping the callers of all streams are looked at again, and the
+ * streams of those who may not read any more end. All state here is of open connections, so copies of the api need not agree.
  * No library: better-sse queues every event for a slow reader, here a newer state replaces the one that waits.
  */
 import { PassThrough, type Readable } from 'node:stream';
 import type { Logger } from 'pino';
+import { isAdministrator } from '../../domain/accounts/roles.ts';
 import { AppError } from '../../domain/errors.ts';
 import { ACTIVE_STATUSES } from '../../domain/sync/targets.ts';
+import type { VerifiedToken } from '../../services/accounts/access-tokens.ts';
+import { findCallersAgain } from '../../services/accounts/callers.ts';
 import type { Db } from '../../store/db/db.ts';
 import type { Listener } from '../../store/db/listener.ts';
 import { getSyncLog, type SyncLog } from '../../store/sync/log-store.ts';
@@ -14,10 +18,11 @@ import { getSyncLog, type SyncLog } from '../../store/sync/log-store.ts';
 export interface SyncStreams {
   /**
    * Opens a stream: `connected`, then `update` at each change, then `done` once, after which it ends.
+   * @param token the access token of an administrator: the stream ends with it, or with the role.
    * @param lastEventId version that the caller has already received: it is not sent again.
    * @throws {AppError} NOT_FOUND; SERVICE_UNAVAILABLE when too many streams are open or the process ends.
    */
-  open(id: string, lastEventId?: string): Promise<Readable>;
+  open(id: string, token: VerifiedToken, lastEventId?: string): Promise<Readable>;
   /** Number of open streams. */
   size(): number;
   /** Ends all streams and opens no more, because the process ends. */
@@ -43,6 +48,7 @@ export interface SyncStreamDeps {
 
 interface Subscriber {
   out: PassThrough;
+  token: VerifiedToken;
   /** The state that was sent last, as text: an equal state is not sent again. */
   sent: string;
   /** A state that waits until the caller has read what was sent before. */
@@ -111,19 +117,24 @@ export function createSyncStreams(deps: SyncStreamDeps, options: SyncStreamOptio
     rest: undefined,
   };
   return {
-    open: (id, lastEventId) => openStream(hub, id, lastEventId),
+    open: (id, token, lastEventId) => openStream(hub, id, token, lastEventId),
     size: () => hub.count,
     close: () => closeAll(hub),
   };
 }
 
-async function openStream(hub: Hub, id: string, lastEventId: string | undefined): Promise<Readable> {
+async function openStream(
+  hub: Hub,
+  id: string,
+  token: VerifiedToken,
+  lastEventId: string | undefined,
+): Promise<Readable> {
   refuseWhenFull(hub);
   const log = await getSyncLog(hub.deps.db, id);
   if (log === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'sync log not found' });
   refuseWhenFull(hub);
   const topic = topicOf(hub, id);
-  const subscriber = subscribe(hub, topic);
+  const subscriber = subscribe(hub, topic, token);
   subscriber.out.write(`retry: 2000\nevent: connected\ndata: ${JSON.stringify({ syncLogId: id })}\n\n`);
   const snapshot = toSnapshot(log);
   if (lastEventId !== undefined && lastEventId === snapshot.version) subscriber.sent = snapshot.data;
@@ -152,8 +163,8 @@ function topicOf(hub: Hub, id: string): Topic {
   return topic;
 }
 
-function subscribe(hub: Hub, topic: Topic): Subscriber {
-  const subscriber: Subscriber = { out: new PassThrough(), sent: '', waiting: undefined, stalledPings: 0 };
+function subscribe(hub: Hub, topic: Topic, token: VerifiedToken): Subscriber {
+  const subscriber: Subscriber = { out: new PassThrough(), token, sent: '', waiting: undefined, stalledPings: 0 };
   topic.subscribers.add(subscriber);
   hub.count += 1;
   hub.rest ??= wake(hub);
@@ -225,7 +236,7 @@ async function read(hub: Hub, topic: Topic): Promise<void> {
     const log = await getSyncLog(hub.deps.db, topic.id);
     const snapshot = log === undefined ? undefined : toSnapshot(log);
     for (const subscriber of [...topic.subscribers]) {
-      if (snapshot === undefined) endDeleted(hub, topic, subscriber);
+      if (snapshot === undefined) endWith(hub, topic, subscriber, 'log not found');
       else deliver(hub, topic, subscriber, snapshot);
     }
   } catch (error) {
@@ -237,9 +248,10 @@ async function read(hub: Hub, topic: Topic): Promise<void> {
   }
 }
 
-/** The log was deleted while it was watched. */
-function endDeleted(hub: Hub, topic: Topic, subscriber: Subscriber): void {
-  subscriber.out.write('event: error\ndata: {"error":"log not found"}\n\n');
+/** Ends a stream because its log was deleted or its caller may not read it any more. */
+function endWith(hub: Hub, topic: Topic, subscriber: Subscriber, error: string): void {
+  if (subscriber.out.writableEnded || subscriber.out.destroyed) return;
+  subscriber.out.write(`event: error\ndata: ${JSON.stringify({ error })}\n\n`);
   unsubscribe(hub, topic, subscriber);
   subscriber.out.end();
 }
@@ -261,7 +273,7 @@ function wake(hub: Hub): () => void {
   const pingTimer = setInterval(() => {
     for (const topic of topics.values()) for (const subscriber of topic.subscribers) ping(subscriber);
     // A notification that was lost delays an update until the next ping; it does not stop the stream.
-    readAll();
+    void endRefused(hub).finally(readAll);
   }, options.pingMs);
   const pollTimer = setInterval(() => {
     if (!deps.listener.connected()) readAll();
@@ -271,6 +283,25 @@ function wake(hub: Hub): () => void {
     clearInterval(pingTimer);
     clearInterval(pollTimer);
   };
+}
+
+/** Ends the streams whose callers are not signed in or not administrators any more. One statement for all of them. */
+async function endRefused(hub: Hub): Promise<void> {
+  const open = [...hub.topics.values()].flatMap((topic) =>
+    [...topic.subscribers].map((subscriber) => ({ topic, subscriber })),
+  );
+  try {
+    const users = await findCallersAgain(
+      hub.deps.db,
+      open.map(({ subscriber }) => subscriber.token),
+    );
+    for (const [index, { topic, subscriber }] of open.entries()) {
+      const user = users[index];
+      if (user === undefined || !isAdministrator(user)) endWith(hub, topic, subscriber, 'signed out');
+    }
+  } catch (error) {
+    hub.deps.log.warn({ err: error }, 'the callers of open streams could not be checked');
+  }
 }
 
 function ping(subscriber: Subscriber): void {

@@ -1,5 +1,5 @@
-/** Access tokens: JSON web tokens signed with HS256, and the opaque refresh token beside them. */
-import { randomBytes } from 'node:crypto';
+/** Access tokens: JSON web tokens signed with HS256, and the opaque refresh tokens beside them. */
+import { createHmac, randomBytes } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
@@ -38,6 +38,11 @@ export interface Tokens {
    * the site's own, or of an earlier release. Callers go through `findCaller` of callers.ts, which asks the database.
    */
   verify(token: string): Promise<VerifiedToken | { problem: TokenProblem }>;
+  /**
+   * The one refresh token that follows a used one (ADR 12): only this server can tell it, and tells it again to the
+   * slower of two tabs. @throws {AppError} TOKEN_GENERATION_FAILED.
+   */
+  successorOf(refreshToken: string): string;
   readonly accessTtlSeconds: number;
 }
 
@@ -50,11 +55,17 @@ export function createTokens(options: {
   const keys = [options.jwtSecret, options.nextAuthSecret]
     .filter((secret) => secret !== undefined)
     .map((secret) => new TextEncoder().encode(secret.reveal()));
+  const signingKey = (): Uint8Array => {
+    const [key] = keys;
+    if (key === undefined) throw new AppError('TOKEN_GENERATION_FAILED', { meta: { reason: 'no secret' } });
+    return key;
+  };
   return {
     accessTtlSeconds: options.accessTtlSeconds,
+    // The text before the token has a blank, so it can never be what is signed in an access token with the same key.
+    successorOf: (refreshToken) =>
+      createHmac('sha256', signingKey()).update(`refresh token after ${refreshToken}`).digest('hex'),
     async sign(user, { id: sessionId, issuedAt }) {
-      const [key] = keys;
-      if (key === undefined) throw new AppError('TOKEN_GENERATION_FAILED', { meta: { reason: 'no secret' } });
       return new SignJWT({
         id: user.id,
         sid: sessionId,
@@ -75,7 +86,7 @@ export function createTokens(options: {
         .setIssuedAt(issuedAt)
         .setNotBefore(issuedAt)
         .setExpirationTime(issuedAt + options.accessTtlSeconds)
-        .sign(key);
+        .sign(signingKey());
     },
     async verify(token) {
       const shape = readUnverified(token);

@@ -1,6 +1,7 @@
 /** Who an access token stands for: what the token says, and what the database says of its session and its user. */
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { findTokenUsers, type TokenUser } from '../../store/accounts/user-store.ts';
+import type { Db } from '../../store/db/db.ts';
 import type { TokenProblem, VerifiedToken } from './access-tokens.ts';
 import type { AccountDeps } from './deps.ts';
 
@@ -22,6 +23,17 @@ export async function findCaller(
   const [found] = await findTokenUsers(deps.db, [token]);
   const user = standing(found);
   return 'problem' in user ? user : { user, token };
+}
+
+/** The users of tokens that were verified before, as they are now; undefined for a token that is good no more. */
+export async function findCallersAgain(db: Db, tokens: readonly VerifiedToken[]): Promise<(AuthUser | undefined)[]> {
+  const nowSeconds = Date.now() / 1000;
+  const found = await findTokenUsers(db, tokens);
+  return found.map((one, index) => {
+    const user = standing(one);
+    const expired = (tokens[index]?.expiresAt ?? 0) <= nowSeconds;
+    return expired || 'problem' in user ? undefined : user;
+  });
 }
 
 function standing(found: TokenUser | undefined): AuthUser | { problem: CallerProblem } {

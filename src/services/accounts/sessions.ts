@@ -5,6 +5,7 @@ import { AppError } from '../../domain/errors.ts';
 import {
   endFamily,
   endSessions,
+  type FoundSession,
   insertSession,
   lockSession,
   ownerOfSession,
@@ -16,6 +17,8 @@ import { newRefreshToken } from './access-tokens.ts';
 import { findCaller } from './callers.ts';
 import type { AccountDeps } from './deps.ts';
 
+/** Uses in a row, within the grace period, after which a used token is taken for a copy: more than any browser makes. */
+const MAX_SUCCESSORS = 10;
 /** Life of a refresh token: 90 days. */
 export const REFRESH_TTL_SECONDS = 90 * 86_400;
 
@@ -56,8 +59,9 @@ export const openSession = (trx: Transaction, user: AuthUser, pair: TokenPair): 
   insertSession(trx, { ...pair, familyId: pair.sessionId, userId: user.id });
 
 /**
- * Exchanges a refresh token for a new pair. A token that was used before, and not a moment ago, may be stolen: it ends
- * every session that followed from the same sign-in.
+ * Exchanges a refresh token for a new pair. A used token has one successor, so two tabs that send the same token hold the
+ * same one afterwards (ADR 12). A token that was used before, and not a moment ago, may be stolen: it ends every session
+ * that followed from the same sign-in, with its access tokens.
  * @throws {AppError} INVALID_REFRESH_TOKEN, USER_NOT_FOUND, ACCOUNT_DISABLED, TOKEN_GENERATION_FAILED.
  */
 export async function refreshSession(
@@ -70,19 +74,43 @@ export async function refreshSession(
     const user = owner === undefined ? undefined : await lockUser(trx, owner);
     const session = await lockSession(trx, refreshToken);
     if (session === undefined) return 'INVALID_REFRESH_TOKEN';
-    if (session.state === 'spent') {
+    const next = session.state === 'spent' ? undefined : await nextToken(deps, trx, refreshToken, session);
+    if (next === undefined) {
       await endFamily(trx, session);
       deps.log.warn({ userId: session.userId }, 'a spent refresh token was used: its sessions were ended');
       return 'INVALID_REFRESH_TOKEN';
     }
     if (user === undefined) return 'USER_NOT_FOUND';
     if (!user.isActive) return 'ACCOUNT_DISABLED';
-    const pair = await makePair(deps, user, { id: session.familyId, refreshToken: newRefreshToken() });
-    await rotateSession(trx, session, refreshToken, pair);
+    const pair = await makePair(deps, user, { id: session.familyId, refreshToken: next.refreshToken });
+    if (!next.stored) await rotateSession(trx, session, refreshToken, pair);
     return pair;
   });
   if (typeof outcome === 'string') throw new AppError(outcome);
   return outcome;
+}
+
+/**
+ * The token to hand out for a token that is fresh or was used a moment ago, and whether its session is stored already.
+ * Successors that were used in turn are skipped: the slower tab gets the one that can be used next. Undefined: there are
+ * too many of them.
+ */
+async function nextToken(
+  { tokens }: Pick<AccountDeps, 'tokens'>,
+  trx: Transaction,
+  used: string,
+  session: FoundSession,
+): Promise<{ refreshToken: string; stored: boolean } | undefined> {
+  let refreshToken = tokens.successorOf(used);
+  if (session.state === 'fresh') return { refreshToken, stored: false };
+  for (let step = 0; step < MAX_SUCCESSORS; step += 1) {
+    const found = await lockSession(trx, refreshToken);
+    // A release before this one, or another secret, made the successor.
+    if (found === undefined) return { refreshToken, stored: false };
+    if (found.state === 'fresh') return { refreshToken, stored: true };
+    refreshToken = tokens.successorOf(refreshToken);
+  }
+  return undefined;
 }
 
 /**

@@ -113,10 +113,51 @@ describe('refresh', () => {
     const token = await opened(user);
     const one = newToken(await refresh(harness, token));
     await setUsed(token, 29);
-    const two = newToken(await refresh(harness, token));
-    expect(two).not.toBe(one);
+    expect(newToken(await refresh(harness, token))).toBe(one);
+    await setUsed(token, 3600);
     newToken(await refresh(harness, one));
-    newToken(await refresh(harness, two));
+  });
+
+  test('a used token has one successor, however often it is used within 30 seconds (S19)', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    const answers = [];
+    for (let use = 0; use < 5; use += 1) answers.push(await refresh(harness, token));
+    expect(new Set(answers.map(newToken)).size).toBe(1);
+    for (const { body } of answers) {
+      expect((await call(harness, 'me', { headers: bearer(body.accessToken) })).status).toBe(200);
+    }
+    expect(await sessionsOf(harness, user.id)).toHaveLength(2);
+  });
+
+  test('a thief and the owner hold the same successor: the later use of it ends both (S19)', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    const [owner, thief] = [await refresh(harness, token), await refresh(harness, token)];
+    await setUsed(token, 31);
+    const stolen = await refresh(harness, newToken(thief));
+    await setUsed(newToken(thief), 31);
+    expect(outcome(await refresh(harness, newToken(owner)))).toEqual(REFUSED);
+    expect(outcome(await refresh(harness, newToken(stolen)))).toEqual(REFUSED);
+    for (const { body } of [owner, thief, stolen]) {
+      expect((await call(harness, 'me', { headers: bearer(body.accessToken) })).status).toBe(401);
+    }
+  });
+
+  test('a slow tab gets the newest token when the other tab refreshed twice meanwhile', async () => {
+    const token = await opened(await makeUser(harness));
+    const newest = newToken(await refresh(harness, newToken(await refresh(harness, token))));
+    expect(newToken(await refresh(harness, token))).toBe(newest);
+    newToken(await refresh(harness, newest));
+  });
+
+  test('more uses in turn within 30 seconds than a browser makes end the family', async () => {
+    const user = await makeUser(harness);
+    const token = await opened(user);
+    let last = token;
+    for (let use = 0; use < 11; use += 1) last = newToken(await refresh(harness, last));
+    expect(outcome(await refresh(harness, token))).toEqual(REFUSED);
+    expect(await sessionsOf(harness, user.id)).toEqual([]);
   });
 
   test('a further use of a token does not extend its 30 seconds', async () => {
@@ -152,9 +193,9 @@ describe('refresh', () => {
     const token = await opened(user);
     const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(harness, token)));
     expect(countByStatus(answers)).toEqual({ 200: 20 });
-    expect(new Set(answers.map((a) => a.body.refreshToken)).size).toBe(20);
+    expect(new Set(answers.map((a) => a.body.refreshToken)).size).toBe(1);
     const sessions = await sessionsOf(harness, user.id);
-    expect(sessions).toHaveLength(21);
+    expect(sessions).toHaveLength(2);
     expect(new Set(sessions.map((s) => s.familyId)).size).toBe(1);
   });
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { setActive } from '../../../src/services/accounts/roles.ts';
 import {
   bearer,
   changeLog,
@@ -10,6 +11,7 @@ import {
   ORIGIN,
   startHarness,
 } from '../../support/api/harness.ts';
+import { openedSession, post } from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 let second: Harness;
@@ -196,6 +198,34 @@ describe('the stream of a running sync', () => {
     await harness.database.db.raw('delete from sync_logs where id = ?', [id]);
     await stream.done;
     expect(stream.events.at(-1)).toEqual({ event: 'error', id: undefined, data: { error: 'log not found' } });
+  });
+
+  test('ends at a ping when its caller is disabled, signed out or no administrator any more (S18)', async () => {
+    const id = await insertLog(harness.database, { status: 'RUNNING', metadata: { version: 1 } });
+    const { db } = harness.database;
+    const watched = async () => {
+      const user = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
+      const pair = await openedSession(harness, user.id);
+      return { ...user, ...pair, stream: open(harness, id, bearer(pair.accessToken), '') };
+    };
+    const [kept, disabled, signedOut, demoted] = [await watched(), await watched(), await watched(), await watched()];
+    const all = [kept, disabled, signedOut, demoted];
+    await until(() => all.every(({ stream }) => stream.events.length === 2));
+    await setActive(db, disabled.id, false);
+    await post(harness, 'logout', { refreshToken: signedOut.refreshToken });
+    // As the site would do it, which leaves the session.
+    await db.raw(`update users set roles = '{MEMBER}' where id = ?`, [demoted.id]);
+    await Promise.all([disabled, signedOut, demoted].map(({ stream }) => stream.done));
+    for (const { stream } of [disabled, signedOut, demoted]) {
+      expect(stream.names()).toEqual(['connected', 'update', 'error']);
+      expect(stream.events[2]?.data).toEqual({ error: 'signed out' });
+    }
+    const { comments } = kept.stream;
+    const before = comments();
+    await until(() => comments() > before + 1);
+    await changeLog(harness.database, id, 'COMPLETED', { version: 2 });
+    await kept.stream.done;
+    expect(kept.stream.names().at(-1)).toBe('done');
   });
 
   test('a draining process ends its streams and takes no more', async () => {

@@ -185,12 +185,12 @@ export const bearer = (token: string): Record<string, string> => ({ Authorizatio
 /** Signs claims, with wrong options too. */
 export async function signToken(
   claims: JWTPayload,
-  options: { secret?: string; alg?: string; expiresIn?: number; notBefore?: number } = {},
+  options: { secret?: string; alg?: string; expiresIn?: number; notBefore?: number; issuedAt?: number } = {},
 ): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
   return new SignJWT(claims)
     .setProtectedHeader({ alg: options.alg ?? 'HS256', typ: 'JWT' })
-    .setIssuedAt(now)
+    .setIssuedAt(options.issuedAt ?? now)
     .setNotBefore(now + (options.notBefore ?? -600))
     .setExpirationTime(now + (options.expiresIn ?? 3600))
     .sign(new TextEncoder().encode(options.secret ?? JWT_SECRET));

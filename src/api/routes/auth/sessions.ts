@@ -20,7 +20,7 @@ export const sessionRoutes: Route[] = [
     operationId: 'refreshTokens',
     summary: 'Exchange a refresh token for a new pair',
     description:
-      'A refresh token can be used once. For 30 seconds after its use it is still accepted, for the slower one of two tabs; used later, it ends every session that followed from the same sign-in.',
+      'A refresh token can be used once. For 30 seconds after its use it is still accepted, for the slower one of two tabs, which gets the same successor; used later, it ends every session that followed from the same sign-in, with its access tokens.',
     auth: 'public',
     // Wide, because a refusal here signs a visitor out.
     limits: [{ name: 'refresh', max: 600, windowSeconds: 900, by: byAddress }],
@@ -45,7 +45,7 @@ export const sessionRoutes: Route[] = [
     method: 'post',
     path: '/api/v1/auth/logout',
     operationId: 'logout',
-    summary: 'End a session; with a valid bearer, all sessions of its user',
+    summary: 'End a session with its access tokens; with a valid bearer, all sessions of its user',
     auth: 'public',
     lenientBody: true,
     body: z.object({ refreshToken: OptionalText }),

@@ -8,7 +8,7 @@ import { PROFILE_TEXT_LIMIT, readProfile, updateProfile } from '../../../service
 import { resendVerification, VERIFICATION_LIMIT } from '../../../services/accounts/verify-email.ts';
 import type { Profile } from '../../../store/accounts/profile-store.ts';
 import type { SessionIdentity } from '../../../store/accounts/session-store.ts';
-import { type Caller, userOf } from '../../context.ts';
+import { type Caller, signedIn, userOf } from '../../context.ts';
 import { envelope, IsoDate, ok } from '../../http/envelopes.ts';
 import { BodyText, profileText } from '../../http/fields.ts';
 import { byEmailIn, byUser, type LimitRule } from '../../http/limits.ts';
@@ -81,7 +81,7 @@ function requireNewPassword(password: string): void {
 
 /** The session of the caller's access token. */
 const sessionOf = (caller: Caller): SessionIdentity => ({
-  sessionId: caller.kind === 'user' ? caller.token.sessionId : undefined,
+  sessionId: signedIn(caller).token.sessionId,
 });
 
 export const accountRoutes: Route[] = [

@@ -14,7 +14,7 @@ import {
   rejectedRecords,
   type SyncLog,
 } from '../../../store/sync/log-store.ts';
-import { userOf } from '../../context.ts';
+import { signedIn, userOf } from '../../context.ts';
 import { Count, IsoDate, ok } from '../../http/envelopes.ts';
 import {
   BodyFlag,
@@ -283,11 +283,12 @@ export const adminSyncRoutes: Route[] = [
     query: z.object({ token: z.string().optional() }),
     responses: { 200: { contentType: 'text/event-stream', description: 'The event stream' } },
     errors: ['NOT_FOUND', 'SERVICE_UNAVAILABLE'],
-    async handler({ input, deps, koa }) {
+    async handler({ input, caller, deps, koa }) {
       const headers = { 'Cache-Control': 'no-cache', 'X-Accel-Buffering': 'no' };
       if (koa.method === 'HEAD') return { status: 200, raw: '', headers };
       const lastEventId = koa.get('Last-Event-ID');
-      const raw = await deps.streams.open(input.params.id, lastEventId === '' ? undefined : lastEventId);
+      const { token } = signedIn(caller);
+      const raw = await deps.streams.open(input.params.id, token, lastEventId === '' ? undefined : lastEventId);
       return { status: 200, raw, headers };
     },
   }),
