@@ -21,6 +21,11 @@ const Meta = z.strictObject({
   sharedDefault: z.string().optional(),
 });
 
+function isHttpOrigin(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && /^https?:$/.test(url.protocol) && [`${url.origin}/`, url.origin].includes(url.href);
+}
+
 const text = z.string().trim();
 const optionalText = text.transform((v) => v || undefined).optional();
 const textOr = (fallback: string) => text.transform((v) => v || fallback).default(fallback);
@@ -51,6 +56,10 @@ const wholeNumberOr = (fallback: number, min = 0) => wholeNumber(min).transform(
 const httpUrl = text
   .refine((v) => v === '' || /^https?:\/\/[^\s]+$/.test(v), 'must be an http(s) URL')
   .transform((v) => (v === '' ? undefined : v.replace(/\/+$/, '')))
+  .optional();
+const httpOrigin = text
+  .refine((v) => v === '' || isHttpOrigin(v), 'must be an http(s) URL without a path')
+  .transform((v) => (v === '' ? undefined : new URL(v).origin))
   .optional();
 const httpUrlOr = (fallback: string) => httpUrl.transform((v) => v ?? fallback);
 const sitePath = (fallback: string) =>
@@ -220,6 +229,10 @@ const Variables = z.object({
       databaseKey: 'site_url',
       sharedDefault: DEFAULT_SITE_URL,
     }),
+    API_URL: httpOrigin.meta({
+      description:
+        'Public origin of this api: verification emails then have a link by which a reader removes an account that somebody else registered with the reader’s address',
+    }),
     NEXT_PUBLIC_SITE_URL: httpUrl.meta({ description: 'Used when SITE_URL is not set' }),
     NEXTAUTH_URL: httpUrl.meta({ description: 'Used when SITE_URL and NEXT_PUBLIC_SITE_URL are not set' }),
     EMAIL_VERIFY_PATH: sitePath('/auth/verify-email').meta({
@@ -345,6 +358,7 @@ function toConfig(v: Variables) {
       smtpUrl: v.SMTP_URL,
       from: v.EMAIL_FROM,
       siteUrl: v.SITE_URL ?? v.NEXT_PUBLIC_SITE_URL ?? v.NEXTAUTH_URL ?? DEFAULT_SITE_URL,
+      apiUrl: v.API_URL,
       paths: Object.freeze({ verify: v.EMAIL_VERIFY_PATH, reset: v.EMAIL_RESET_PATH, magic: v.EMAIL_MAGIC_PATH }),
     }),
     autoSync: Object.freeze({ enabled: v.AUTO_SYNC_ENABLED, intervalSeconds: v.AUTO_SYNC_INTERVAL * 60 }),

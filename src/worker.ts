@@ -87,7 +87,13 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
     log,
     report: captureError,
     retentionDays: config.syncLogRetentionDays,
-    email: { emails: parts.emails, transport: parts.email.transport, settings, paths: config.email.paths },
+    email: {
+      emails: parts.emails,
+      transport: parts.email.transport,
+      settings,
+      paths: config.email.paths,
+      apiUrl: config.email.apiUrl,
+    },
     options: {
       concurrency: config.panel.concurrency,
       requestsPerMinute: config.panel.requestsPerMinute,

@@ -2,6 +2,7 @@
 import type { EmailTransport } from '../clients/email/resend.ts';
 import type { OutgoingEmail } from '../domain/email.ts';
 import { isAppError } from '../domain/errors.ts';
+import type { EmailSite } from '../messages/email/link.ts';
 import { renderEmail } from '../messages/email/templates.ts';
 import { type EmailAttempt, startAttempt } from '../services/email/start-attempt.ts';
 import type { Db } from '../store/db/db.ts';
@@ -24,6 +25,8 @@ export interface EmailActivityDeps {
   settings: () => Promise<{ email: { from: string; siteUrl: string; notifications: boolean } }>;
   /** Pages of the site that the links open. */
   paths: { verify: string; reset: string; magic: string };
+  /** Origin of the api; undefined if it is not configured. */
+  apiUrl?: string | undefined;
 }
 
 /** Creates the activities. */
@@ -55,7 +58,7 @@ async function deliverEmail(deps: EmailActivityDeps, id: string, signal: AbortSi
       await endEmail(deps.db, id, 'skipped', 'notifications by email are switched off');
       return { status: 'skipped' };
     }
-    const email = outgoing(id, attempt, { ...settings, paths: deps.paths });
+    const email = outgoing(id, attempt, { ...settings, paths: deps.paths, apiUrl: deps.apiUrl });
     const { providerId } = await transport.send(email, { signal });
     await markEmailSent(deps.db, id, { transport: transport.name, providerId });
     return { status: 'sent' };
@@ -69,11 +72,12 @@ async function deliverEmail(deps: EmailActivityDeps, id: string, signal: AbortSi
 function outgoing(
   id: string,
   attempt: Extract<EmailAttempt, { state: 'ready' }>,
-  settings: { from: string; siteUrl: string; paths: EmailActivityDeps['paths'] },
+  settings: { from: string } & Pick<EmailSite, 'siteUrl' | 'paths' | 'apiUrl'>,
 ): OutgoingEmail {
   const content = renderEmail(attempt.template, attempt.data, {
     siteUrl: settings.siteUrl,
     paths: settings.paths,
+    apiUrl: settings.apiUrl,
     year: attempt.createdAt.getUTCFullYear(),
     ...(attempt.subject === undefined ? {} : { subject: attempt.subject }),
   });

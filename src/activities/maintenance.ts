@@ -2,7 +2,8 @@
 import { isAppError } from '../domain/errors.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { purgeNetworks } from '../store/accounts/network-store.ts';
-import { purgeTokens } from '../store/accounts/one-time-token-store.ts';
+import { purgeTokens, purgeUsed } from '../store/accounts/one-time-token-store.ts';
+import { purgePendingAccounts } from '../store/accounts/pending-account-store.ts';
 import { purgeSessions } from '../store/accounts/session-store.ts';
 import { purgeAuditEvents } from '../store/audit/audit-store.ts';
 import type { Db } from '../store/db/db.ts';
@@ -42,6 +43,8 @@ const EXPIRED = {
   sessions: (db) => purgeSessions(db, BATCH_ROWS),
   tokens: (db) => purgeTokens(db, BATCH_ROWS),
   networks: (db) => purgeNetworks(db, KNOWN_NETWORK_DAYS, BATCH_ROWS),
+  usedTokens: (db) => purgeUsed(db, BATCH_ROWS),
+  pendingAccounts: (db) => purgePendingAccounts(db, BATCH_ROWS),
   buckets: (db) => purgeBuckets(db, BATCH_ROWS),
   lostEmails: (db) => failLostEmails(db, BATCH_ROWS),
   emailContents: (db) => clearDeadEmails(db, BATCH_ROWS),

@@ -85,9 +85,9 @@ function preview(name: string, flags: Flags, env: Environment): string {
   const data = { ...SAMPLES[template], ...given(template, flags.data ?? []) };
   const problems = checkEmailData(template, data);
   if (problems.length > 0) throw new UsageError(problems.map(({ path, message }) => `${path} ${message}`).join('; '));
-  const { siteUrl, paths } = loadConfig(env).email;
+  const { siteUrl, apiUrl, paths } = loadConfig(env).email;
   const subject = flags.subject === undefined ? {} : { subject: flags.subject };
-  const email = renderEmail(template, data, { siteUrl, paths, year: new Date().getUTCFullYear(), ...subject });
+  const email = renderEmail(template, data, { siteUrl, apiUrl, paths, year: new Date().getUTCFullYear(), ...subject });
   switch (flags.format ?? formatOf(flags.out ?? '')) {
     case 'json':
       return `${JSON.stringify({ template, ...email }, null, 2)}\n`;

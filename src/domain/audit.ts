@@ -12,6 +12,7 @@ export const SECURITY_ACTIONS = [
   'password-changed',
   'email-changed',
   'email-verified',
+  'account-denied',
   'account-created',
   'account-disabled',
   'account-enabled',

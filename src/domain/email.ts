@@ -38,13 +38,26 @@ export const REQUESTED_TEMPLATE_NAMES: readonly string[] = EMAIL_TEMPLATE_NAMES.
   (name) => !OWN_NOTICES.some((notice) => notice === name),
 );
 
-/** One-time tokens: `verification_tokens.type` and lifetime in seconds (contract: 24 hours, 24 hours, 30 minutes). */
+/**
+ * One-time tokens: `verification_tokens.type` and lifetime in seconds (contract: 24 hours, 24 hours, 30 minutes). The
+ * token of a denial ("This was not me") lives as long as that of the verification, and proves nothing.
+ */
 export const ONE_TIME_TOKENS = {
   email_verification: { lifetimeSeconds: 24 * 3600 },
   password_reset: { lifetimeSeconds: 24 * 3600 },
   magic_link: { lifetimeSeconds: 30 * 60 },
+  account_denial: { lifetimeSeconds: 24 * 3600 },
 } as const;
 export type OneTimeTokenType = keyof typeof ONE_TIME_TOKENS;
+export const ONE_TIME_TOKEN_TYPES: readonly OneTimeTokenType[] = [
+  'email_verification',
+  'password_reset',
+  'magic_link',
+  'account_denial',
+];
+
+/** Page of the api where the reader of a verification email says that somebody else registered the account. */
+export const DENIAL_PATH = '/api/v1/auth/not-me';
 
 /** The token that a template's link needs. It is issued at the first attempt to send the email (ADR 8). */
 export const TOKEN_OF_TEMPLATE: Partial<Record<EmailTemplate, OneTimeTokenType>> = {

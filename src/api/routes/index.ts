@@ -1,5 +1,6 @@
 /** The route table: what is mounted and what the document describes. */
 import type { Route } from '../http/route.ts';
+import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
 import { sessionRoutes } from './auth/sessions.ts';
 import { signInRoutes } from './auth/sign-in.ts';
@@ -21,6 +22,7 @@ export const routes: readonly Route[] = [
   ...signInRoutes,
   ...sessionRoutes,
   ...authLinkRoutes,
+  ...denialRoutes,
   ...dashboardRoutes,
   ...accountRoutes,
   ...syncRoutes,

@@ -62,3 +62,6 @@ export function toWireUser(user: AuthUser): WireUser {
     emailVerified: user.emailVerified?.toISOString() ?? null,
   };
 }
+
+/** Days after which an account that was registered on the site, and never used, is removed. */
+export const PENDING_ACCOUNT_DAYS = 7;

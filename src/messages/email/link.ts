@@ -1,5 +1,5 @@
 /** The link of an email: a URL that the caller gave, or the page of the web site that redeems the email's token. */
-import { EMAIL_FIELDS, type EmailData, type EmailTemplate, httpUrl, textOf } from '../../domain/email.ts';
+import { DENIAL_PATH, EMAIL_FIELDS, type EmailData, type EmailTemplate, httpUrl, textOf } from '../../domain/email.ts';
 
 /** Where the links of emails lead. */
 export interface EmailSite {
@@ -7,6 +7,8 @@ export interface EmailSite {
   readonly siteUrl: string;
   /** Paths of the pages that redeem a token; each begins with a slash. */
   readonly paths: { readonly verify: string; readonly reset: string; readonly magic: string };
+  /** Origin of the api; undefined if it is not configured. */
+  readonly apiUrl?: string | undefined;
 }
 
 /** Result of {@link emailLink}: a URL; `none` if the email has no link; `unusable` if the URL is not an http(s) URL. */
@@ -21,6 +23,13 @@ export function emailLink(template: EmailTemplate, data: EmailData, site: EmailS
   if (text === undefined) return 'none';
   const url = httpUrl(text);
   return url === undefined ? 'unusable' : { url };
+}
+
+/** The page of the api for "This was not me"; undefined if the email has no such link. */
+export function denialLink(data: EmailData, { apiUrl }: EmailSite): string | undefined {
+  const [token, id] = [textOf(data, 'denialToken'), textOf(data, 'id')];
+  if (apiUrl === undefined || token === '' || id === '') return undefined;
+  return httpUrl(`${apiUrl}${DENIAL_PATH}?token=${encodeURIComponent(token)}&id=${encodeURIComponent(id)}`);
 }
 
 /** The page that verifies an address needs token and id; the two other pages need the token only. */

@@ -1,4 +1,5 @@
 /** The text of each email. Pure: equal arguments give equal emails, so an attempt can be repeated (ADR 8). */
+import { PENDING_ACCOUNT_DAYS } from '../../domain/accounts/account.ts';
 import {
   type EmailData,
   type EmailTemplate,
@@ -8,7 +9,7 @@ import {
   textOf,
 } from '../../domain/email.ts';
 import { type EmailBlock, type EmailContent, layoutHtml, layoutText } from './layout.ts';
-import { type EmailLink, type EmailSite, emailLink } from './link.ts';
+import { denialLink, type EmailLink, type EmailSite, emailLink } from './link.ts';
 
 export interface EmailContext extends EmailSite {
   /** Year of the copyright notice. */
@@ -43,23 +44,13 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
     subject: 'Verify your email',
     heading: 'Verify your email',
     preheader: 'Confirm that this address is yours.',
-    blocks: [
-      greeting(data),
-      text('Please confirm that this address belongs to your NodeByte account.'),
-      ...linkBlocks(emailLink('email-verification', data, site), 'Verify email', 'email_verification'),
-      note('If you did not ask for this, you can ignore this email: nothing will happen.'),
-    ],
+    blocks: [greeting(data), ...verificationBlocks(data, site)],
   }),
   'password-reset': (data, site) => ({
     subject: 'Reset your password',
     heading: 'Reset your password',
     preheader: 'Choose a new password for your account.',
-    blocks: [
-      greeting(data),
-      text('We were asked to reset the password of your NodeByte account.'),
-      ...linkBlocks(emailLink('password-reset', data, site), 'Choose a new password', 'password_reset'),
-      note('If you did not ask for this, you can ignore this email: your password stays as it is.'),
-    ],
+    blocks: [greeting(data), ...resetBlocks(data, site)],
   }),
   'magic-link': (data, site) => ({
     subject: 'Your magic link',
@@ -173,6 +164,57 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
     blocks: [text(manyLines(textOf(data, 'message')))],
   }),
 };
+
+/**
+ * A stranger can register the address of the reader. So the email says what happened, and when not to confirm.
+ */
+function verificationBlocks(data: EmailData, site: EmailSite): readonly EmailBlock[] {
+  const button = linkBlocks(emailLink('email-verification', data, site), 'Verify email', 'email_verification');
+  const openedOn = oneLine(textOf(data, 'openedOn'));
+  if (openedOn === '') {
+    return [
+      text('Please confirm that this address belongs to your NodeByte account.'),
+      ...button,
+      note(
+        'If you did not enter this address at NodeByte yourself, do not confirm it. An address that is not confirmed cannot be used to sign in.',
+      ),
+    ];
+  }
+  const denial = denialLink(data, site);
+  const lapse =
+    textOf(data, 'lapses') === 'yes'
+      ? ` If you do nothing, the account is removed after ${PENDING_ACCOUNT_DAYS} days.`
+      : '';
+  return [
+    text(
+      `Somebody opened a NodeByte account with this address and a password on ${openedOn}. If that was you, please confirm the address.`,
+    ),
+    ...button,
+    text(
+      `If that was not you, do not confirm: the person who chose the password could then sign in.${denial === undefined ? lapse : ''}`,
+    ),
+    ...(denial === undefined ? [] : [{ kind: 'link', label: 'This was not me', url: denial } as const]),
+    ...(denial === undefined || lapse === '' ? [] : [note(lapse.trim())]),
+  ];
+}
+
+function resetBlocks(data: EmailData, site: EmailSite): readonly EmailBlock[] {
+  const button = linkBlocks(emailLink('password-reset', data, site), 'Choose a new password', 'password_reset');
+  // The proof of the address has removed the password (services/accounts/prove-address.ts).
+  if (textOf(data, 'passwordRemoved') === 'yes') {
+    return [
+      text(
+        'Your email address is confirmed. A password that was chosen before the confirmation is no longer valid, because it may be of another person. Please choose a password of your own.',
+      ),
+      ...button,
+    ];
+  }
+  return [
+    text('We were asked to reset the password of your NodeByte account.'),
+    ...button,
+    note('If you did not ask for this, you can ignore this email: your password stays as it is.'),
+  ];
+}
 
 const text = (content: string): EmailBlock => ({ kind: 'text', text: content });
 const note = (content: string): EmailBlock => ({ kind: 'note', text: content });

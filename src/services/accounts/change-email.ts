@@ -1,7 +1,7 @@
 /** A signed-in user's change of address. */
 import { isEmail, normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
-import { deleteTokens } from '../../store/accounts/one-time-token-store.ts';
+import { deleteTokens, forgetUsed } from '../../store/accounts/one-time-token-store.ts';
 import type { SessionIdentity } from '../../store/accounts/session-store.ts';
 import { findAuthUser, storeEmail } from '../../store/accounts/user-store.ts';
 import { inTransaction } from '../../store/db/db.ts';
@@ -36,7 +36,8 @@ export async function changeEmail(
     // Another session may be of the person from whom the new address is to be hidden.
     await endEverything(trx, userId, change);
     // A token in an email to the old address must not verify the new one.
-    await deleteTokens(trx, userId, ['email_verification']);
+    await deleteTokens(trx, userId, ['email_verification', 'account_denial']);
+    await forgetUsed(trx, userId);
     await deps.emails.queue(trx, {
       template: 'email-verification',
       to: newEmail,

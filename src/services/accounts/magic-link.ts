@@ -3,13 +3,13 @@ import type { AuthUser } from '../../domain/accounts/account.ts';
 import type { EmailTemplate } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { deleteTokens, lockToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
-import { findAuthUser, markEmailVerified } from '../../store/accounts/user-store.ts';
+import { findAuthUser } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
 import { logSecurityEvent, signInEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
-import { type RequestOrigin, recordSignInFrom } from './networks.ts';
-import { setPassword } from './passwords.ts';
+import { type RequestOrigin, recordSignInFrom, rememberNetwork } from './networks.ts';
+import { proveAddress } from './prove-address.ts';
 import { issuePair, openSession, type TokenPair } from './sessions.ts';
 
 /**
@@ -27,8 +27,8 @@ export async function requestLink(
 }
 
 /**
- * Signs in by the token of a magic link, which is used up. The first proof of an address also removes the password,
- * links and sessions of the person who registered the address, who need not be the one who reads its emails.
+ * Signs in by the token of a magic link, which is used up: the same link never signs in twice, so a caller whose answer
+ * was lost asks for another link. What a first proof of the address removes is in `prove-address.ts`.
  * @throws {AppError} INVALID_TOKEN, ACCOUNT_DISABLED, TOKEN_GENERATION_FAILED.
  */
 export async function redeemMagicLink(
@@ -38,11 +38,8 @@ export async function redeemMagicLink(
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
   const signedIn = await inTransaction(deps.db, async (trx) => {
     const owner = await spendMagicLink(trx, token, origin);
-    if (owner.emailVerified === null) {
-      await markEmailVerified(trx, owner.id);
-      await setPassword(trx, owner.id, null);
-      await deleteTokens(trx, owner.id, ['email_verification']);
-    }
+    // The networks that are forgotten with a password include the one of this sign-in.
+    if (await proveAddress(trx, owner, 'magic-link')) await rememberNetwork(trx, owner.id, origin);
     const user = (await findAuthUser(trx, owner.id)) ?? owner;
     const pair = await issuePair(deps, user);
     await openSession(trx, user, pair);

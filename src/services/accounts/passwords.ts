@@ -1,12 +1,10 @@
-/** Passwords: setting, changing and resetting one. {@link setPassword} holds what a new password ends. */
+/** Passwords: setting, changing and replacing one. {@link setPassword} holds what a new password ends. */
 import { passwordProblem } from '../../domain/accounts/password-policy.ts';
 import { AppError } from '../../domain/errors.ts';
-import { lockToken } from '../../store/accounts/one-time-token-store.ts';
 import type { SessionIdentity } from '../../store/accounts/session-store.ts';
 import {
   lockManagedUsers,
   lockPasswordHash,
-  lockUser,
   type ManagedUser,
   markEmailVerified,
   storePasswordHash,
@@ -14,7 +12,6 @@ import {
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
 import { endEverything } from './end-everything.ts';
-import { type RequestOrigin, rememberNetwork } from './networks.ts';
 import { hashPassword, verifyPassword } from './password-hash.ts';
 
 /**
@@ -81,36 +78,6 @@ export async function changePassword(
   await inTransaction(deps.db, async (trx) => {
     await lockConfirmed(trx, userId, confirmed);
     await setPassword(trx, userId, hash, { keep: change.keep });
-  });
-}
-
-/**
- * Sets a new password by the token of a reset link, which is used up.
- * @param reset `userId` may be empty; if given, it must be the owner of the token.
- * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED, or a code of the password policy.
- */
-export async function resetPassword(
-  deps: Pick<AccountDeps, 'db'>,
-  reset: { token: string; userId: string; password: string },
-  origin: RequestOrigin,
-): Promise<void> {
-  requireGoodPassword(reset.password);
-  const ownerOf = async (trx: Transaction): Promise<string> => {
-    const found = await lockToken(trx, reset.token, 'password_reset');
-    if (found === undefined || (reset.userId !== '' && reset.userId !== found.userId)) {
-      throw new AppError('INVALID_LINK_TOKEN');
-    }
-    if (found.expired) throw new AppError('TOKEN_EXPIRED');
-    return found.userId;
-  };
-  // The first check saves the costly hash; the second one, under the user's lock, decides.
-  const owner = await inTransaction(deps.db, ownerOf);
-  const hash = await hashPassword(reset.password);
-  await inTransaction(deps.db, async (trx) => {
-    await lockUser(trx, owner);
-    await setPassword(trx, await ownerOf(trx), hash);
-    // So that the owner can sign in from here at once, also while strangers use up the account's limit.
-    await rememberNetwork(trx, owner, origin);
   });
 }
 

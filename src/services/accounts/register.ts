@@ -1,6 +1,7 @@
 /** New accounts: by registration on the site, and by an operator. */
 import { AppError } from '../../domain/errors.ts';
 import { readBoolean } from '../../domain/settings.ts';
+import { insertPending } from '../../store/accounts/pending-account-store.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
@@ -46,6 +47,7 @@ export async function register(
   await inTransaction(deps.db, async (trx) => {
     const account = { email, passwordHash, ...names, roles: ['MEMBER'], isSystemAdmin: false, emailVerified: false };
     const user = await insertUser(trx, account);
+    await insertPending(trx, user.id);
     await deps.emails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
   });
 }

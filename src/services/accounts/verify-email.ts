@@ -1,11 +1,12 @@
 /** Verification of an address: sending the link, and using it. */
 import type { AuthUser } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
-import { deleteTokens, lockToken } from '../../store/accounts/one-time-token-store.ts';
-import { findAuthUser, lockPasswordHash, markEmailVerified } from '../../store/accounts/user-store.ts';
+import { lockToken, rememberUsed, wasUsed } from '../../store/accounts/one-time-token-store.ts';
+import { lockUser } from '../../store/accounts/user-store.ts';
 import { inTransaction } from '../../store/db/db.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
 import type { AccountDeps } from './deps.ts';
+import { proveAddress } from './prove-address.ts';
 
 /** Verification emails that an account gets in an hour. */
 export const VERIFICATION_LIMIT = { name: 'verification-email', max: 3, windowSeconds: 3600 };
@@ -40,25 +41,30 @@ export async function resendVerification(deps: Pick<AccountDeps, 'db' | 'emails'
 }
 
 /**
- * Verifies an address by the token of an email, which is used up.
- * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED; ALREADY_VERIFIED for a repeat, since the site's page sends the
- * token again on every load.
+ * Verifies an address by the token of an email, which is used up. For a day it is no error to send the token again: the
+ * site's page sends it on every load, and once more when an answer was lost. Where the proof removes the password, an
+ * email offers to set a new one.
+ * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED; ALREADY_VERIFIED where another link has verified the address.
  */
 export async function verifyEmail(
-  deps: Pick<AccountDeps, 'db'>,
+  deps: Pick<AccountDeps, 'db' | 'emails'>,
   { userId, token }: { userId: string; token: string },
 ): Promise<void> {
   await inTransaction(deps.db, async (trx) => {
-    // The lock of a write at once: the row is written below.
-    await lockPasswordHash(trx, userId);
-    const user = await findAuthUser(trx, userId);
+    const user = await lockUser(trx, userId);
     const found = await lockToken(trx, token, 'email_verification');
     const good = found !== undefined && found.userId === userId && user !== undefined;
     if (!good || found.expired) {
-      if (user !== undefined && user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED');
-      throw new AppError(good ? 'TOKEN_EXPIRED' : 'INVALID_LINK_TOKEN');
+      if (user === undefined || user.emailVerified === null) {
+        throw new AppError(good ? 'TOKEN_EXPIRED' : 'INVALID_LINK_TOKEN');
+      }
+      if (await wasUsed(trx, userId, token)) return;
+      throw new AppError('ALREADY_VERIFIED');
     }
-    await markEmailVerified(trx, userId);
-    await deleteTokens(trx, userId, ['email_verification']);
+    const passwordRemoved = await proveAddress(trx, user, 'verification-link');
+    await rememberUsed(trx, userId, token);
+    if (!passwordRemoved) return;
+    const data = { passwordRemoved: 'yes' };
+    await deps.emails.queue(trx, { template: 'password-reset', to: user.email, userId, data });
   });
 }

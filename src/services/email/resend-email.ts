@@ -48,6 +48,6 @@ export function copyOf(email: StoredEmail): EmailRequest {
 }
 
 function withoutToken(data: EmailData): EmailData {
-  const { token: _token, id: _id, ...rest } = data;
+  const { token: _token, id: _id, denialToken: _denialToken, ...rest } = data;
   return rest;
 }

@@ -13,6 +13,7 @@ import {
 } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { issueToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
+import { findRegistration } from '../../store/accounts/pending-account-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import {
   countAttempt,
@@ -24,6 +25,13 @@ import {
 
 /** Milliseconds until the next attempt when this process lacks the key of an email's data; another process may have it. */
 const OTHER_KEY_MS = 60_000;
+
+export interface AttemptDeps {
+  db: Db;
+  emails: EmailStore;
+  /** Origin of the api, for the link "This was not me"; undefined if it is not configured. */
+  apiUrl?: string | undefined;
+}
 
 /** An email to send now, or how it ended. */
 export type EmailAttempt =
@@ -43,7 +51,7 @@ export type EmailAttempt =
  * be sent any more, and counts the attempt. A further attempt returns the same data.
  * @throws {AppError} EMAIL_NOT_CONFIGURED if the data was encrypted with another key. Nothing has changed then.
  */
-export function startAttempt(deps: { db: Db; emails: EmailStore }, id: string): Promise<EmailAttempt> {
+export function startAttempt(deps: AttemptDeps, id: string): Promise<EmailAttempt> {
   return inTransaction(deps.db, async (trx): Promise<EmailAttempt> => {
     const email = await deps.emails.lock(trx, id);
     if (email === undefined) return { state: 'done', status: 'skipped' };
@@ -54,7 +62,7 @@ export function startAttempt(deps: { db: Db; emails: EmailStore }, id: string): 
     if (email.tokenExpired) return end(trx, id, 'failed', 'its link expired before it could be sent');
     if (template === undefined) return end(trx, id, 'failed', 'this release does not have its template');
     if (data === 'cleared') return end(trx, id, 'failed', 'its data was cleared');
-    const link = await linkOf(trx, email, template, data);
+    const link = await linkOf(trx, email, template, data, deps.apiUrl !== undefined);
     if ('skip' in link) return end(trx, id, 'skipped', link.skip);
     if (link.data !== data) await deps.emails.storeLink(trx, id, link);
     await countAttempt(trx, id);
@@ -84,12 +92,18 @@ async function end(trx: Db, id: string, status: 'failed' | 'skipped', reason: st
 type Link = { skip: string } | { data: EmailData; userId?: string; expiresAt?: Date };
 
 /** Adds to the data what the link needs: the id of the account, and a token if the data has none. */
-async function linkOf(trx: Db, email: StoredEmail, template: EmailTemplate, data: EmailData): Promise<Link> {
+async function linkOf(
+  trx: Db,
+  email: StoredEmail,
+  template: EmailTemplate,
+  data: EmailData,
+  withDenial: boolean,
+): Promise<Link> {
   const type = TOKEN_OF_TEMPLATE[template];
   if (type === undefined || hasLink(data)) return { data };
   const token = data['token'];
   if (token === undefined) {
-    const link = await issueLink(trx, email, type, data);
+    const link = await issueLink(trx, email, type, data, withDenial);
     // A welcome is sent without a link if there is nothing to verify.
     return 'skip' in link && template === 'welcome' ? { data } : link;
   }
@@ -105,10 +119,28 @@ async function linkOf(trx: Db, email: StoredEmail, template: EmailTemplate, data
 }
 
 /** Issues a token for the account that has the address; `skip` if there is no such account or nothing to verify. */
-async function issueLink(trx: Db, email: StoredEmail, type: OneTimeTokenType, data: EmailData): Promise<Link> {
+async function issueLink(
+  trx: Db,
+  email: StoredEmail,
+  type: OneTimeTokenType,
+  data: EmailData,
+  withDenial: boolean,
+): Promise<Link> {
   const user = await lockRecipient(trx, email);
   if (user === undefined) return { skip: 'no active account has this address' };
   if (type === 'email_verification' && user.verified) return { skip: 'the address is verified already' };
   const { token, expiresAt } = await issueToken(trx, user.id, type);
-  return { data: { name: user.name, ...data, id: user.id, token }, userId: user.id, expiresAt };
+  const registration = email.template === 'email-verification' ? await registrationData(trx, user.id, withDenial) : {};
+  return { data: { name: user.name, ...data, id: user.id, token, ...registration }, userId: user.id, expiresAt };
+}
+
+/** What a verification email says about an account without any sign-in: when it was opened, and how to deny it. */
+async function registrationData(trx: Db, userId: string, withDenial: boolean): Promise<EmailData> {
+  const registration = await findRegistration(trx, userId);
+  if (registration?.deniable !== true) return {};
+  return {
+    openedOn: registration.openedAt.toISOString().slice(0, 10),
+    ...(registration.lapses ? { lapses: 'yes' } : {}),
+    ...(withDenial ? { denialToken: (await issueToken(trx, userId, 'account_denial')).token } : {}),
+  };
 }

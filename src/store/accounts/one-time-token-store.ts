@@ -56,6 +56,45 @@ export async function deleteTokens(trx: Db, userId: string, types: readonly OneT
   ]);
 }
 
+/** Days for which a used verification link may be sent again. */
+const USED_DAYS = 1;
+
+/** Remembers that a verification link was used. */
+export async function rememberUsed(trx: Db, userId: string, token: string): Promise<void> {
+  await execute(
+    trx,
+    `insert into used_tokens (token, user_id) values (?, ?) on conflict (token) do update set used_at = excluded.used_at`,
+    [hashOf(token), userId],
+  );
+}
+
+/** Whether the user's verification link was used within a day. */
+export async function wasUsed(trx: Db, userId: string, token: string): Promise<boolean> {
+  const [row] = await query<{ found: boolean }>(
+    trx,
+    `select exists (select 1 from used_tokens t where t.token = ? and t.user_id = ?
+       and t.used_at > now() - make_interval(days => ${USED_DAYS})) as found`,
+    [hashOf(token), userId],
+  );
+  return row?.found === true;
+}
+
+/** Forgets the used links of a user: they were sent to another address. */
+export async function forgetUsed(trx: Db, userId: string): Promise<void> {
+  await execute(trx, 'delete from used_tokens where user_id = ?', [userId]);
+}
+
+/** Deletes what is remembered of links that were used more than a day ago. @returns how many. */
+export async function purgeUsed(db: Db, batch: number): Promise<number> {
+  const deleted = await query<{ token: string }>(
+    db,
+    `delete from used_tokens where token in (
+       select t.token from used_tokens t where t.used_at <= now() - make_interval(days => ${USED_DAYS}) limit ? for update skip locked) returning token`,
+    [batch],
+  );
+  return deleted.length;
+}
+
 /** Deletes tokens that expired a week ago; until then a late click gets a clear answer. @returns how many. */
 export async function purgeTokens(db: Db, batch: number): Promise<number> {
   const deleted = await query<{ token: string }>(

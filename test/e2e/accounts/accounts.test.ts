@@ -98,8 +98,7 @@ test('an account from its registration to its end: every step works and ends wha
   );
   succeeded(await post(api, 'verify-email', { token: second['token'], userId: second['id'] }));
   // The page of the web site repeats its request.
-  const repeat = await post(api, 'verify-email', { token: second['token'], userId: second['id'] });
-  expect(outcome(repeat)[1]).toBe('already_verified');
+  succeeded(await post(api, 'verify-email', { token: second['token'], userId: second['id'] }));
 
   // Two browser tabs refresh the same session.
   const signedIn = succeeded(await login(api, email, password));

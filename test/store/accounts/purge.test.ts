@@ -4,7 +4,8 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
 import type { SyncLauncher } from '../../../src/services/sync/launcher.ts';
-import { issueToken, lockToken, purgeTokens } from '../../../src/store/accounts/one-time-token-store.ts';
+import { issueToken, lockToken, purgeTokens, rememberUsed } from '../../../src/store/accounts/one-time-token-store.ts';
+import { insertPending, purgePendingAccounts } from '../../../src/store/accounts/pending-account-store.ts';
 import { insertSession, purgeSessions } from '../../../src/store/accounts/session-store.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { execute } from '../../../src/store/db/query.ts';
@@ -85,6 +86,50 @@ test('one-time tokens are deleted a week after they have expired; until then a l
   expect(await lockToken(database.db, good, 'magic_link')).toMatchObject({ expired: false });
 });
 
+test('unused accounts are removed a week after their registration, and no others (S4)', async () => {
+  const { db } = database;
+  await query(db, 'create table site_orders (buyer text references users (id))');
+  await query(db, 'create table "site\\?notes" ("userId" text)');
+  const owned: Record<string, string> = {
+    proven: `update users set "emailVerified" = now() where id = ?`,
+    'signed in to': `update users set "lastLoginAt" = now() where id = ?`,
+    'of a panel user': 'update users set "pterodactylId" = 7 where id = ?',
+    'with a role': `update users set roles = '{MEMBER,PARTNER}' where id = ?`,
+    'with a balance': 'update users set "accountBalance" = 1 where id = ?',
+    'with a session': `insert into sessions (id, "sessionToken", "userId", expires) values ('s', 's', ?, now())`,
+    'with an invoice': `insert into invoices (id, "invoiceNumber", "userId", amount, total) values ('i', 'i', ?, 1, 1)`,
+    'with a row of the site': 'insert into site_orders (buyer) values (?)',
+    'with a row of the site without a key': 'insert into "site\\?notes" ("userId") values (?)',
+    'registered before the upgrade': 'delete from pending_accounts where user_id = ?',
+    'registered six days ago': `update pending_accounts set registered_at = now() - interval '6 days 23 hours' where user_id = ?`,
+  };
+  const names = [...Object.keys(owned), 'unused 1', 'unused 2', 'unused 3'];
+  for (const name of names) {
+    const id = await account(db, `${names.indexOf(name)}@example.net`, { name });
+    await insertPending(db, id);
+    await query(db, `update pending_accounts set registered_at = now() - interval '7 days 1 hour' where user_id = ?`, [
+      id,
+    ]);
+    await issueToken(db, id, 'email_verification');
+    if (owned[name] !== undefined) await query(db, owned[name], [id]);
+  }
+  const left = async () =>
+    (await query(db, `select u."firstName" as name from users u where u.id <> ? order by u.email`, [user])).map(
+      (row) => row['name'],
+    );
+  // Somebody is proving the address of one of them at this moment.
+  await inTransaction(db, async (trx) => {
+    await execute(trx, `select u.id from users u where u."firstName" = 'unused 3' for no key update`);
+    for (let due = 5; due === 5; ) due = await purgePendingAccounts(db, 5);
+    expect(new Set(await left())).toEqual(new Set([...Object.keys(owned), 'unused 3']));
+  });
+  expect(await purgePendingAccounts(db, 5)).toBe(1);
+  expect(new Set(await left())).toEqual(new Set(Object.keys(owned)));
+  expect(await tokenCount()).toBe(Object.keys(owned).length);
+  // An account that is due and in use is not looked at again.
+  expect(await query(db, 'select count(*)::int as n from pending_accounts')).toEqual([{ n: 1 }]);
+});
+
 describe('the activity', () => {
   const launcher = new Proxy({} as SyncLauncher, {
     get: (_target, name) => () => Promise.reject(new Error(`${String(name)} is not called here`)),
@@ -93,7 +138,16 @@ describe('the activity', () => {
     const { purgeExpiredData } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
     return new MockActivityEnvironment().run(purgeExpiredData);
   };
-  const NO_ROWS = { sessions: 0, tokens: 0, networks: 0, buckets: 0, lostEmails: 0, emailContents: 0 };
+  const NO_ROWS = {
+    sessions: 0,
+    tokens: 0,
+    networks: 0,
+    usedTokens: 0,
+    pendingAccounts: 0,
+    buckets: 0,
+    lostEmails: 0,
+    emailContents: 0,
+  };
 
   test('deletes any number of expired rows, counts them, and finds none when it runs again', async () => {
     const { db } = database;
@@ -132,10 +186,18 @@ describe('the activity', () => {
     await query(db, `update emails set updated_at = now() - interval '26 hours' where id = ?`, [lost]);
     await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
 
+    await rememberUsed(db, user, 'used yesterday');
+    await query(db, `update used_tokens set used_at = now() - interval '25 hours'`);
+    await rememberUsed(db, user, 'used today');
+    await insertPending(db, user);
+    await query(db, `update pending_accounts set registered_at = now() - interval '8 days'`);
+
     expect(await run()).toEqual({
       sessions: 1201,
       tokens: 500,
       networks: 1,
+      usedTokens: 1,
+      pendingAccounts: 1,
       buckets: 1,
       lostEmails: 1,
       emailContents: 1,

@@ -39,6 +39,9 @@ const OWN = [
   'rate_limits',
   'audit_events',
   'account_networks',
+  'pending_accounts',
+  'used_tokens',
+  'panel_address_matches',
 ];
 
 /** Tables of the database in the notation of the specification. Every unique key and every index is listed. */

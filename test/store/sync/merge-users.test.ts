@@ -121,7 +121,7 @@ describe('users', () => {
 
   test('a user who was created again under a new id gets the account back, but only after a complete read', async () => {
     await syncUsers([{ id: 1, email: 'a@example.net' }, { id: 2 }]);
-    await database.db('users').update({ password: 'x' });
+    await database.db('users').update({ password: 'x', emailVerified: new Date() });
     const again = [{ id: 2 }, { id: 9, email: 'a@example.net' }];
     expect((await syncUsers(again, { incomplete: ['users'] })).failures).toMatchObject([
       { panelId: '9', code: 'EMAIL_TAKEN' },
@@ -186,20 +186,24 @@ describe('users', () => {
         },
       },
     });
-    // The merge plans again: the account is adopted, and its address stays.
+    // The merge plans again: the visitor keeps the account, and the panel user waits for the proof of its address.
     expect(tries).toBe(2);
-    expect(outcome.counts.users).toMatchObject({ created: 1, updated: 1, failed: 0 });
-    expect(await query(database.db, `select id, email, password from users where "pterodactylId" = 1`)).toEqual([
-      { id: 'visitor', email: 'A@example.net', password: 'x' },
-    ]);
+    expect(outcome.counts.users).toMatchObject({ created: 1, updated: 0, failed: 1 });
+    expect(
+      await query(
+        database.db,
+        `select u.id, u.email, u.password, u."pterodactylId" as "panelId", a.panel_user_id as waiting
+           from users u join panel_address_matches a on a.user_id = u.id`,
+      ),
+    ).toEqual([{ id: 'visitor', email: 'A@example.net', password: 'x', panelId: null, waiting: 1 }]);
   });
 
-  test.each(['a sign-in', 'a session'])(
-    'after %s an account gets a panel user’s servers only once its address is proven',
+  test.each(['a sign-in', 'a session', 'a password'])(
+    'an account with %s gets a panel user’s servers only once its address is proven (S4, 1.14)',
     async (use) => {
-      await insertUser({ id: 'visitor', email: 'a@example.net', password: 'x' });
+      await insertUser({ id: 'visitor', email: 'a@example.net', ...(use === 'a password' ? { password: 'x' } : {}) });
       if (use === 'a sign-in') await database.db('users').update({ lastLoginAt: new Date() });
-      else
+      if (use === 'a session')
         await insertSession(database.db, {
           userId: 'visitor',
           refreshToken: 'f'.repeat(64),
@@ -217,6 +221,76 @@ describe('users', () => {
       ]);
     },
   );
+
+  test('panel users that wait for the proof of an address are remembered, and forgotten once they wait no more (S4)', async () => {
+    const waiting = async () =>
+      (await query(database.db, 'select a.panel_user_id as id from panel_address_matches a')).map((row) => row['id']);
+    await insertUser({ id: 'visitor', email: 'a@example.net', password: 'x' });
+    for (const incomplete of [[], ['users']]) {
+      await syncUsers([{ id: 1, email: 'A@example.net' }], { incomplete });
+      expect(await waiting()).toEqual([1]);
+    }
+    // The panel user took another address; only a complete read proves it.
+    await syncUsers([], { incomplete: ['users'] });
+    expect(await waiting()).toEqual([1]);
+    await syncUsers([{ id: 1, email: 'b@example.net' }]);
+    expect(await waiting()).toEqual([]);
+  });
+
+  describe('a match by address', () => {
+    const matched = async () =>
+      (await query(database.db, `select "pterodactylId" as "panelId" from users where id = 'owner'`))[0]?.['panelId'];
+    const attacker = { id: 1, email: 'owner@example.net' };
+    const back = { id: 1, email: 'attacker@example.net' };
+    const victim = { id: 2, email: 'Owner@example.net' };
+    beforeEach(() => insertUser({ id: 'owner', email: 'owner@example.net', emailVerified: new Date(), password: 'x' }));
+
+    test('moves to the panel user that has the verified address, and the run warns (S10)', async () => {
+      await syncUsers([attacker]);
+      expect(await matched()).toBe(1);
+      expect((await syncUsers([back])).warnings).toEqual([]);
+      expect(await matched()).toBe(1);
+      const outcome = await syncUsers([back, victim]);
+      expect(await matched()).toBe(2);
+      expect(outcome.warnings).toMatchObject([{ code: 'ACCOUNT_MOVED', entity: 'users' }]);
+      expect(outcome.counts.users).toMatchObject({ created: 1, updated: 1, failed: 0 });
+      expect(await users()).toMatchObject([{ panelId: 1, email: 'attacker@example.net' }, { panelId: 2 }]);
+      const again = await syncUsers([back, victim]);
+      expect(again.counts.users).toMatchObject({ created: 0, updated: 0, unchanged: 2 });
+      expect(again.warnings).toEqual([]);
+    });
+    test.each([
+      ['the present panel user has the address', [attacker, { ...victim, email: 'other@example.net' }]],
+      ['the present panel user was not read', [victim]],
+      ['the address is not verified', [back, victim]],
+      ['it was made before matches by address were remembered', [back, victim]],
+      ['the account is an administrator’s by now', [back, victim]],
+    ])('stays when %s (S10)', async (reason, panel) => {
+      await syncUsers([attacker]);
+      const db = database.db;
+      if (reason.includes('verified')) await db('users').update({ emailVerified: null });
+      if (reason.includes('remembered')) await db('panel_address_matches').delete();
+      if (reason.includes('administrator')) await db('users').update({ roles: ['ADMINISTRATOR'] });
+      const incomplete = reason.includes('not read') ? ['users'] : [];
+      const { warnings } = await syncUsers(panel, { incomplete });
+      expect(warnings.map((warning) => warning.code)).not.toContain('ACCOUNT_MOVED');
+      expect(await matched()).toBe(1);
+    });
+    test('is never made for an administrator; a match by id stays (S10)', async () => {
+      for (const rights of [
+        { roles: ['MEMBER', 'ADMINISTRATOR'] },
+        { roles: ['SUPER_ADMIN'] },
+        { isSystemAdmin: true },
+      ]) {
+        await database.db('users').update({ roles: ['MEMBER'], isSystemAdmin: false, ...rights });
+        expect((await syncUsers([attacker])).failures).toMatchObject([{ panelId: '1', code: 'EMAIL_TAKEN' }]);
+        expect(await matched()).toBeNull();
+      }
+      await database.db('users').update({ pterodactylId: 1 });
+      expect((await syncUsers([back])).counts.users).toMatchObject({ failed: 0 });
+      expect(await matched()).toBe(1);
+    });
+  });
 
   test('an account used between plan and write keeps its address', async () => {
     await syncUsers([

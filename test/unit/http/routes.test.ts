@@ -21,6 +21,7 @@ describe('route table', () => {
       GET    /api/stats  getSiteStats  public
       GET    /api/v1/auth/check-email  checkEmail  public
       GET    /api/v1/auth/me  getMe  user
+      GET    /api/v1/auth/not-me  showDenial  public
       GET    /api/v1/auth/users/:id  getAuthUser  apiKeyOrUser
       GET    /api/v1/dashboard/account  getAccount  user
       GET    /api/v1/dashboard/servers  listDashboardServers  user
@@ -46,6 +47,7 @@ describe('route table', () => {
       POST   /api/v1/auth/logout  logout  public
       POST   /api/v1/auth/magic-link  requestMagicLink  public
       POST   /api/v1/auth/magic-link/verify  redeemMagicLink  public
+      POST   /api/v1/auth/not-me  denyAccount  public
       POST   /api/v1/auth/refresh  refreshTokens  public
       POST   /api/v1/auth/register  register  public
       POST   /api/v1/auth/reset-password  resetPassword  public

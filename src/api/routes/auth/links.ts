@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { PASSWORD_ERRORS } from '../../../domain/accounts/password-policy.ts';
 import { AppError } from '../../../domain/errors.ts';
 import { redeemMagicLink, requestLink } from '../../../services/accounts/magic-link.ts';
-import { resetPassword } from '../../../services/accounts/passwords.ts';
+import { resetPassword } from '../../../services/accounts/reset-password.ts';
 import { verifyEmail } from '../../../services/accounts/verify-email.ts';
 import { BodyText, OptionalText } from '../../http/fields.ts';
 import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';

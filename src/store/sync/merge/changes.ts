@@ -45,13 +45,16 @@ function knownRows(entity: Entity): string[] {
   ];
 }
 
+/** Whether all panel users were read. */
+export const usersAreComplete = ({ sources }: MergeScope): boolean =>
+  sources.some(({ source, complete }) => source === 'users' && complete);
+
 /**
  * Fills `target_x` and `change_x` of each entity, parents first. `deleted_x` exist already, `deleted_subusers` empty.
  * @param refused records that the database refused at an earlier attempt of the same merge.
  */
 export async function planChanges(trx: Db, scope: MergeScope, refused: readonly RejectedRow[]): Promise<void> {
-  const users = scope.sources.find((s) => s.source === 'users');
-  let pending = [`create temp table run_facts on commit drop as select ${users?.complete === true} as users_complete`];
+  let pending = [`create temp table run_facts on commit drop as select ${usersAreComplete(scope)} as users_complete`];
   for (const entity of ENTITIES) {
     if (entity === 'servers') pending.push(...USER_MAP);
     if (entity === 'allocations') pending.push(...serverMap(scope));

@@ -98,12 +98,17 @@ export async function expandStaging(trx: Db, scope: MergeScope): Promise<Set<str
 }
 
 /**
- * SQL: the account may be matched to the panel user of its address. Either the address was verified, or the account was
- * never signed in to (a sign-in requires the verification first). Otherwise a signed-in person could type an address and
- * receive the servers of its owner.
+ * SQL: the account may be matched to the panel user of its address. Either the address was verified, or the account has
+ * no password and was never signed in to, so it has no owner yet. Otherwise a person could register or type an address
+ * and receive the servers of its owner.
  */
 const unclaimed = (alias: string): string =>
-  `(${alias}."emailVerified" is not null or (${alias}."lastLoginAt" is null and not exists (select 1 from sessions o where o."userId" = ${alias}.id)))`;
+  `(${alias}."emailVerified" is not null or (${alias}.password is null and ${alias}."lastLoginAt" is null
+    and not exists (select 1 from sessions o where o."userId" = ${alias}.id)))`;
+
+/** SQL: the account is an administrator's. The panel lets a user type any address, so an address never matches it. */
+const isAdministrator = (alias: string): string =>
+  `(coalesce(${alias}."isSystemAdmin", false) or coalesce(${alias}.roles && '{ADMINISTRATOR,SUPER_ADMIN}'::text[], false))`;
 
 /** `target_x` as a query over `staged_x`, in the columns of the mirrored table. Parents are planned before children. */
 const TARGET: Record<Entity, string> = {
@@ -112,27 +117,36 @@ const TARGET: Record<Entity, string> = {
   nests: `select s.*, s.id::text as panel_id, t.id is not null as found from staged_nests s left join nests t on t.id = s.id`,
   eggs: `select s.*, s.id::text as panel_id, t.id is not null as found from staged_eggs s left join eggs t on t.id = s.id`,
   egg_variables: `select s.*, s.id::text as panel_id, t.id is not null as found from staged_egg_variables s left join egg_variables t on t.id = s.id`,
-  // Matched by panel id, else by the address of a row that no existing panel user owns (the oldest such row).
-  users: `with by_id as (
-      select distinct on (s."panelId") s."panelId", u.id from staged_users s join users u on u."pterodactylId" = s."panelId" order by s."panelId", u."createdAt", u.id
+  // Matched by panel id, else by the address of a row that no existing panel user owns (the oldest such row). A match by
+  // address is provisional: the row moves to the panel user that has its verified address when the present one has not.
+  users: `with moved as (
+      select distinct u.id from panel_address_matches a join users u on u.id = a.user_id and u."pterodactylId" = a.panel_user_id
+        join staged_users present on present."panelId" = a.panel_user_id and lower(present.email) <> lower(u.email)
+        join staged_users other on lower(other.email) = lower(u.email)
+      where u."emailVerified" is not null and not ${isAdministrator('u')}
+        and not exists (select 1 from users o where o."pterodactylId" = other."panelId")
+    ), by_id as (
+      select distinct on (s."panelId") s."panelId", u.id from staged_users s join users u on u."pterodactylId" = s."panelId"
+      where not exists (select 1 from moved m where m.id = u.id) order by s."panelId", u."createdAt", u.id
     ), rest as (
       select s."panelId", lower(s.email) as address from staged_users s where not exists (select 1 from by_id b where b."panelId" = s."panelId")
     ), free as (
       select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
       where lower(u.email) in (select r.address from rest r)
-        and ${unclaimed('u')}
-        and (u."pterodactylId" is null or ((select users_complete from run_facts)
+        and ${unclaimed('u')} and not ${isAdministrator('u')}
+        and (u."pterodactylId" is null or exists (select 1 from moved m where m.id = u.id) or ((select users_complete from run_facts)
           and not exists (select 1 from staged_users x where x."panelId" = u."pterodactylId")
           and not exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = u."pterodactylId")))
       order by lower(u.email), u."createdAt", u.id
     ), by_address as (
       select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address = r.address order by f.id, r."panelId"
-    ), matched as (select * from by_id union all select * from by_address)
+    ), matched as (select b.*, false as by_address from by_id b union all select b.*, true from by_address b)
     select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found, s."panelId" as "pterodactylId", s.admin as "isPterodactylAdmin",
       case when u.id is null or ${neverUsed('u')} then s.email else u.email end as email,
       case when u.id is null or ${neverUsed('u')} then s.username else coalesce(u.username, s.username) end as username,
       case when u.id is null or ${neverUsed('u')} then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
-      case when u.id is null or ${neverUsed('u')} then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName"
+      case when u.id is null or ${neverUsed('u')} then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName",
+      coalesce(m.by_address, false) as by_address, exists (select 1 from moved v where v.id = m.id) as moved
     from staged_users s left join matched m on m."panelId" = s."panelId" left join users u on u.id = m.id`,
   // Matched by panel id, else by the uuid of a row whose panel id is not staged (a panel that was restored).
   servers: `with by_id as (

@@ -14,7 +14,8 @@ import {
 import { type Db, inTransaction, type Transaction } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
 import { isConcurrencyFailure, isForeignKeyViolation, isRowRefused, isUniqueViolation } from '../../db/sql-errors.ts';
-import { planChanges } from './changes.ts';
+import { storeAddressMatches, warnOfMoves } from './address-matches.ts';
+import { planChanges, usersAreComplete } from './changes.ts';
 import { keepParents, planDeletions, planSubuserDeletions } from './deletions.ts';
 import { expandStaging, type MergeScope, type RejectedRow } from './match.ts';
 import { deleteRows, RowsRefused, writeChanges } from './write.ts';
@@ -120,6 +121,7 @@ async function mergeOnce(
       await hooks.onPlan?.(Object.values(counts).reduce((n, c) => n + c.created + c.updated + c.pruned, 0));
       await writeChanges(trx, { entities: input.entities, counts, warnings, bisect, signal: hooks.signal });
       await deleteRows(trx, input.entities, counts);
+      if (input.entities.includes('users')) await storeAddressMatches(trx, usersAreComplete(input));
       if (await isCancelled(trx, input.logId))
         throw new Rollback({ status: 'cancelled', counts: {}, warnings: [] }, []);
       await execute(
@@ -179,6 +181,7 @@ async function plan(
   const withoutId = await expandStaging(trx, input);
   const warnings = await planDeletions(trx, input, input.allowMassPrune, withoutId);
   await planChanges(trx, input, refused);
+  if (input.entities.includes('users')) warnings.push(...(await warnOfMoves(trx)));
   if (input.entities.includes('subusers'))
     warnings.push(...(await planSubuserDeletions(trx, input, input.allowMassPrune)));
   await keepParents(trx, input);
