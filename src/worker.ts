@@ -15,13 +15,20 @@ import { createEncryption } from './store/db/encryption.ts';
 import { createListener, type Listener } from './store/db/listener.ts';
 import { createEmailStore } from './store/email/email-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
-import { connectionOptions, createTemporalGateway, type TemporalGateway } from './temporal/connection.ts';
+import {
+  connectionOptions,
+  createTemporalGateway,
+  namespaceMissingMessage,
+  type TemporalGateway,
+} from './temporal/connection.ts';
 import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
 import { packageVersion } from './version.ts';
 import { createWorkers } from './worker/workers.ts';
 
+/** Milliseconds that Temporal has to describe the namespace at the start. */
+const NAMESPACE_TIMEOUT_MS = 5_000;
 /** Milliseconds until the schedules are reconciled again after a failure. */
 const SCHEDULE_RETRY_MS = 5_000;
 
@@ -136,6 +143,10 @@ async function main(): Promise<void> {
     max: 12,
   });
   const parts = await openParts(config, db, log);
+  // Without its namespace no worker can poll; the SDK would say so only by the gRPC code of a call.
+  if ((await parts.temporal.state(NAMESPACE_TIMEOUT_MS)) === 'no namespace') {
+    throw new Error(namespaceMissingMessage(parts.temporal.namespace));
+  }
   const workers = await openWorkers(config, parts, log);
   const ending = new AbortController();
   onEndRequest(log, () => {

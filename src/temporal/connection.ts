@@ -1,6 +1,7 @@
 /** The way to Temporal for everything that is not a worker: lazy, with a deadline on every call. */
 import { readFileSync } from 'node:fs';
 import { Client, Connection, type TLSConfig } from '@temporalio/client';
+import { NamespaceNotFoundError } from '@temporalio/common';
 import type { Config } from '../config.ts';
 import { QUEUE } from '../workflows/contract.ts';
 
@@ -9,12 +10,16 @@ export interface TemporalGateway {
   readonly namespace: string;
   /** Runs client calls that give up after `timeoutMs`. */
   within<T>(timeoutMs: number, work: () => Promise<T>): Promise<T>;
-  /** Does the server answer? Never throws. */
+  /** Does the server answer, and has it the namespace? Never throws. */
+  state(timeoutMs?: number): Promise<NamespaceState>;
+  /** Can workflows be started in the namespace? Never throws. */
   reachable(timeoutMs?: number): Promise<boolean>;
   /** Does a worker poll both queues of the sync? Never throws. */
   workersPolling(timeoutMs?: number): Promise<boolean>;
   close(): Promise<void>;
 }
+
+export type NamespaceState = 'ok' | 'no answer' | 'no namespace';
 
 export type TemporalConfig = Omit<Config['temporal'], 'address' | 'cliPath'> & { address: string };
 
@@ -52,15 +57,20 @@ export function createTemporalGateway(config: TemporalConfig): TemporalGateway {
       return false;
     }
   };
+  const state = async (timeoutMs = 1_000): Promise<NamespaceState> => {
+    try {
+      await within(timeoutMs, () => connection.workflowService.describeNamespace({ namespace: config.namespace }));
+      return 'ok';
+    } catch (error) {
+      return isNamespaceMissing(error) ? 'no namespace' : 'no answer';
+    }
+  };
   return {
     client,
     namespace: config.namespace,
     within,
-    reachable: (timeoutMs = 1_000) =>
-      answers(timeoutMs, async () => {
-        await connection.workflowService.getSystemInfo({});
-        return true;
-      }),
+    state,
+    reachable: async (timeoutMs) => (await state(timeoutMs)) === 'ok',
     workersPolling: (timeoutMs = 1_500) =>
       answers(timeoutMs, async () => {
         // taskQueueType: 1 = workflow, 2 = activity (temporal.api.enums.v1.TaskQueueType)
@@ -91,6 +101,20 @@ export function isUnreachable(error: unknown): boolean {
   }
   return false;
 }
+
+/** gRPC code NOT_FOUND. */
+const NOT_FOUND = 5;
+
+/**
+ * The server answered that it has no such namespace. The client reports that by an error of its own; the plain service call
+ * has only the code, and only a call that names nothing but the namespace may be judged by it.
+ */
+export const isNamespaceMissing = (error: unknown): boolean =>
+  error instanceof NamespaceNotFoundError || grpcCode(error) === NOT_FOUND;
+
+/** What to do about a namespace that does not exist. */
+export const namespaceMissingMessage = (namespace: string): string =>
+  `the Temporal namespace "${namespace}" does not exist: create it (temporal operator namespace create --namespace ${namespace}) or correct TEMPORAL_NAMESPACE`;
 
 /** gRPC code of a service error, if it is one. */
 export function grpcCode(error: unknown): number | undefined {

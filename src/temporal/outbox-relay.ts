@@ -9,7 +9,7 @@ import { type Db, inTransaction } from '../store/db/db.ts';
 import type { Listener } from '../store/db/listener.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
 import { QUEUE } from '../workflows/contract.ts';
-import { grpcCode, type TemporalGateway } from './connection.ts';
+import { grpcCode, isNamespaceMissing, type TemporalGateway } from './connection.ts';
 
 /** The workflow that carries out a row. */
 export interface Dispatch {
@@ -175,6 +175,7 @@ async function startRows(
 
 /** Temporal refused the arguments, or our own code threw: other rows can still be dispatched. */
 function isFaultOfRow(error: unknown): boolean {
+  if (isNamespaceMissing(error)) return false;
   const code = grpcCode(error);
   return code === undefined || code === INVALID_ARGUMENT;
 }

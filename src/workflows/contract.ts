@@ -16,11 +16,10 @@ export type MaintenanceKind = 'sync-watch' | 'retention' | 'expired-data';
 /** One workflow per email: the workflow id is derived from the email's id. */
 export const sendEmailId = (emailId: string) => `email:${emailId}`;
 
-/** Ids and kinds only, since search attributes are never encrypted. */
+/** Set at the start only. Ids and kinds, since search attributes are never encrypted. */
 export const SEARCH_ATTRIBUTES = {
   syncType: defineSearchAttributeKey('SyncType', 'KEYWORD'),
   requestedBy: defineSearchAttributeKey('RequestedBy', 'KEYWORD'),
-  itemsSynced: defineSearchAttributeKey('ItemsSynced', 'INT'),
 };
 
 export interface PanelSyncInput {

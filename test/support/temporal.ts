@@ -15,11 +15,18 @@ export function temporalAddress(): string {
 /** A unique name, e.g. for a task queue: `core-1234-ab12cd34`. */
 export const uniqueName = (prefix: string): string => `${prefix}-${process.pid}-${randomBytes(4).toString('hex')}`;
 
+/** temporal.api.enums.v1.IndexedValueType. */
+export const KEYWORD = 2;
+export const INT = 3;
+
 /**
  * Creates a namespace with this service's search attributes, for code with fixed workflow ids and task queues. Resolves
  * when workflows can be started in it.
  */
-export async function createTestNamespace(prefix = 'test'): Promise<string> {
+export async function createTestNamespace(
+  prefix = 'test',
+  searchAttributes: Record<string, number> = { SyncType: KEYWORD, RequestedBy: KEYWORD },
+): Promise<string> {
   const namespace = uniqueName(prefix);
   const connection = await Connection.connect({ address: temporalAddress() });
   try {
@@ -31,11 +38,7 @@ export async function createTestNamespace(prefix = 'test'): Promise<string> {
     for (;;) {
       try {
         await connection.workflowService.describeNamespace({ namespace });
-        await connection.operatorService.addSearchAttributes({
-          namespace,
-          // IndexedValueType of the API: 2 = Keyword, 3 = Int.
-          searchAttributes: { SyncType: 2, RequestedBy: 2, ItemsSynced: 3 },
-        });
+        await connection.operatorService.addSearchAttributes({ namespace, searchAttributes });
         break;
       } catch (error) {
         if (Date.now() > end) throw error;

@@ -17,12 +17,21 @@ export async function checkTemporal(config: Config, address: string): Promise<Ch
     const tls = embedded ? { tls: false, apiKey: undefined } : {};
     const gateway = createTemporalGateway({ ...config.temporal, ...tls, address });
     try {
-      if (!(await gateway.reachable(PROBE_TIMEOUT_MS))) {
+      const state = await gateway.state(PROBE_TIMEOUT_MS);
+      if (state === 'no namespace') {
+        return {
+          name: NAME,
+          state: 'failed',
+          detail: `${where}: the server answers, but the namespace does not exist`,
+          advice: `temporal operator namespace create --namespace ${gateway.namespace}, or correct TEMPORAL_NAMESPACE`,
+        };
+      }
+      if (state === 'no answer') {
         return {
           name: NAME,
           state: 'failed',
           detail: `${where}: no answer`,
-          advice: 'check TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and the TLS settings',
+          advice: 'check TEMPORAL_ADDRESS and the TLS settings',
         };
       }
       return (await gateway.workersPolling(PROBE_TIMEOUT_MS))

@@ -52,10 +52,7 @@ function serverArguments(options: DevServerOptions): string[] {
     '--sqlite-pragma',
     'synchronous=NORMAL',
     ...Object.entries(DYNAMIC_CONFIG).flatMap(([key, value]) => ['--dynamic-config-value', `${key}=${value}`]),
-    ...Object.values(SEARCH_ATTRIBUTES).flatMap(({ name, type }) => [
-      '--search-attribute',
-      `${name}=${type === 'INT' ? 'Int' : 'Keyword'}`,
-    ]),
+    ...Object.values(SEARCH_ATTRIBUTES).flatMap(({ name }) => ['--search-attribute', `${name}=Keyword`]),
     ...(namespace === 'default' ? [] : ['--namespace', namespace]),
   ];
 }

@@ -10,7 +10,7 @@ import {
   type SyncRequest,
   withdrawPendingLog,
 } from '../../store/sync/run-store.ts';
-import { isUnreachable } from '../../temporal/connection.ts';
+import { isNamespaceMissing, isUnreachable } from '../../temporal/connection.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
 import { type RunToStart, type SyncDeps, startRun } from './start-run.ts';
 import { watchSync } from './watch.ts';
@@ -108,12 +108,19 @@ async function startPending(deps: SyncDeps, run: RunToStart): Promise<SyncTicket
     if (!(await withdrawPendingLog(deps.db, id))) {
       return { syncLogId: id, taskId: PANEL_SYNC_ID, status: 'RUNNING', joined: false };
     }
-    throw new AppError('SERVICE_UNAVAILABLE', {
-      publicMessage: 'The workflow engine cannot be reached',
-      retryAfterMs: RETRY_AFTER_MS,
-      cause: error,
-    });
+    throw engineUnavailable(deps, error);
   }
+}
+
+/** The 503 of a start that failed: it says whether Temporal is away or has no such namespace. */
+function engineUnavailable({ temporal }: SyncDeps, cause: unknown): AppError {
+  return new AppError('SERVICE_UNAVAILABLE', {
+    publicMessage: isNamespaceMissing(cause)
+      ? `The workflow engine has no namespace "${temporal.namespace}"`
+      : 'The workflow engine cannot be reached',
+    retryAfterMs: RETRY_AFTER_MS,
+    cause,
+  });
 }
 
 async function join(deps: SyncDeps, run: ActiveRun): Promise<SyncTicket> {
@@ -124,9 +131,7 @@ async function join(deps: SyncDeps, run: ActiveRun): Promise<SyncTicket> {
     } catch (error) {
       // The request that inserted the row decides whether to withdraw it; this one only helped.
       deps.log.warn({ err: error, logId: run.id }, 'a pending sync could not be started by a joining request');
-      if (isUnreachable(error)) {
-        throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: RETRY_AFTER_MS, cause: error });
-      }
+      if (isUnreachable(error) || isNamespaceMissing(error)) throw engineUnavailable(deps, error);
     }
   }
   return { syncLogId: run.id, taskId: taskId ?? PANEL_SYNC_ID, status: run.status, joined: true };

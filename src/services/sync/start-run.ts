@@ -21,7 +21,7 @@ export interface SyncDeps {
 
 /** Milliseconds within which a start is answered; after that the request is withdrawn. */
 const START_DEADLINE_MS = 3_000;
-/** gRPC INVALID_ARGUMENT: here, a search attribute that is not registered. */
+/** gRPC INVALID_ARGUMENT: here, a search attribute that is not registered or has another type. */
 const INVALID_ARGUMENT = 3;
 
 export type RunToStart = Pick<ActiveRun, 'id' | 'dryRun' | 'skipUsers' | 'requester' | 'target'>;
@@ -38,7 +38,7 @@ export async function startRun(deps: SyncDeps, run: RunToStart): Promise<string 
     if (error instanceof WorkflowExecutionAlreadyStartedError) return undefined;
     if (grpcCode(error) !== INVALID_ARGUMENT) throw error;
   }
-  deps.log.warn('search attributes are not registered; the sync starts without them');
+  deps.log.warn('search attributes cannot be used, see the log of the worker; the sync starts without them');
   try {
     return await startOnce(deps, run, { searchAttributes: false });
   } catch (error) {

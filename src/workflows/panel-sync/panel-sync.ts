@@ -9,6 +9,7 @@ import {
   condition,
   defineQuery,
   isCancellation,
+  patched,
   setHandler,
   TemporalFailure,
   upsertSearchAttributes,
@@ -43,6 +44,8 @@ export const progressQuery = defineQuery<SyncProgressView>(PROGRESS_QUERY);
 const MAX_REOPEN = 5;
 /** A cancel is a mark on the row and a request to the workflow. They are less than this apart, unless one was lost. */
 const CANCEL_ARRIVES_MS = 1_000;
+/** Marks runs that set search attributes at their start only. */
+const NO_UPSERT = 'search-attributes-at-start-only';
 /** Warnings that are kept in the log row. */
 const MAX_WARNINGS = 200;
 
@@ -107,7 +110,8 @@ async function readAndMerge(
   showDetails(state);
   const counts = await merge(input, open, state, plans, key);
   state.failedStep = null;
-  noteSynced(counts);
+  // Runs of earlier releases set an attribute here. A run that was started before the upgrade repeats that in a replay.
+  if (!patched(NO_UPSERT)) upsertFormerAttribute(counts);
   return counts;
 }
 
@@ -179,11 +183,11 @@ function warnOfRights(state: RunState, plans: readonly SourcePlan[]): void {
   }
 }
 
-/** Stores the number of synced rows for the Temporal UI, where search attributes are registered. */
-function noteSynced(counts: SyncCounts): void {
+/** Only for the replay of histories that have this command. It is never sent again: a wrong type would fail the task for ever. */
+function upsertFormerAttribute(counts: SyncCounts): void {
   if (workflowInfo().typedSearchAttributes.get(SEARCH_ATTRIBUTES.syncType) === undefined) return;
   const value = Object.values(counts).reduce((n, c) => n + c.created + c.updated + c.unchanged, 0);
-  upsertSearchAttributes([{ key: SEARCH_ATTRIBUTES.itemsSynced, value }]);
+  upsertSearchAttributes([{ key: { name: 'ItemsSynced', type: 'INT' }, value }]);
 }
 
 function endingOf(error: unknown, state: RunState): Ending {

@@ -134,7 +134,7 @@ describe('Temporal', () => {
       const connection = await Connection.connect({ address: first.address });
       const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace: 'default' });
       await connection.close();
-      expect(Object.keys(customAttributes)).toEqual(expect.arrayContaining(['SyncType', 'RequestedBy', 'ItemsSynced']));
+      expect(Object.keys(customAttributes)).toEqual(expect.arrayContaining(['SyncType', 'RequestedBy']));
       expect(await startTemporal(options)).toMatchObject({ adopted: true, pid: first.pid, address: first.address });
 
       await first.kill();

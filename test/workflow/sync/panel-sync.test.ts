@@ -10,10 +10,16 @@ import type { RunActivities } from '../../../src/activities/sync/run.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
-import { PANEL_SYNC_ID, type PanelSyncInput, type PanelSyncResult, QUEUE } from '../../../src/workflows/contract.ts';
+import {
+  PANEL_SYNC_ID,
+  type PanelSyncInput,
+  type PanelSyncResult,
+  QUEUE,
+  SEARCH_ATTRIBUTES,
+} from '../../../src/workflows/contract.ts';
 import { allHistories, failedTasks } from '../../support/histories.ts';
 import { temporalConfig } from '../../support/stack.ts';
-import { createTestNamespace, temporalAddress } from '../../support/temporal.ts';
+import { createTestNamespace, KEYWORD, temporalAddress } from '../../support/temporal.ts';
 
 type Mocks = RunActivities & PageActivities & ConfirmActivities & MergeActivities;
 
@@ -92,7 +98,12 @@ beforeEach(() => {
 
 beforeAll(async () => {
   Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR', () => undefined) });
-  const namespace = await createTestNamespace('workflow');
+  // ItemsSynced as an installation may have it from another program: every test here runs beside the wrong type.
+  const namespace = await createTestNamespace('workflow', {
+    SyncType: KEYWORD,
+    RequestedBy: KEYWORD,
+    ItemsSynced: KEYWORD,
+  });
   gateway = createTemporalGateway({ ...temporalConfig(), namespace });
   connection = await NativeConnection.connect({ address: temporalAddress() });
   const codePath = await workflowBundle(cacheFolder(process.env['CACHE_DIR'] || undefined));
@@ -135,6 +146,7 @@ const start = (input: Partial<PanelSyncInput> = {}) =>
     workflowId: PANEL_SYNC_ID,
     taskQueue: QUEUE.core,
     workflowRunTimeout: '40s',
+    typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.syncType, value: 'full' }],
     args: [{ logId: 'log', target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test', ...input }],
   });
 async function run(input: Partial<PanelSyncInput> = {}): Promise<PanelSyncResult> {
@@ -226,6 +238,23 @@ describe('reading', () => {
 });
 
 describe('ending', () => {
+  test('a search attribute of another type cannot fail a task, nor the sync after a terminated one (T-1)', async () => {
+    const read = Promise.withResolvers<void>();
+    mocks.stagePages = async (input) => {
+      read.resolve();
+      await Context.current().sleep('1 minute');
+      return staged(input, 1);
+    };
+    const first = await start();
+    await read.promise;
+    await first.terminate('by hand');
+    mocks.stagePages = async (input) => staged(input, 1);
+    const second = await start();
+    expect(await second.result()).toMatchObject({ status: 'COMPLETED' });
+    const { events } = await second.fetchHistory();
+    expect(failedTasks({ events: events ?? [] })).toEqual([]);
+  });
+
   test('a withdrawn row ends the run with nothing done', async () => {
     mocks.openRun = async () => ({
       result: 'withdrawn',
