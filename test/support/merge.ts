@@ -222,6 +222,8 @@ export interface HandMerge {
   denied?: Partial<Record<Listing, string[]>>;
   key?: string;
   hooks?: MergeHooks;
+  /** `no subusers`: as where the sync of subusers is turned off, or reads them by the client API later. */
+  entities?: 'no subusers';
 }
 
 export interface HandOutcome extends MergeOutcome {
@@ -297,7 +299,11 @@ export async function stageHand(
       },
     });
   }
-  return { entities: [...new Set(plans.flatMap((p) => p.entities))], sources };
+  const entities = [...new Set(plans.flatMap((p) => p.entities))];
+  return {
+    entities: options.entities === 'no subusers' ? entities.filter((entity) => entity !== 'subusers') : entities,
+    sources,
+  };
 }
 
 /** A whole run: opened, staged, merged, closed. */

@@ -24,7 +24,7 @@ function membership(call: PanelCall, server: ServerRow): SubuserRow | undefined 
 const hasPermission = (call: PanelCall, server: ServerRow, permission: string) =>
   isAdmin(call) ||
   server.user === call.key.userId ||
-  membership(call, server)?.permissions.includes(permission) === true;
+  Object.values(membership(call, server)?.permissions ?? []).includes(permission);
 
 function requirePermission(call: PanelCall, server: ServerRow, permission: string): void {
   if (!hasPermission(call, server, permission)) throw forbidden();
@@ -230,7 +230,7 @@ function serverList(call: PanelCall): PanelAnswer {
 function permissions(call: PanelCall, server: ServerRow): string[] {
   if (server.user === call.key.userId) return ['*'];
   if (isAdmin(call)) return ['*', 'admin.websocket.errors', 'admin.websocket.install', 'admin.websocket.transfer'];
-  return membership(call, server)?.permissions ?? [];
+  return Object.values(membership(call, server)?.permissions ?? []);
 }
 
 function resources(call: PanelCall, server: ServerRow): PanelAnswer {

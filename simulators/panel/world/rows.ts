@@ -184,7 +184,11 @@ export interface SubuserRow {
   id: number;
   user_id: number;
   server_id: number;
-  permissions: string[];
+  /**
+   * As the panel stored and prints them. An edit with a duplicate leaves a list with gaps, which PHP prints as an object
+   * with number keys, for good. Other keys make a record that cannot be read.
+   */
+  permissions: string[] | Record<string, string>;
   created_at: string;
   updated_at: string;
 }

@@ -51,7 +51,7 @@ async function stage(
       const answer = await client.clientList(`/servers/${encodeURIComponent(server.uuid)}/users`, {}, { signal });
       const one = mapClientSubusers(answer.items, server.panelId);
       mapped.parts.push(...one.parts);
-      mapped.rejectedWithoutId.push(...one.rejectedWithoutId);
+      mapped.rejected.push(...one.rejected);
     } catch (error) {
       if (isAppError(error, 'PANEL_RATE_LIMITED'))
         return { servers: 0, skipped: 0, next: after, stopped: throttled(error) };

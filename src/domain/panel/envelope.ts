@@ -4,6 +4,9 @@
  */
 import { z } from 'zod';
 
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /** One object of the panel: its type (`server`, `egg_variable`, …) and its attributes, unchecked. */
 export interface PanelItem {
   object: string;
@@ -38,10 +41,24 @@ export const PaginationSchema = z
     }),
   );
 
+/**
+ * The values of a PHP list. PHP prints a list with gaps, for example one from which a duplicate was removed, as an object
+ * with number keys: `{"0": a, "2": b}`. Undefined for everything else, also for `{}`, which is no proof of an empty list.
+ */
+export function listOf(value: unknown): unknown[] | undefined {
+  if (Array.isArray(value)) return value;
+  if (!isRecord(value)) return undefined;
+  const keys = Object.keys(value);
+  return keys.length > 0 && keys.every((key) => /^(?:0|[1-9]\d*)$/.test(key)) ? Object.values(value) : undefined;
+}
+
+/** A PHP list of `item`. */
+export const phpList = <T extends z.ZodType>(item: T) => z.preprocess((value) => listOf(value) ?? value, z.array(item));
+
 /** The outer object of a list; {@link parseListEnvelope} checks its items. */
 export const ListEnvelopeSchema = z.object({
   object: z.literal('list'),
-  data: z.array(z.unknown()),
+  data: phpList(z.unknown()),
   meta: z.unknown().optional(),
 });
 
@@ -58,9 +75,6 @@ export const ErrorEnvelopeSchema = z.object({
 
 /** A checked envelope, or the path at which the check failed (`data.3.attributes`), never the value found there. */
 export type Parsed<T> = { ok: true; value: T } | { ok: false; path: string; problem: string };
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const failed = (
   error: z.ZodError,
@@ -142,7 +156,8 @@ export function relationship(item: PanelItem, name: string): Relationship {
   const found = all[name];
   if (!isRecord(found)) return { kind: 'absent' };
   if (found['object'] === 'list') {
-    return Array.isArray(found['data']) ? { kind: 'list', items: found['data'].map(toItem) } : { kind: 'absent' };
+    const data = listOf(found['data']);
+    return data === undefined ? { kind: 'absent' } : { kind: 'list', items: data.map(toItem) };
   }
   if (found['object'] === 'null_resource' || found['attributes'] === null) return { kind: 'null' };
   return { kind: 'item', item: toItem(found) };

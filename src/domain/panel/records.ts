@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import type { Entity } from '../sync/targets.ts';
-import { type PanelItem, relationship } from './envelope.ts';
+import { type PanelItem, phpList, relationship } from './envelope.ts';
 
 /** Entities as they are staged: those of the mirror, and `links` (which allocation belongs to which server). */
 export type StagedEntity = Entity | 'links';
@@ -20,8 +20,10 @@ export interface StagedPart {
 /** A record that cannot be stored. */
 export interface RejectedRecord {
   entity: Entity;
-  /** Id on the panel. */
+  /** Id on the panel; 0 for a subuser whose id cannot be read. */
   id: number;
+  /** Of a subuser: panel id of the server that lists it. */
+  server?: number;
   code: 'INVALID_RECORD';
   /** Column and rule, never the value. */
   detail: string;
@@ -30,7 +32,7 @@ export interface RejectedRecord {
 export interface MappedPage {
   parts: StagedPart[];
   rejected: RejectedRecord[];
-  /** Entities with a rejected record whose id could not be read: no row of them is deleted in this run. */
+  /** Entities with a rejected record that no id identifies: no row of them is deleted in this run. */
   rejectedWithoutId: Entity[];
   /** Includes that were requested and did not come back as a list: the key lacks the right. */
   missingIncludes: string[];
@@ -54,6 +56,10 @@ const int8 = z.number().int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_I
 const flag = z.union([z.boolean(), z.number()]).nullish();
 const isSet = (value: boolean | number | null | undefined, fallback: boolean) =>
   value === null || value === undefined ? fallback : Boolean(value);
+
+/** PHP prints an empty map as an empty list. */
+const mapOf = <T extends z.ZodType>(map: T) =>
+  z.preprocess((value) => (Array.isArray(value) && value.length === 0 ? {} : value), map);
 
 // One transform per record fills in the defaults, and values of the parent are added afterwards: a listing of 100,000
 // allocations passes here, and a transform per field or a schema per parent would dominate its cost.
@@ -165,7 +171,7 @@ const ServerSchema = z
     description: optional,
     status: optional,
     suspended: flag,
-    limits: z.object({ memory: int4.nullish(), disk: int4.nullish(), cpu: int4.nullish() }).nullish(),
+    limits: mapOf(z.object({ memory: int4.nullish(), disk: int4.nullish(), cpu: int4.nullish() })).nullish(),
     user: int4.nullish(),
     node: int4.nullish(),
     egg: int4.nullish(),
@@ -212,7 +218,7 @@ function hostOf(database: PanelItem): { host: string | null; port: number | null
   return host?.success === true ? { host: host.data.host, port: host.data.port ?? 3306 } : { host: null, port: null };
 }
 
-const permissions = z.array(text).nullish();
+const permissions = phpList(text).nullish();
 const SubuserSchema = z
   .object({ id, user_id: id, permissions })
   .transform((a) => ({ panelId: a.id, user: a.user_id, email: null, permissions: a.permissions ?? [] }));
@@ -252,14 +258,15 @@ class Collector {
       target.rows.push(parent === undefined ? parsed.data : Object.assign(parsed.data, parent));
       return true;
     }
-    const readableId = id.safeParse(item.attributes['id']);
-    if (!readableId.success) {
-      this.rejectedWithoutId.add(entity);
-      return false;
-    }
+    const readableId = numericId(item);
     const issue = parsed.error.issues[0];
     const detail = `${issue?.path.join('.') || 'record'}: ${issue?.message ?? 'invalid'}`;
-    this.rejected.push({ entity, id: readableId.data, code: 'INVALID_RECORD', detail });
+    // A subuser is known by the server that lists it, so its record protects the list of that server only.
+    if (entity === 'subusers' && typeof parent?.['server'] === 'number') {
+      const { server } = parent as { server: number };
+      this.rejected.push({ entity, id: readableId ?? 0, server, code: 'INVALID_RECORD', detail });
+    } else if (readableId === undefined) this.rejectedWithoutId.add(entity);
+    else this.rejected.push({ entity, id: readableId, code: 'INVALID_RECORD', detail });
     return false;
   }
 

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { insertSession } from '../../../src/store/accounts/session-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { change, mergeHand, query } from '../../support/merge.ts';
+import { change, type HandMerge, mergeHand, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 beforeEach(async () => {
@@ -391,6 +391,63 @@ describe('owners and subusers', () => {
     const outcome = await mergeHand(database.db, change({ subusers: [] }), { denied: { servers: ['subusers'] } });
     expect((await rights()).filter((r) => !r['owner'])).toMatchObject([{ server: 2, user: 3 }]);
     expect(outcome.counts.subusers).toMatchObject({ created: 0, updated: 0, pruned: 0 });
+  });
+
+  const subusersOf = (...ids: number[]) =>
+    ids.flatMap((server) => [
+      { id: server * 10 + 1, server, user_id: 3 },
+      { id: server * 10 + 2, server, user_id: server === 1 ? 2 : 1 },
+    ]);
+
+  test.each([
+    ['an unreadable user', { user_id: 'x' }, '11'],
+    ['an unreadable id', { id: 'x' }, '1/unknown'],
+    ['unreadable permissions', { permissions: { first: 'control.console' } }, '11'],
+  ])(
+    '%s protects the list of its own server only, with a warning that names it (P-1)',
+    async (_what, broken, panelId) => {
+      await mergeHand(database.db, change({ subusers: subusersOf(1, 2) }));
+      const subusers = [{ ...subusersOf(1)[0], ...broken }] as never;
+      const outcome = await mergeHand(database.db, change({ subusers }), { allowMassPrune: true });
+      expect((await rights()).filter((r) => !r['owner'])).toMatchObject([
+        { server: 1, user: 2 },
+        { server: 1, user: 3 },
+      ]);
+      expect(outcome.counts.subusers).toMatchObject({ pruned: 2, failed: 1 });
+      expect(outcome.failures).toMatchObject([{ entity: 'subusers', panelId, code: 'INVALID_RECORD' }]);
+      expect(outcome.warnings).toEqual([
+        expect.objectContaining({ code: 'RECORD_UNREADABLE', message: expect.stringContaining('servers 1 (ids') }),
+      ]);
+    },
+  );
+
+  test('a list with gaps is a list (P-1)', async () => {
+    const permissions = { 0: 'control.console', 2: 'control.start' };
+    const outcome = await mergeHand(database.db, change({ subusers: [{ id: 1, server: 1, user_id: 3, permissions }] }));
+    expect((await rights()).filter((r) => !r['owner'])).toMatchObject([
+      { permissions: ['control.console', 'control.start'] },
+    ]);
+    expect([outcome.failures, outcome.warnings]).toEqual([[], []]);
+  });
+
+  const moved = [
+    { id: 1, user: 3, node: 1, egg: 1, nest: 1 },
+    { id: 2, user: 2, node: 2, egg: 2, nest: 2 },
+  ];
+  test.each([
+    ['a subuser cannot be read', { subusers: [{ id: 11, server: 1, user_id: 'x' }] }, {}],
+    ['subusers were not read', {}, { denied: { servers: ['subusers'] } }],
+    ['subusers are not synced', {}, { entities: 'no subusers' }],
+  ])('a former owner loses the owner row when %s (F1)', async (_when, panel, options) => {
+    await mergeHand(database.db, change({ subusers: subusersOf(1, 2) }));
+    const outcome = await mergeHand(database.db, change({ servers: moved, ...panel } as never), options as HandMerge);
+    expect((await rights()).filter((r) => r['owner'])).toEqual([owner(1, 3), owner(2, 2)]);
+    // The former owner has no other row, and the other subusers stay.
+    expect(await rights()).not.toContainEqual(expect.objectContaining({ server: 1, user: 1 }));
+    expect(await rights()).toContainEqual(expect.objectContaining({ server: 1, user: 2 }));
+    expect(outcome.failures.map((failure) => failure.code)).toEqual(
+      'subusers' in panel && panel.subusers.length > 0 ? ['INVALID_RECORD'] : [],
+    );
   });
 
   test('the target subusers writes nothing but subusers', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { PanelItem } from '../../../src/domain/panel/envelope.ts';
+import { listOf, type PanelItem, parseListEnvelope, relationship } from '../../../src/domain/panel/envelope.ts';
 import {
   type MappedPage,
   mapClientSubusers,
@@ -148,7 +148,77 @@ describe('one record', () => {
   });
 });
 
+/** The list as PHP prints it after entries were removed from it: an object whose number keys have gaps. */
+const withGaps = fc.array(fc.tuple(fc.string(), fc.nat(5)), { minLength: 1, maxLength: 20 }).map((entries) => {
+  let key = -1;
+  const printed = Object.fromEntries(
+    entries.map(([value, gap]) => {
+      key += gap + 1;
+      return [String(key), value];
+    }),
+  );
+  return { values: entries.map(([value]) => value), printed };
+});
+
+describe('a PHP list (P-1)', () => {
+  test('with gaps has the values of the list, in their order', () => {
+    fc.assert(
+      fc.property(withGaps, ({ values, printed }) => {
+        expect(listOf(printed)).toEqual(values);
+        expect(listOf(values)).toBe(values);
+      }),
+    );
+  });
+
+  test('is nothing else: a map, an empty object, a number with a sign or a leading zero as key', () => {
+    for (const value of [{}, { a: 1 }, { 0: 'a', b: 1 }, { '01': 'a' }, { '-1': 'a' }, 'ab', 1, null, undefined]) {
+      expect(listOf(value)).toBeUndefined();
+    }
+  });
+
+  test('is read wherever the panel sends one: permissions, relationships, listings', () => {
+    fc.assert(
+      fc.property(withGaps, ({ values, printed }) => {
+        const subuser = item({ id: 2, user_id: 5, permissions: printed });
+        const server = item({
+          id: 1,
+          uuid: 'u',
+          name: 'n',
+          relationships: { subusers: { object: 'list', data: { '0': subuser, '3': 7 } } },
+        });
+        expect(relationship(server, 'subusers')).toMatchObject({ kind: 'list', items: [subuser, {}] });
+        const page = mapServers([server], ['subusers']);
+        const readable = values.every((value) => !value.includes('\0') && value.isWellFormed());
+        expect(rowsOf(page, 'subusers').map((row) => row['permissions'])).toEqual(readable ? [values] : []);
+        const client = mapClientSubusers([item({ email: 'a@b.c', permissions: printed })], 1);
+        expect(rowsOf(client, 'subusers')).toHaveLength(readable ? 1 : 0);
+      }),
+    );
+    expect(parseListEnvelope({ object: 'list', data: { '1': { object: 'x', attributes: { id: 1 } } } })).toMatchObject({
+      ok: true,
+      value: { items: [{ object: 'x' }] },
+    });
+  });
+
+  test('that is empty stands for an empty map', () => {
+    const page = mapServers([item({ id: 1, uuid: 'u', name: 'n', limits: [] })], []);
+    expect(rowsOf(page, 'servers')).toMatchObject([{ memory: 0, disk: 0, cpu: 0 }]);
+  });
+});
+
 describe('includes', () => {
+  test('a subuser that cannot be read is rejected with the server that lists it (P-1)', () => {
+    const subusers = list(item({ id: 2, user_id: 'x' }), item({ id: null, user_id: 5 }), item({ id: 3, user_id: 5 }));
+    const page = mapServers([item({ id: 1, uuid: 'u', name: 'n', relationships: { subusers } })], ['subusers']);
+    expect(rowsOf(page, 'subusers')).toHaveLength(1);
+    expect(page.rejected).toMatchObject([
+      { entity: 'subusers', id: 2, server: 1 },
+      { entity: 'subusers', id: 0, server: 1 },
+    ]);
+    expect(page.rejectedWithoutId).toEqual([]);
+    expect(mapClientSubusers([item({ email: null })], 4).rejected).toMatchObject([{ id: 0, server: 4 }]);
+  });
+
   test('that came back as null are missing, not empty', () => {
     const denied = { object: 'null_resource', attributes: null };
     const page = mapLocations([item({ id: 1, short: 'a', relationships: { nodes: denied } })], true);

@@ -183,25 +183,55 @@ const refused = (entity: Entity, gone: number, why: string): SyncWarning => ({
   message: `${gone} ${entity} are not on the panel any more but were kept (${why}); set sync_allow_mass_prune to allow it`,
 });
 
-/** Fills `deleted_subusers`: of servers whose subusers were read, those that are neither listed nor the owner. */
+/** SQL over alias t: the subuser is in the plan. */
+const LISTED_SUBUSER = `select 1 from target_subusers target where target."serverId" = t."serverId" and target."userId" = t."userId"`;
+
+/**
+ * Fills `deleted_subusers`: of servers whose subusers were read, those that are neither listed nor the owner; and of every
+ * server, the rows of former owners. The owner row follows the server, whatever happens to its subusers.
+ */
 export async function planSubuserDeletions(trx: Db, scope: MergeScope, allowMass: boolean): Promise<SyncWarning[]> {
-  // A rejected record keeps its panel id but not its user, so the row that it belongs to is unknown: delete none.
-  const [rejected] = await query<{ n: number }>(
-    trx,
-    `select (select coalesce(sum(p.unreadable), 0) from staged_pages p where p.entity = 'subusers')::int
-       + (select count(*) from rejected_by_mapping r where r.entity = 'subusers')::int as n`,
-  );
-  if ((rejected?.n ?? 0) > 0) return [];
+  const warnings = await protectedLists(trx);
+  // A rejected record does not tell its user, so each row of its server may be the one that it belongs to.
   await execute(
     trx,
     `insert into deleted_subusers select t.id from server_subusers t
      join read_subusers r on r.id = t."serverId"
-     where not (t."isOwner" and r."ownerId" is null)
-       and not exists (select 1 from target_subusers target where target."serverId" = t."serverId" and target."userId" = t."userId")`,
+     where not t."isOwner" and not exists (${LISTED_SUBUSER})
+       and not exists (select 1 from rejected_by_mapping x where x.entity = 'subusers' and x.server = r."panelId")`,
   );
-  if (!(await guardRefuses(trx, 'subusers', allowMass, scope))) return [];
-  const gone = await query<{ id: string }>(trx, `delete from deleted_subusers returning id`);
-  return [refused('subusers', gone.length, 'more than half of the rows')];
+  if (await guardRefuses(trx, 'subusers', allowMass, scope)) {
+    const gone = await query<{ id: string }>(trx, `delete from deleted_subusers returning id`);
+    warnings.push(refused('subusers', gone.length, 'more than half of the rows'));
+  }
+  await execute(
+    trx,
+    `insert into deleted_subusers select t.id from server_subusers t
+     join moved_owners o on o.id = t."serverId"
+     where t."isOwner" and t."userId" <> o."ownerId" and not exists (${LISTED_SUBUSER} and not target.rejected)`,
+  );
+  return warnings;
+}
+
+/** Servers that one warning names. */
+const NAMED_SERVERS = 20;
+
+/** Names the servers of which a subuser could not be read: in this run no person loses access to them. */
+async function protectedLists(trx: Db): Promise<SyncWarning[]> {
+  const servers = await query<{ id: number }>(
+    trx,
+    `select distinct r.server as id from rejected_by_mapping r where r.entity = 'subusers' and r.server is not null order by 1`,
+  );
+  if (servers.length === 0) return [];
+  const named = servers.slice(0, NAMED_SERVERS).map(({ id }) => id);
+  const more = servers.length > named.length ? ` and ${servers.length - named.length} more` : '';
+  return [
+    {
+      code: 'RECORD_UNREADABLE',
+      entity: 'subusers',
+      message: `a subuser of the servers ${named.join(', ')}${more} (ids on the panel) could not be read; no subuser of these servers was deleted`,
+    },
+  ];
 }
 
 /** Foreign keys whose deletion cascades from the parent to its children. */

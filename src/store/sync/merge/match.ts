@@ -76,8 +76,8 @@ export async function expandStaging(trx: Db, scope: MergeScope): Promise<Set<str
        from sync_pages p join merged_sources m on m.source = p.source and m.pass = p.pass where p.log_id = ${LOG_ID}`,
     `create temp table rejected_records (entity text, panel_id text, code text, detail text, primary key (entity, panel_id)) on commit drop`,
     `create temp table rejected_by_mapping on commit drop as
-       select distinct on (r.entity, r.id) r.entity, r.id, r.code, r.detail
-       from staged_pages p, json_to_recordset(p.rejects) as r (entity text, id int, code text, detail text)`,
+       select distinct on (r.entity, r.id, r.server) r.entity, r.id, r.server, r.code, r.detail
+       from staged_pages p, json_to_recordset(p.rejects) as r (entity text, id int, server int, code text, detail text)`,
     `create temp table confirmations on commit drop as
        select distinct p.entity, x.id, x.alive from sync_pages p, json_to_recordset(p.body) as x (id int, alive boolean)
        where p.log_id = ${LOG_ID} and p.source = '${CONFIRMATIONS}'`,
@@ -174,7 +174,8 @@ const TARGET: Record<Entity, string> = {
       s."databaseName", s.username, coalesce(s.host, t.host, '') as host, case when s.host is null then coalesce(t.port, 3306) else s.port end as port,
       s."hostId", s."maxConnections"
     from staged_databases s left join server_databases t on t."pterodactylId" = s."panelId" left join server_map m on m."panelId" = s.server`,
-  // Each server whose subusers were read gets a row for its owner; an owner who is listed as subuser stays the owner.
+  // Each server whose subusers were read gets a row for its owner; an owner who is listed as subuser stays the owner. The
+  // row of a former owner is replaced by one of the present owner even when the subusers were not read.
   subusers: `with wanted as (
       select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
         case when s."panelId" > 0 then s."panelId"::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
@@ -183,7 +184,7 @@ const TARGET: Record<Entity, string> = {
       where s.email is null or e.id is not null
       union all
       select m.id, m."ownerId", '{*}'::text[], true, m."panelId" || '/owner' from server_map m
-      where m."ownerId" is not null and exists (select 1 from read_subusers r where r."panelId" = m."panelId")
+      where m."ownerId" is not null and m.id in (select r.id from read_subusers r union all select o.id from moved_owners o)
     ), one as (
       select distinct on (w."serverId", coalesce(w."userId", w.panel_id)) w.* from wanted w order by w."serverId", coalesce(w."userId", w.panel_id), w."isOwner" desc, w.panel_id
     )
@@ -257,7 +258,7 @@ export const USER_MAP = [
   'analyze user_map',
 ];
 
-/** Panel id of a server → local id and owner; and the servers whose children were read whole. */
+/** Panel id of a server → local id and owner; the servers whose children were read whole; those with the row of a former owner. */
 export function serverMap(scope: MergeScope): string[] {
   // A rejected server may already be mirrored; its children are still synced.
   const earlier = `select r.id as "panelId", t.id, t."ownerId" from rejected_by_mapping r join servers t on t."pterodactylId" = r.id
@@ -280,6 +281,9 @@ export function serverMap(scope: MergeScope): string[] {
     `create temp table read_subusers on commit drop as
        select m."panelId", m.id, m."ownerId" from server_map m where (${lists('subusers')} and exists (select 1 from staged_pages p where p.source = 'servers' and p.entity = 'subusers'))
          or m."panelId" in (select p.part from staged_pages p where p.source like 'client:%' and p.entity = 'subusers')`,
+    `create temp table moved_owners on commit drop as
+       select distinct m.id, m."ownerId" from server_subusers t join server_map m on m.id = t."serverId"
+       where t."isOwner" and t."userId" <> m."ownerId"`,
     'analyze link_map',
     'analyze read_links',
     'analyze read_subusers',

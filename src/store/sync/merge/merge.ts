@@ -18,7 +18,7 @@ import { storeAddressMatches, warnOfMoves } from './address-matches.ts';
 import { planChanges, usersAreComplete } from './changes.ts';
 import { keepParents, planDeletions, planSubuserDeletions } from './deletions.ts';
 import { expandStaging, type MergeScope, type RejectedRow } from './match.ts';
-import { deleteRows, RowsRefused, writeChanges } from './write.ts';
+import { deleteRows, moveOwnerRows, RowsRefused, writeChanges } from './write.ts';
 
 export interface MergeInput extends MergeScope {
   /** Workflow run id and number of the merge: the same key again returns the stored outcome. */
@@ -122,6 +122,7 @@ async function mergeOnce(
       await writeChanges(trx, { entities: input.entities, counts, warnings, bisect, signal: hooks.signal });
       await deleteRows(trx, input.entities, counts);
       if (input.entities.includes('users')) await storeAddressMatches(trx, usersAreComplete(input));
+      if (input.entities.includes('servers') && !input.entities.includes('subusers')) await moveOwnerRows(trx);
       if (await isCancelled(trx, input.logId))
         throw new Rollback({ status: 'cancelled', counts: {}, warnings: [] }, []);
       await execute(
@@ -242,7 +243,7 @@ const rejectedRows = (trx: Db) =>
 async function rejectUnmapped(trx: Db, input: MergeInput): Promise<void> {
   await execute(
     trx,
-    `insert into rejected_records select r.entity, r.id::text, r.code, r.detail from rejected_by_mapping r where r.entity = any(?::text[])
+    `insert into rejected_records select r.entity, case when r.id = 0 then r.server || '/unknown' else r.id::text end, r.code, r.detail from rejected_by_mapping r where r.entity = any(?::text[])
        union all select distinct p.entity, 'unknown', 'INVALID_RECORD', 'id: cannot be read' from staged_pages p
          where p.unreadable > 0 and p.entity = any(?::text[])
      on conflict do nothing`,

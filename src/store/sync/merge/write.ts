@@ -186,3 +186,19 @@ export async function deleteRows(trx: Db, entities: readonly Entity[], counts: S
     await execute(trx, `delete from ${MIRROR[entity].table} t using deleted_${entity} deleted where t.id = deleted.id`);
   }
 }
+
+/**
+ * The owner row follows the server also where subusers are not synced in this merge: the row of a former owner would show
+ * them the server on their dashboard. A server without an owner row gets none here.
+ */
+export async function moveOwnerRows(trx: Db): Promise<void> {
+  await execute(
+    trx,
+    `delete from server_subusers t using moved_owners o where t."serverId" = o.id and t."isOwner" and t."userId" <> o."ownerId";
+     update server_subusers t set permissions = '{*}', "accessLevel" = 'owner', "isOwner" = true, "lastSyncedAt" = ${now}
+       from moved_owners o where t."serverId" = o.id and t."userId" = o."ownerId";
+     insert into server_subusers (id, "serverId", "userId", permissions, "accessLevel", "isOwner", "addedAt", "lastSyncedAt")
+       select gen_random_uuid()::text, o.id, o."ownerId", '{*}', 'owner', true, ${now}, ${now} from moved_owners o
+       where not exists (select 1 from server_subusers t where t."serverId" = o.id and t."userId" = o."ownerId")`,
+  );
+}
