@@ -137,6 +137,10 @@ const Variables = z.object({
       description:
         'Number of your own proxies in front of the api: rate limits trust this many entries of X-Forwarded-For, from the right; 0 = the header is ignored',
     }),
+    MAX_CONNECTIONS: wholeNumberOr(4096, 16).meta({
+      description:
+        'Open connections of the api; without a proxy of your own in front, one client has at most a sixteenth of them',
+    }),
     DATA_DIR: textOr('.data').meta({
       description: 'Folder in which `npm start` keeps the embedded PostgreSQL and Temporal and the generated secrets',
     }),
@@ -342,6 +346,7 @@ function toConfig(v: Variables) {
     encryptionKeyPrevious: v.ENCRYPTION_KEY_PREVIOUS,
     corsOrigins: v.CORS_ORIGINS ?? (isProduction(v) ? PRODUCTION_ORIGINS : DEVELOPMENT_ORIGINS),
     trustedProxyHops: v.TRUSTED_PROXY_HOPS,
+    maxConnections: v.MAX_CONNECTIONS,
     panel: Object.freeze({
       url: v.PTERODACTYL_URL,
       apiKey: v.PTERODACTYL_API_KEY,

@@ -77,7 +77,10 @@ async function main(): Promise<void> {
   const db = await openDatabase({ connectionString: config.databaseUrl.reveal(), applicationName: 'nodebyte-api' });
   warnAboutSecrets(config, log);
   const { app, streams, close } = compose(config, db, log);
-  const server = createHttpServer(app);
+  const { maxConnections, trustedProxyHops } = config;
+  // Behind a proxy all connections are the proxy's.
+  const maxOfClient = trustedProxyHops > 0 ? maxConnections : Math.ceil(maxConnections / 16);
+  const server = createHttpServer(app, { maxConnections, maxOfClient });
 
   onEndRequest(log, () => {
     streams.close();

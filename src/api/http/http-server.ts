@@ -1,19 +1,40 @@
-/** The HTTP server around the app: limits and timeouts of the socket, and how the server ends. */
-import { createServer, type Server } from 'node:http';
+/** The HTTP server around the app: limits and timeouts of its connections, and how the server ends. */
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type Koa from 'koa';
 import { ERRORS, type ErrorCode } from '../../domain/errors.ts';
+import { networkAround } from '../../services/accounts/networks.ts';
 
 /** Maximum number of bytes of request headers. */
 const HEADER_LIMIT_BYTES = 16 * 1024;
-/** Milliseconds that a caller has to send a request (contract: read timeout). Answers, and so streams, have no limit. */
+/** Milliseconds that a caller has to send a request (contract: read timeout). */
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Milliseconds for which an idle connection is kept (contract: idle timeout). */
 const IDLE_TIMEOUT_MS = 120_000;
 
+/** Limits of connections. A test sets shorter ones. */
+export interface ConnectionLimits {
+  /** Maximum number of open connections; default: any. */
+  maxConnections?: number;
+  /** Maximum number of open connections of one address, or one /56 of IPv6; default: any. */
+  maxOfClient?: number;
+  /**
+   * Milliseconds in which a connection that is in use must make progress: an answer that its caller does not read ends its
+   * connection. Event streams write more often than that. Default 90 s.
+   */
+  stallMs?: number;
+  /** Milliseconds for a whole answer, however slowly it is read; an event stream has no such limit. Default 5 minutes. */
+  answerMs?: number;
+}
+
+const STALL_TIMEOUT_MS = 90_000;
+const ANSWER_TIMEOUT_MS = 5 * 60_000;
+
 /** Makes a server; the caller lets it listen. */
-export function createHttpServer(app: Koa): Server {
+export function createHttpServer(app: Koa, limits: ConnectionLimits = {}): Server {
   const handle = app.callback();
+  const answerMs = limits.answerMs ?? ANSWER_TIMEOUT_MS;
   const server = createServer(
     {
       maxHeaderSize: HEADER_LIMIT_BYTES,
@@ -22,6 +43,8 @@ export function createHttpServer(app: Koa): Server {
       keepAliveTimeout: IDLE_TIMEOUT_MS,
     },
     (request, response) => {
+      const late = setTimeout(() => cutUnlessStream(request.socket, response), answerMs).unref();
+      response.once('close', () => clearTimeout(late));
       if (isReadableTarget(request.url ?? '')) return handle(request, response);
       const { status, body } = refusal('BAD_REQUEST');
       response
@@ -30,7 +53,34 @@ export function createHttpServer(app: Koa): Server {
     },
   );
   server.on('clientError', refuse);
+  limitConnections(server, limits);
   return server;
+}
+
+function cutUnlessStream(socket: Socket, response: ServerResponse): void {
+  if (!String(response.getHeader('Content-Type')).startsWith('text/event-stream')) socket.destroy();
+}
+
+/** Holds the connections to the limits: a stranger can open them faster than they time out. */
+function limitConnections(server: Server, limits: ConnectionLimits): void {
+  const { maxConnections = Number.POSITIVE_INFINITY, maxOfClient = maxConnections } = limits;
+  // Node closes a connection on which nothing was read or written for so long.
+  server.timeout = limits.stallMs ?? STALL_TIMEOUT_MS;
+  server.maxConnections = maxConnections;
+  // Connections that are only kept for a later request make room for the next callers.
+  server.on('drop', () => server.closeIdleConnections());
+  const open = new Map<string, number>();
+  server.on('connection', (socket: Socket) => {
+    const client = networkAround(socket.remoteAddress ?? '', 56);
+    const count = (open.get(client) ?? 0) + 1;
+    open.set(client, count);
+    socket.once('close', () => {
+      const left = (open.get(client) ?? 1) - 1;
+      if (left > 0) open.set(client, left);
+      else open.delete(client);
+    });
+    if (count > maxOfClient) socket.destroy();
+  });
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8';

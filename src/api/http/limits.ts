@@ -3,9 +3,10 @@ import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
+import { takeOrByNetwork } from '../../services/accounts/account-limits.ts';
 import { networkAround, type RequestOrigin } from '../../services/accounts/networks.ts';
 import { isConnectionFailure } from '../../store/db/sql-errors.ts';
-import { type BucketState, takeTokens } from '../../store/rate-limit-store.ts';
+import type { BucketState } from '../../store/rate-limit-store.ts';
 import type { Caller, Services } from '../context.ts';
 
 /** What a rule may tell callers apart by. */
@@ -16,12 +17,21 @@ export interface LimitSubject {
   caller: Caller;
 }
 
+/** What a rule counts by in a request. */
+export interface Counted {
+  identity: string;
+  /** The rule's limit times this; default 1. */
+  factor?: number;
+  /** The email address whose account is counted, from all places. */
+  account?: string;
+}
+
 /** By whom or what a rule counts. */
 export interface LimitKey {
   /** Whether the token is taken before the body is read, so that a refused request costs neither reading nor parsing. */
   beforeBody: boolean;
-  /** Undefined: the rule does not apply to this request. */
-  identityOf(subject: LimitSubject): string | undefined;
+  /** One token of each is taken. Empty: the rule does not apply to this request. */
+  counts(subject: LimitSubject): readonly Counted[];
 }
 
 export interface LimitRule {
@@ -30,6 +40,8 @@ export interface LimitRule {
   max: number;
   windowSeconds: number;
   by: LimitKey;
+  /** Protects the database and nothing else: while it is away, the request goes on without a token. */
+  databaseOnly?: boolean;
 }
 
 const emailIn = (body: LimitSubject['body'], field: string): string | undefined => {
@@ -37,29 +49,60 @@ const emailIn = (body: LimitSubject['body'], field: string): string | undefined 
   return typeof email === 'string' ? normalizeEmail(email) : undefined;
 };
 
-/** An IPv4 address, or the /64 of an IPv6 address. */
-const countedAs = ({ address }: RequestOrigin): string =>
-  isIP(address) === 4 ? address : networkAround(address, { ipv4: 32, ipv6: 64 });
+/**
+ * What an address counts as. An IPv4 address counts by itself. A home has a /56 of IPv6 or more, that is 256 times a /64
+ * and more, so the limit holds for the /64, four times it for the /56 and sixteen times it for the /48.
+ */
+function networksOf({ address }: RequestOrigin): Counted[] {
+  if (isIP(address) !== 6) return [{ identity: address }];
+  return [
+    { identity: networkAround(address, 64) },
+    { identity: networkAround(address, 56), factor: 4 },
+    { identity: networkAround(address, 48), factor: 16 },
+  ];
+}
 
 /** By the client's address, which is known before the body. */
-export const byAddress: LimitKey = { beforeBody: true, identityOf: ({ origin }) => countedAs(origin) };
+export const byAddress: LimitKey = { beforeBody: true, counts: ({ origin }) => networksOf(origin) };
 /** By the email address in this field of the body, in the form in which accounts are looked up. */
 export const byEmailIn = (field: string): LimitKey => ({
   beforeBody: false,
-  identityOf: ({ body }) => emailIn(body, field),
+  counts({ body }) {
+    const email = emailIn(body, field);
+    return email === undefined ? [] : [{ identity: email }];
+  },
 });
-export const byEmail = byEmailIn('email');
+/** By the account of `email` in the body, from all places; a network that signed in to it before has a bucket of its own. */
+export const byAccount: LimitKey = {
+  beforeBody: false,
+  counts({ body }) {
+    const email = emailIn(body, 'email');
+    return email === undefined ? [] : [{ identity: email, account: email }];
+  },
+};
 export const byEmailAndAddress: LimitKey = {
   beforeBody: false,
-  identityOf({ body, origin }) {
+  counts({ body, origin }) {
     const email = emailIn(body, 'email');
-    return email === undefined ? undefined : `${email} ${countedAs(origin)}`;
+    if (email === undefined) return [];
+    return networksOf(origin).map((counted) => ({ ...counted, identity: `${email} ${counted.identity}` }));
   },
 };
 /** By the signed-in user. Taken together with the rules that need the body, in one statement. */
 export const byUser: LimitKey = {
   beforeBody: false,
-  identityOf: ({ caller }) => (caller.kind === 'user' ? caller.user.id : undefined),
+  counts: ({ caller }) => (caller.kind === 'user' ? [{ identity: caller.user.id }] : []),
+};
+
+/**
+ * What anybody may ask the database without signing in. Wide: a server of the site may ask for all its visitors.
+ */
+export const PUBLIC_READS: LimitRule = {
+  name: 'public',
+  max: 600,
+  windowSeconds: 60,
+  by: byAddress,
+  databaseOnly: true,
 };
 
 /** `15m0s`, `1h0m0s`: the contract's spelling of a window. */
@@ -83,14 +126,19 @@ export async function enforceLimits(
   subject: LimitSubject,
   earlier: readonly BucketState[] = [],
 ): Promise<readonly BucketState[]> {
-  const buckets = rules.flatMap((rule) => {
-    const identity = rule.by.identityOf(subject);
-    return identity === undefined
-      ? []
-      : [{ name: rule.name, identity, capacity: rule.max, windowSeconds: rule.windowSeconds }];
-  });
+  const buckets = rules.flatMap(({ name, max, windowSeconds, by }) =>
+    by
+      .counts(subject)
+      .map(({ identity, factor = 1, account }) => ({ name, identity, capacity: max * factor, windowSeconds, account })),
+  );
   if (buckets.length === 0) return earlier;
-  const states = [...earlier, ...(await takeFrom(deps, buckets))];
+  const taken = await takeOrByNetwork(deps.db, buckets, subject.origin).catch((error: unknown) => {
+    if (!isConnectionFailure(error)) throw error;
+    if (rules.every((rule) => rule.databaseOnly === true)) return [];
+    throw new AppError('SERVICE_UNAVAILABLE', { cause: error, retryAfterMs: 5000 });
+  });
+  if (taken.length === 0) return earlier;
+  const states = [...earlier, ...taken];
   const tightest = states.reduce((a, b) => (tighter(b, a) ? b : a));
   const waitSeconds = Math.ceil(tightest.waitSeconds);
   ctx.set('X-RateLimit-Limit', String(tightest.capacity));
@@ -109,12 +157,3 @@ const tighter = (a: BucketState, b: BucketState): boolean => {
   if (a.allowed !== b.allowed) return !a.allowed;
   return a.allowed ? a.remaining < b.remaining : a.waitSeconds > b.waitSeconds;
 };
-
-async function takeFrom(deps: Pick<Services, 'db'>, buckets: Parameters<typeof takeTokens>[1]): Promise<BucketState[]> {
-  try {
-    return await takeTokens(deps.db, buckets);
-  } catch (error) {
-    if (!isConnectionFailure(error)) throw error;
-    throw new AppError('SERVICE_UNAVAILABLE', { cause: error, retryAfterMs: 5000 });
-  }
-}

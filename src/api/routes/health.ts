@@ -10,6 +10,8 @@ import { defineRoute, type Route } from '../http/route.ts';
 const tags = ['Health'];
 /** Milliseconds that the database has to answer; the driver itself would wait 15 s for a connection. */
 const DATABASE_TIMEOUT_MS = 2000;
+/** Milliseconds for which the answer of a check is shared: less than an orchestrator waits between two of its requests. */
+const SHARED_MS = 1000;
 /** Milliseconds that the workflow engine has to answer. */
 const ENGINE_TIMEOUT_MS = 1000;
 /**
@@ -44,11 +46,33 @@ const ReadySchema = z.object({
 const answerWithin = (work: Promise<boolean>, timeoutMs: number): Promise<boolean> =>
   withDeadline(work, timeoutMs).catch(() => false);
 
-const databaseAnswers = (db: Db): Promise<boolean> =>
+/**
+ * A check whose answer all callers of a second share, so that no number of callers makes it a burden: these routes have no
+ * rate limit, because a late or refused `/health` shows the set-up page to every visitor of the site.
+ */
+function shared<Of extends object>(check: (of: Of) => Promise<boolean>): (of: Of) => Promise<boolean> {
+  const answers = new WeakMap<Of, { at: number; answer: Promise<boolean> }>();
+  return (of) => {
+    const last = answers.get(of);
+    if (last !== undefined && performance.now() - last.at < SHARED_MS) return last.answer;
+    const answer = check(of);
+    answers.set(of, { at: performance.now(), answer });
+    return answer;
+  };
+}
+
+const databaseAnswers = shared((db: Db) =>
   answerWithin(
     serverVersion(db).then(() => true),
     DATABASE_TIMEOUT_MS,
-  );
+  ),
+);
+const engineReachableNow = shared((engine: EngineHealth) =>
+  answerWithin(engine.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
+);
+const workersPolling = shared((engine: EngineHealth) =>
+  answerWithin(engine.workersPolling(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
+);
 
 interface EngineAnswer {
   at: number;
@@ -150,8 +174,8 @@ export const healthRoutes: Route[] = [
     async handler({ deps }) {
       const [database, temporal, workers] = await Promise.all([
         databaseAnswers(deps.db),
-        answerWithin(deps.temporal.reachable(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
-        answerWithin(deps.temporal.workersPolling(ENGINE_TIMEOUT_MS), ENGINE_TIMEOUT_MS),
+        engineReachableNow(deps.temporal),
+        workersPolling(deps.temporal),
       ]);
       const ready = database && temporal && workers;
       const body = {

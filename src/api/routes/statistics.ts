@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { publicNodes, serverStats, userStats } from '../../store/inventory/statistics.ts';
 import type { Services } from '../context.ts';
 import { Count, envelope, ok } from '../http/envelopes.ts';
+import { PUBLIC_READS } from '../http/limits.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 const publicTags = ['Public'];
@@ -46,6 +47,7 @@ export const statsRoutes: Route[] = [
     tags: publicTags,
     auth: 'public',
     cache: PUBLIC_CACHE,
+    limits: [PUBLIC_READS],
     responses: { 200: envelope(SiteStats).extend(SiteStats.shape) },
     errors: [],
     failureMessage: 'Failed to fetch statistics',
@@ -69,6 +71,7 @@ export const statsRoutes: Route[] = [
     tags: publicTags,
     auth: 'public',
     cache: PUBLIC_CACHE,
+    limits: [PUBLIC_READS],
     responses: { 200: envelope(PanelCounts).extend(PanelCounts.shape) },
     errors: [],
     failureMessage: 'Failed to fetch panel counts',
@@ -92,6 +95,7 @@ export const statsRoutes: Route[] = [
     tags: publicTags,
     auth: 'public',
     cache: PUBLIC_CACHE,
+    limits: [PUBLIC_READS],
     responses: {
       200: z.array(
         z.object({

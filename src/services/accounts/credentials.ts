@@ -41,7 +41,7 @@ export async function signIn(
   credentials: Credentials,
   origin: RequestOrigin,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
-  const checked = await checkCredentials(deps, credentials);
+  const checked = await checkCredentials(deps, credentials, origin);
   const event = signInEvent(checked.user.id, 'password');
   const pair = await issuePair(deps, checked.user);
   try {
@@ -59,8 +59,12 @@ export async function signIn(
 }
 
 /** Checks credentials as {@link signIn} does, without a session. @throws {AppError} {@link CREDENTIAL_ERRORS}. */
-export async function validateCredentials(deps: AccountDeps, credentials: Credentials): Promise<AuthUser> {
-  const checked = await checkCredentials(deps, credentials);
+export async function validateCredentials(
+  deps: AccountDeps,
+  credentials: Credentials,
+  origin: RequestOrigin,
+): Promise<AuthUser> {
+  const checked = await checkCredentials(deps, credentials, origin);
   const event = signInEvent(checked.user.id, 'validate');
   await inTransaction(deps.db, async (trx) => {
     await confirm(trx, checked);
@@ -80,11 +84,15 @@ interface CheckedCredentials {
   stronger: string | undefined;
 }
 
-async function checkCredentials(deps: AccountDeps, { email, password }: Credentials): Promise<CheckedCredentials> {
+async function checkCredentials(
+  deps: AccountDeps,
+  { email, password }: Credentials,
+  { network }: RequestOrigin,
+): Promise<CheckedCredentials> {
   if (email.trim() === '' || password === '') throw new AppError('MISSING_FIELDS');
   readEmail(email, 'MISSING_FIELDS');
   const user = await findByEmail(deps.db, email);
-  const right = await verifyPassword(password, user?.password);
+  const right = await verifyPassword(password, user?.password, network);
   if (user === undefined || !right) {
     await recordRefusal(deps, signInRefused(user?.id, 'wrong-credentials'));
     throw new AppError('INVALID_CREDENTIALS');
@@ -101,7 +109,7 @@ async function checkCredentials(deps: AccountDeps, { email, password }: Credenti
   const stored = user.password;
   // bcrypt reads 72 bytes: an older, longer password still signs in, but a new hash would not cover all of it.
   const weak = stored !== null && isWeakHash(stored) && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
-  return { user, password, stored, stronger: weak ? await hashPassword(password) : undefined };
+  return { user, password, stored, stronger: weak ? await hashPassword(password, network) : undefined };
 }
 
 /**

@@ -1,28 +1,38 @@
 /** Links in emails that sign in or reset a password: asking for one, and signing in by a magic link. */
-import type { AuthUser } from '../../domain/accounts/account.ts';
+import { type AuthUser, normalizeEmail } from '../../domain/accounts/account.ts';
 import type { EmailTemplate } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { deleteTokens, lockToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
 import { findAuthUser } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
 import { logSecurityEvent, signInEvent } from '../audit/security-events.ts';
+import { takeOrByNetwork } from './account-limits.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import { type RequestOrigin, recordSignInFrom, rememberNetwork } from './networks.ts';
 import { proveAddress } from './prove-address.ts';
 import { issuePair, openSession, type TokenPair } from './sessions.ts';
 
+/** Emails of one kind that an address gets in an hour, from all places. A network known to its account has as many more. */
+const EMAILS_PER_HOUR = { capacity: 10, windowSeconds: 3600 };
+
 /**
  * Queues an email with a link, whether the address has an account or not: the worker finds out when it makes the email
- * (ADR 8), so the request costs the same and tells nothing.
+ * (ADR 8), so the request costs the same and tells nothing. Beyond the limit of the address nothing is sent, without an
+ * error: it would say that others ask for this address. Its owner has the links of their requests.
  * @throws {AppError} MISSING_EMAIL, INVALID_EMAIL.
  */
 export async function requestLink(
   deps: Pick<AccountDeps, 'db' | 'emails'>,
   template: Extract<EmailTemplate, 'magic-link' | 'password-reset'>,
   email: string,
+  origin: RequestOrigin,
 ): Promise<void> {
   const to = readEmail(email, 'MISSING_EMAIL');
+  const account = normalizeEmail(to);
+  const bucket = { name: `${template}-account`, identity: account, account, ...EMAILS_PER_HOUR };
+  const [state] = await takeOrByNetwork(deps.db, [bucket], origin);
+  if (state?.allowed !== true) return;
   await inTransaction(deps.db, (trx) => deps.emails.queue(trx, { template, to }));
 }
 

@@ -26,20 +26,25 @@ export interface RequestOrigin {
   networkDigest: string;
 }
 
-/** The network around an address with this many bits for each family; another text stays as it is. */
-export function networkAround(address: string, bits: { ipv4: number; ipv6: number }): string {
+/** The IPv6 network of this many bits around an address; an IPv4 address, or another text, stays as it is. */
+export const networkAround = (address: string, bits: number): string => around(address, { ipv4: 32, ipv6: bits });
+
+/** The network around an address with this many bits for its family; a whole address is written without them. */
+function around(address: string, bits: { ipv4: number; ipv6: number }): string {
   // A link-local address may name its interface.
   const [bare = ''] = address.split('%', 1);
   // isIP is strict; ipaddr.js alone would also accept octal and shortened IPv4 forms.
   if (isIP(bare) === 0) return bare;
   const parsed = ipaddr.process(bare);
-  return parsed instanceof ipaddr.IPv4
-    ? `${ipaddr.IPv4.networkAddressFromCIDR(`${parsed}/${bits.ipv4}`)}/${bits.ipv4}`
-    : `${ipaddr.IPv6.networkAddressFromCIDR(`${parsed}/${bits.ipv6}`)}/${bits.ipv6}`;
+  if (!(parsed instanceof ipaddr.IPv4)) {
+    return `${ipaddr.IPv6.networkAddressFromCIDR(`${parsed}/${bits.ipv6}`)}/${bits.ipv6}`;
+  }
+  if (bits.ipv4 === 32) return parsed.toString();
+  return `${ipaddr.IPv4.networkAddressFromCIDR(`${parsed}/${bits.ipv4}`)}/${bits.ipv4}`;
 }
 
 /** `192.0.2.0/24` or `2001:db8:1::/48`: the network of an address. */
-export const networkOf = (address: string): string => networkAround(address, { ipv4: 24, ipv6: 48 });
+export const networkOf = (address: string): string => around(address, { ipv4: 24, ipv6: 48 });
 
 /** Makes the origin of a request out of the client's address. */
 export type ReadOrigin = (address: string) => RequestOrigin;
@@ -52,7 +57,7 @@ export function createOriginReader(secret: Secret | undefined): ReadOrigin {
   const material = secret?.reveal() ?? randomBytes(32);
   const key = new Uint8Array(hkdfSync('sha256', material, '', 'nodebyte account networks', 32));
   return (given) => {
-    const address = networkAround(given, { ipv4: 32, ipv6: 128 }).replace(/\/\d+$/, '');
+    const address = around(given, { ipv4: 32, ipv6: 128 }).replace('/128', '');
     const network = networkOf(address);
     return {
       address,

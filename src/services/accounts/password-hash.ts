@@ -14,25 +14,50 @@ export const PASSWORD_COST = 12;
 const CONCURRENT_HASHES = 2;
 /** Requests that may wait for their turn: about 12 s at 250 ms per hash. */
 const MAX_WAITING = 100;
+/** Requests of one network that may be computed or wait: a fifth of the places, so that others still find one. */
+const MAX_OF_NETWORK = 20;
 const limit = pLimit(CONCURRENT_HASHES);
+/** Requests that are computed or wait, by network. */
+const present = new Map<string, number>();
 
-/** @throws {AppError} SERVICE_UNAVAILABLE when {@link MAX_WAITING} requests wait already. */
-async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  if (limit.pendingCount >= MAX_WAITING) throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
-  return limit(work);
+/**
+ * @param network where the request comes from, for requests that strangers can make.
+ * @throws {AppError} SERVICE_UNAVAILABLE when {@link MAX_WAITING} requests wait already, or {@link MAX_OF_NETWORK} of the
+ * network are there.
+ */
+async function inTurn<T>(work: () => Promise<T>, network: string | undefined): Promise<T> {
+  const ofNetwork = network === undefined ? 0 : (present.get(network) ?? 0);
+  if (limit.pendingCount >= MAX_WAITING || ofNetwork >= MAX_OF_NETWORK) {
+    throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
+  }
+  if (network === undefined) return limit(work);
+  present.set(network, ofNetwork + 1);
+  try {
+    return await limit(work);
+  } finally {
+    const left = (present.get(network) ?? 1) - 1;
+    if (left > 0) present.set(network, left);
+    else present.delete(network);
+  }
 }
 
 /** A hash to compare with when there is none, so that an unknown address takes as long to refuse as a known one. */
 let decoy: Promise<string> | undefined;
 
-/** @throws {RangeError} above {@link PASSWORD_MAX_BYTES} bytes. */
-export async function hashPassword(password: string): Promise<string> {
+/**
+ * @param network as {@link inTurn} has it.
+ * @throws {RangeError} above {@link PASSWORD_MAX_BYTES} bytes.
+ */
+export async function hashPassword(password: string, network?: string): Promise<string> {
   if (Buffer.byteLength(password) > PASSWORD_MAX_BYTES) throw new RangeError('password is longer than 72 bytes');
-  return inTurn(() => bcrypt.hash(password, PASSWORD_COST));
+  return inTurn(() => bcrypt.hash(password, PASSWORD_COST), network);
 }
 
-/** Compares in the same time whether there is a hash or not. Takes `$2a$`, `$2b$` and `$2y$`. */
-export function verifyPassword(password: string, hash: string | null | undefined): Promise<boolean> {
+/**
+ * Compares in the same time whether there is a hash or not. Takes `$2a$`, `$2b$` and `$2y$`.
+ * @param network as {@link inTurn} has it.
+ */
+export function verifyPassword(password: string, hash: string | null | undefined, network?: string): Promise<boolean> {
   return inTurn(async () => {
     if (hash === null || hash === undefined || !/^\$2[aby]\$\d\d\$/.test(hash)) {
       decoy ??= bcrypt.hash('decoy', PASSWORD_COST);
@@ -43,7 +68,7 @@ export function verifyPassword(password: string, hash: string | null | undefined
     const right = await bcrypt.compare(password, hash.replace(/^\$2y\$/, '$2b$'));
     if (!right) await makeUpFor(costOf(hash));
     return right;
-  });
+  }, network);
 }
 
 /** Whether the hash is weaker than those written today. */

@@ -6,6 +6,7 @@ import { emailExists, insertUser, type NewUser } from '../../store/accounts/user
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
+import type { RequestOrigin } from './networks.ts';
 import { hashPassword } from './password-hash.ts';
 import { requireGoodPassword } from './passwords.ts';
 
@@ -30,6 +31,7 @@ const NAME_LIMIT = 255;
 export async function register(
   deps: Pick<AccountDeps, 'db' | 'emails' | 'settings'>,
   form: Registration,
+  origin: RequestOrigin,
 ): Promise<void> {
   await requireOpenRegistration(deps);
   const { password, confirmPassword } = form;
@@ -43,7 +45,7 @@ export async function register(
   requireGoodPassword(password);
   if (password !== confirmPassword) throw new AppError('PASSWORDS_DONT_MATCH');
   if (await emailExists(deps.db, email)) throw new AppError('EMAIL_EXISTS');
-  const passwordHash = await hashPassword(password);
+  const passwordHash = await hashPassword(password, origin.network);
   await inTransaction(deps.db, async (trx) => {
     const account = { email, passwordHash, ...names, roles: ['MEMBER'], isSystemAdmin: false, emailVerified: false };
     const user = await insertUser(trx, account);

@@ -31,7 +31,7 @@ export async function resetPassword(
   };
   // The first check saves the costly hash; the second one, under the user's lock, decides.
   const owner = await inTransaction(deps.db, ownerOf);
-  const hash = await hashPassword(reset.password);
+  const hash = await hashPassword(reset.password, origin.network);
   await inTransaction(deps.db, async (trx) => {
     const user = await lockUser(trx, owner);
     await setPassword(trx, await ownerOf(trx), hash);

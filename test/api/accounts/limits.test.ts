@@ -4,7 +4,17 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createDb } from '../../../src/store/db/db.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, json, makeUser, ORIGIN, PASSWORD, startHarness } from '../../support/api/harness.ts';
-import { type Answer, call, countByStatus, login, outcome, post, resetRateLimits } from '../../support/api/sign-in.ts';
+import {
+  type Answer,
+  call,
+  countByStatus,
+  emailsTo,
+  login,
+  outcome,
+  post,
+  resetRateLimits,
+  tokenFor,
+} from '../../support/api/sign-in.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -44,6 +54,7 @@ const LIMITED: Limited[] = [
   { route: 'validate', max: 10, window: '15m0s', send: () => post(harness, 'validate', { email }) },
   { route: 'register', max: 20, window: '1h0m0s', send: () => post(harness, 'register', {}) },
   { route: 'refresh', max: 600, window: '15m0s', send: () => post(harness, 'refresh', {}) },
+  { route: 'logout', max: 600, window: '15m0s', send: () => post(harness, 'logout', {}) },
   { route: 'verify-email', max: 30, window: '15m0s', send: () => post(harness, 'verify-email', {}) },
   { route: 'reset-password', max: 30, window: '15m0s', send: () => post(harness, 'reset-password', {}) },
   { route: 'magic-link/verify', max: 30, window: '15m0s', send: () => post(harness, 'magic-link/verify', {}) },
@@ -102,11 +113,22 @@ test('a web site of an allowed origin can read the headers of a refusal', async 
   expect(headers.get('access-control-expose-headers')).toContain('X-RateLimit-Remaining');
 });
 
-test('me and logout are not limited', async () => {
+test('me is not limited', async () => {
   const user = await makeUser(harness);
   const me = await call(harness, 'me', { headers: { Authorization: `Bearer ${user.token}` } });
-  const out = await post(harness, 'logout', {});
-  for (const answer of [me, out]) expect([answer.status, answer.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
+  expect([me.status, me.headers.get('x-ratelimit-limit')]).toEqual([200, null]);
+});
+
+test('public reads of the database share one wide limit (S7)', async () => {
+  const read = async (path: string) => {
+    const { status, headers } = await harness.get(path);
+    return [status, headers.get('x-ratelimit-limit')];
+  };
+  const paths = ['/api/stats', '/api/panel/counts', '/api/panel/nodes', '/api/v1/setup'];
+  for (const path of paths) expect([path, ...(await read(path))]).toEqual([path, 200, '600']);
+  // Ten tokens a second: none comes back before this time.
+  await harness.database.db.raw(`update rate_limits set tokens = 0, updated_at = now() + interval '1 minute'`);
+  for (const path of paths) expect([path, ...(await read(path))]).toEqual([path, 429, '600']);
 });
 
 test('login and validate share one limit', async () => {
@@ -214,6 +236,22 @@ describe('the client address', () => {
       ).toEqual([19, 18, 17, 19, 19, 18]);
     });
   });
+  test('a home of many IPv6 networks has four times the limit for its /56 and sixteen times for its /48 (S7)', async () => {
+    await behindProxies(1, async (copy) => {
+      const home = (i: number) => `2001:db8:1:2${i.toString(16).padStart(2, '0')}::1`;
+      const answers = await Promise.all(Array.from({ length: 90 }, (_, i) => from(copy, home(i % 10))));
+      expect(countByStatus(answers)).toEqual({ 400: 80, 429: 10 });
+      const refused = await from(copy, home(99));
+      expect([refused.status, limitOf(refused)]).toEqual([429, 80]);
+      expect((await from(copy, '2001:db8:1:300::1')).status).toBe(400);
+      // Of the /48, 81 of 320 are taken: the rest goes to another home in it.
+      await harness.database.db.raw('update rate_limits set tokens = 1 where capacity = 320');
+      expect((await from(copy, '2001:db8:1:400::1')).status).toBe(400);
+      const further = await from(copy, '2001:db8:1:500::1');
+      expect([further.status, limitOf(further)]).toEqual([429, 320]);
+      expect((await from(copy, '2001:db8:2:500::1')).status).toBe(400);
+    });
+  });
   test('an address with a port or in IPv6 form counts as the same client', async () => {
     await behindProxies(1, async (copy) => {
       expect(await left(copy, '1.2.3.4', '1.2.3.4:5678', '::ffff:1.2.3.4', '1.2.3.4:9')).toEqual([19, 18, 17, 16]);
@@ -226,14 +264,76 @@ describe('guessing passwords', () => {
   test('from many clients at one account reaches the limit of the account', async () => {
     await behindProxies(1, async (copy) => {
       const answers: Answer[] = [];
-      for (let i = 0; i < 120; i += 1) {
+      for (let i = 0; i < 60; i += 1) {
         answers.push(await post(copy, 'login', { email }, { 'X-Forwarded-For': `10.1.${i}.1` }));
       }
-      expect(countByStatus(answers.slice(0, 100))).toEqual({ 400: 100 });
-      expect(countByStatus(answers.slice(105))).toEqual({ 429: 15 });
-      expect(limitOf(answers[119] ?? (answers[0] as Answer))).toBe(100);
+      expect(countByStatus(answers.slice(0, 50))).toEqual({ 400: 50 });
+      expect(countByStatus(answers.slice(52))).toEqual({ 429: 8 });
+      expect(limitOf(answers[59] ?? (answers[0] as Answer))).toBe(50);
     });
   });
+  test('from all places together is allowed at most 100 times in any hour (S7)', async () => {
+    await post(harness, 'login', { email });
+    const [bucket] = await query<{ capacity: number; hourly: number }>(
+      harness.database.db,
+      `select r.capacity, r.refill_per_second * 3600 as hourly from rate_limits r where r.key like 'login-account:%'`,
+    );
+    expect((bucket?.capacity ?? 0) + (bucket?.hourly ?? 0)).toBeCloseTo(100);
+  });
+  test('by strangers does not lock out an owner who signed in from the same network before (S7)', async () => {
+    await behindProxies(1, async (copy) => {
+      const user = await makeUser(harness);
+      const other = await makeUser(harness);
+      const signIn = (to: string, at: string) =>
+        post(copy, 'login', { email: to, password: PASSWORD }, { 'X-Forwarded-For': at });
+      for (const at of ['192.0.2.1', '2001:db8:7:1::1']) expect((await signIn(user.email, at)).status).toBe(200);
+      expect((await signIn(other.email, '198.51.100.1')).status).toBe(200);
+      await harness.database.db.raw(`update rate_limits set tokens = 0 where key like 'login-account:%'`);
+      expect((await signIn(user.email, '198.51.100.1')).status).toBe(429);
+      for (const at of ['192.0.2.77', '2001:db8:7:ff::2', '192.0.2.1']) {
+        expect([at, (await signIn(user.email, at)).status]).toEqual([at, 200]);
+      }
+      // The network's own limit is as tight.
+      const own = await post(copy, 'login', { email: user.email }, { 'X-Forwarded-For': '192.0.2.200' });
+      expect([own.status, limitOf(own)]).toEqual([400, 10]);
+      await harness.database.db.raw(`update rate_limits set tokens = 0 where key like 'login-account:%'`);
+      expect((await signIn(user.email, '192.0.2.201')).status).toBe(429);
+    });
+  });
+  test('by strangers does not lock out an owner who sets a new password by a link (S7)', async () => {
+    await behindProxies(1, async (copy) => {
+      const user = await makeUser(harness);
+      const token = await tokenFor(harness, 'password-reset', user);
+      await post(copy, 'login', { email: user.email }, { 'X-Forwarded-For': '198.51.100.1' });
+      await harness.database.db.raw(`update rate_limits set tokens = 0 where key like 'login-account:%'`);
+      const at = { 'X-Forwarded-For': '192.0.2.1' };
+      const credentials = { email: user.email, password: 'Another-horse-8' };
+      expect((await post(copy, 'login', credentials, at)).status).toBe(429);
+      expect((await post(copy, 'reset-password', { token, password: credentials.password }, at)).status).toBe(200);
+      expect((await post(copy, 'login', credentials, at)).status).toBe(200);
+    });
+  });
+  test.each([
+    ['forgot-password', 'password-reset-account'],
+    ['magic-link', 'magic-link-account'],
+  ])(
+    'beyond the emails of an account %s answers as before and sends nothing, but to a known network (S7)',
+    async (route, bucket) => {
+      await behindProxies(1, async (copy) => {
+        const user = await makeUser(harness);
+        const ask = (at: string) => post(copy, route, { email: user.email }, { 'X-Forwarded-For': at });
+        const sent = async () => (await emailsTo(harness, user.email)).length;
+        await post(copy, 'login', { email: user.email, password: PASSWORD }, { 'X-Forwarded-For': '192.0.2.1' });
+        const first = await ask('198.51.100.1');
+        expect([first.status, await sent()]).toEqual([200, 1]);
+        await harness.database.db.raw('update rate_limits set tokens = 0 where key like ?', [`${bucket}:%`]);
+        const beyond = await ask('198.51.101.1');
+        expect([beyond.status, beyond.body, remainingOf(beyond)]).toEqual([200, first.body, remainingOf(first)]);
+        expect(await sent()).toBe(1);
+        expect([(await ask('192.0.2.9')).status, await sent()]).toEqual([200, 2]);
+      });
+    },
+  );
   test('from one client at many accounts reaches the limit of the client', async () => {
     const answers: Answer[] = [];
     for (let i = 0; i < 110; i += 1) answers.push(await post(harness, 'login', { email: `u${i}@example.com` }));

@@ -6,7 +6,7 @@ import { redeemMagicLink, requestLink } from '../../../services/accounts/magic-l
 import { resetPassword } from '../../../services/accounts/reset-password.ts';
 import { verifyEmail } from '../../../services/accounts/verify-email.ts';
 import { BodyText, OptionalText } from '../../http/fields.ts';
-import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';
+import { byAddress, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { MessageSchema, messageBody, SIGN_IN, SignedInSchema, signedInBody } from './shapes.ts';
 
@@ -14,10 +14,9 @@ const area = { ...SIGN_IN, method: 'post', auth: 'public' } as const;
 
 /** A token has 256 bits and cannot be guessed; this limits what guesses cost the server. */
 const redeemLimit = (name: string, max: number): LimitRule[] => [{ name, max, windowSeconds: 900, by: byAddress }];
-/** Emails to one address, asked for from one place and from all places, and a limit per place. */
+/** Emails to one address, asked for from one place, and a limit per place. The service limits those from all places. */
 const emailLimits = (name: string): LimitRule[] => [
   { name, max: 5, windowSeconds: 3600, by: byEmailAndAddress },
-  { name: `${name}-account`, max: 10, windowSeconds: 3600, by: byEmail },
   { name: `${name}-address`, max: 50, windowSeconds: 3600, by: byAddress },
 ];
 const EmailBody = z.object({ email: BodyText });
@@ -50,8 +49,8 @@ export const authLinkRoutes: Route[] = [
     body: EmailBody,
     responses: { 200: MessageSchema },
     errors: ['MISSING_EMAIL', 'INVALID_EMAIL'],
-    async handler({ input: { body }, deps }) {
-      await requestLink(deps, 'password-reset', body.email);
+    async handler({ input: { body }, origin, deps }) {
+      await requestLink(deps, 'password-reset', body.email, origin);
       const message = 'If an account exists with that email, you will receive a password reset link';
       return { status: 200, body: messageBody(message) };
     },
@@ -84,8 +83,8 @@ export const authLinkRoutes: Route[] = [
     body: EmailBody,
     responses: { 200: MessageSchema },
     errors: ['MISSING_EMAIL', 'INVALID_EMAIL'],
-    async handler({ input: { body }, deps }) {
-      await requestLink(deps, 'magic-link', body.email);
+    async handler({ input: { body }, origin, deps }) {
+      await requestLink(deps, 'magic-link', body.email, origin);
       const message = 'If an account exists with that email, a magic link will be sent';
       return { status: 200, body: messageBody(message) };
     },

@@ -47,6 +47,7 @@ export const sessionRoutes: Route[] = [
     operationId: 'logout',
     summary: 'End a session with its access tokens; with a valid bearer, all sessions of its user',
     auth: 'public',
+    limits: [{ name: 'logout', max: 600, windowSeconds: 900, by: byAddress }],
     lenientBody: true,
     body: z.object({ refreshToken: OptionalText }),
     responses: { 200: MessageSchema },

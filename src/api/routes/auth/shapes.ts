@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { type AuthUser, toWireUser, WireUserSchema } from '../../../domain/accounts/account.ts';
 import type { TokenPair } from '../../../services/accounts/sessions.ts';
 import type { Services } from '../../context.ts';
-import { byAddress, byEmail, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';
+import { byAccount, byAddress, byEmailAndAddress, type LimitRule } from '../../http/limits.ts';
 
 /** Declaration that all routes of the area share. */
 export const SIGN_IN = {
@@ -13,10 +13,13 @@ export const SIGN_IN = {
 } as const;
 
 const QUARTER_HOUR_SECONDS = 15 * 60;
-/** Checking a password: few tries at an account from one address, more from all addresses, and a limit per address. */
+/**
+ * Checking a password: few tries at an account from one address, more from all addresses, and a limit per address. A
+ * bucket of 50 that fills in an hour allows 100 tries in any hour (ASVS 2.2.1).
+ */
 export const PASSWORD_LIMITS: readonly LimitRule[] = [
   { name: 'login', max: 10, windowSeconds: QUARTER_HOUR_SECONDS, by: byEmailAndAddress },
-  { name: 'login-account', max: 100, windowSeconds: QUARTER_HOUR_SECONDS, by: byEmail },
+  { name: 'login-account', max: 50, windowSeconds: 3600, by: byAccount },
   { name: 'login-address', max: 100, windowSeconds: QUARTER_HOUR_SECONDS, by: byAddress },
 ];
 

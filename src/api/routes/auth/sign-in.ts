@@ -40,8 +40,9 @@ export const signInRoutes: Route[] = [
     body: CredentialsBody,
     responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
     errors: [...CREDENTIAL_ERRORS],
-    async handler({ input: { body }, deps }) {
-      return { status: 200, body: { success: true, user: toWireUser(await validateCredentials(deps, body)) } };
+    async handler({ input: { body }, origin, deps }) {
+      const user = await validateCredentials(deps, body, origin);
+      return { status: 200, body: { success: true, user: toWireUser(user) } };
     },
   }),
   defineRoute({
@@ -71,8 +72,8 @@ export const signInRoutes: Route[] = [
       'REGISTRATION_DISABLED',
       'EMAIL_EXISTS',
     ],
-    async handler({ input: { body }, deps }) {
-      await register(deps, body);
+    async handler({ input: { body }, origin, deps }) {
+      await register(deps, body, origin);
       return { status: 201, body: messageBody('Registration successful. Please verify your email.') };
     },
   }),

@@ -8,7 +8,7 @@ import { AppError } from '../../../domain/errors.ts';
 import { configuredPanels, isConfigured, PANELS, readSetup, saveSetup } from '../../../services/settings/setup.ts';
 import { type ConnectionDeps, testPanel, untested } from '../../../services/settings/test-connections.ts';
 import type { Caller } from '../../context.ts';
-import { byAddress } from '../../http/limits.ts';
+import { byAddress, PUBLIC_READS } from '../../http/limits.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { namesPanel, readPanel, SetupBody, SetupState, TestBody, TestResult, toSettings } from './shapes.ts';
 
@@ -54,6 +54,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       description: 'Addresses are shown while the set-up may be done without signing in, afterwards they are null.',
       tags,
       auth: 'public',
+      limits: [PUBLIC_READS],
       responses: { 200: SetupState },
       errors: [],
       failureMessage: 'Failed to read the set-up',
@@ -77,6 +78,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       tags,
       auth: 'setup',
       invalid: { code: 'VALIDATION_ERROR', named: true },
+      limits: [{ name: 'setup', max: 120, windowSeconds: 600, by: byAddress }],
       body: SetupBody,
       responses: { 200: z.object({ success: z.literal(true), message: z.string() }) },
       errors: [],
