@@ -17,7 +17,10 @@ export interface ForeignAnswer {
 /** Login pages of access proxies (Cloudflare Access: `/cdn-cgi/access/login/…`) and of panels. */
 const LOGIN_PATH = /\/(login|signin|sign-in)(\/|$)/i;
 const API_PATH = /\/api(\/|$)/i;
-/** PHP begins a message with a line break, and with HTML turned off with its level (php.net/error-reporting, html_errors). */
+/**
+ * PHP begins a message with a line break, or with its level where html_errors is off, and ends it with
+ * `on line <b>1</b><br />` (php.net/manual/errorfunc.configuration.php). It can also follow the JSON.
+ */
 const PHP_MESSAGE = /^(<br|(<b>)?(php )?(warning|notice|deprecated|[a-z ]{0,20}error)(<\/b>)?:)/;
 
 /** The JSON of an answer; undefined if it is no JSON. */
@@ -42,8 +45,9 @@ export function foreignAnswer(answer: HttpAnswer, isOwn: (body: unknown) => bool
   const body = jsonOf(answer);
   if (body !== undefined) return isOwn(body) ? undefined : { kind: 'json', status };
   const start = answer.text.trimStart().slice(0, 100).toLowerCase();
+  const end = answer.text.slice(-100).trimEnd();
   if (start === '') return { kind: 'empty', status };
-  if (PHP_MESSAGE.test(start)) return { kind: 'php', status };
+  if (PHP_MESSAGE.test(start) || end.endsWith('</b><br />')) return { kind: 'php', status };
   if (start.startsWith('<')) return { kind: 'page', status };
   return { kind: /^[{[]/.test(start) ? 'broken' : 'text', status };
 }

@@ -361,6 +361,12 @@ describe('failures', () => {
     [302, {}, '', /^Something in front of the panel redirects to another page/],
     [200, {}, '<br />\n<b>Deprecated</b>:  x{"object":"list"}', /^The panel prints PHP messages .*display_errors/],
     [200, {}, `\nWarning: x in /y on line 1\n${JSON.stringify(EMPTY)}`, /^The panel prints PHP messages/],
+    [
+      200,
+      {},
+      `${JSON.stringify(EMPTY)}<br />\n<b>Warning</b>:  x on line <b>1</b><br />\n`,
+      /^The panel prints PHP messages/,
+    ],
     [200, {}, '{"object":"list","da', /^The panel sent JSON that is not whole/],
   ];
   test.each(between)('%i %j %j comes from something in between and is retried (C-2)', async (...given) => {
