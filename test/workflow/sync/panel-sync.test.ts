@@ -307,6 +307,7 @@ describe('ending', () => {
       return 'CANCELLED';
     };
     expect(await failing({ target: 'users' })).toBe('CANCELLED');
+    expect(calls.closed).toMatchObject([{ code: 'PANEL_AUTH', message: 'The panel refused the API key' }]);
   });
 
   test('a cancel while the row is being closed as completed is too late for row and run', async () => {
