@@ -143,6 +143,9 @@ describe('the access token', () => {
     });
     expect(protectedHeader).toEqual({ alg: 'HS256', typ: 'JWT' });
     expect(payload).toEqual({
+      iss: 'nodebyte-backend',
+      aud: 'nodebyte-api',
+      sid: expect.any(String),
       id: user.id,
       email: user.email,
       username: user.email.split('@')[0],
@@ -170,6 +173,9 @@ describe('the access token', () => {
     const { payload } = await jwtVerify(body.accessToken, bytes(JWT_SECRET));
     expect(Object.keys(payload).sort()).toEqual(
       [
+        'iss',
+        'aud',
+        'sid',
         'id',
         'email',
         'username',
