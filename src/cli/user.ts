@@ -7,6 +7,8 @@ import { createUser } from '../services/accounts/register.ts';
 import { setActive, setRoles } from '../services/accounts/roles.ts';
 import { findUserId, type ListedUser, listUsers } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
+import { createEncryption } from '../store/db/encryption.ts';
+import { createEmailStore } from '../store/email/email-store.ts';
 import { type CommandIo, type CommandRun, runCommand } from './support/command.ts';
 import { withCommandDb } from './support/database.ts';
 import { UsageError } from './support/errors.ts';
@@ -193,7 +195,9 @@ async function activate({ print, withDb }: Run, who: string, active: boolean): P
 async function resetPassword({ io, print, withDb }: Run, who: string, flags: ResetFlags): Promise<void> {
   const { password, generated } = await choosePassword(flags, io);
   await withDb(async (db) => {
-    const changed = await replacePassword(db, await findUserId(db, who), password, { verify: flags.verify === true });
+    // The notice to the owner holds no secret, so the command needs no key.
+    const deps = { db, emails: createEmailStore(createEncryption({})) };
+    const changed = await replacePassword(deps, await findUserId(db, who), password, { verify: flags.verify === true });
     const { id, email, isActive: active } = changed;
     const verified = changed.emailVerified !== null;
     print({ id, email, active, verified, ...(generated ? { password } : {}) }, [

@@ -5,9 +5,11 @@ import { deleteTokens, forgetUsed } from '../../store/accounts/one-time-token-st
 import type { SessionIdentity } from '../../store/accounts/session-store.ts';
 import { findAuthUser, storeEmail } from '../../store/accounts/user-store.ts';
 import { inTransaction } from '../../store/db/db.ts';
+import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { endEverything } from './end-everything.ts';
-import { confirmPassword, lockConfirmed } from './passwords.ts';
+import type { RequestOrigin } from './networks.ts';
+import { confirmPassword, lockConfirmed, wrongPassword } from './passwords.ts';
 
 /**
  * Changes the address, which has to be verified again; the verified old address is notified. All other sessions and all
@@ -15,15 +17,16 @@ import { confirmPassword, lockConfirmed } from './passwords.ts';
  * @throws {AppError} VALIDATION_ERROR for `newEmail`; FORBIDDEN when the password is wrong; CONFLICT.
  */
 export async function changeEmail(
-  deps: Pick<AccountDeps, 'db' | 'emails'>,
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'log'>,
   userId: string,
   change: { newEmail: string; currentPassword: string; keep: SessionIdentity },
+  origin: RequestOrigin,
 ): Promise<void> {
   // The address is checked as it was sent: the lower case of a look-alike can be a plain letter.
   if (!isEmail(change.newEmail)) throw invalidNewEmail('Invalid email address');
   const newEmail = normalizeEmail(change.newEmail);
   const confirmed = await confirmPassword(deps.db, userId, change.currentPassword);
-  if (!confirmed.right) throw new AppError('FORBIDDEN', { publicMessage: 'Current password is incorrect' });
+  if (!confirmed.right) throw await wrongPassword(deps, 'email-changed', userId, origin);
   await inTransaction(deps.db, async (trx) => {
     await lockConfirmed(trx, userId, confirmed);
     const user = await findAuthUser(trx, userId);
@@ -35,6 +38,7 @@ export async function changeEmail(
     await storeEmail(trx, userId, newEmail);
     // Another session may be of the person from whom the new address is to be hidden.
     await endEverything(trx, userId, change);
+    await recordSecurityEvent({ db: trx, log: deps.log }, accountEvent('email-changed', userId, { origin }));
     // A token in an email to the old address must not verify the new one.
     await deleteTokens(trx, userId, ['email_verification', 'account_denial']);
     await forgetUsed(trx, userId);

@@ -14,6 +14,7 @@ import { logSecurityEvent, recordRefusal, signInEvent, signInRefused } from '../
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import { type RequestOrigin, recordSignInFrom } from './networks.ts';
+import { noticeSignIn } from './notices.ts';
 import { hashPassword, isWeakHash, verifyPassword } from './password-hash.ts';
 import { issuePair, openSession, type TokenPair } from './sessions.ts';
 import { sendVerificationWithinLimit } from './verify-email.ts';
@@ -42,12 +43,12 @@ export async function signIn(
   origin: RequestOrigin,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
   const checked = await checkCredentials(deps, credentials, origin);
-  const event = signInEvent(checked.user.id, 'password');
+  const event = signInEvent(checked.user.id, 'password', origin);
   const pair = await issuePair(deps, checked.user);
   try {
     await inTransaction(deps.db, async (trx) => {
       await confirm(trx, checked);
-      await recordSignInFrom(trx, checked.user.id, event, origin);
+      await noticeSignIn(trx, deps, checked.user, await recordSignInFrom(trx, checked.user.id, event, origin), origin);
       await openSession(trx, checked.user, pair);
     });
   } catch (error) {
@@ -65,7 +66,7 @@ export async function validateCredentials(
   origin: RequestOrigin,
 ): Promise<AuthUser> {
   const checked = await checkCredentials(deps, credentials, origin);
-  const event = signInEvent(checked.user.id, 'validate');
+  const event = signInEvent(checked.user.id, 'validate', origin);
   await inTransaction(deps.db, async (trx) => {
     await confirm(trx, checked);
     // The caller may be a server that asks for its visitors: its network says nothing of theirs.
@@ -87,29 +88,29 @@ interface CheckedCredentials {
 async function checkCredentials(
   deps: AccountDeps,
   { email, password }: Credentials,
-  { network }: RequestOrigin,
+  origin: RequestOrigin,
 ): Promise<CheckedCredentials> {
   if (email.trim() === '' || password === '') throw new AppError('MISSING_FIELDS');
   readEmail(email, 'MISSING_FIELDS');
   const user = await findByEmail(deps.db, email);
-  const right = await verifyPassword(password, user?.password, network);
+  const right = await verifyPassword(password, user?.password, origin.network);
   if (user === undefined || !right) {
-    await recordRefusal(deps, signInRefused(user?.id, 'wrong-credentials'));
+    await recordRefusal(deps, signInRefused(user?.id, 'wrong-credentials', origin));
     throw new AppError('INVALID_CREDENTIALS');
   }
   if (!user.isActive) {
-    await recordRefusal(deps, signInRefused(user.id, 'disabled'));
+    await recordRefusal(deps, signInRefused(user.id, 'disabled', origin));
     throw new AppError('ACCOUNT_DISABLED');
   }
   if (user.emailVerified === null) {
-    await recordRefusal(deps, signInRefused(user.id, 'not-verified'));
+    await recordRefusal(deps, signInRefused(user.id, 'not-verified', origin));
     await sendVerificationWithinLimit(deps, user);
     throw new AppError('EMAIL_NOT_VERIFIED');
   }
   const stored = user.password;
   // bcrypt reads 72 bytes: an older, longer password still signs in, but a new hash would not cover all of it.
   const weak = stored !== null && isWeakHash(stored) && Buffer.byteLength(password) <= PASSWORD_MAX_BYTES;
-  return { user, password, stored, stronger: weak ? await hashPassword(password, network) : undefined };
+  return { user, password, stored, stronger: weak ? await hashPassword(password, origin.network) : undefined };
 }
 
 /**

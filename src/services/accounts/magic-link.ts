@@ -2,6 +2,7 @@
 import { type AuthUser, normalizeEmail } from '../../domain/accounts/account.ts';
 import type { EmailTemplate } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
+import type { NetworkStanding } from '../../store/accounts/network-store.ts';
 import { deleteTokens, lockToken, ownerOfToken } from '../../store/accounts/one-time-token-store.ts';
 import { findAuthUser } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
@@ -10,6 +11,7 @@ import { takeOrByNetwork } from './account-limits.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import { type RequestOrigin, recordSignInFrom, rememberNetwork } from './networks.ts';
+import { noticeSignIn } from './notices.ts';
 import { proveAddress } from './prove-address.ts';
 import { issuePair, openSession, type TokenPair } from './sessions.ts';
 
@@ -42,33 +44,40 @@ export async function requestLink(
  * @throws {AppError} INVALID_TOKEN, ACCOUNT_DISABLED, TOKEN_GENERATION_FAILED.
  */
 export async function redeemMagicLink(
-  deps: Pick<AccountDeps, 'db' | 'tokens' | 'log'>,
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'tokens' | 'log'>,
   token: string,
   origin: RequestOrigin,
 ): Promise<{ user: AuthUser; pair: TokenPair }> {
   const signedIn = await inTransaction(deps.db, async (trx) => {
-    const owner = await spendMagicLink(trx, token, origin);
+    const { owner, standing } = await spendMagicLink(trx, token, origin);
     // The networks that are forgotten with a password include the one of this sign-in.
-    if (await proveAddress(trx, owner, 'magic-link')) await rememberNetwork(trx, owner.id, origin);
+    const known = (await proveAddress(trx, owner, 'magic-link'))
+      ? await rememberNetwork(trx, owner.id, origin)
+      : standing;
     const user = (await findAuthUser(trx, owner.id)) ?? owner;
     const pair = await issuePair(deps, user);
     await openSession(trx, user, pair);
+    await noticeSignIn(trx, deps, user, known, origin);
     return { user, pair };
   });
-  logSecurityEvent(deps.log, signInEvent(signedIn.user.id, 'magic-link'));
+  logSecurityEvent(deps.log, signInEvent(signedIn.user.id, 'magic-link', origin));
   return signedIn;
 }
 
 /** The owner of the token, with the row locked and the token deleted. */
-async function spendMagicLink(trx: Transaction, token: string, origin: RequestOrigin): Promise<AuthUser> {
+async function spendMagicLink(
+  trx: Transaction,
+  token: string,
+  origin: RequestOrigin,
+): Promise<{ owner: AuthUser; standing: NetworkStanding }> {
   const ownerId = await ownerOfToken(trx, token, 'magic_link');
   if (ownerId === undefined) throw new AppError('INVALID_TOKEN');
   // Written first: two requests that first share the row and then write it would wait for each other.
-  await recordSignInFrom(trx, ownerId, signInEvent(ownerId, 'magic-link'), origin);
+  const standing = await recordSignInFrom(trx, ownerId, signInEvent(ownerId, 'magic-link', origin), origin);
   const owner = await findAuthUser(trx, ownerId);
   const found = await lockToken(trx, token, 'magic_link');
   if (owner === undefined || found === undefined || found.expired) throw new AppError('INVALID_TOKEN');
   if (!owner.isActive) throw new AppError('ACCOUNT_DISABLED');
   await deleteTokens(trx, owner.id, ['magic_link']);
-  return owner;
+  return { owner, standing };
 }

@@ -24,6 +24,8 @@ export interface RequestOrigin {
   network: string;
   /** Keyed digest of the network: all that is stored. */
   networkDigest: string;
+  /** Id of the request, also in the log and the answer. */
+  requestId?: string | undefined;
 }
 
 /** The IPv6 network of this many bits around an address; an IPv4 address, or another text, stays as it is. */

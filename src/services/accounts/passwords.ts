@@ -10,8 +10,11 @@ import {
   storePasswordHash,
 } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
+import { accountEvent, recordRefusal } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { endEverything } from './end-everything.ts';
+import type { RequestOrigin } from './networks.ts';
+import { recordNewPassword } from './notices.ts';
 import { hashPassword, verifyPassword } from './password-hash.ts';
 
 /**
@@ -59,25 +62,41 @@ export async function lockConfirmed(trx: Transaction, userId: string, confirmed:
   if ((await lockPasswordHash(trx, userId)) !== confirmed.hash) throw changedMeanwhile();
 }
 
+/** The refusal of a change whose password is wrong. It is recorded, because a stolen session may be guessing. */
+export async function wrongPassword(
+  deps: Pick<AccountDeps, 'db' | 'log'>,
+  action: 'password-changed' | 'email-changed',
+  userId: string,
+  origin: RequestOrigin,
+): Promise<AppError> {
+  await recordRefusal(
+    deps,
+    accountEvent(action, userId, { outcome: 'refused', actor: { type: 'user', id: userId }, origin }),
+  );
+  return new AppError('FORBIDDEN', { publicMessage: 'Current password is incorrect' });
+}
+
 /**
  * Changes the password of a signed-in user and ends all other sessions. A repeat of a change that was made has no
  * effect and no error: the site sends a change again when its answer was lost.
  * @throws {AppError} FORBIDDEN when the current password is wrong; CONFLICT.
  */
 export async function changePassword(
-  deps: Pick<AccountDeps, 'db'>,
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'log'>,
   userId: string,
   change: { currentPassword: string; newPassword: string; keep: SessionIdentity },
+  origin: RequestOrigin,
 ): Promise<void> {
   const confirmed = await confirmPassword(deps.db, userId, change.currentPassword);
   if (!confirmed.right) {
     if (await verifyPassword(change.newPassword, confirmed.hash)) return;
-    throw new AppError('FORBIDDEN', { publicMessage: 'Current password is incorrect' });
+    throw await wrongPassword(deps, 'password-changed', userId, origin);
   }
   const hash = await hashPassword(change.newPassword);
   await inTransaction(deps.db, async (trx) => {
     await lockConfirmed(trx, userId, confirmed);
     await setPassword(trx, userId, hash, { keep: change.keep });
+    await recordNewPassword(trx, deps, userId, { action: 'password-changed', origin });
   });
 }
 
@@ -88,18 +107,19 @@ export async function changePassword(
  * @throws {AppError} NOT_FOUND
  */
 export async function replacePassword(
-  db: Db,
+  deps: Pick<AccountDeps, 'db' | 'emails'>,
   id: string,
   password: string,
   options: { verify?: boolean } = {},
 ): Promise<ManagedUser> {
   // Hashed before the transaction, because it takes long and the row would be locked meanwhile.
   const hash = await hashPassword(password);
-  return inTransaction(db, async (trx) => {
+  return inTransaction(deps.db, async (trx) => {
     const [user] = await lockManagedUsers(trx, id, { systemAdministrators: false });
     if (user === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'User not found' });
     await setPassword(trx, id, hash);
-    if (options.verify !== true) return user;
-    return { ...user, emailVerified: (await markEmailVerified(trx, id)) ?? null };
+    const emailVerified = options.verify === true ? await markEmailVerified(trx, id) : user.emailVerified;
+    await recordNewPassword(trx, deps, id, { action: 'password-changed', actor: { type: 'cli' } });
+    return { ...user, emailVerified: emailVerified ?? null };
   });
 }

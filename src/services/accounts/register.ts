@@ -4,6 +4,7 @@ import { readBoolean } from '../../domain/settings.ts';
 import { insertPending } from '../../store/accounts/pending-account-store.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
+import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import type { RequestOrigin } from './networks.ts';
@@ -29,7 +30,7 @@ const NAME_LIMIT = 255;
  * password policy, PASSWORDS_DONT_MATCH, EMAIL_EXISTS.
  */
 export async function register(
-  deps: Pick<AccountDeps, 'db' | 'emails' | 'settings'>,
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'settings' | 'log'>,
   form: Registration,
   origin: RequestOrigin,
 ): Promise<void> {
@@ -50,6 +51,8 @@ export async function register(
     const account = { email, passwordHash, ...names, roles: ['MEMBER'], isSystemAdmin: false, emailVerified: false };
     const user = await insertUser(trx, account);
     await insertPending(trx, user.id);
+    const event = accountEvent('account-created', user.id, { actor: { type: 'anonymous' }, origin });
+    await recordSecurityEvent({ db: trx, log: deps.log }, event);
     await deps.emails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
   });
 }
@@ -79,5 +82,14 @@ function readName(text: string, field: 'username' | 'firstName' | 'lastName'): P
  */
 export async function createUser(db: Db, user: NewUser & { password: string }): Promise<{ id: string }> {
   const { password, ...account } = user;
-  return insertUser(db, { ...account, passwordHash: await hashPassword(password) });
+  const passwordHash = await hashPassword(password);
+  return inTransaction(db, async (trx) => {
+    const created = await insertUser(trx, { ...account, passwordHash });
+    const details = { roles: account.roles };
+    await recordSecurityEvent(
+      { db: trx },
+      accountEvent('account-created', created.id, { actor: { type: 'cli' }, details }),
+    );
+    return created;
+  });
 }

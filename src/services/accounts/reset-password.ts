@@ -5,6 +5,7 @@ import { lockUser } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
 import type { AccountDeps } from './deps.ts';
 import { type RequestOrigin, rememberNetwork } from './networks.ts';
+import { recordNewPassword } from './notices.ts';
 import { hashPassword } from './password-hash.ts';
 import { requireGoodPassword, setPassword } from './passwords.ts';
 import { proveAddress } from './prove-address.ts';
@@ -16,7 +17,7 @@ import { proveAddress } from './prove-address.ts';
  * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED, or a code of the password policy.
  */
 export async function resetPassword(
-  deps: Pick<AccountDeps, 'db'>,
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'log'>,
   reset: { token: string; userId: string; password: string },
   origin: RequestOrigin,
 ): Promise<void> {
@@ -38,5 +39,6 @@ export async function resetPassword(
     if (user !== undefined) await proveAddress(trx, user, 'reset-link');
     // So that the owner can sign in from here at once, also while strangers use up the account's limit.
     await rememberNetwork(trx, owner, origin);
+    await recordNewPassword(trx, deps, owner, { action: 'password-reset', origin });
   });
 }

@@ -13,9 +13,11 @@ import {
 } from '../../store/accounts/session-store.ts';
 import { lockUser, lockUsers } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
+import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import { newRefreshToken } from './access-tokens.ts';
 import { findCaller } from './callers.ts';
 import type { AccountDeps } from './deps.ts';
+import type { RequestOrigin } from './networks.ts';
 
 /** Uses in a row, within the grace period, after which a used token is taken for a copy: more than any browser makes. */
 const MAX_SUCCESSORS = 10;
@@ -67,6 +69,7 @@ export const openSession = (trx: Transaction, user: AuthUser, pair: TokenPair): 
 export async function refreshSession(
   deps: Pick<AccountDeps, 'db' | 'tokens' | 'log'>,
   refreshToken: string,
+  origin: RequestOrigin,
 ): Promise<TokenPair> {
   // A refusal is thrown after the commit: the end of a family must not be rolled back with it.
   const outcome = await inTransaction(deps.db, async (trx) => {
@@ -77,7 +80,8 @@ export async function refreshSession(
     const next = session.state === 'spent' ? undefined : await nextToken(deps, trx, refreshToken, session);
     if (next === undefined) {
       await endFamily(trx, session);
-      deps.log.warn({ userId: session.userId }, 'a spent refresh token was used: its sessions were ended');
+      const about = { outcome: 'refused', origin } as const;
+      await recordSecurityEvent({ db: trx, log: deps.log }, accountEvent('token-reuse', session.userId, about));
       return 'INVALID_REFRESH_TOKEN';
     }
     if (user === undefined) return 'USER_NOT_FOUND';
@@ -119,8 +123,9 @@ async function nextToken(
  * @param given `refreshToken` may be empty; `accessToken` absent.
  */
 export async function signOut(
-  deps: Pick<AccountDeps, 'db' | 'tokens'>,
+  deps: Pick<AccountDeps, 'db' | 'tokens' | 'log'>,
   given: { refreshToken: string; accessToken: string | undefined },
+  origin: RequestOrigin,
 ): Promise<void> {
   const caller = given.accessToken === undefined ? undefined : await findCaller(deps, given.accessToken);
   const signedIn = caller !== undefined && 'user' in caller ? caller.user.id : undefined;
@@ -133,5 +138,8 @@ export async function signOut(
     const session = await lockSession(trx, given.refreshToken);
     if (session !== undefined) await endFamily(trx, session);
     if (signedIn !== undefined) await endSessions(trx, signedIn);
+    for (const userId of new Set([session?.userId, signedIn].filter((id) => id !== undefined))) {
+      await recordSecurityEvent({ db: trx, log: deps.log }, accountEvent('sign-out', userId, { origin }));
+    }
   });
 }

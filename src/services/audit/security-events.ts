@@ -1,6 +1,6 @@
 /** Security events of accounts: one row in `audit_events` and one log line each (names in `src/domain/audit.ts`). */
 import type { Logger } from 'pino';
-import type { AuditEvent } from '../../domain/audit.ts';
+import type { AuditActor, AuditDetails, AuditEvent, AuditOutcome, SecurityAction } from '../../domain/audit.ts';
 import { insertAuditEvent } from '../../store/audit/audit-store.ts';
 import type { Db } from '../../store/db/db.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
@@ -52,26 +52,60 @@ export function logSecurityEvent(log: Logger | undefined, event: AuditEvent): vo
   );
 }
 
+/** Where a request comes from, as far as an event tells it. */
+export interface EventOrigin {
+  /** Keyed digest of the network. */
+  networkDigest: string;
+  requestId?: string | undefined;
+}
+
+/** Event of an account. @param userId undefined: no account is known. `actor`: default the user, or a stranger who is refused. */
+export function accountEvent(
+  action: SecurityAction,
+  userId: string | undefined,
+  about: { outcome?: AuditOutcome; origin?: EventOrigin | undefined; actor?: AuditActor; details?: AuditDetails } = {},
+): AuditEvent {
+  const { outcome = 'success', origin, details = {} } = about;
+  const byUser: AuditActor =
+    outcome === 'refused' || userId === undefined ? { type: 'anonymous' } : { type: 'user', id: userId };
+  return {
+    action,
+    outcome,
+    actor: about.actor ?? byUser,
+    ...(userId === undefined ? {} : { target: { type: 'user', id: userId } }),
+    network: origin?.networkDigest,
+    requestId: origin?.requestId,
+    details,
+  };
+}
+
 /** How somebody signed in. `validate`: the credentials were right, and no session was opened. */
 type SignInMethod = 'password' | 'magic-link' | 'validate';
 
 /** A sign-in of this user. */
-export const signInEvent = (userId: string, method: SignInMethod): AuditEvent => ({
-  action: 'sign-in',
-  outcome: 'success',
-  actor: { type: 'user', id: userId },
-  target: { type: 'user', id: userId },
-  details: { method },
-});
+export const signInEvent = (userId: string, method: SignInMethod, origin: EventOrigin): AuditEvent =>
+  accountEvent('sign-in', userId, { origin, details: { method } });
 
 /** A sign-in that was refused. @param userId undefined: no account has the address. */
 export const signInRefused = (
   userId: string | undefined,
-  reason: 'wrong-credentials' | 'disabled' | 'not-verified',
-): AuditEvent => ({
-  action: 'sign-in',
-  outcome: 'refused',
-  actor: { type: 'anonymous' },
-  ...(userId === undefined ? {} : { target: { type: 'user', id: userId } }),
-  details: { reason },
-});
+  reason: 'wrong-credentials' | 'disabled' | 'not-verified' | 'invalid-link',
+  origin: EventOrigin,
+): AuditEvent => accountEvent('sign-in', userId, { outcome: 'refused', origin, details: { reason } });
+
+/** Records that a signed-in user was refused what the user's roles do not allow. */
+export const recordRoleRefused = (
+  deps: { db: Db; log: Logger },
+  userId: string,
+  operation: string,
+  origin: EventOrigin,
+): Promise<void> =>
+  recordRefusal(
+    deps,
+    accountEvent('role-refused', userId, {
+      outcome: 'refused',
+      actor: { type: 'user', id: userId },
+      origin,
+      details: { operation },
+    }),
+  );

@@ -22,6 +22,7 @@ import {
   lockRecipient,
   type StoredEmail,
 } from '../../store/email/email-store.ts';
+import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 
 /** Milliseconds until the next attempt when this process lacks the key of an email's data; another process may have it. */
 const OTHER_KEY_MS = 60_000;
@@ -130,6 +131,10 @@ async function issueLink(
   if (user === undefined) return { skip: 'no active account has this address' };
   if (type === 'email_verification' && user.verified) return { skip: 'the address is verified already' };
   const { token, expiresAt } = await issueToken(trx, user.id, type);
+  if (type === 'password_reset') {
+    const event = accountEvent('password-reset-requested', user.id, { actor: { type: 'anonymous' } });
+    await recordSecurityEvent({ db: trx }, event);
+  }
   const registration = email.template === 'email-verification' ? await registrationData(trx, user.id, withDenial) : {};
   return { data: { name: user.name, ...data, id: user.id, token, ...registration }, userId: user.id, expiresAt };
 }

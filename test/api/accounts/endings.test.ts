@@ -97,7 +97,7 @@ const EVENTS: [string, (who: Person) => Promise<unknown>, Which[]][] = [
   ],
   [
     'a reset of the password by an operator',
-    (who) => replacePassword(harness.database.db, who.id, 'Another-horse-8'),
+    (who) => replacePassword(harness.deps, who.id, 'Another-horse-8'),
     ['own', 'other', 'sessionless'],
   ],
   [

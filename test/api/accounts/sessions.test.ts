@@ -185,7 +185,7 @@ describe('refresh', () => {
     expect(outcome(await refresh(harness, stolen))).toEqual(REFUSED);
     newToken(await refresh(harness, other));
     newToken(await refresh(harness, bystander));
-    expect(harness.logged()).toContain('a spent refresh token was used');
+    expect(harness.logged()).toContain('"event":"token-reuse"');
   });
 
   test('twenty parallel refreshes with one token all succeed', async () => {

@@ -31,7 +31,9 @@ beforeEach(async () => {
 });
 
 const signIn = (address: string, id = user) =>
-  inTransaction(database.db, (trx) => recordSignInFrom(trx, id, signInEvent(id, 'password'), from(address)));
+  inTransaction(database.db, (trx) =>
+    recordSignInFrom(trx, id, signInEvent(id, 'password', from(address)), from(address)),
+  );
 const known = (address: string, email = EMAIL) => isKnownNetwork(database.db, email, from(address));
 const pass = (days: number) =>
   query(database.db, 'update account_networks set last_seen = last_seen - make_interval(days => ?)', [days]);

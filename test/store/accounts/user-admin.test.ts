@@ -6,10 +6,13 @@ import { verifyPassword } from '../../../src/services/accounts/password-hash.ts'
 import { replacePassword } from '../../../src/services/accounts/passwords.ts';
 import { setActive, setRoles } from '../../../src/services/accounts/roles.ts';
 import { findUserId, listUsers } from '../../../src/store/accounts/user-list.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createEmailStore } from '../../../src/store/email/email-store.ts';
 import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
 import { query } from '../../support/merge.ts';
 
 let database: TestDatabase;
+const accounts = () => ({ db: database.db, emails: createEmailStore(createEncryption({})) });
 beforeEach(async () => {
   database = await createTestDatabase({ max: 10 });
 });
@@ -225,7 +228,7 @@ describe('a new password', () => {
       await session(one);
       for (const type of ['password_reset', 'magic_link', 'email_verification']) await token(one, type);
     }
-    await replacePassword(database.db, id, 'New-password-1');
+    await replacePassword(accounts(), id, 'New-password-1');
     const row = await stored(id);
     expect(await verifyPassword('New-password-1', String(row?.['password']))).toBe(true);
     expect(row?.['emailVerified']).toBeNull();
@@ -239,9 +242,9 @@ describe('a new password', () => {
 
   test('verifies the address with `verify`, and keeps the date of an earlier verification', async () => {
     const id = await user();
-    const { emailVerified } = await replacePassword(database.db, id, 'New-password-1', { verify: true });
+    const { emailVerified } = await replacePassword(accounts(), id, 'New-password-1', { verify: true });
     expect(emailVerified).toBeInstanceOf(Date);
-    expect((await replacePassword(database.db, id, 'New-password-2', { verify: true })).emailVerified).toEqual(
+    expect((await replacePassword(accounts(), id, 'New-password-2', { verify: true })).emailVerified).toEqual(
       emailVerified,
     );
   });
@@ -250,7 +253,7 @@ describe('a new password', () => {
     const id = await user();
     await session(id);
     await query(database.db, 'drop table verification_tokens');
-    await expect(replacePassword(database.db, id, 'New-password-1')).rejects.toMatchObject({ code: '42P01' });
+    await expect(replacePassword(accounts(), id, 'New-password-1')).rejects.toMatchObject({ code: '42P01' });
     expect(await stored(id)).toMatchObject({ password: 'old' });
     expect(await sessionsOf(id)).toBe(1);
   });
@@ -261,7 +264,7 @@ test('all changes of an unknown id fail with NOT_FOUND', async () => {
   const missing = { code: 'NOT_FOUND', publicMessage: 'User not found' };
   await expect(setRoles(database.db, 'x', { set: ['MEMBER'] })).rejects.toMatchObject(missing);
   await expect(setActive(database.db, 'x', false)).rejects.toMatchObject(missing);
-  await expect(replacePassword(database.db, 'x', 'New-password-1')).rejects.toMatchObject(missing);
+  await expect(replacePassword(accounts(), 'x', 'New-password-1')).rejects.toMatchObject(missing);
   await expect(findUserId(database.db, 'x')).rejects.toMatchObject(missing);
 });
 

@@ -5,6 +5,7 @@ import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError, type ErrorCode } from '../../../domain/errors.ts';
 import type { Secret } from '../../../domain/secret.ts';
 import { type CallerProblem, findCaller } from '../../../services/accounts/callers.ts';
+import { type EventOrigin, recordRoleRefused } from '../../../services/audit/security-events.ts';
 import { setupOpen } from '../../../services/settings/setup.ts';
 import type { Caller, Services } from '../../context.ts';
 import type { Route } from '../route.ts';
@@ -54,29 +55,31 @@ const SIGN_IN: Refusals = {
  * @throws {AppError} with the text that the contract has for the route's area.
  */
 export async function authenticate(
-  route: Pick<Route, 'auth' | 'authTexts'>,
+  route: Pick<Route, 'auth' | 'authTexts' | 'operationId'>,
   koa: Context,
   deps: Services,
+  origin: EventOrigin,
 ): Promise<Caller> {
+  const call = { deps, origin, operation: route.operationId };
   const authorization = koa.get('Authorization');
   switch (route.auth) {
     case 'public':
       return { kind: 'public' };
     case 'admin':
-      return bearer(authorization, deps, BEARER, true);
+      return bearer(authorization, call, BEARER, true);
     case 'user':
-      return bearer(authorization, deps, route.authTexts === 'account' ? SIGN_IN : BEARER, false);
+      return bearer(authorization, call, route.authTexts === 'account' ? SIGN_IN : BEARER, false);
     case 'apiKeyOrAdmin':
-      return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, deps, KEY_OR_ADMIN, true);
+      return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, call, KEY_OR_ADMIN, true);
     case 'apiKeyOrUser':
-      return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, deps, KEY_OR_USER, false);
+      return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, call, KEY_OR_USER, false);
     case 'adminQueryToken': {
       const token = firstOf(koa.query['token']);
-      return bearer(token === '' ? authorization : `Bearer ${token}`, deps, STREAM, true);
+      return bearer(token === '' ? authorization : `Bearer ${token}`, call, STREAM, true);
     }
     case 'setup':
       // While the wizard is open, an expired bearer that the site still sends is no reason to refuse.
-      return (await setupOpen(deps)) ? { kind: 'public' } : bearer(authorization, deps, BEARER, true);
+      return (await setupOpen(deps)) ? { kind: 'public' } : bearer(authorization, call, BEARER, true);
   }
 }
 
@@ -85,13 +88,23 @@ function refuse(refusals: Refusals, problem: Problem): AppError {
   return new AppError(code, options);
 }
 
-async function bearer(header: string, deps: Services, refusals: Refusals, admin: boolean): Promise<Caller> {
+/** A request, for those who look at its caller. */
+interface Call {
+  deps: Services;
+  origin: EventOrigin;
+  operation: string;
+}
+
+async function bearer(header: string, call: Call, refusals: Refusals, admin: boolean): Promise<Caller> {
   if (header === '') throw refuse(refusals, 'missing');
   const token = readBearer(header);
   if (token === undefined) throw refuse(refusals, 'scheme');
-  const found = await findCaller(deps, token);
+  const found = await findCaller(call.deps, token);
   if ('problem' in found) throw refuse(refusals, found.problem);
-  if (admin && !isAdministrator(found.user)) throw refuse(refusals, 'notAdmin');
+  if (admin && !isAdministrator(found.user)) {
+    await recordRoleRefused(call.deps, found.user.id, call.operation, call.origin);
+    throw refuse(refusals, 'notAdmin');
+  }
   return { kind: 'user', ...found };
 }
 

@@ -4,6 +4,7 @@ import { toWireUser, WireUserSchema } from '../../../domain/accounts/account.ts'
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
 import { refreshSession, signOut } from '../../../services/accounts/sessions.ts';
+import { recordRoleRefused } from '../../../services/audit/security-events.ts';
 import { findAuthUser } from '../../../store/accounts/user-store.ts';
 import { userOf } from '../../context.ts';
 import { BodyText, OptionalText, PathId } from '../../http/fields.ts';
@@ -34,10 +35,10 @@ export const sessionRoutes: Route[] = [
       'TOKEN_GENERATION_FAILED',
       'SESSION_CREATION_FAILED',
     ],
-    async handler({ input: { body }, deps }) {
+    async handler({ input: { body }, origin, deps }) {
       const given = body.refreshToken.trim();
       if (given === '') throw new AppError('MISSING_REFRESH_TOKEN');
-      return { status: 200, body: pairBody(deps, await refreshSession(deps, given), 'Token refreshed') };
+      return { status: 200, body: pairBody(deps, await refreshSession(deps, given, origin), 'Token refreshed') };
     },
   }),
   defineRoute({
@@ -52,9 +53,9 @@ export const sessionRoutes: Route[] = [
     body: z.object({ refreshToken: OptionalText }),
     responses: { 200: MessageSchema },
     errors: [],
-    async handler({ input: { body }, deps, koa }) {
+    async handler({ input: { body }, origin, deps, koa }) {
       const accessToken = readBearer(koa.get('Authorization'));
-      await signOut(deps, { refreshToken: body.refreshToken.trim(), accessToken });
+      await signOut(deps, { refreshToken: body.refreshToken.trim(), accessToken }, origin);
       return { status: 200, body: messageBody('Logged out successfully') };
     },
   }),
@@ -82,8 +83,9 @@ export const sessionRoutes: Route[] = [
     params: PathId,
     responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
     errors: ['ACCOUNT_DISABLED', 'NO_SUCH_USER'],
-    async handler({ input: { params }, caller, deps }) {
+    async handler({ input: { params }, caller, origin, deps }) {
       if (caller.kind === 'user' && caller.user.id !== params.id && !isAdministrator(caller.user)) {
+        await recordRoleRefused(deps, caller.user.id, 'getAuthUser', origin);
         throw new AppError('FORBIDDEN', { publicMessage: 'forbidden' });
       }
       const user = await findAuthUser(deps.db, params.id);

@@ -135,10 +135,10 @@ export const accountRoutes: Route[] = [
     responses: { 200: envelope(z.null()) },
     errors: ['FORBIDDEN', 'CONFLICT', ...PASSWORD_ERRORS],
     failureMessage: 'Failed to update password',
-    async handler({ input: { body }, caller, deps }) {
+    async handler({ input: { body }, caller, origin, deps }) {
       requireTexts(body, 'Current and new passwords are required');
       requireNewPassword(body.newPassword);
-      await changePassword(deps, userOf(caller).id, { ...body, keep: sessionOf(caller) });
+      await changePassword(deps, userOf(caller).id, { ...body, keep: sessionOf(caller) }, origin);
       return { status: 200, body: ok(null, 'Password changed successfully') };
     },
   }),
@@ -169,11 +169,11 @@ export const accountRoutes: Route[] = [
     responses: { 200: envelope(z.null()) },
     errors: ['FORBIDDEN', 'CONFLICT'],
     failureMessage: 'Failed to update email',
-    async handler({ input: { body }, caller, deps }) {
+    async handler({ input: { body }, caller, origin, deps }) {
       const { currentPassword } = body;
       const newEmail = body.newEmail.trim();
       requireTexts({ newEmail, currentPassword }, 'newEmail and currentPassword are required');
-      await changeEmail(deps, userOf(caller).id, { newEmail, currentPassword, keep: sessionOf(caller) });
+      await changeEmail(deps, userOf(caller).id, { newEmail, currentPassword, keep: sessionOf(caller) }, origin);
       return { status: 200, body: ok(null, 'Email updated. Please check your new email to verify.') };
     },
   }),
