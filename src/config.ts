@@ -4,6 +4,7 @@
  * only, never values) and returns a frozen value that the entries pass down as arguments.
  */
 import { z } from 'zod';
+import { parseSender, SENDER_FORM } from './domain/email-sender.ts';
 import { parseEncryptionKey } from './domain/encryption-key.ts';
 import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
@@ -76,6 +77,8 @@ const list = text
       .filter((part) => part !== '');
   })
   .optional();
+const senderOr = (fallback: string) =>
+  textOr(fallback).refine((v) => parseSender(v) !== undefined, `must be one sender: ${SENDER_FORM}`);
 
 const encryptionKey = text
   .refine(
@@ -217,15 +220,18 @@ const Variables = z.object({
   }),
   ...section('Email', {
     RESEND_API_KEY: secret.meta({
-      description: 'Sends email through Resend; without it and without SMTP_URL, email waits for at most a day',
+      description: 'Sends email through Resend; without it and without SMTP_URL, email waits for at most four days',
       databaseKey: 'resend_api_key',
     }),
     RESEND_BASE_URL: httpUrlOr('https://api.resend.com').meta({ description: 'Address of the Resend API, for tests' }),
     SMTP_URL: secretUrl(/^smtps?:\/\/[^\s]+$/, 'must start with smtp:// or smtps://').meta({
       description: 'smtp(s)://user:password@host:port; when set, email goes by SMTP instead of Resend',
     }),
-    EMAIL_FROM: textOr('NodeByte <noreply@nodebyte.host>').meta({
-      description: 'Sender of all email',
+    SMTP_ALLOW_PLAINTEXT: flag(false).meta({
+      description: 'true = login and email may go to the SMTP server without encryption, if it offers none',
+    }),
+    EMAIL_FROM: senderOr('NodeByte <noreply@nodebyte.host>').meta({
+      description: `Sender of all email: \`${SENDER_FORM}\``,
       databaseKey: 'email_from',
     }),
     SITE_URL: httpUrl.meta({
@@ -361,7 +367,8 @@ function toConfig(v: Variables) {
       resendApiKey: v.RESEND_API_KEY,
       resendBaseUrl: v.RESEND_BASE_URL,
       smtpUrl: v.SMTP_URL,
-      from: v.EMAIL_FROM,
+      smtpAllowPlaintext: v.SMTP_ALLOW_PLAINTEXT,
+      from: parseSender(v.EMAIL_FROM),
       siteUrl: v.SITE_URL ?? v.NEXT_PUBLIC_SITE_URL ?? v.NEXTAUTH_URL ?? DEFAULT_SITE_URL,
       apiUrl: v.API_URL,
       paths: Object.freeze({ verify: v.EMAIL_VERIFY_PATH, reset: v.EMAIL_RESET_PATH, magic: v.EMAIL_MAGIC_PATH }),

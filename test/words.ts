@@ -180,7 +180,7 @@ export const RULES: readonly Rule[] = [
         why: 'what the migration renames',
       },
       {
-        text: String.raw`\b(?:nodemailer|sendMail|onMailFrom|mailFrom|xMailer|X-Mailer|mailto|MAIL FROM)\b`,
+        text: String.raw`\b(?:nodemailer(?:/lib/mail-composer)?|MailComposer|onMailFrom|mailFrom|xMailer|X-Mailer|mailto|MAIL FROM)\b`,
         why: 'names of SMTP and of libraries',
       },
       { text: String.raw`\bMAIL_\w+\b(?=[^\n]*env)`, why: 'environment' },

@@ -2,7 +2,7 @@
  * `/__sim/*`: JSON calls by which another process controls a running catcher. A fault is `{ fault, times? }`, one or an array.
  */
 import { z } from 'zod';
-import type { EmailCatcher } from './contract.ts';
+import { type EmailCatcher, SMTP_STEPS } from './contract.ts';
 
 const FaultSchema = z.discriminatedUnion('kind', [
   z.object({
@@ -12,10 +12,11 @@ const FaultSchema = z.discriminatedUnion('kind', [
     message: z.string().optional(),
     retryAfter: z.union([z.number(), z.string()]).optional(),
   }),
-  z.object({ kind: z.enum(['hang', 'reset', 'accept-hang', 'truncate', 'html', 'smtp-drop']) }),
+  z.object({ kind: z.enum(['hang', 'reset', 'accept-hang', 'accept-reset', 'truncate', 'html', 'smtp-drop']) }),
+  z.object({ kind: z.literal('page'), status: z.int().min(200).max(599) }),
   z.object({
     kind: z.literal('smtp-reply'),
-    at: z.enum(['rcpt', 'data']),
+    at: z.enum(SMTP_STEPS),
     code: z.int().min(400).max(599),
     text: z.string().optional(),
   }),

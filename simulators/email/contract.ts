@@ -34,17 +34,25 @@ export type HttpFault =
   | { kind: 'hang' }
   /** Not accepted, the connection is reset. */
   | { kind: 'reset' }
+  /** Not accepted: a page of something in between, with any status. */
+  | { kind: 'page'; status: number }
   /** Accepted, never answered. */
   | { kind: 'accept-hang' }
+  /** Accepted, the connection is reset. */
+  | { kind: 'accept-reset' }
   /** Accepted, half of the answer, then the connection ends. */
   | { kind: 'truncate' }
   /** Accepted, answered 200 with an HTML page. */
   | { kind: 'html' };
 
+/** Where an SMTP session is refused: greeting, AUTH, MAIL FROM, RCPT TO, or the end of DATA. */
+export const SMTP_STEPS = ['greeting', 'auth', 'from', 'rcpt', 'data'] as const;
+export type SmtpStep = (typeof SMTP_STEPS)[number];
+
 /** Fault of one SMTP session. */
 export type SmtpFault =
-  /** Not accepted: reply 4xx or 5xx to RCPT TO, or to the end of DATA. */
-  | { kind: 'smtp-reply'; at: 'rcpt' | 'data'; code: number; text?: string | undefined }
+  /** Not accepted: reply 4xx or 5xx; the text may begin with an enhanced code. */
+  | { kind: 'smtp-reply'; at: SmtpStep; code: number; text?: string | undefined }
   /** Accepted, then the connection ends without a reply. */
   | { kind: 'smtp-drop' };
 
@@ -59,6 +67,16 @@ export interface EmailCatcherOptions {
   apiKey?: string;
   /** Milliseconds between a request and its acceptance; default 0. */
   latencyMs?: number;
+  /** Requests that the API takes in one second; default 5, as Resend documents. */
+  requestsPerSecond?: number;
+  /** Verified domains of senders; default: every domain counts as verified. */
+  domains?: readonly string[];
+  /** The API key may only send, as half of Resend's keys; default: it has full access. */
+  sendingOnly?: boolean;
+  /** The SMTP server takes addresses outside ASCII (RFC 6531). */
+  smtpUtf8?: boolean;
+  /** The SMTP server offers no login. */
+  smtpWithoutLogin?: boolean;
   /** Also serves SMTP on this port (0: a free port); needs the package smtp-server. */
   smtpPort?: number;
 }

@@ -5,7 +5,12 @@ import { startEmailCatcher } from './simulator.ts';
 const catcher = await startEmailCatcher(
   readOptions({
     texts: { host: 'host', 'api-key': 'apiKey' },
-    numbers: { port: 'port', latency: 'latencyMs', 'smtp-port': 'smtpPort' },
+    numbers: {
+      port: 'port',
+      latency: 'latencyMs',
+      'smtp-port': 'smtpPort',
+      'requests-per-second': 'requestsPerSecond',
+    },
   }),
 );
 const { url, smtpUrl, apiKey } = catcher;

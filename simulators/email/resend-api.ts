@@ -1,6 +1,10 @@
-/** `POST /emails` as Resend documents it: API key, fields, idempotency key, errors. */
+/**
+ * `POST /emails` and `GET /domains` as Resend documents them: API key, fields, sender's domain, refused recipients,
+ * idempotency key, errors, rate limit (resend.com/docs: api-reference/errors, api-reference/rate-limit,
+ * api-reference/emails/send-email, dashboard/emails/idempotency-keys, dashboard/emails/send-test-emails).
+ */
 import { z } from 'zod';
-import type { EmailState } from './state.ts';
+import type { EmailState, KeyUse } from './state.ts';
 
 /** An answer of the API. */
 export interface ApiAnswer {
@@ -22,8 +26,11 @@ const NAMES: Readonly<Record<number, string>> = {
   451: 'security_error',
   500: 'internal_server_error',
 };
-/** Maximum length of an idempotency key, in characters. */
+/** Maximum length of an idempotency key, in characters, and milliseconds for which it is kept. */
 const MAX_KEY_LENGTH = 256;
+const KEY_LIFETIME_MS = 24 * 60 * 60_000;
+/** Domains for examples, to which nothing is sent (dashboard/emails/send-test-emails). */
+const EXAMPLE_DOMAINS: readonly string[] = ['example.com', 'example.net', 'example.org', 'test.com'];
 /** `email@example.com` or `Name <email@example.com>`. */
 const ADDRESS = /^(?:[^<>\r\n]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+)$/;
 
@@ -70,16 +77,66 @@ function parseBody(text: string): Body | ApiAnswer {
       `Invalid \`${field}\` field. The email address needs to follow the \`email@example.com\` or \`Name <email@example.com>\` format. Got ${bad}`,
     );
   }
+  const example = to.find((address) => EXAMPLE_DOMAINS.includes(domainOf(address)));
+  if (example !== undefined) {
+    const message = `Invalid \`to\` field. Please use our testing email address instead of domains like \`${domainOf(example)}\`.`;
+    return apiError(422, message);
+  }
   return parsed.data;
 }
 
+const domainOf = (address: string): string => /@([^\s@<>]+)>?$/.exec(address)?.[1]?.toLowerCase() ?? '';
+
 const isAnswer = (value: Body | ApiAnswer): value is ApiAnswer => 'status' in value;
 
-/** The answer to a request without the right API key; undefined if the key is right. */
-export function checkKey(authorization: string | undefined, apiKey: string): ApiAnswer | undefined {
+/** What is true of the simulated account. */
+export interface ApiAccount {
+  apiKey: string;
+  sendingOnly: boolean;
+  /** Undefined: every domain is verified. */
+  domains: readonly string[] | undefined;
+}
+
+/** The answer to a request without the right API key; undefined if the key is right. A wrong one has two statuses. */
+export function checkKey(
+  authorization: string | undefined,
+  { apiKey, sendingOnly }: ApiAccount,
+  endpoint: 'send' | 'other',
+): ApiAnswer | undefined {
   const given = /^Bearer\s+(\S+)$/i.exec(authorization ?? '')?.[1];
   if (given === undefined) return apiError(401, 'Missing API Key');
-  return given === apiKey ? undefined : apiError(403, 'API key is invalid');
+  if (given !== apiKey) return apiError(endpoint === 'send' ? 401 : 400, 'API key is invalid', 'validation_error');
+  return endpoint === 'other' && sendingOnly
+    ? apiError(401, 'This API key is restricted to only send emails', 'restricted_api_key')
+    : undefined;
+}
+
+/** `GET /domains`. */
+export const listDomains = ({ domains = [] }: ApiAccount): ApiAnswer => ({
+  status: 200,
+  body: { data: domains.map((name, i) => ({ id: String(i), name, status: 'verified', region: 'us-east-1' })) },
+});
+
+/** Counts requests by second: headers for every answer, and the answer to one too many. */
+export function createRateLimit(limit: number): () => { headers: Record<string, string>; refused?: ApiAnswer } {
+  let second = 0;
+  let used = 0;
+  return () => {
+    const now = Math.floor(Date.now() / 1000);
+    if (now !== second) {
+      second = now;
+      used = 0;
+    }
+    used += 1;
+    const headers = {
+      'ratelimit-limit': String(limit),
+      'ratelimit-remaining': String(Math.max(limit - used, 0)),
+      'ratelimit-reset': '1',
+    };
+    if (used <= limit) return { headers };
+    const refused = apiError(429, 'Too many requests. Please limit the number of requests per second.');
+    return { headers: { ...headers, 'retry-after': '1' }, refused };
+  };
 }
 
 /**
@@ -88,7 +145,7 @@ export function checkKey(authorization: string | undefined, apiKey: string): Api
  */
 export async function sendEmail(
   state: EmailState,
-  request: { body: string; idempotencyKey: string | undefined },
+  request: { body: string; idempotencyKey: string | undefined; domains: readonly string[] | undefined },
   wait: () => Promise<void>,
 ): Promise<ApiAnswer> {
   const { idempotencyKey: key } = request;
@@ -97,7 +154,13 @@ export async function sendEmail(
   }
   const body = parseBody(request.body);
   if (isAnswer(body)) return body;
-  const use = key === undefined ? undefined : state.keys.get(key);
+  const domain = domainOf(body.from);
+  if (request.domains !== undefined && !request.domains.includes(domain)) {
+    const message = `The ${domain} domain is not verified. Please, add and verify your domain on https://resend.com/domains`;
+    return apiError(403, message, 'validation_error');
+  }
+  const known = key === undefined ? undefined : state.keys.get(key);
+  const use = known !== undefined && Date.now() - known.at < KEY_LIFETIME_MS ? known : undefined;
   if (use !== undefined) {
     if (use.id === undefined) {
       const message = 'Same idempotency key used while original request is still in progress.';
@@ -109,7 +172,7 @@ export async function sendEmail(
     }
     return { status: 200, body: { id: use.id } };
   }
-  const current: { body: string; id: string | undefined } = { body: request.body, id: undefined };
+  const current: KeyUse = { body: request.body, at: Date.now(), id: undefined };
   if (key !== undefined) state.keys.set(key, current);
   await wait();
   const email = state.accept({

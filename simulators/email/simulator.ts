@@ -10,18 +10,30 @@ import { refuseUnnamed } from '../support/firewall.ts';
 import { handleAdmin } from './admin.ts';
 import type { EmailCatcher, EmailCatcherOptions, HttpFault } from './contract.ts';
 import { emailPage, htmlPart, listPage, missingPage, type Page } from './pages.ts';
-import { type ApiAnswer, apiError, checkKey, sendEmail } from './resend-api.ts';
+import {
+  type ApiAccount,
+  type ApiAnswer,
+  apiError,
+  checkKey,
+  createRateLimit,
+  listDomains,
+  sendEmail,
+} from './resend-api.ts';
 import { startSmtpCatcher } from './smtp.ts';
 import { createEmailState, type EmailState } from './state.ts';
 
 export type { EmailCatcher, EmailCatcherOptions } from './contract.ts';
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
+/** Requests in one second (resend.com/docs/api-reference/rate-limit). */
+const DOCUMENTED_RATE = 5;
 
 /** What the handlers of one catcher share. */
 interface Handling {
   catcher: EmailCatcher;
   state: EmailState;
+  account: ApiAccount;
+  count: ReturnType<typeof createRateLimit>;
   /** The time between a request and its acceptance. */
   wait: () => Promise<void>;
 }
@@ -32,11 +44,13 @@ export async function startEmailCatcher(options: EmailCatcherOptions = {}): Prom
   const apiKey = options.apiKey ?? `re_${randomBytes(18).toString('hex')}`;
   const latencyMs = options.latencyMs ?? 0;
   const state = createEmailState();
+  const account = { apiKey, sendingOnly: options.sendingOnly ?? false, domains: options.domains };
+  const count = createRateLimit(options.requestsPerSecond ?? DOCUMENTED_RATE);
   const wait = async () => {
     if (latencyMs > 0) await delay(latencyMs, undefined, { ref: false });
   };
   const server = createServer({ keepAliveTimeout: 65_000 }, (request, response) => {
-    handle({ catcher, state, wait }, request, response).catch(() => {
+    handle({ catcher, state, account, count, wait }, request, response).catch(() => {
       if (response.headersSent || response.destroyed) return;
       writeJson(response, apiError(500, 'An unexpected error occurred.'));
     });
@@ -44,7 +58,14 @@ export async function startEmailCatcher(options: EmailCatcherOptions = {}): Prom
   const smtp =
     options.smtpPort === undefined
       ? undefined
-      : await startSmtpCatcher(state, { host, port: options.smtpPort, apiKey, wait });
+      : await startSmtpCatcher(state, {
+          host,
+          port: options.smtpPort,
+          apiKey,
+          wait,
+          withoutLogin: options.smtpWithoutLogin ?? false,
+          utf8: options.smtpUtf8 ?? false,
+        });
   const port = await listen(server, options.port ?? 0, host).catch(async (error: unknown) => {
     await smtp?.close();
     throw error;
@@ -88,22 +109,39 @@ async function handle(handling: Handling, request: IncomingMessage, response: Se
   if (body === undefined) writeJson(response, apiError(413, 'The request is too large.'));
   else if (path.startsWith('/__sim/')) {
     writeJson(response, handleAdmin(catcher, state.clearFaults, { method, path, body }));
-  } else if (path === '/emails') {
-    const refused = refuseUnnamed(request);
-    if (refused !== undefined) {
-      response.writeHead(refused.status, refused.headers).end(refused.body);
-      return;
-    }
-    if (method === 'POST') await handleSend(handling, request, response, body);
-    else writeJson(response, apiError(405, 'Method is not allowed for the requested path.'));
+  } else if (path === '/emails' || path === '/domains') {
+    await handleApi(handling, request, response, { method, path, body });
   } else if (method === 'GET' && (path === '/' || path.startsWith('/mails/'))) {
     writePage(response, pageOf(handling, path));
   } else writeJson(response, apiError(404, 'The requested endpoint does not exist.'));
 }
 
+/** A route of the API: only requests with a name pass, and only a few in a second. */
+async function handleApi(
+  handling: Handling,
+  request: IncomingMessage,
+  response: ServerResponse,
+  call: { method: string; path: string; body: string },
+): Promise<void> {
+  const unnamed = refuseUnnamed(request);
+  if (unnamed !== undefined) {
+    response.writeHead(unnamed.status, unnamed.headers).end(unnamed.body);
+    return;
+  }
+  const { headers, refused } = handling.count();
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  const { method, path, body } = call;
+  if (refused !== undefined) writeJson(response, refused);
+  else if (method === 'POST' && path === '/emails') await handleSend(handling, request, response, body);
+  else if (method === 'GET' && path === '/domains') {
+    const { account } = handling;
+    writeJson(response, checkKey(request.headers.authorization, account, 'other') ?? listDomains(account));
+  } else writeJson(response, apiError(405, 'Method is not allowed for the requested path.'));
+}
+
 /** `POST /emails`, with the next fault. */
 async function handleSend(
-  { catcher, state, wait }: Handling,
+  { state, account, wait }: Handling,
   request: IncomingMessage,
   response: ServerResponse,
   body: string,
@@ -118,16 +156,25 @@ async function handleSend(
     writeJson(response, faultAnswer(fault));
     return;
   }
+  if (fault?.kind === 'page') {
+    writeHtml(response, fault.status);
+    return;
+  }
   const header = request.headers['idempotency-key'];
   const key = Array.isArray(header) ? header[0] : header;
   const answer =
-    checkKey(request.headers.authorization, catcher.apiKey) ??
-    (await sendEmail(state, { body, idempotencyKey: key }, wait));
+    checkKey(request.headers.authorization, account, 'send') ??
+    (await sendEmail(state, { body, idempotencyKey: key, domains: account.domains }, wait));
   if (fault?.kind === 'accept-hang' || response.destroyed) return;
-  if (fault?.kind === 'html') {
-    response.writeHead(200, { 'content-type': 'text/html' });
-    response.end('<!doctype html><title>OK</title>');
-  } else writeJson(response, answer, fault?.kind === 'truncate');
+  if (fault?.kind === 'accept-reset') request.socket.resetAndDestroy();
+  else if (fault?.kind === 'html') writeHtml(response, 200);
+  else writeJson(response, answer, fault?.kind === 'truncate');
+}
+
+/** A page of something in between: a proxy, a firewall. */
+function writeHtml(response: ServerResponse, status: number): void {
+  response.writeHead(status, { 'content-type': 'text/html' });
+  response.end('<!doctype html><title>A page</title>');
 }
 
 function faultAnswer(fault: Extract<HttpFault, { kind: 'status' }>): ApiAnswer {

@@ -1,6 +1,7 @@
 /** The SMTP server of a catcher: user `resend`, the API key as the password, as at Resend. */
 import type { Socket } from 'node:net';
 import type { SMTPServer, SMTPServerSession } from 'smtp-server';
+import type { SmtpStep } from './contract.ts';
 import { headerOf, readMessage } from './message.ts';
 import type { EmailState } from './state.ts';
 
@@ -18,7 +19,14 @@ const reply = (code: number, text: string): Error => Object.assign(new Error(tex
 /** Starts the server; it listens when the promise resolves. */
 export async function startSmtpCatcher(
   state: EmailState,
-  options: { host: string; port: number; apiKey: string; wait: () => Promise<void> },
+  options: {
+    host: string;
+    port: number;
+    apiKey: string;
+    wait: () => Promise<void>;
+    withoutLogin: boolean;
+    utf8: boolean;
+  },
 ): Promise<SmtpCatcher> {
   // A development dependency: it is loaded only if SMTP is asked for.
   const { SMTPServer } = await import('smtp-server');
@@ -29,14 +37,20 @@ export async function startSmtpCatcher(
     banner: 'email catcher',
     size: MAX_MESSAGE_BYTES,
     // There is no certificate that a client would accept.
-    disabledCommands: ['STARTTLS'],
+    disabledCommands: options.withoutLogin ? ['STARTTLS', 'AUTH'] : ['STARTTLS'],
+    hideSMTPUTF8: !options.utf8,
+    authOptional: options.withoutLogin,
     allowInsecureAuth: true,
     disableReverseLookup: true,
     closeTimeout: 1,
+    onConnect: (_session, done) => done(refusal(state, 'greeting')),
     onAuth(auth, _session, done) {
-      if (auth.username === USER && auth.password === options.apiKey) done(null, { user: USER });
+      const refused = refusal(state, 'auth');
+      if (refused !== undefined) done(refused);
+      else if (auth.username === USER && auth.password === options.apiKey) done(null, { user: USER });
       else done(reply(535, 'API key is invalid'));
     },
+    onMailFrom: (_address, _session, done) => done(refusal(state, 'from')),
     onRcptTo: (_address, _session, done) => done(refusal(state, 'rcpt')),
     onData(stream, session, done) {
       const chunks: Buffer[] = [];
@@ -81,7 +95,7 @@ async function listen(server: SMTPServer, port: number, host: string): Promise<n
 }
 
 /** The reply of the next fault, if it is at this point. */
-function refusal(state: EmailState, at: 'rcpt' | 'data'): Error | undefined {
+function refusal(state: EmailState, at: SmtpStep): Error | undefined {
   const fault = state.takeSmtpFault(at);
   return fault?.kind === 'smtp-reply' ? reply(fault.code, fault.text ?? 'as the fault says') : undefined;
 }

@@ -1,13 +1,14 @@
 /** The state of a catcher: accepted emails, idempotency keys, faults to come. */
 import { randomUUID } from 'node:crypto';
-import type { CaughtEmail, EmailFault, HttpFault, SmtpFault } from './contract.ts';
+import type { CaughtEmail, EmailFault, HttpFault, SmtpFault, SmtpStep } from './contract.ts';
 
 /** Maximum number of emails; older ones are dropped, so that a demo can run for weeks. */
 const MAX_EMAILS = 10_000;
 
-/** Use of an idempotency key: body of the request, and id in the answer, which is undefined until the answer. */
+/** Use of an idempotency key: body of the request, its time, and id in the answer, which is undefined until the answer. */
 export interface KeyUse {
   body: string;
+  at: number;
   id: string | undefined;
 }
 
@@ -19,7 +20,7 @@ export interface EmailState {
   /** Takes the fault of the next request. */
   takeHttpFault(): HttpFault | undefined;
   /** Takes the fault of an SMTP session at this point; `end` is the moment after the acceptance. */
-  takeSmtpFault(at: 'rcpt' | 'data' | 'end'): SmtpFault | undefined;
+  takeSmtpFault(at: SmtpStep | 'end'): SmtpFault | undefined;
   clear(): void;
   clearFaults(): void;
 }

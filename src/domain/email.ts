@@ -78,16 +78,22 @@ export type EmailStatus = (typeof EMAIL_STATUSES)[number];
 export const EmailDataSchema = z.record(z.string(), z.string());
 export type EmailData = Readonly<z.infer<typeof EmailDataSchema>>;
 
+/** What an email says, to whom and from whom. Each attempt that may repeat an accepted one sends the same content. */
+export const EmailContentSchema = z.object({
+  from: z.object({ name: z.string(), address: z.string() }),
+  to: z.string(),
+  subject: z.string(),
+  html: z.string(),
+  text: z.string(),
+});
+export type EmailContent = Readonly<z.infer<typeof EmailContentSchema>>;
+
 /** An email that a transport can send. */
-export interface OutgoingEmail {
-  /** Id of the email: idempotency key at Resend, Message-ID over SMTP. Equal ids have equal content. */
+export interface OutgoingEmail extends EmailContent {
+  /** Id of the email: Message-ID over SMTP. */
   id: string;
-  /** Mailbox, with or without a display name. */
-  from: string;
-  to: string;
-  subject: string;
-  html: string;
-  text: string;
+  /** Idempotency key: equal keys have equal content. */
+  key: string;
 }
 
 export interface EmailField {

@@ -83,6 +83,8 @@ export const ERRORS = {
   SESSION_CREATION_FAILED: spec(500, 'session_creation_failed', { report: true }),
   // email
   EMAIL_REJECTED: spec(502, 'The email server refused the email'),
+  /** The content was refused as dangerous or unwanted, which can cost the account: a person should look at it. */
+  EMAIL_SUSPECT: spec(502, 'The email server refused the email as unwanted', { report: true }),
   EMAIL_UNAVAILABLE: spec(502, 'The email server cannot be reached', { retryable: true }),
   EMAIL_NOT_CONFIGURED: spec(503, 'Email is not configured: set a Resend API key or an SMTP URL', { retryable: true }),
   // panel

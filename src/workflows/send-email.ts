@@ -11,10 +11,11 @@ import { QUEUE, type SendEmailInput, type SendEmailResult } from './contract.ts'
 
 const deliveryActs = proxyActivities<Pick<EmailActivities, 'deliverEmail'>>({
   taskQueue: QUEUE.outbound,
-  startToCloseTimeout: '1m',
+  // An SMTP server may take ten minutes to confirm an email (RFC 5321 4.5.3.2.6). A heartbeat notices a lost worker sooner.
+  startToCloseTimeout: '15m',
   heartbeatTimeout: '15s',
-  // Resend remembers an idempotency key for 24 hours. An attempt after that could send the email twice.
-  scheduleToCloseTimeout: '23h',
+  // Four days, as RFC 5321 4.5.4.1 says: greylisting, and a fault that the operator corrects after a weekend.
+  scheduleToCloseTimeout: '4d',
   // A cancelled attempt may still send the email: only its end says which of the two happened.
   cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { initialInterval: '5s', backoffCoefficient: 2, maximumInterval: '10m' },

@@ -6,7 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/simulator.ts';
-import { createResendTransport, type EmailTransport } from '../../src/clients/email/resend.ts';
+import { createResendTransport } from '../../src/clients/email/resend.ts';
+import type { EmailTransport } from '../../src/clients/email/transport.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
 import { account, queueEmail } from '../support/email.ts';
@@ -122,7 +123,7 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
     let catcher: EmailCatcher;
     let provider: EmailTransport;
     beforeAll(async () => {
-      catcher = await startEmailCatcher();
+      catcher = await startEmailCatcher({ requestsPerSecond: 1000 });
       provider = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
       transport = async () => provider;
     });

@@ -25,7 +25,7 @@ export interface EmailInstallation {
 
 /** Starts everything except workers. */
 export async function startEmailInstallation(): Promise<EmailInstallation> {
-  const catcher = await startEmailCatcher({ latencyMs: LATENCY_MS });
+  const catcher = await startEmailCatcher({ latencyMs: LATENCY_MS, requestsPerSecond: 1000 });
   const installation = await startInstallation(SMALL).catch(async (error: unknown) => {
     await catcher.close();
     throw error;
@@ -47,7 +47,7 @@ export async function startEmailInstallation(): Promise<EmailInstallation> {
     async queueMany(count, pauseMs = 0) {
       const ids: string[] = [];
       for (let i = 0; i < count; i += 1) {
-        await queueEmail(db, message(`reader-${i}@example.net`)).then(
+        await queueEmail(db, message(`reader-${i}@reader.example`)).then(
           (id) => ids.push(id),
           () => undefined,
         );

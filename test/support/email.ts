@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
-import type { EmailCatcher } from '../../simulators/email/contract.ts';
+import type { CaughtEmail, EmailCatcher } from '../../simulators/email/contract.ts';
 import type { EmailStatus } from '../../src/domain/email.ts';
 import { inTransaction } from '../../src/store/db/db.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
@@ -91,12 +91,12 @@ export async function emailsEnded(db: TestDb, timeoutMs = 60_000): Promise<Store
   throw new Error(`emails are still queued: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
 }
 
-/** Idempotency keys of the emails that the catcher accepted, sorted. An email that was sent twice is in it twice. */
-export const caughtIds = (catcher: Pick<EmailCatcher, 'emails'>): string[] =>
-  catcher
-    .emails()
-    .map((email) => email.idempotencyKey ?? '')
-    .sort();
+/** Id of a caught email: its key without the number of refusals. */
+export const idOfCaught = ({ idempotencyKey }: Pick<CaughtEmail, 'idempotencyKey'>): string =>
+  (idempotencyKey ?? '').replace(/:\d+$/, '');
+
+/** Ids of the emails that the catcher accepted, sorted. An email that was sent twice is in it twice. */
+export const caughtIds = (catcher: Pick<EmailCatcher, 'emails'>): string[] => catcher.emails().map(idOfCaught).sort();
 
 /** The state of every outbox row, in the order of writing. */
 export const outboxRows = (db: TestDb) =>

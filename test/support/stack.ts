@@ -4,7 +4,7 @@ import { NativeConnection, Runtime, type Worker } from '@temporalio/worker';
 import pino, { type Logger } from 'pino';
 import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
-import type { EmailTransport } from '../../src/clients/email/resend.ts';
+import type { EmailTransport } from '../../src/clients/email/transport.ts';
 import { createPanelProvider } from '../../src/clients/panel/provider.ts';
 import { loadConfig } from '../../src/config.ts';
 import { AppError } from '../../src/domain/errors.ts';

@@ -1,7 +1,7 @@
 /** `/metrics`: the backlog of effects and emails, for Prometheus. */
 import { Gauge, Registry } from 'prom-client';
 import type { Db } from '../../store/db/db.ts';
-import { countEmails } from '../../store/email/email-list.ts';
+import { countEmails, heldEmails } from '../../store/email/email-list.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
@@ -29,6 +29,12 @@ async function renderGauges(db: Db): Promise<string> {
 
   const emails = gauge('nodebyte_emails', 'Emails by status.', 'status');
   for (const [status, count] of Object.entries(await countEmails(db))) emails.set({ status }, count);
+
+  new Gauge({
+    name: 'nodebyte_emails_held',
+    help: 'Queued emails that wait for the operator.',
+    registers: [registry],
+  }).set((await heldEmails(db))?.count ?? 0);
 
   // The library separates metrics by an empty line.
   return (await registry.metrics()).replaceAll('\n\n', '\n');

@@ -12,10 +12,11 @@ import { withJson } from '../support/options.ts';
 import { createTerminal } from '../support/terminal.ts';
 import { type Check, checkNode } from './check.ts';
 import { type ConfigRow, configRows, readDotEnv } from './config.ts';
+import { checkEmail } from './email.ts';
 import { checkEmbeddedPostgres, type DatabaseFindings, inspectDatabase } from './postgres.ts';
 import { reportLines } from './report.ts';
 import { checkEmbeddedTemporal, checkTemporal } from './temporal.ts';
-import { checkEmail, checkPanel, type PanelAccess } from './upstreams.ts';
+import { checkPanel, type PanelAccess } from './upstreams.ts';
 
 export interface DoctorReport {
   /** Nothing that is needed has failed. */
@@ -66,7 +67,7 @@ async function runDoctor(env: Environment): Promise<DoctorReport> {
     ...database.checks,
     temporalAddress === undefined ? await checkEmbeddedTemporal(config) : await checkTemporal(config, temporalAddress),
     await checkPanel(runtime === undefined ? config.panel : panelAccess(runtime), config.panel.url),
-    checkEmail(config, runtime === undefined ? config.email.resendApiKey : runtime.email.resendApiKey),
+    ...(await checkEmail(config, { ...emailSettings(config, runtime), held: database.held })),
   ];
   if (note?.apiUrl !== undefined) {
     checks.push({ name: 'API', state: 'ok', detail: `${note.apiUrl} (${note.purpose}, process ${note.pid})` });
@@ -77,6 +78,11 @@ async function runDoctor(env: Environment): Promise<DoctorReport> {
     checks,
   };
 }
+
+const emailSettings = (config: Config, runtime: RuntimeSettings | undefined) => {
+  const { resendApiKey, from } = runtime === undefined ? config.email : runtime.email;
+  return { resendApiKey, from };
+};
 
 const panelAccess = (settings: RuntimeSettings): PanelAccess => ({
   url: settings.panelUrl,

@@ -16,7 +16,9 @@ import { createEncryption } from '../../store/db/encryption.ts';
 import { pendingMigrations } from '../../store/db/migrations.ts';
 import { serverVersion } from '../../store/db/server-version.ts';
 import { withDatabase } from '../../store/db/with-database.ts';
+import { heldEmails } from '../../store/email/email-list.ts';
 import { type Check, PROBE_TIMEOUT_MS, probeError } from './check.ts';
+import type { HeldEmails } from './email.ts';
 
 const NAME = 'PostgreSQL';
 
@@ -27,6 +29,8 @@ export interface DatabaseFindings {
   stored: ReadonlyMap<string, string>;
   /** Absent when the settings cannot be read. */
   runtime?: RuntimeSettings;
+  /** Emails that wait for the operator. */
+  held?: HeldEmails | undefined;
 }
 
 /**
@@ -80,7 +84,7 @@ async function inspectSettings(db: Db, config: Config, key: Secret | undefined):
             advice: 'set ENCRYPTION_KEY (or ENCRYPTION_KEY_PREVIOUS) to the key with which they were stored',
           },
         ];
-  return { checks, stored: values, runtime: await settings.runtime() };
+  return { checks, stored: values, runtime: await settings.runtime(), held: await heldEmails(db) };
 }
 
 /** Looks at an embedded database that does not run. */

@@ -1,5 +1,4 @@
-/** What `doctor` finds out about the panel and the way that email takes. */
-import type { Config } from '../../config.ts';
+/** What `doctor` finds out about the panel. */
 import { isAppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { type Check, probeError } from './check.ts';
@@ -58,17 +57,4 @@ function panelAdvice(error: unknown): string {
   if (isAppError(error, 'PANEL_UNAVAILABLE') && error.meta?.['sender'] !== undefined)
     return 'docs/guide/sync.md, "When the panel cannot be read", says what to do';
   return 'check PTERODACTYL_URL and that the panel runs';
-}
-
-/** Says whether a provider is configured; a try would send an email. */
-export function checkEmail(config: Config, resendApiKey: Secret | undefined): Check {
-  const name = 'Email';
-  if (config.email.smtpUrl !== undefined) return { name, state: 'ok', detail: 'sent by SMTP (SMTP_URL); not tried' };
-  if (resendApiKey !== undefined) return { name, state: 'ok', detail: 'sent through Resend; not tried' };
-  return {
-    name,
-    state: 'warning',
-    detail: 'no provider: email waits for at most a day',
-    advice: 'set RESEND_API_KEY or SMTP_URL',
-  };
 }

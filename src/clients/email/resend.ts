@@ -1,28 +1,16 @@
 /**
- * Emails through Resend's API, one attempt per call: the workflow decides when to try again. The id of the email is the
- * idempotency key, so a repeated call sends nothing twice (Resend remembers a key for 24 hours).
- * Every failure is an `AppError` whose `meta` holds status and name, never a key, an address or a text of the email.
+ * Emails through Resend's API, one attempt per call: the workflow decides when to try again. The key of the email is the
+ * idempotency key: within a day a repeated call with the same content sends nothing twice.
+ * A failure holds status and name of the answer, never a key, an address or a text of the email.
  */
 import type { OutgoingEmail } from '../../domain/email.ts';
-import { AppError, type AppErrorOptions } from '../../domain/errors.ts';
+import { asciiAddress, type Sender, senderText } from '../../domain/email-sender.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { HttpFailure } from '../http/failures.ts';
-import { createHttpClient, type HttpAnswer, type HttpClient } from '../http/http.ts';
-
-/** A way to send emails. */
-export interface EmailTransport {
-  readonly name: 'resend' | 'smtp';
-  /**
-   * Sends one email. @returns the receiver's id of it, null if the receiver gave none.
-   * @throws {AppError} EMAIL_UNAVAILABLE (a later attempt can succeed; `retryAfterMs` if the receiver gave it),
-   * EMAIL_REJECTED (no attempt can succeed) or EMAIL_NOT_CONFIGURED (the key or login is refused: an administrator must
-   * act; `retryAfterMs` 5 minutes).
-   * @throws the reason of `options.signal` if the caller aborted.
-   */
-  send(email: OutgoingEmail, options?: { signal?: AbortSignal }): Promise<{ providerId: string | null }>;
-  /** Waits for emails in flight, then closes the connections. */
-  close(): Promise<void>;
-}
+import { foreignAnswer, foreignText, jsonOf } from '../http/answers.ts';
+import { failureText, HttpFailure, type NotReached, whyNotReached } from '../http/failures.ts';
+import { createHttpClient, type HttpAnswer, type HttpClient, type HttpRequest } from '../http/http.ts';
+import { firewallFailure, type ResendError, resendFailure, retryAfter } from './resend-answers.ts';
+import { type EmailTransport, HOLD_MS, notConfigured, SendFailure, type Verdict } from './transport.ts';
 
 export interface ResendTransportOptions {
   /** `https://api.resend.com`, or a server with the same API. */
@@ -32,157 +20,156 @@ export interface ResendTransportOptions {
   timeoutMs?: number;
 }
 
+const WHO = 'the email provider';
 const DEFAULT_TIMEOUT_MS = 30_000;
-/** An answer holds an id or an error: hundreds of bytes. */
+/** An answer holds an id or an error: hundreds of bytes. The list of domains is longer. */
 const MAX_BODY_BYTES = 64 * 1024;
 /** Resend allows a team a few requests per second by default, so further connections would only wait. */
 const CONNECTIONS = 4;
-/** Pause after a 429 without `Retry-After`, or while an attempt with the same key is in flight: the limit counts requests per second. */
-const BUSY_MS = 2_000;
-/** Pause after a used up quota. It is renewed after hours; a shorter pause notices that an administrator raised it. */
-const QUOTA_MS = 10 * 60_000;
-/** Pause after a refused key or login, of both transports. */
-export const REFUSED_MS = 5 * 60_000;
-/** Maximum pause that an answer can ask for. */
-const MAX_RETRY_AFTER_MS = 60 * 60_000;
+/** Resend keeps a key for 24 hours after the first request; an hour less, because two clocks are compared. */
+const KEY_LIFETIME_MS = 23 * 60 * 60_000;
 
-const QUOTA_NAMES: readonly string[] = ['daily_quota_exceeded', 'monthly_quota_exceeded'];
-/** Names of errors about the key (https://resend.com/docs/api-reference/errors, and interfaces.ts of resend-node). */
-const KEY_NAMES: readonly string[] = ['missing_api_key', 'invalid_api_key', 'restricted_api_key', 'suspended_api_key'];
-
-const clampWait = (ms: number) => Math.min(Math.max(ms, 1_000), MAX_RETRY_AFTER_MS);
-
-/** `Retry-After` in seconds or as an HTTP date, in milliseconds. */
-function retryAfter(answer: HttpAnswer): number | undefined {
-  const header = answer.header('retry-after')?.trim() ?? '';
-  if (/^\d+$/.test(header)) return clampWait(Number(header) * 1_000);
-  const date = header === '' ? Number.NaN : Date.parse(header);
-  return Number.isNaN(date) ? undefined : clampWait(date - Date.now());
-}
-
-function field(text: string, name: string): string | undefined {
-  try {
-    const body: unknown = JSON.parse(text);
-    if (typeof body !== 'object' || body === null || !Object.hasOwn(body, name)) return undefined;
-    const value: unknown = Reflect.get(body, name);
-    return typeof value === 'string' ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** The name of an error, if it is one word. Nothing else of an error body leaves this file. */
-function errorName(text: string): string | undefined {
-  const name = field(text, 'name');
-  return name !== undefined && /^[a-z][a-z_]{0,63}$/i.test(name) ? name : undefined;
-}
-
-/**
- * True if the answer is about the key. A malformed key gives 400 `validation_error`, as a malformed email does. Only the
- * text distinguishes them; without this, a mistyped key would reject every email until it is corrected.
- */
-const isAboutKey = (answer: HttpAnswer, name: string | undefined): boolean =>
-  answer.status === 401 ||
-  (answer.status === 403 && name !== undefined && KEY_NAMES.includes(name.toLowerCase())) ||
-  (answer.status === 400 && /^API key is invalid\.?$/i.test(field(answer.text, 'message') ?? ''));
-
-/** The error of an answer other than 2xx; undefined if the answer means that the email was accepted before. */
-function answerError(answer: HttpAnswer): AppError | undefined {
-  const { status } = answer;
-  const name = errorName(answer.text);
-  const meta = { status, ...(name === undefined ? {} : { name }) };
-  const unavailable = (wait: number | undefined) => {
-    const options: AppErrorOptions = { meta };
-    if (wait !== undefined) options.retryAfterMs = wait;
-    return new AppError('EMAIL_UNAVAILABLE', options);
-  };
-  if (isAboutKey(answer, name)) {
-    return new AppError('EMAIL_NOT_CONFIGURED', {
-      publicMessage: 'The email provider refuses the API key',
-      meta,
-      retryAfterMs: REFUSED_MS,
-    });
-  }
-  if (status === 429) {
-    const wait = name !== undefined && QUOTA_NAMES.includes(name) ? QUOTA_MS : BUSY_MS;
-    return unavailable(retryAfter(answer) ?? wait);
-  }
-  if (status === 409 && name === 'concurrent_idempotent_requests') return unavailable(retryAfter(answer) ?? BUSY_MS);
-  // The key is the id of the email, so an earlier attempt was accepted, with other content (ADR 8).
-  if (status === 409 && name === 'invalid_idempotent_request') return undefined;
-  if (status < 400 || status === 408 || status >= 500) return unavailable(retryAfter(answer));
-  return new AppError('EMAIL_REJECTED', {
-    publicMessage: `The email provider refused the email (${name ?? `status ${status}`})`,
-    meta,
-  });
-}
+/** Why a request certainly did not arrive. */
+const BEFORE_THE_REQUEST: readonly NotReached[] = [
+  'dns',
+  'refused',
+  'unreachable',
+  'certificate-untrusted',
+  'certificate-expired',
+  'certificate-name',
+  'tls',
+];
+/** Of these, those that last until the operator acts. */
+const OPERATORS: readonly NotReached[] = ['certificate-untrusted', 'certificate-expired', 'certificate-name', 'tls'];
 
 function parseBase(baseUrl: string): URL {
   const url = URL.canParse(baseUrl) ? new URL(baseUrl) : undefined;
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
-    throw new AppError('EMAIL_NOT_CONFIGURED', {
-      publicMessage: 'The address of the email provider is not an http(s) URL',
-    });
-  }
-  return url;
+  if (url !== undefined && ['http:', 'https:'].includes(url.protocol)) return url;
+  throw notConfigured('The address of the email provider is not an http(s) URL');
 }
 
 /** Built for each request, so that the clear key is not kept longer. */
 function authorization(apiKey: Secret): string {
   const key = apiKey.reveal().trim();
   if (/^[\x21-\x7e]+$/.test(key)) return `Bearer ${key}`;
-  throw new AppError('EMAIL_NOT_CONFIGURED', {
-    publicMessage: 'The email API key is empty or has characters that a header cannot hold',
-    retryAfterMs: REFUSED_MS,
-  });
+  throw notConfigured('The email API key is empty or has characters that a header cannot hold');
 }
+
+function notReached(failure: HttpFailure): SendFailure {
+  const { kind, status, reason } = failure;
+  const why = kind === 'network' ? whyNotReached(reason) : undefined;
+  const before = (why !== undefined && BEFORE_THE_REQUEST.includes(why)) || reason === 'UND_ERR_CONNECT_TIMEOUT';
+  const verdict: Verdict = {
+    outcome: 'retry',
+    sentence: failureText(WHO, failure),
+    accepted: before ? 'no' : 'unknown',
+  };
+  const lasting: Partial<Verdict> =
+    why !== undefined && OPERATORS.includes(why) ? { outcome: 'hold', pauseMs: HOLD_MS, all: true } : {};
+  const meta = { name: reason ?? kind, ...(status === undefined ? {} : { status }) };
+  return new SendFailure({ ...verdict, ...lasting }, meta);
+}
+
+/** The failure that an answer means, whatever its status, because it did not come from the API. */
+function foreignFailure(answer: HttpAnswer, isOwn: (body: unknown) => boolean): SendFailure | undefined {
+  const foreign = foreignAnswer(answer, isOwn);
+  if (foreign === undefined) return undefined;
+  const { status } = answer;
+  if (status === 403 && /\b1010\b/.test(answer.text)) return firewallFailure(status);
+  const pauseMs = retryAfter(answer);
+  const pause = pauseMs === undefined ? {} : { pauseMs };
+  const verdict: Verdict = { outcome: 'retry', sentence: foreignText(WHO, foreign), accepted: 'unknown', ...pause };
+  return new SendFailure(verdict, { status, name: foreign.kind });
+}
+
+const text = (body: unknown, name: string): string | undefined => {
+  if (typeof body !== 'object' || body === null || !Object.hasOwn(body, name)) return undefined;
+  const value: unknown = Reflect.get(body, name);
+  return typeof value === 'string' && value !== '' ? value : undefined;
+};
+
+/** An error body has a name and a message; only one word as a name leaves this file. */
+function errorOf(body: unknown): ResendError {
+  const name = text(body, 'name');
+  const word = name !== undefined && /^[a-z][a-z_]{0,63}$/i.test(name) ? name : undefined;
+  return { name: word, message: text(body, 'message') ?? '' };
+}
+const isErrorBody = (body: unknown): boolean => text(body, 'name') !== undefined && text(body, 'message') !== undefined;
 
 interface Endpoint {
   http: HttpClient;
-  path: string;
+  /** Path of the base URL, without a slash at its end. */
+  base: string;
   apiKey: Secret;
 }
 
-/** One attempt. @returns the provider's id; null if it gave none. */
-async function sendOnce(
-  { http, path, apiKey }: Endpoint,
-  email: OutgoingEmail,
-  signal: AbortSignal | undefined,
-): Promise<{ providerId: string | null }> {
-  const { from, to, subject, html, text } = email;
-  let answer: HttpAnswer;
+async function call({ http, base, apiKey }: Endpoint, request: HttpRequest): Promise<HttpAnswer> {
+  const headers = { accept: 'application/json', authorization: authorization(apiKey), ...request.headers };
   try {
-    answer = await http.send({
-      method: 'POST',
-      path,
-      headers: {
-        accept: 'application/json',
-        'content-type': 'application/json',
-        authorization: authorization(apiKey),
-        'idempotency-key': email.id,
-      },
-      body: JSON.stringify({ from, to: [to], subject, html, text }),
-      signal,
-    });
+    return await http.send({ ...request, path: `${base}${request.path}`, headers });
   } catch (error) {
-    if (!(error instanceof HttpFailure)) throw error;
-    // Only a 2xx answer can be too large: the email was accepted.
-    if (error.kind === 'too-large') return { providerId: null };
-    const status = error.status === undefined ? {} : { status: error.status };
-    throw new AppError('EMAIL_UNAVAILABLE', { meta: { name: error.reason ?? error.kind, ...status } });
+    throw error instanceof HttpFailure ? notReached(error) : error;
   }
-  if (answer.status < 200 || answer.status >= 300) {
-    const error = answerError(answer);
-    if (error !== undefined) throw error;
-    return { providerId: null };
-  }
-  const id = field(answer.text, 'id');
-  return { providerId: id === undefined || id === '' ? null : id };
 }
+
+const isGood = ({ status }: HttpAnswer): boolean => status >= 200 && status < 300;
+
+/** One attempt. @returns the provider's id. */
+async function sendOnce(endpoint: Endpoint, email: OutgoingEmail, signal: AbortSignal | undefined) {
+  const { key, subject, html, text: plain } = email;
+  const from = senderText(email.from);
+  const to = [asciiAddress(email.to) ?? email.to];
+  const answer = await call(endpoint, {
+    method: 'POST',
+    path: '/emails',
+    headers: { 'content-type': 'application/json', 'idempotency-key': key },
+    // The provider compares it with the body of the first attempt: another order of fields would be another email.
+    body: JSON.stringify({ from, to, subject, html, text: plain }),
+    signal,
+  });
+  // A page with status 200 is no confirmation. A further attempt with the same key finds out.
+  const isOwn = isGood(answer) ? (body: unknown) => text(body, 'id') !== undefined : isErrorBody;
+  const foreign = foreignFailure(answer, isOwn);
+  if (foreign !== undefined) throw foreign;
+  const body = jsonOf(answer);
+  if (!isGood(answer)) throw resendFailure(answer, errorOf(body));
+  return { providerId: text(body, 'id') ?? null };
+}
+
+/** Lists the domains, which a key with full access may. */
+async function checkOnce(endpoint: Endpoint, from: Sender | undefined): Promise<string> {
+  const answer = await call(endpoint, { method: 'GET', path: '/domains', headers: {} });
+  const foreign = foreignFailure(answer, isGood(answer) ? hasList : isErrorBody);
+  if (foreign !== undefined) throw foreign;
+  const body = jsonOf(answer);
+  if (!isGood(answer)) {
+    const error = errorOf(body);
+    // A key that may only send is refused here, and is alive.
+    if (answer.status === 401 && error.name === 'restricted_api_key')
+      return 'Resend knows the key, which may only send';
+    throw resendFailure(answer, error);
+  }
+  const domain = from?.address.split('@').at(-1)?.toLowerCase();
+  if (domain === undefined) return 'Resend accepts the key';
+  const own = listOf(body).find((one) => text(one, 'name')?.toLowerCase() === domain);
+  if (own !== undefined && text(own, 'status') === 'verified') return `Resend accepts the key and the domain ${domain}`;
+  throw new SendFailure({
+    outcome: 'hold',
+    sentence: `Resend accepts the key, but the domain of the sender is not verified there: ${domain}`,
+    accepted: 'no',
+  });
+}
+
+const listOf = (body: unknown): unknown[] => {
+  const list: unknown = typeof body === 'object' && body !== null ? Reflect.get(body, 'data') : undefined;
+  return Array.isArray(list) ? list : [];
+};
+const hasList = (body: unknown): boolean =>
+  typeof body === 'object' && body !== null && Array.isArray(Reflect.get(body, 'data'));
 
 /**
  * A transport with a connection pool of its own; the caller closes it.
- * @throws {AppError} EMAIL_NOT_CONFIGURED if the base URL is not an http(s) URL.
+ * @throws {SendFailure} if the base URL is not an http(s) URL.
  */
 export function createResendTransport(options: ResendTransportOptions): EmailTransport {
   const url = parseBase(options.baseUrl);
@@ -193,10 +180,12 @@ export function createResendTransport(options: ResendTransportOptions): EmailTra
     maxBodyBytes: MAX_BODY_BYTES,
     connections: CONNECTIONS,
   });
-  const endpoint = { http, path: `${url.pathname.replace(/\/+$/, '')}/emails`, apiKey: options.apiKey };
+  const endpoint = { http, base: url.pathname.replace(/\/+$/, ''), apiKey: options.apiKey };
   return {
     name: 'resend',
+    keyLifetimeMs: KEY_LIFETIME_MS,
     send: (email, { signal } = {}) => sendOnce(endpoint, email, signal),
+    check: (from) => checkOnce(endpoint, from),
     close: () => http.close(),
   };
 }

@@ -1,8 +1,12 @@
 /** Accounts: email addresses, the signed-in user, and the user as the HTTP API shows it. */
 import { z } from 'zod';
 
-/** The address form that sign-in and registration accept. */
-const EMAIL_PATTERN = /^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$/;
+/**
+ * The address form that sign-in and registration accept: what a panel stores and a mail server takes. Before the @ the
+ * characters of an atom (RFC 5322 3.2.3); a domain may end in Punycode (`xn--…`). ASCII only: a look-alike in another
+ * script must not become an account.
+ */
+const EMAIL_PATTERN = /^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9.-]+\.(?:[a-zA-Z]{2,}|xn--[a-zA-Z0-9-]+)$/;
 
 /** Maximum characters of an address (RFC 5321: a path of 256 with its brackets). */
 const EMAIL_LIMIT = 254;

@@ -4,6 +4,7 @@
  * and a link lives as long as the email says.
  */
 import {
+  type EmailContent,
   type EmailData,
   type EmailStatus,
   type EmailTemplate,
@@ -44,15 +45,25 @@ export type EmailAttempt =
       data: EmailData;
       /** Time of the request. It is the same at each attempt, and so is content that is made from it. */
       createdAt: Date;
+      /** Idempotency key. A refused attempt gives the next one a key of its own, because the refusal may be kept under it. */
+      key: string;
+      /** What an earlier attempt sent that may have been accepted: it is sent as it was. */
+      content: EmailContent | undefined;
+      /** Attempts, this one included. */
+      attempts: number;
     }
   | { state: 'done'; status: Exclude<EmailStatus, 'queued'> };
+
+/** Attempts that may all have been accepted, where the receiver has no key to know them by. */
+const MAX_DOUBTS = 3;
 
 /**
  * Starts an attempt, in one transaction: issues the token that the email's link needs, or ends the email if it must not
  * be sent any more, and counts the attempt. A further attempt returns the same data.
+ * @param keyLifetimeMs milliseconds for which the receiver knows a key; 0: it knows none.
  * @throws {AppError} EMAIL_NOT_CONFIGURED if the data was encrypted with another key. Nothing has changed then.
  */
-export function startAttempt(deps: AttemptDeps, id: string): Promise<EmailAttempt> {
+export function startAttempt(deps: AttemptDeps, id: string, keyLifetimeMs: number): Promise<EmailAttempt> {
   return inTransaction(deps.db, async (trx): Promise<EmailAttempt> => {
     const email = await deps.emails.lock(trx, id);
     if (email === undefined) return { state: 'done', status: 'skipped' };
@@ -63,6 +74,7 @@ export function startAttempt(deps: AttemptDeps, id: string): Promise<EmailAttemp
     if (email.tokenExpired) return end(trx, id, 'failed', 'its link expired before it could be sent');
     if (template === undefined) return end(trx, id, 'failed', 'this release does not have its template');
     if (data === 'cleared') return end(trx, id, 'failed', 'its data was cleared');
+    if (maySendTwice(email.doubt, keyLifetimeMs)) return end(trx, id, 'failed', IN_DOUBT);
     const link = await linkOf(trx, email, template, data, deps.apiUrl !== undefined);
     if ('skip' in link) return end(trx, id, 'skipped', link.skip);
     if (link.data !== data) await deps.emails.storeLink(trx, id, link);
@@ -74,8 +86,20 @@ export function startAttempt(deps: AttemptDeps, id: string): Promise<EmailAttemp
       subject: email.subject ?? undefined,
       data: link.data,
       createdAt: email.createdAt,
+      key: email.refusals === 0 ? id : `${id}:${email.refusals}`,
+      content: email.doubt?.content,
+      attempts: email.attempts + 1,
     };
   });
+}
+
+const IN_DOUBT =
+  'an attempt may have been accepted, its answer was lost, and a further one could send the email twice: send it again if it did not arrive';
+
+/** An email in doubt is tried again while the receiver would recognise it, and else only a few times. */
+function maySendTwice(doubt: StoredEmail['doubt'], keyLifetimeMs: number): boolean {
+  if (doubt === undefined) return false;
+  return keyLifetimeMs > 0 ? doubt.ageMs > keyLifetimeMs : doubt.attempts >= MAX_DOUBTS;
 }
 
 const otherKey = (): AppError =>

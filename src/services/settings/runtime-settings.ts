@@ -1,5 +1,6 @@
 /** The settings that processes act on: a non-empty value of the database wins over the environment, that over a default. */
 import type { Config } from '../../config.ts';
+import { parseSender, type Sender } from '../../domain/email-sender.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
   type AutoSync,
@@ -22,8 +23,8 @@ export interface RuntimeSettings {
   allowMassPrune: boolean;
   email: {
     resendApiKey?: Secret;
-    /** Sender: an address with or without a display name. */
-    from: string;
+    /** Undefined: the stored setting is not a sender. */
+    from: Sender | undefined;
     /** Whether emails that no user asked for (sync-complete) are sent. */
     notifications: boolean;
     /** Origin of the site that links in emails open, without a trailing slash. */
@@ -90,7 +91,7 @@ export function resolveSettings(config: SettingsConfig, stored: StoredSettings):
     email: {
       ...present({ resendApiKey: source.secret('resend_api_key', config.email.resendApiKey) }),
       notifications: readBoolean(values.get('email_notifications_enabled'), true),
-      from: source.text('email_from', undefined) ?? config.email.from,
+      from: senderOf(config, source),
       siteUrl: siteUrlOf(config, source),
     },
     allowMassPrune: readBoolean(values.get('sync_allow_mass_prune'), false),
@@ -123,6 +124,12 @@ function autoSyncOf(config: SettingsConfig, values: StoredSettings['values']): A
     // A row of the existing service may hold less than the minimum: then the sync runs as often as is allowed.
     intervalSeconds: Math.max(intervalSeconds, MIN_SYNC_INTERVAL_SECONDS),
   };
+}
+
+/** A stored text that is no sender does not give way to another sender: email waits until a person corrects it. */
+function senderOf(config: SettingsConfig, source: Source): Sender | undefined {
+  const text = source.text('email_from', undefined);
+  return text === undefined ? config.email.from : parseSender(text);
 }
 
 /** A link in an email must open, so a stored text that is no web address does not count. */

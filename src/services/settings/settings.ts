@@ -1,4 +1,6 @@
 /** Reads and writes settings: texts of the `config` table, with secrets encrypted, over the environment. */
+import { parseSender, SENDER_FORM } from '../../domain/email-sender.ts';
+import { AppError } from '../../domain/errors.ts';
 import type { AutoSync, SettingKey } from '../../domain/settings.ts';
 import { isSensitiveSetting } from '../../domain/settings.ts';
 import type { Db } from '../../store/db/db.ts';
@@ -19,7 +21,10 @@ export interface Settings {
   stored(keys: readonly SettingKey[]): Promise<StoredSettings>;
   /** The schedule, read now. */
   autoSync(): Promise<AutoSync>;
-  /** Writes texts (secrets encrypted) in one transaction and notifies every process (`settings_changed`). */
+  /**
+   * Writes texts (secrets encrypted) in one transaction and notifies every process (`settings_changed`).
+   * @throws {AppError} VALIDATION_ERROR if `email_from` is not a sender; nothing is written then.
+   */
   save(values: Partial<Record<SettingKey, string>>, db?: Db): Promise<void>;
   /** Drops the cache: for a `settings_changed` notification. */
   forget(): void;
@@ -68,6 +73,11 @@ async function writeStored(
   { db, encryption }: SettingsDeps,
   values: Partial<Record<SettingKey, string>>,
 ): Promise<void> {
+  const { email_from: from } = values;
+  if (from !== undefined && from.trim() !== '' && parseSender(from) === undefined) {
+    const details = [{ path: 'email_from', message: `must be one sender: ${SENDER_FORM}` }];
+    throw new AppError('VALIDATION_ERROR', { publicMessage: 'The setting email_from is not a sender', details });
+  }
   const rows = Object.entries(values)
     .filter((entry): entry is [string, string] => entry[1] !== undefined)
     .map(([key, value]) => ({ key, value: isSensitiveSetting(key) ? encryption.encrypt(value) : value }));

@@ -65,3 +65,15 @@ export async function findRecentResend(db: Db, id: string, seconds: number): Pro
   );
   return recent?.id;
 }
+
+/** Emails that wait for the operator, with the reason of the latest; undefined if there is none. */
+export async function heldEmails(db: Db): Promise<{ count: number; since: Date; reason: string } | undefined> {
+  const [held] = await query<{ count: number; since: Date | null; reason: string | null }>(
+    db,
+    `select count(*)::int as count, min(e.held_since) as since,
+       (array_agg(e.last_error order by e.updated_at desc))[1] as reason
+     from emails e where e.status = 'queued' and e.held_since is not null`,
+  );
+  if (held === undefined || held.since === null) return undefined;
+  return { count: held.count, since: held.since, reason: held.reason ?? '' };
+}

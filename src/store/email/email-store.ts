@@ -5,6 +5,8 @@
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import {
   EMAIL_TEMPLATES,
+  type EmailContent,
+  EmailContentSchema,
   type EmailData,
   EmailDataSchema,
   type EmailStatus,
@@ -46,6 +48,11 @@ export interface StoredEmail {
   tokenExpiresAt: Date | null;
   tokenExpired: boolean;
   createdAt: Date;
+  attempts: number;
+  /** Attempts that were certainly refused. */
+  refusals: number;
+  /** Attempts that may have been accepted, with what they sent; undefined if there is none. */
+  doubt: { attempts: number; ageMs: number; content: EmailContent } | undefined;
 }
 
 export interface EmailStore {
@@ -55,6 +62,8 @@ export interface EmailStore {
   lock(trx: Db, id: string): Promise<StoredEmail | undefined>;
   /** Stores the data of an email with its link, the account of the link and the expiry of a token issued for it. */
   storeLink(trx: Db, id: string, link: { data: EmailData; userId?: string; expiresAt?: Date }): Promise<void>;
+  /** Stores what an attempt is about to send: from here on it may have been accepted, until its refusal is noted. */
+  beginSending(db: Db, id: string, content: EmailContent): Promise<void>;
 }
 
 /** Creates the store; data is encrypted with the process's key. */
@@ -63,6 +72,7 @@ export function createEmailStore(encryption: Encryption): EmailStore {
     queue: (trx, request) => queueEmail(trx, encryption, request),
     lock: (trx, id) => lockEmail(trx, encryption, id),
     storeLink: (trx, id, link) => storeLink(trx, encryption, id, link),
+    beginSending: (db, id, content) => beginSending(db, encryption, id, content),
   };
 }
 
@@ -76,6 +86,17 @@ function decrypted(encryption: Encryption, stored: string | null): StoredEmail['
     return EmailDataSchema.parse(JSON.parse(clear.value));
   } catch {
     // Without a key, `decrypt` returns encrypted text as if it were clear text.
+    return 'unreadable';
+  }
+}
+
+/** As {@link decrypted}, for what attempts in doubt sent. */
+function contentOf(encryption: Encryption, stored: string): EmailContent | 'unreadable' {
+  const clear = encryption.decrypt(stored);
+  if ('unreadable' in clear) return 'unreadable';
+  try {
+    return EmailContentSchema.parse(JSON.parse(clear.value));
+  } catch {
     return 'unreadable';
   }
 }
@@ -103,18 +124,31 @@ async function queueEmail(trx: Db, encryption: Encryption, request: EmailRequest
   return row.id;
 }
 
+interface LockedRow extends Omit<StoredEmail, 'template' | 'data' | 'doubt'> {
+  template: string;
+  data: string | null;
+  doubts: number;
+  doubtAgeMs: number;
+  content: string | null;
+}
+
 async function lockEmail(trx: Db, encryption: Encryption, id: string): Promise<StoredEmail | undefined> {
-  const [row] = await query<Omit<StoredEmail, 'template' | 'data'> & { template: string; data: string | null }>(
+  const [row] = await query<LockedRow>(
     trx,
     `select e.id, e.template, e.recipient as "to", e.user_id as "userId", e.subject, e.data, e.status,
        e.token_expires_at as "tokenExpiresAt", coalesce(e.token_expires_at <= now(), false) as "tokenExpired",
-       e.created_at as "createdAt"
+       e.created_at as "createdAt", e.attempts, e.refusals, e.doubts, e.content,
+       coalesce(extract(epoch from now() - e.doubted_since) * 1000, 0)::float8 as "doubtAgeMs"
      from emails e where e.id = ?::uuid for update`,
     [id],
   );
   if (row === undefined) return undefined;
+  const { doubts, doubtAgeMs, content, ...rest } = row;
   const template = EMAIL_TEMPLATES.find((known) => known === row.template);
-  return { ...row, template, data: decrypted(encryption, row.data) };
+  const sent = content === null || doubts === 0 ? undefined : contentOf(encryption, content);
+  if (sent === 'unreadable') return { ...rest, template, data: 'unreadable', doubt: undefined };
+  const doubt = sent && { attempts: doubts, ageMs: doubtAgeMs, content: sent };
+  return { ...rest, template, data: decrypted(encryption, row.data), doubt };
 }
 
 async function storeLink(
@@ -127,6 +161,15 @@ async function storeLink(
     trx,
     `update emails set user_id = coalesce(?, user_id), data = ?, token_expires_at = ?, updated_at = now() where id = ?`,
     [link.userId ?? null, encrypted(encryption, link.data), link.expiresAt?.toISOString() ?? null, id],
+  );
+}
+
+async function beginSending(db: Db, encryption: Encryption, id: string, content: EmailContent): Promise<void> {
+  await execute(
+    db,
+    `update emails set content = ?, doubts = doubts + 1, doubted_since = coalesce(doubted_since, now()), updated_at = now()
+     where id = ?`,
+    [encryption.encrypt(JSON.stringify(content)), id],
   );
 }
 
@@ -164,11 +207,11 @@ export async function countAttempt(trx: Db, id: string): Promise<void> {
 
 /** Ends an email without sending it and clears its data. */
 export async function endEmail(db: Db, id: string, status: 'failed' | 'skipped', reason: string): Promise<void> {
-  await execute(db, `update emails set status = ?, last_error = ?, data = null, updated_at = now() where id = ?`, [
-    status,
-    reason,
-    id,
-  ]);
+  await execute(
+    db,
+    `update emails set status = ?, last_error = ?, data = null, content = null, held_since = null, updated_at = now() where id = ?`,
+    [status, reason, id],
+  );
 }
 
 /** Marks an email as accepted by the provider and clears its data. */
@@ -179,18 +222,37 @@ export async function markEmailSent(
 ): Promise<void> {
   await execute(
     db,
-    `update emails set status = 'sent', last_error = null, data = null, transport = ?, provider_id = ?, sent_at = coalesce(sent_at, now()), updated_at = now()
+    `update emails set status = 'sent', last_error = null, data = null, content = null, held_since = null, transport = ?, provider_id = ?,
+       sent_at = coalesce(sent_at, now()), updated_at = now()
      where id = ? and status <> 'sent'`,
     [sent.transport, sent.providerId, id],
   );
 }
 
-/** Stores the reason for which an attempt failed; the email stays queued. */
-export async function noteEmailFailure(db: Db, id: string, reason: string): Promise<void> {
-  await execute(db, `update emails set last_error = ?, updated_at = now() where id = ? and status = 'queued'`, [
-    reason,
-    id,
-  ]);
+/**
+ * Stores the reason for which an attempt failed; the email stays queued.
+ * @param outcome `held`: it waits for the operator. `refused`: an attempt that began to send was certainly not accepted.
+ * @returns milliseconds for which the email has been held; 0 if it is not.
+ */
+export async function noteEmailFailure(
+  db: Db,
+  id: string,
+  reason: string,
+  outcome: { held: boolean; refused: boolean },
+): Promise<number> {
+  const [row] = await query<{ heldMs: number }>(
+    db,
+    `update emails set last_error = ?, held_since = case when ?::boolean then coalesce(held_since, now()) end,
+       doubts = case when ?::boolean then greatest(doubts - 1, 0) else doubts end,
+       doubted_since = case when ?::boolean and doubts <= 1 then null else doubted_since end,
+       content = case when ?::boolean and doubts <= 1 then null else content end,
+       refusals = case when ?::boolean and doubts <= 1 then refusals + 1 else refusals end,
+       updated_at = now()
+     where id = ? and status = 'queued'
+     returning coalesce(extract(epoch from now() - emails.held_since) * 1000, 0)::float8 as "heldMs"`,
+    [reason, outcome.held, outcome.refused, outcome.refused, outcome.refused, outcome.refused, id],
+  );
+  return row?.heldMs ?? 0;
 }
 
 /**
@@ -200,20 +262,20 @@ export async function noteEmailFailure(db: Db, id: string, reason: string): Prom
 export async function markEmailFailed(db: Db, id: string, reason: string | undefined): Promise<void> {
   await execute(
     db,
-    `update emails set status = 'failed', last_error = coalesce(?, last_error, 'failed'), updated_at = now() where id = ? and status = 'queued'`,
+    `update emails set status = 'failed', held_since = null, last_error = coalesce(?, last_error, 'failed'), updated_at = now() where id = ? and status = 'queued'`,
     [reason ?? null, id],
   );
 }
 
 /**
- * Marks as failed what has been queued for 25 hours without an attempt: its workflow is gone, because a workflow gives up
- * after 23 hours. @returns number of rows.
+ * Marks as failed what has been queued for five days without an attempt: its workflow is gone, because a workflow gives up
+ * after four days. @returns number of rows.
  */
 export async function failLostEmails(db: Db, batch: number): Promise<number> {
   const failed = await query<{ id: string }>(
     db,
-    `update emails set status = 'failed', last_error = coalesce(last_error, 'it was never finished'), updated_at = now() where id in (
-       select e.id from emails e where e.status = 'queued' and e.updated_at < now() - interval '25 hours' limit ? for update skip locked) returning id`,
+    `update emails set status = 'failed', held_since = null, last_error = coalesce(last_error, 'it was never finished'), updated_at = now() where id in (
+       select e.id from emails e where e.status = 'queued' and e.updated_at < now() - interval '5 days' limit ? for update skip locked) returning id`,
     [batch],
   );
   return failed.length;
@@ -223,8 +285,8 @@ export async function failLostEmails(db: Db, batch: number): Promise<number> {
 export async function clearDeadEmails(db: Db, batch: number): Promise<number> {
   const cleared = await query<{ id: string }>(
     db,
-    `update emails set data = null, updated_at = now() where id in (
-       select e.id from emails e where e.data is not null and e.status <> 'queued'
+    `update emails set data = null, content = null, updated_at = now() where id in (
+       select e.id from emails e where (e.data is not null or e.content is not null) and e.status <> 'queued'
          and (e.token_expires_at <= now() or e.updated_at < now() - interval '1 day') limit ? for update skip locked) returning id`,
     [batch],
   );

@@ -343,7 +343,7 @@ describe('change of address', () => {
         subject: 'Verify your new email address',
       },
     ]);
-    expect(await startAttempt(harness.deps, emails[0]?.id ?? '')).toMatchObject({
+    expect(await startAttempt(harness.deps, emails[0]?.id ?? '', 0)).toMatchObject({
       state: 'ready',
       data: { name: 'Ada', newEmail: 'n***@example.com' },
     });

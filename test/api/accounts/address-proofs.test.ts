@@ -134,7 +134,7 @@ test('who registers, clicks and signs in keeps the password', async () => {
   const form = { email: 'self@example.org', password: PASSWORD, confirmPassword: PASSWORD };
   expect((await post(harness, 'register', form)).status).toBe(201);
   const [email] = await emailsTo(harness, form.email);
-  const attempt = await startAttempt(harness.deps, email?.id ?? '');
+  const attempt = await startAttempt(harness.deps, email?.id ?? '', 0);
   if (attempt.state !== 'ready') throw new Error('the email was skipped');
   const { token, id } = attempt.data;
   expect((await post(harness, 'verify-email', { token, id })).status).toBe(200);
@@ -217,7 +217,7 @@ describe('"This was not me" (S4)', () => {
     const id = await inTransaction(db, (trx) =>
       emails.queue(trx, { template: 'email-verification', to: user.email, userId: user.id }),
     );
-    const attempt = await startAttempt({ ...harness.deps, apiUrl }, id);
+    const attempt = await startAttempt({ ...harness.deps, apiUrl }, id, 0);
     if (attempt.state !== 'ready') throw new Error('the email was skipped');
     const { text } = renderEmail(attempt.template, attempt.data, { ...SITE, apiUrl });
     const denial = text.match(/https:\/\/api\.example(\/\S+)/)?.[1];

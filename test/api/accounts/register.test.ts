@@ -172,6 +172,14 @@ describe('refusals', () => {
   ])('an address with %s', async (_name, email) => {
     expect(outcome(await register({ email }))).toEqual([400, 'invalid_email', 'INVALID_EMAIL']);
   });
+  test.each(["o'neil@nodebyte.example", 'ada@bank.xn--p1ai'])(
+    '%s is accepted, and can sign in (M-7)',
+    async (email) => {
+      expect((await register({ email })).status).toBe(201);
+      await query(harness.database.db, 'update users set "emailVerified" = now() where email = ?', [email]);
+      expect((await login(harness, email, PASSWORD)).status).toBe(200);
+    },
+  );
   test('an address of 254 characters is accepted', async () => {
     expect((await register({ email: `${'b'.repeat(242)}@example.com` })).status).toBe(201);
   });

@@ -30,7 +30,7 @@ const GOOD = { to: 'ada@example.com', subject: 'Hello', template: 'message', dat
 const queue = (body: unknown) => harness.get('/api/v1/email/queue', json(body, { 'X-API-Key': API_KEY }));
 const put = (request: EmailRequest) =>
   inTransaction(harness.database.db, (trx) => harness.deps.emails.queue(trx, request));
-const prepare = (id: string) => startAttempt(harness.deps, id);
+const prepare = (id: string) => startAttempt(harness.deps, id, 0);
 const asAdmin = (path: string, method = 'GET') => harness.get(path, { method, headers: bearer(admin.token) });
 async function list(query: Record<string, string> = {}): Promise<EmailList> {
   const response = await asAdmin(`/api/admin/emails?${new URLSearchParams(query)}`);
@@ -265,6 +265,9 @@ describe('metrics', () => {
         'nodebyte_emails{status="sent"} 0',
         'nodebyte_emails{status="failed"} 1',
         'nodebyte_emails{status="skipped"} 0',
+        '# HELP nodebyte_emails_held Queued emails that wait for the operator.',
+        '# TYPE nodebyte_emails_held gauge',
+        'nodebyte_emails_held 0',
         '',
       ].join('\n'),
     );

@@ -50,6 +50,23 @@ describe('settings', () => {
     expect(settings.panelClientApiKey).toBeUndefined();
   });
 
+  test('a stored sender is read once; an unusable one gives no sender, and is not saved (M-3)', async () => {
+    const settings = make();
+    await settings.save({ email_from: 'Example Hosting, Inc. <a@b.example>' });
+    expect((await settings.runtime()).email.from).toEqual({ name: 'Example Hosting, Inc.', address: 'a@b.example' });
+    await expect(settings.save({ email_from: 'Example Hosting', site_name: 'x' })).rejects.toMatchObject({
+      code: 'VALIDATION_ERROR',
+      details: [{ path: 'email_from', message: expect.stringContaining('Name <address@domain>') }],
+    });
+    expect(await stored('site_name')).toBeUndefined();
+    // A row from before this rule.
+    await database.db.raw(`update config set value = 'Example Hosting' where key = 'email_from'`);
+    settings.forget();
+    expect((await settings.runtime()).email.from).toBeUndefined();
+    await settings.save({ email_from: '' });
+    expect((await settings.runtime()).email.from).toEqual(loadConfig({}).email.from);
+  });
+
   test('a value of the database replaces the environment; an empty value does not', async () => {
     await put('pterodactyl_url', 'https://db.example/');
     await put('pterodactyl_api_key', '');

@@ -3,7 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CaughtEmail, EmailCatcher } from '../../../simulators/email/contract.ts';
 import { startEmailCatcher } from '../../../simulators/email/simulator.ts';
-import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
+import { createResendTransport } from '../../../src/clients/email/resend.ts';
+import type { EmailTransport } from '../../../src/clients/email/transport.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { setActive } from '../../../src/services/accounts/roles.ts';
 import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
@@ -25,7 +26,7 @@ let relay: OutboxRelay;
 let api: Harness;
 
 beforeAll(async () => {
-  catcher = await startEmailCatcher();
+  catcher = await startEmailCatcher({ requestsPerSecond: 1000 });
   transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
   stack = await startStack({ panel: { servers: 1, users: 1 }, emailTransport: async () => transport });
   const { database } = stack;

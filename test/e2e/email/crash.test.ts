@@ -12,7 +12,8 @@ import type { HttpFault } from '../../../simulators/email/contract.ts';
 import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
 import { createEmailActivities } from '../../../src/activities/email.ts';
 import { createFailureInterceptor } from '../../../src/activities/failures.ts';
-import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
+import { createResendTransport } from '../../../src/clients/email/resend.ts';
+import type { EmailTransport } from '../../../src/clients/email/transport.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
@@ -28,6 +29,7 @@ import {
   account,
   caughtIds,
   emailsEnded,
+  idOfCaught,
   message,
   outboxRows,
   plainEmails,
@@ -128,6 +130,8 @@ function meets(emailId: string, at: SendFault['at']): SendFault | undefined {
 /** The real transport. To the activity, a fault before or after it looks like the end of its process. */
 const crashing: EmailTransport = {
   name: 'resend',
+  keyLifetimeMs: 60_000,
+  check: async () => '',
   async send(outgoing, options) {
     if (meets(outgoing.id, 'before-request') !== undefined) throw lost();
     const fault = meets(outgoing.id, 'provider');
@@ -172,7 +176,7 @@ const hurry = (): { inbound: ActivityInboundCallsInterceptor } => ({
 });
 
 beforeAll(async () => {
-  catcher = await startEmailCatcher();
+  catcher = await startEmailCatcher({ requestsPerSecond: 1000 });
   provider = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 400 });
   const tiny = { locations: 1, nodes: 1, allocations: 1, nests: 1, eggs: 1, users: 1, servers: 1, databases: 0 };
   stack = await startStack({ panel: { ...tiny, subusers: 0 }, workers: false });
@@ -293,7 +297,7 @@ async function expectLinks(emails: readonly StoredEmail[]): Promise<void> {
   const issued = await query(stack.database.db, 'select v.identifier as "user", v.token from verification_tokens v');
   const linked = emails.filter((m) => m.template === 'password-reset');
   const caught = linked.map(({ id, userId }) => {
-    const text = catcher.emails().find((m) => m.idempotencyKey === id)?.text ?? '';
+    const text = catcher.emails().find((m) => idOfCaught(m) === id)?.text ?? '';
     const token = /token=([0-9a-f]{64})/.exec(text)?.[1] ?? '';
     return { user: userId, token: createHash('sha256').update(token).digest('hex') };
   });

@@ -3,7 +3,7 @@
  * more moments.
  */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { storedEmails } from '../../support/email.ts';
+import { idOfCaught, storedEmails } from '../../support/email.ts';
 import { type EmailInstallation, startEmailInstallation } from '../../support/email-processes.ts';
 import { query } from '../../support/merge.ts';
 
@@ -24,7 +24,7 @@ test('the worker is killed during requests to the provider; another worker sends
     catcher
       .emails()
       .slice(0, 2)
-      .map(({ idempotencyKey, id }) => [idempotencyKey ?? '', id]),
+      .map((caught) => [idOfCaught(caught), caught.id]),
   );
   for (const worker of installation.workers()) await worker.kill();
   const cut = (await storedEmails(installation.db)).filter((email) => unanswered.has(email.id));

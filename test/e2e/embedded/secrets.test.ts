@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
-import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
+import { createResendTransport } from '../../../src/clients/email/resend.ts';
+import type { EmailTransport } from '../../../src/clients/email/transport.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../../src/embedded/temporal/temporal.ts';
@@ -36,7 +37,7 @@ beforeAll(async () => {
     ...(cli === undefined || cli === '' ? {} : { cliPath: cli }),
   });
   process.env['TEST_TEMPORAL_ADDRESS'] = server.address;
-  catcher = await startEmailCatcher();
+  catcher = await startEmailCatcher({ requestsPerSecond: 1000 });
   transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey), timeoutMs: 1_000 });
   stack = await startStack({
     panel: { keys: KEYS },

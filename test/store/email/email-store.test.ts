@@ -7,7 +7,7 @@ import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { ownerOfToken } from '../../../src/store/accounts/one-time-token-store.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
-import { findEmail } from '../../../src/store/email/email-list.ts';
+import { findEmail, heldEmails } from '../../../src/store/email/email-list.ts';
 import {
   clearDeadEmails,
   createEmailStore,
@@ -34,7 +34,7 @@ beforeEach(async () => {
 afterEach(() => database.drop());
 
 const queue = (request: EmailRequest) => inTransaction(database.db, (trx) => emails.queue(trx, request));
-const start = (id: string, store = emails) => startAttempt({ db: database.db, emails: store }, id);
+const start = (id: string, store = emails) => startAttempt({ db: database.db, emails: store }, id, 23 * 3_600_000);
 const stored = (id: string) => storedEmail(database.db, id);
 const sent = { transport: 'resend', providerId: 'p1' };
 const ready = async (id: string) => {
@@ -84,7 +84,7 @@ describe('states', () => {
     const id = await queue(message(TO));
     expect(await stored(id)).toMatchObject({ status: 'queued', attempts: 0, error: null });
     expect(await ready(id)).toMatchObject({ template: 'message', to: TO, subject: 'News', data: message(TO).data });
-    await noteEmailFailure(database.db, id, 'The email server cannot be reached');
+    await noteEmailFailure(database.db, id, 'The email server cannot be reached', { held: false, refused: false });
     expect(await stored(id)).toMatchObject({
       status: 'queued',
       attempts: 1,
@@ -97,7 +97,7 @@ describe('states', () => {
     expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, data: null, ...sent });
     // Late marks change nothing.
     await markEmailFailed(database.db, id, 'cancelled');
-    await noteEmailFailure(database.db, id, 'late');
+    await noteEmailFailure(database.db, id, 'late', { held: false, refused: false });
     await markEmailSent(database.db, id, { transport: 'smtp', providerId: 'p2' });
     expect(await start(id)).toEqual({ state: 'done', status: 'sent' });
     expect(await stored(id)).toMatchObject({ status: 'sent', attempts: 2, error: null, ...sent });
@@ -107,7 +107,7 @@ describe('states', () => {
   test('a failed email keeps the last reason and its data, so that its workflow can be reset', async () => {
     const id = await queue(message(TO));
     await ready(id);
-    await noteEmailFailure(database.db, id, 'refused');
+    await noteEmailFailure(database.db, id, 'refused', { held: false, refused: false });
     await markEmailFailed(database.db, id, undefined);
     expect(await stored(id)).toMatchObject({ status: 'failed', error: 'refused' });
     expect((await stored(id)).data).not.toBeNull();
@@ -250,14 +250,79 @@ describe('a copy', () => {
   });
 });
 
+describe('an attempt whose answer was lost', () => {
+  const content = {
+    from: { name: 'A', address: 'a@b.example' },
+    to: TO,
+    subject: 'S',
+    html: '<p>first</p>',
+    text: 'first',
+  };
+  const begin = async (id: string) => {
+    const attempt = await ready(id);
+    await emails.beginSending(database.db, id, attempt.content ?? content);
+    return attempt;
+  };
+  const note = (id: string, outcome: { held: boolean; refused: boolean }) =>
+    noteEmailFailure(database.db, id, 'why', outcome);
+  const row = async (id: string) =>
+    (await query(database.db, 'select e.doubts, e.content, e.held_since from emails e where e.id = ?', [id]))[0];
+
+  test('is repeated with the same content and key; after a refusal both are new (M-2)', async () => {
+    const id = await queue(message(TO));
+    expect(await begin(id)).toMatchObject({ key: id, content: undefined, attempts: 1 });
+    expect(String((await row(id))?.['content'])).not.toContain('first');
+    // The answer was lost: the second attempt is the first one again. Its refusal says nothing of the first one.
+    expect(await begin(id)).toMatchObject({ key: id, content, attempts: 2 });
+    await note(id, { held: false, refused: true });
+    expect(await begin(id)).toMatchObject({ key: id, content, attempts: 3 });
+
+    const refused = await queue(message(TO));
+    await begin(refused);
+    await note(refused, { held: true, refused: true });
+    expect(await row(refused)).toMatchObject({ doubts: 0, content: null });
+    expect(await begin(refused)).toMatchObject({ key: `${refused}:1`, content: undefined });
+  });
+
+  test('is not repeated when its key has lapsed, nor without end where there is no key (M-2)', async () => {
+    const id = await queue(message(TO));
+    await begin(id);
+    await set(id, `doubted_since = now() - interval '22 hours'`);
+    expect((await start(id)).state).toBe('ready');
+    await set(id, `doubted_since = now() - interval '24 hours'`);
+    expect(await start(id)).toEqual({ state: 'done', status: 'failed' });
+    expect((await stored(id)).error).toMatch(/may have been accepted/);
+
+    const smtp = await queue(message(TO));
+    for (let i = 0; i < 3; i += 1) await begin(smtp);
+    expect(await startAttempt({ db: database.db, emails }, smtp, 0)).toEqual({ state: 'done', status: 'failed' });
+  });
+
+  test('an email that waits for the operator is counted, until its next attempt says otherwise (M-2)', async () => {
+    const id = await queue(message(TO));
+    expect(await heldEmails(database.db)).toBeUndefined();
+    await begin(id);
+    expect(await note(id, { held: true, refused: true })).toBe(0);
+    await set(id, `held_since = now() - interval '1 hour'`);
+    expect(await note(id, { held: true, refused: false })).toBeGreaterThan(3_500_000);
+    expect(await heldEmails(database.db)).toMatchObject({ count: 1, reason: 'why' });
+    await note(id, { held: false, refused: false });
+    expect(await heldEmails(database.db)).toBeUndefined();
+    await begin(id);
+    await note(id, { held: true, refused: true });
+    await markEmailSent(database.db, id, sent);
+    expect(await row(id)).toMatchObject({ content: null, held_since: null });
+  });
+});
+
 describe('maintenance', () => {
   test('an email whose workflow is gone is marked as failed, in batches', async () => {
     const lost = [await queue(message(TO)), await queue(message(TO)), await queue(message(TO))];
     const young = await queue(message(TO));
     const done = await queue(message(TO));
     await markEmailSent(database.db, done, sent);
-    for (const id of [...lost, done]) await set(id, `updated_at = now() - interval '26 hours'`);
-    await set(young, `created_at = now() - interval '26 hours', updated_at = now() - interval '24 hours'`);
+    for (const id of [...lost, done]) await set(id, `updated_at = now() - interval '121 hours'`);
+    await set(young, `created_at = now() - interval '121 hours', updated_at = now() - interval '119 hours'`);
     await set(lost[0] ?? '', `last_error = 'the last word'`);
     expect([await failLostEmails(database.db, 2), await failLostEmails(database.db, 2)]).toEqual([2, 1]);
     expect(await failLostEmails(database.db, 2)).toBe(0);

@@ -75,7 +75,7 @@ export async function emailedToken(
 
 /** Prepares a requested email, as the worker does. @returns its link's token, undefined when it is not to be sent. */
 export async function makeEmail(harness: Harness, id: string): Promise<string | undefined> {
-  const attempt = await startAttempt(harness.deps, id);
+  const attempt = await startAttempt(harness.deps, id, 0);
   return attempt.state === 'ready' ? attempt.data['token'] : undefined;
 }
 

@@ -10,7 +10,7 @@ const EMAIL = { from: 'A <a@a.example>', to: ['b@b.example'], subject: 'S', html
 
 let catcher: EmailCatcher;
 beforeAll(async () => {
-  catcher = await startEmailCatcher({ apiKey: KEY });
+  catcher = await startEmailCatcher({ apiKey: KEY, requestsPerSecond: 1000 });
 });
 afterEach(() => catcher.clear());
 afterAll(() => catcher.close());
@@ -48,6 +48,7 @@ describe('the API', () => {
     ['validation_error', 422, { from: 'no-address' }],
     ['validation_error', 422, { to: ['b@b.example', 'b b@b.example'] }],
     ['validation_error', 422, { to: 5 }],
+    ['validation_error', 422, { to: ['a@example.com'] }],
     ['validation_error', 422, { subject: ['S'] }],
   ])('%s (%i): %o', async (name, status, change) => {
     expect(await post({ ...EMAIL, ...change })).toEqual({ status, name });
@@ -57,13 +58,13 @@ describe('the API', () => {
   test('a wrong key, method or path is refused', async () => {
     expect(await post('{')).toEqual({ status: 400, name: 'validation_error' });
     expect(await post(EMAIL, { authorization: '' })).toEqual({ status: 401, name: 'missing_api_key' });
-    expect(await post(EMAIL, { authorization: 'Bearer re_other' })).toEqual({ status: 403, name: 'invalid_api_key' });
+    expect(await post(EMAIL, { authorization: 'Bearer re_other' })).toEqual({ status: 401, name: 'validation_error' });
     expect(await post(EMAIL, { 'idempotency-key': 'k'.repeat(257) })).toEqual({
       status: 400,
       name: 'invalid_idempotency_key',
     });
     expect((await get('/emails')).status).toBe(405);
-    expect((await get('/domains')).status).toBe(404);
+    expect((await get('/audiences')).status).toBe(404);
     expect(catcher.emails()).toEqual([]);
   });
 
@@ -88,6 +89,37 @@ describe('the API', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 409, 409]);
     expect(answers.filter(({ name }) => name === 'concurrent_idempotent_requests')).toHaveLength(2);
     expect(slow.emails()).toHaveLength(1);
+  });
+});
+
+describe('limits and rights of the account', () => {
+  test('five requests a second, with headers, as documented', async () => {
+    const strict = await startEmailCatcher({ apiKey: KEY });
+    const send = () =>
+      fetch(`${strict.url}/emails`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${KEY}` },
+        body: JSON.stringify(EMAIL),
+      });
+    const answers = await Promise.all(Array.from({ length: 14 }, send));
+    await strict.close();
+    const refused = answers.filter(({ status }) => status === 429);
+    // Two seconds may have passed meanwhile.
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused[0]?.headers.get('retry-after')).toBe('1');
+    expect(answers[0]?.headers.get('ratelimit-limit')).toBe('5');
+  });
+
+  test('only verified domains send; a key that may only send lists none', async () => {
+    const account = await startEmailCatcher({ apiKey: KEY, domains: ['a.example'], sendingOnly: true });
+    expect((await post(EMAIL, {}, account)).status).toBe(200);
+    expect(await post({ ...EMAIL, from: 'a@sub.a.example' }, {}, account)).toEqual({
+      status: 403,
+      name: 'validation_error',
+    });
+    const domains = await fetch(`${account.url}/domains`, { headers: { authorization: `Bearer ${KEY}` } });
+    await account.close();
+    expect([domains.status, await domains.json()]).toMatchObject([401, { name: 'restricted_api_key' }]);
   });
 });
 

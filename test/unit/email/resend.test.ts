@@ -1,70 +1,17 @@
-import { createServer } from 'node:net';
-import { inspect } from 'node:util';
-import { afterEach, describe, expect, test } from 'vitest';
-import { type EmailCatcher, type EmailCatcherOptions, startEmailCatcher } from '../../../simulators/email/simulator.ts';
-import { createResendTransport, type EmailTransport } from '../../../src/clients/email/resend.ts';
-import { createSmtpTransport } from '../../../src/clients/email/smtp.ts';
-import type { OutgoingEmail } from '../../../src/domain/email.ts';
-import { AppError, type ErrorCode } from '../../../src/domain/errors.ts';
+import { describe, expect, test } from 'vitest';
+import { type EmailCatcherOptions, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createResendTransport } from '../../../src/clients/email/resend.ts';
+import type { SendFailure } from '../../../src/clients/email/transport.ts';
+import type { ErrorCode } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { startRawServer } from '../../support/panel.ts';
+import { catching, closers, EMAIL, FROM, failure, KEY, RECIPIENT, resendTo } from '../../support/transports.ts';
 
-const KEY = 're_0123456789_ABCDEFGHIJKLMNOPQRSTUVWX';
-const RECIPIENT = 'someone.private@customer.example';
-const EMAIL: OutgoingEmail = {
-  id: '0b9e6f0e-9a39-4b6c-8f4d-0f6c1d5f9a11',
-  from: 'NodeByte <noreply@nodebyte.example>',
-  to: RECIPIENT,
-  subject: 'Grüße, verify your email',
-  html: '<p>Hello <b>you</b>: <a href="https://site.example/v?token=abc&amp;id=1">verify</a></p>',
-  text: 'Hello you: https://site.example/v?token=abc&id=1\n\nA line of words that is long enough to be wrapped by a transport, if it wraps.',
-};
-
-const closers: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close();
-});
-
-async function catching(options: EmailCatcherOptions = {}): Promise<EmailCatcher> {
-  const catcher = await startEmailCatcher({ apiKey: KEY, ...options });
-  closers.push(catcher.close);
-  return catcher;
-}
-function resendTo(url: string, options: { key?: string; timeoutMs?: number } = {}): EmailTransport {
-  const { key = KEY, ...rest } = options;
-  const transport = createResendTransport({ baseUrl: url, apiKey: new Secret(key), ...rest });
-  closers.push(transport.close);
-  return transport;
-}
-function smtpTo(url: string, options: { timeoutMs?: number } = {}): EmailTransport {
-  const transport = createSmtpTransport({ url: new Secret(url), ...options });
-  closers.push(transport.close);
-  return transport;
-}
 async function resend(options: EmailCatcherOptions = {}) {
   const catcher = await catching(options);
   return { catcher, transport: resendTo(catcher.url) };
 }
-async function smtp() {
-  const catcher = await catching({ smtpPort: 0 });
-  const url = catcher.smtpUrl ?? '';
-  return { catcher, url, transport: smtpTo(url) };
-}
-
-async function failure(promise: Promise<unknown>): Promise<AppError> {
-  const error = await promise.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (!(error instanceof AppError)) throw new Error(`expected an AppError, got ${inspect(error)}`);
-  // No error may reveal a key, an address or a text of the email.
-  for (const text of [inspect(error, { depth: 9, showHidden: true }), JSON.stringify(error), error.stack]) {
-    for (const secret of [KEY, 'other-key', 'customer.example', 'Grüße', 'token=abc'])
-      expect(text).not.toContain(secret);
-  }
-  return error;
-}
-const summary = (error: AppError) => [error.code, error.retryAfterMs, error.meta?.['status'], error.meta?.['name']];
+const summary = (error: SendFailure) => [error.code, error.retryAfterMs, error.meta?.['status'], error.meta?.['name']];
 
 describe('Resend', () => {
   test('sends the email unchanged, and returns the id of the provider', async () => {
@@ -74,7 +21,7 @@ describe('Resend', () => {
     expect({ id, idempotencyKey, from, to, subject, html, text }).toEqual({
       id: providerId,
       idempotencyKey: EMAIL.id,
-      from: EMAIL.from,
+      from: FROM,
       to: [EMAIL.to],
       subject: EMAIL.subject,
       html: EMAIL.html,
@@ -97,10 +44,12 @@ describe('Resend', () => {
     expect(catcher.emails()).toHaveLength(1);
   });
 
-  test('an email that was accepted before with other content counts as sent', async () => {
+  test('an email that was accepted before with other content is not called sent (M-2)', async () => {
     const { catcher, transport } = await resend();
     await transport.send(EMAIL);
-    expect(await transport.send({ ...EMAIL, text: 'other' })).toEqual({ providerId: null });
+    const error = await failure(transport.send({ ...EMAIL, text: 'other' }));
+    expect([error.code, error.verdict.accepted]).toEqual(['EMAIL_REJECTED', 'unknown']);
+    expect(error.publicMessage).toContain('accepted an email under this id before, with other content');
     expect(catcher.emails()).toHaveLength(1);
   });
 
@@ -118,39 +67,62 @@ describe('Resend', () => {
     expect(catcher.emails()).toHaveLength(1);
   });
 
-  test.each<[name: string, status: number, code: ErrorCode, retryAfterMs: number | undefined]>([
-    ['validation_error', 400, 'EMAIL_REJECTED', undefined],
-    ['missing_api_key', 401, 'EMAIL_NOT_CONFIGURED', 300_000],
-    ['restricted_api_key', 401, 'EMAIL_NOT_CONFIGURED', 300_000],
-    ['validation_error', 401, 'EMAIL_NOT_CONFIGURED', 300_000],
-    ['invalid_api_key', 403, 'EMAIL_NOT_CONFIGURED', 300_000],
-    ['suspended_api_key', 403, 'EMAIL_NOT_CONFIGURED', 300_000],
-    ['validation_error', 403, 'EMAIL_REJECTED', undefined],
-    ['not_found', 404, 'EMAIL_REJECTED', undefined],
-    ['application_error', 408, 'EMAIL_UNAVAILABLE', undefined],
-    ['concurrent_idempotent_requests', 409, 'EMAIL_UNAVAILABLE', 2_000],
-    ['missing_required_field', 422, 'EMAIL_REJECTED', undefined],
-    ['rate_limit_exceeded', 429, 'EMAIL_UNAVAILABLE', 2_000],
-    ['daily_quota_exceeded', 429, 'EMAIL_UNAVAILABLE', 600_000],
-    ['monthly_quota_exceeded', 429, 'EMAIL_UNAVAILABLE', 600_000],
-    ['security_error', 451, 'EMAIL_REJECTED', undefined],
-    ['internal_server_error', 500, 'EMAIL_UNAVAILABLE', undefined],
-    ['application_error', 503, 'EMAIL_UNAVAILABLE', undefined],
-  ])('%s (%i) is %s', async (name, status, code, retryAfterMs) => {
+  test.each<[status: number, name: string, code: ErrorCode, pauseMs: number | undefined, accepted: 'no' | 'unknown']>([
+    [403, 'validation_error', 'EMAIL_NOT_CONFIGURED', 300_000, 'no'],
+    [429, 'daily_quota_exceeded', 'EMAIL_NOT_CONFIGURED', 3_600_000, 'no'],
+    [429, 'rate_limit_exceeded', 'EMAIL_UNAVAILABLE', 2_000, 'no'],
+    [422, 'validation_error', 'EMAIL_REJECTED', undefined, 'no'],
+    [451, 'security_error', 'EMAIL_SUSPECT', undefined, 'no'],
+    [500, 'internal_server_error', 'EMAIL_UNAVAILABLE', undefined, 'unknown'],
+  ])('%i %s is %s', async (status, name, code, pauseMs, accepted) => {
     const { catcher, transport } = await resend();
     catcher.fault({ kind: 'status', status, name, message: `no email to ${RECIPIENT} with ${KEY}` });
     const error = await failure(transport.send(EMAIL));
-    expect(summary(error)).toEqual([code, retryAfterMs, status, name]);
+    expect([...summary(error), error.verdict.accepted]).toEqual([code, pauseMs, status, name, accepted]);
     if (code === 'EMAIL_REJECTED') expect(error.publicMessage).toContain(name);
     expect(catcher.emails()).toEqual([]);
     await transport.send(EMAIL);
     expect(catcher.emails()).toHaveLength(1);
   });
 
-  test('distinguishes a malformed key from a malformed email', async () => {
+  test('a sender whose domain is not verified holds the email (M-2)', async () => {
+    const { transport } = await resend({ domains: ['verified.example'] });
+    const error = await failure(transport.send(EMAIL));
+    expect(summary(error)).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, 403, 'validation_error']);
+    expect(error.publicMessage).toContain('refuses the sender');
+    const from = { name: 'NodeByte', address: 'noreply@verified.example' };
+    await transport.send({ ...EMAIL, key: 'other', from });
+  });
+
+  test('a name with a comma is one sender (M-3)', async () => {
     const { catcher, transport } = await resend();
-    catcher.fault({ kind: 'status', status: 400, name: 'validation_error', message: 'API key is invalid' });
-    expect((await failure(transport.send(EMAIL))).code).toBe('EMAIL_NOT_CONFIGURED');
+    const from = { name: 'Example Hosting, Inc.', address: 'a@hosting.example' };
+    await transport.send({ ...EMAIL, from });
+    expect(catcher.emails()[0]?.from).toBe('"Example Hosting, Inc." <a@hosting.example>');
+  });
+
+  test('a recipient with a domain in another script is sent in Punycode', async () => {
+    const { catcher, transport } = await resend();
+    await transport.send({ ...EMAIL, to: "o'neil@bücher.example" });
+    expect(catcher.emails()[0]?.to).toEqual(["o'neil@xn--bcher-kva.example"]);
+  });
+
+  test.each([401, 403, 404, 422, 200, 502])(
+    'a page with status %i came from something in between: retry',
+    async (status) => {
+      const { catcher, transport } = await resend();
+      catcher.fault({ kind: 'page', status });
+      const { code, verdict } = await failure(transport.send(EMAIL));
+      expect([code, verdict.accepted]).toEqual(['EMAIL_UNAVAILABLE', 'unknown']);
+      await transport.send(EMAIL);
+      expect(catcher.emails()).toHaveLength(1);
+    },
+  );
+
+  test('a refusal of a request without a name is held, not final', async () => {
+    const server = await startRawServer((_request, response) => response.writeHead(403).end('error code: 1010'));
+    closers.push(server.close);
+    expect((await failure(resendTo(server.url).send(EMAIL))).code).toBe('EMAIL_NOT_CONFIGURED');
   });
 
   test('drops an error name that is not one word', async () => {
@@ -186,7 +158,7 @@ describe('Resend', () => {
   test('a wrong key means that email is not configured', async () => {
     const catcher = await catching();
     const error = await failure(resendTo(catcher.url, { key: 'other-key' }).send(EMAIL));
-    expect(summary(error)).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, 403, 'invalid_api_key']);
+    expect(summary(error)).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, 401, 'validation_error']);
     expect(error.publicMessage).toBe('The email provider refuses the API key');
   });
 
@@ -210,7 +182,7 @@ describe('Resend', () => {
     expect(summary(error)).toEqual(['EMAIL_REJECTED', undefined, 422, 'validation_error']);
   });
 
-  test.each(['reset', 'truncate'] as const)(
+  test.each(['reset', 'accept-reset', 'truncate', 'html'] as const)(
     '%s: not sent as far as is known, and sent once after all',
     async (kind) => {
       const { catcher, transport } = await resend();
@@ -239,13 +211,27 @@ describe('Resend', () => {
   );
 
   test.each(['<html>', '{}', '[]', 'null', '{"id":5}', '{"id":""}', '', 'x'.repeat(100_000)])(
-    'a 2xx counts as sent, whatever it says',
+    'a 2xx without an id confirms nothing: a further attempt with the same key finds out',
     async (body) => {
       const server = await startRawServer((_request, response) => response.end(body));
       closers.push(server.close);
-      expect(await resendTo(server.url).send(EMAIL)).toEqual({ providerId: null });
+      const { code, verdict } = await failure(resendTo(server.url).send(EMAIL));
+      expect([code, verdict.accepted]).toEqual(['EMAIL_UNAVAILABLE', 'unknown']);
     },
   );
+
+  test('a check tells a living key from a refused one, and sends nothing (M-1)', async () => {
+    const from = { name: '', address: 'noreply@verified.example' };
+    const full = await catching({ domains: ['verified.example'] });
+    expect(await resendTo(full.url).check(from)).toContain('accepts the key and the domain verified.example');
+    const foreign = await failure(resendTo(full.url).check({ name: '', address: 'a@sub.verified.example' }));
+    expect(foreign.publicMessage).toContain('not verified');
+    const wrong = await failure(resendTo(full.url, { key: 'other-key' }).check(from));
+    expect(summary(wrong)).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, 400, 'validation_error']);
+    const sending = await catching({ sendingOnly: true });
+    expect(await resendTo(sending.url).check(from)).toContain('may only send');
+    expect(full.emails()).toEqual([]);
+  });
 
   test('a redirect is not followed', async () => {
     const server = await startRawServer((_request, response) => response.writeHead(302, { location: '/x' }).end());
@@ -272,184 +258,5 @@ describe('Resend', () => {
     const reason = new Error('stopping');
     setTimeout(() => stopping.abort(reason), 50);
     await expect(transport.send(EMAIL, { signal: stopping.signal })).rejects.toBe(reason);
-  });
-});
-
-describe('SMTP', () => {
-  test('sends the email unchanged, with a Message-ID made of its id', async () => {
-    const { catcher, transport } = await smtp();
-    const { providerId } = await transport.send(EMAIL);
-    const { via, from, to, subject, html, text, headers } = catcher.emails()[0] ?? {};
-    expect({ via, from, to, subject, html, text: text?.trimEnd() }).toEqual({
-      via: 'smtp',
-      from: EMAIL.from,
-      to: [EMAIL.to],
-      subject: EMAIL.subject,
-      html: EMAIL.html,
-      text: EMAIL.text,
-    });
-    expect(providerId).toBe(`<${EMAIL.id}@nodebyte.example>`);
-    expect(headers).toContainEqual(['Message-ID', providerId]);
-    expect(transport.name).toBe('smtp');
-  });
-
-  test.each(['\r\n', '\n', '\r'])('a line break (%j) in a field adds no header and no command', async (end) => {
-    const { catcher, transport } = await smtp();
-    const subject = `Hello${end}Bcc: evil@evil.example${end}${end}body`;
-    await transport.send({ ...EMAIL, subject });
-    const [email] = catcher.emails();
-    expect(email?.headers.map(([name]) => name)).not.toContain('Bcc');
-    expect(email?.to).toEqual([EMAIL.to]);
-    expect(email?.raw).not.toMatch(/^Bcc:/m);
-    expect(email?.html).toBe(EMAIL.html);
-
-    const to = `${RECIPIENT}${end}RCPT TO:<evil@evil.example>`;
-    await failure(transport.send({ ...EMAIL, to }));
-    expect(catcher.emails()).toHaveLength(1);
-  });
-
-  test('an address with a comma is one recipient', async () => {
-    const { catcher, transport } = await smtp();
-    await transport.send({ ...EMAIL, to: 'a@customer.example, b@customer.example' }).catch(() => undefined);
-    expect(catcher.emails().flatMap(({ to }) => to)).not.toContain('b@customer.example');
-  });
-
-  test('reads no part of an email from a file or a URL', async () => {
-    const { catcher, transport } = await smtp();
-    await transport.send({ ...EMAIL, text: '/etc/passwd', html: 'file:///etc/passwd' });
-    expect(catcher.emails()[0]).toMatchObject({ html: 'file:///etc/passwd' });
-    expect(catcher.emails()[0]?.text?.trim()).toBe('/etc/passwd');
-  });
-
-  test.each<[at: 'rcpt' | 'data', reply: number, code: ErrorCode]>([
-    ['rcpt', 421, 'EMAIL_UNAVAILABLE'],
-    ['rcpt', 450, 'EMAIL_UNAVAILABLE'],
-    ['rcpt', 530, 'EMAIL_NOT_CONFIGURED'],
-    ['rcpt', 550, 'EMAIL_REJECTED'],
-    ['rcpt', 554, 'EMAIL_REJECTED'],
-    ['data', 451, 'EMAIL_UNAVAILABLE'],
-    ['data', 552, 'EMAIL_REJECTED'],
-    ['data', 554, 'EMAIL_REJECTED'],
-  ])('reply at %s: %i is %s', async (at, reply, code) => {
-    const { catcher, transport } = await smtp();
-    catcher.fault({ kind: 'smtp-reply', at, code: reply, text: `<${RECIPIENT}> with ${KEY}` });
-    const error = await failure(transport.send(EMAIL));
-    expect([error.code, error.meta?.['status']]).toEqual([code, reply]);
-    if (code === 'EMAIL_REJECTED') expect(error.publicMessage).toBe(`The email server refused the email (${reply})`);
-    expect(catcher.emails()).toEqual([]);
-    await transport.send(EMAIL);
-    expect(catcher.emails()).toHaveLength(1);
-  });
-
-  test.each([
-    ['a wrong password', (url: string) => url.replace(encodeURIComponent(KEY), 'other-key'), 535],
-    ['no login', (url: string) => url.replace(/\/\/.*@/, '//'), 530],
-  ])('%s', async (_name, change, reply) => {
-    const { url } = await smtp();
-    const error = await failure(smtpTo(change(url)).send(EMAIL));
-    expect([error.code, error.retryAfterMs, error.meta?.['status']]).toEqual(['EMAIL_NOT_CONFIGURED', 300_000, reply]);
-  });
-
-  test('decodes a password with reserved characters', async () => {
-    const catcher = await catching({ smtpPort: 0, apiKey: 'p@ss:w/rd%20#?ü' });
-    await smtpTo(catcher.smtpUrl ?? '').send(EMAIL);
-    expect(catcher.emails()).toHaveLength(1);
-  });
-
-  test('a connection that ends after the acceptance costs a second copy with the same Message-ID', async () => {
-    const { catcher, transport } = await smtp();
-    catcher.fault({ kind: 'smtp-drop' });
-    expect((await failure(transport.send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
-    await transport.send(EMAIL);
-    const ids = catcher.emails().map(({ headers }) => headers.find(([name]) => name === 'Message-ID')?.[1]);
-    expect(new Set(ids).size).toBe(1);
-  });
-
-  /** A server that sends a greeting and then nothing. */
-  async function greeting(text: string): Promise<string> {
-    const server = createServer((socket) => {
-      closers.push(async () => void socket.destroy());
-      socket.on('error', () => {});
-      socket.write(text);
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    closers.push(async () => void server.close());
-    const address = server.address();
-    return `127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
-  }
-
-  test.each(['', '220 email\r\n'])('the attempt ends at its timeout if the server is silent after %j', async (text) => {
-    const url = `smtp://${await greeting(text)}`;
-    expect((await failure(smtpTo(url, { timeoutMs: 300 }).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
-  });
-
-  test('a server that refuses every session does not reject the email', async () => {
-    const url = `smtp://${await greeting('554 no service\r\n')}`;
-    expect((await failure(smtpTo(url).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
-  });
-
-  test('smtps is encrypted from the first byte', async () => {
-    const { catcher, url } = await smtp();
-    expect((await failure(smtpTo(url.replace('smtp:', 'smtps:')).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
-    expect(catcher.emails()).toEqual([]);
-  });
-
-  test('uses STARTTLS if it is offered, and ends at an untrusted certificate', async () => {
-    const { SMTPServer } = await import('smtp-server');
-    const commands: string[] = [];
-    const server = new SMTPServer({
-      logger: false,
-      closeTimeout: 1,
-      onMailFrom: (_address, _session, done) => {
-        commands.push('MAIL FROM');
-        done();
-      },
-    });
-    server.on('error', () => {});
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    closers.push(() => new Promise((resolve) => server.close(() => resolve())));
-    const address = server.server.address();
-    const port = typeof address === 'object' && address !== null ? address.port : 0;
-    const url = `smtp://user:${KEY}@127.0.0.1:${port}?tls.rejectUnauthorized=false&ignoreTLS=true`;
-    expect((await failure(smtpTo(url).send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
-    expect(commands).toEqual([]);
-  });
-
-  test('a closed port means unavailable', async () => {
-    const catcher = await startEmailCatcher({ smtpPort: 0 });
-    await catcher.close();
-    expect((await failure(smtpTo(catcher.smtpUrl ?? '').send(EMAIL))).code).toBe('EMAIL_UNAVAILABLE');
-  });
-
-  test.each([
-    '',
-    'email.example',
-    'http://email.example',
-    'smtp://',
-    `smtp://user:%zz${KEY}@email.example`,
-    'smtp://h:99999',
-  ])('%j is no SMTP URL', async (url) => {
-    const make = async () => createSmtpTransport({ url: new Secret(url) });
-    expect((await failure(make())).code).toBe('EMAIL_NOT_CONFIGURED');
-  });
-
-  test('an abort ends the connection, and the call with the reason of the abort', async () => {
-    const url = `smtp://${await greeting('220 email\r\n')}`;
-    const stopping = new AbortController();
-    const reason = new Error('stopping');
-    const transport = smtpTo(url);
-    const sending = transport.send(EMAIL, { signal: stopping.signal });
-    setTimeout(() => stopping.abort(reason), 50);
-    await expect(sending).rejects.toBe(reason);
-    await expect(transport.send(EMAIL, { signal: stopping.signal })).rejects.toBe(reason);
-  });
-
-  test('closing waits for the emails in flight', async () => {
-    const catcher = await catching({ smtpPort: 0, latencyMs: 200 });
-    const transport = createSmtpTransport({ url: new Secret(catcher.smtpUrl ?? '') });
-    const sending = transport.send(EMAIL);
-    await transport.close();
-    expect(catcher.emails()).toHaveLength(1);
-    await sending;
   });
 });

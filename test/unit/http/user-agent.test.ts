@@ -53,7 +53,8 @@ describe('a request of the product', () => {
     expect((await client.list('/servers', { page: 1, perPage: 1 })).pagination?.total).toBe(1);
     await client.close();
     const transport = createResendTransport({ baseUrl: catcher.url, apiKey: new Secret(catcher.apiKey) });
-    const email = { id: 'e1', from: 'a@a.example', to: 'b@b.example', subject: 'S', html: '<p>h</p>', text: 't' };
+    const from = { name: '', address: 'a@a.example' };
+    const email = { id: 'e1', key: 'e1', from, to: 'b@b.example', subject: 'S', html: '<p>h</p>', text: 't' };
     await transport.send(email, { signal: new AbortController().signal });
     expect(catcher.emails()).toHaveLength(1);
   });

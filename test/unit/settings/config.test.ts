@@ -30,6 +30,8 @@ const SAMPLES = [
   'postgres://two/x',
   'smtp://one.example',
   'smtp://two.example',
+  'One <a@one.example>',
+  'Two, Inc. <a@two.example>',
   '11'.repeat(32),
   '22'.repeat(32),
   'test',
@@ -129,6 +131,13 @@ describe('the schema of the configuration', () => {
       }),
     );
   });
+});
+
+test('a sender without an address is a problem that names EMAIL_FROM; a usable one is read once (M-3)', () => {
+  const problems = [expect.stringMatching(/^EMAIL_FROM: must be one sender/)];
+  expect(() => loadConfig({ EMAIL_FROM: 'Example Hosting' })).toThrow(expect.objectContaining({ problems }));
+  const { from } = loadConfig({ EMAIL_FROM: 'Example Hosting, Inc. <a@b.example>' }).email;
+  expect(from).toEqual({ name: 'Example Hosting, Inc.', address: 'a@b.example' });
 });
 
 describe('what production demands (S9)', () => {

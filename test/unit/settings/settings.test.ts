@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { toWireUser } from '../../../src/domain/accounts/account.ts';
+import { isEmail, toWireUser } from '../../../src/domain/accounts/account.ts';
 import { passwordProblem } from '../../../src/domain/accounts/password-policy.ts';
 import { isAdministrator } from '../../../src/domain/accounts/roles.ts';
 import { parseWholeNumber } from '../../../src/domain/numbers.ts';
@@ -105,5 +105,33 @@ describe('accounts', () => {
     };
     expect(toWireUser(user)).toMatchObject({ username: '', firstName: null, lastName: null, pterodactylId: null });
     expect(toWireUser(user)).not.toHaveProperty('isActive');
+  });
+});
+
+describe('an email address', () => {
+  test.each([
+    "o'neil@nodebyte.example",
+    'a@bank.xn--p1ai',
+    'a@xn--bcher-kva.example',
+    'a!#$%&*/=?^_`{|}~b@c.example',
+    'a.b+c@d-e.example',
+  ])('%s is accepted (M-7)', (text) => {
+    expect(isEmail(text)).toBe(true);
+  });
+  test.each([
+    'a',
+    'a@b',
+    'a@b.c',
+    'a b@c.example',
+    'a@b.example, c@d.example',
+    '<a@b.example>',
+    'a"b@c.example',
+    'a@b@c.example',
+    'a@b.example\n',
+    'jürgen@b.example',
+    'a@почта.рф',
+    `${'a'.repeat(250)}@b.example`,
+  ])('%j is refused', (text) => {
+    expect(isEmail(text)).toBe(false);
   });
 });
