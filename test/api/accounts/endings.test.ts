@@ -110,6 +110,18 @@ const EVENTS: [string, (who: Person) => Promise<unknown>, Which[]][] = [
     ['own', 'other', 'sessionless'],
   ],
   [
+    'the first proof of a panel customer’s address by a verification link',
+    async (who) => {
+      await harness.database.db.raw('update users set "emailVerified" = null where id = ?', [who.id]);
+      await harness.database.db.raw('insert into panel_address_matches (panel_user_id, user_id) values (4711, ?)', [
+        who.id,
+      ]);
+      const token = await tokenFor(harness, 'email-verification', who);
+      expect((await post(harness, 'verify-email', { token, id: who.id })).status).toBe(200);
+    },
+    ['own', 'other', 'sessionless'],
+  ],
+  [
     'the loss of the role of an administrator',
     (who) => setRoles(harness.database.db, who.id, { remove: ['ADMINISTRATOR'] }),
     ['own', 'other', 'sessionless'],
