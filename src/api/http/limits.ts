@@ -4,6 +4,7 @@ import type { Context } from 'koa';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
 import { takeOrByNetwork } from '../../services/accounts/account-limits.ts';
+import { recordLockout } from '../../services/accounts/lockouts.ts';
 import { networkAround, type RequestOrigin } from '../../services/accounts/networks.ts';
 import { isConnectionFailure } from '../../store/db/sql-errors.ts';
 import type { BucketState } from '../../store/rate-limit-store.ts';
@@ -42,6 +43,8 @@ export interface LimitRule {
   by: LimitKey;
   /** Protects the database and nothing else: while it is away, the request goes on without a token. */
   databaseOnly?: boolean;
+  /** Guards the password of an account: its refusals are recorded. */
+  guardsPassword?: boolean;
 }
 
 const emailIn = (body: LimitSubject['body'], field: string): string | undefined => {
@@ -121,7 +124,7 @@ function duration(seconds: number): string {
  */
 export async function enforceLimits(
   ctx: Context,
-  deps: Pick<Services, 'db'>,
+  deps: Pick<Services, 'db' | 'log'>,
   rules: readonly LimitRule[],
   subject: LimitSubject,
   earlier: readonly BucketState[] = [],
@@ -145,11 +148,30 @@ export async function enforceLimits(
   ctx.set('X-RateLimit-Remaining', String(tightest.remaining));
   ctx.set('X-RateLimit-Reset', String(Math.ceil(Date.now() / 1000) + waitSeconds));
   if (tightest.allowed) return states;
+  await recordGuards(deps, rules, refusedNames(buckets, taken), subject);
   const sentence = `Rate limit exceeded. Maximum ${tightest.capacity} requests per ${duration(tightest.windowSeconds)}. Retry after ${waitSeconds} seconds.`;
   throw new AppError('RATE_LIMITED', {
     retryAfterMs: waitSeconds * 1000,
     publicMessage: sentence,
   });
+}
+
+const refusedNames = (buckets: readonly { name: string }[], taken: readonly BucketState[]): ReadonlySet<string> =>
+  new Set(buckets.filter((_, i) => taken[i]?.allowed === false).map(({ name }) => name));
+
+/** Records the refusals of limits that guard a password. */
+async function recordGuards(
+  deps: Pick<Services, 'db' | 'log'>,
+  rules: readonly LimitRule[],
+  refused: ReadonlySet<string>,
+  { body, caller, origin }: LimitSubject,
+): Promise<void> {
+  const email = emailIn(body, 'email');
+  const account = caller.kind === 'user' ? { userId: caller.user.id } : email === undefined ? undefined : { email };
+  if (account === undefined) return;
+  for (const rule of rules) {
+    if (rule.guardsPassword === true && refused.has(rule.name)) await recordLockout(deps, rule, account, origin);
+  }
 }
 
 /** Whether `a` limits more: a refusal before an admission, then the longer wait or the fewer tokens. */

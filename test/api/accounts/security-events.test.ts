@@ -102,6 +102,23 @@ test('refusals of one account, and of addresses without one, are recorded up to 
   expect(new Set(unknown.map(({ network }) => network)).size).toBe(1);
 });
 
+test('a lockout is recorded once per account and window, however many requests follow (S14)', async () => {
+  const user = await makeUser(harness);
+  const known = (await strangers()).length;
+  for (const email of [user.email, 'nobody-at-all@example.com']) {
+    // Without a password nothing is compared, and each request counts all the same.
+    for (let i = 0; i < 14; i += 1) await loginFrom('192.0.2.7', email, '');
+  }
+  expect(await eventsOf(user.id)).toEqual([
+    { action: 'lockout', outcome: 'refused', actor: 'anonymous', details: { limit: 'login' } },
+  ]);
+  expect((await strangers()).slice(known).map(({ action }) => action)).toEqual(['lockout']);
+  for (let i = 0; i < 24; i += 1) await change(user.token, 'password', {});
+  expect((await eventsOf(user.id)).slice(1).map(({ action, details }) => [action, details])).toEqual([
+    ['lockout', { limit: 'password-check' }],
+  ]);
+});
+
 test('a changed password is recorded and the owner notified; a wrong present one is recorded (S14)', async () => {
   const user = await makeUser(harness);
   const refused = await change(user.token, 'password', { currentPassword: 'wrong', newPassword: NEW_PASSWORD });

@@ -18,8 +18,8 @@ const QUARTER_HOUR_SECONDS = 15 * 60;
  * bucket of 50 that fills in an hour allows 100 tries in any hour (ASVS 2.2.1).
  */
 export const PASSWORD_LIMITS: readonly LimitRule[] = [
-  { name: 'login', max: 10, windowSeconds: QUARTER_HOUR_SECONDS, by: byEmailAndAddress },
-  { name: 'login-account', max: 50, windowSeconds: 3600, by: byAccount },
+  { name: 'login', max: 10, windowSeconds: QUARTER_HOUR_SECONDS, by: byEmailAndAddress, guardsPassword: true },
+  { name: 'login-account', max: 50, windowSeconds: 3600, by: byAccount, guardsPassword: true },
   { name: 'login-address', max: 100, windowSeconds: QUARTER_HOUR_SECONDS, by: byAddress },
 ];
 

@@ -32,7 +32,13 @@ const ADDRESS_CHANGES: readonly LimitRule[] = [
   { name: 'change-email', max: 12, windowSeconds: 3600, by: byUser },
 ];
 /** Ten tries at a password: the site sends each refused request a second time. */
-const PASSWORD_CHECK: LimitRule = { name: 'password-check', max: 20, windowSeconds: 900, by: byUser };
+const PASSWORD_CHECK: LimitRule = {
+  name: 'password-check',
+  max: 20,
+  windowSeconds: 900,
+  by: byUser,
+  guardsPassword: true,
+};
 const ProfileText = profileText(PROFILE_TEXT_LIMIT);
 
 const ProfileSchema = z
