@@ -105,7 +105,7 @@ test('refusals of one account, and of addresses without one, are recorded up to 
 test('a lockout is recorded once per account and window, however many requests follow (S14)', async () => {
   const user = await makeUser(harness);
   const known = (await strangers()).length;
-  for (const email of [user.email, 'nobody-at-all@example.com']) {
+  for (const email of [user.email, 'unknown@example.com']) {
     // Without a password nothing is compared, and each request counts all the same.
     for (let i = 0; i < 14; i += 1) await loginFrom('192.0.2.7', email, '');
   }
