@@ -31,7 +31,7 @@ const ACCOUNT = {
 };
 /** Data of each template that shows all it can say. */
 const SAMPLES: Readonly<Record<EmailTemplate, EmailData>> = {
-  'email-verification': ACCOUNT,
+  'email-verification': { ...ACCOUNT, openedOn: '2026-03-01', lapses: 'yes', denialToken: ACCOUNT.token },
   'password-reset': ACCOUNT,
   'magic-link': ACCOUNT,
   welcome: ACCOUNT,
@@ -70,7 +70,7 @@ function list(): string {
     const others = EMAIL_TEMPLATE_NAMES.filter((name) => name !== template && emailTemplate(name) === template);
     const title = others.length === 0 ? template : `${template} (also ${others.join(', ')})`;
     const fields = EMAIL_FIELDS[template].map(
-      ({ key, description, required }) => `  ${key.padEnd(13)} ${description}${required ? ' (required)' : ''}`,
+      ({ key, description, required }) => `  ${key.padEnd(16)} ${description}${required ? ' (required)' : ''}`,
     );
     return [title, ...fields].join('\n');
   });

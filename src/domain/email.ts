@@ -109,12 +109,22 @@ const NAME: EmailField = { key: 'name', description: 'first name of the reader; 
 const TOKEN: EmailField = { key: 'token', description: 'one-time token, when there is no URL' };
 const ID: EmailField = { key: 'id', description: 'id of the account, beside the token' };
 const WHEN: EmailField = { key: 'when', description: 'when it happened', required: true };
+/** What the service adds about an account with an unproven address. */
+const REGISTRATION: readonly EmailField[] = [
+  { key: 'openedOn', description: 'day on which the account was opened, when there was no sign-in yet' },
+  { key: 'lapses', description: '"yes" when the account is removed unless the address is confirmed' },
+  { key: 'denialToken', description: 'one-time token of the link "This was not me"' },
+];
+const REMOVED: EmailField = {
+  key: 'passwordRemoved',
+  description: '"yes" when the confirmation of the address has removed the password',
+};
 const link = (key: string): EmailField => ({ key, description: 'URL of the link, instead of a token', url: true });
 
 /** The fields of each template. A renderer ignores other fields. */
 export const EMAIL_FIELDS: Readonly<Record<EmailTemplate, readonly EmailField[]>> = {
-  'email-verification': [NAME, link('verifyUrl'), TOKEN, ID],
-  'password-reset': [NAME, link('resetUrl'), TOKEN, ID],
+  'email-verification': [NAME, link('verifyUrl'), TOKEN, ID, ...REGISTRATION],
+  'password-reset': [NAME, link('resetUrl'), TOKEN, ID, REMOVED],
   'magic-link': [NAME, link('magicLinkUrl'), TOKEN],
   welcome: [NAME, link('verifyUrl'), TOKEN, ID],
   'email-changed': [NAME, { key: 'newEmail', description: 'the new address', required: true }],

@@ -219,6 +219,26 @@ describe('texts', () => {
     expect(render('welcome', { name: '\u202egro.live' }).text).not.toContain('\u202e');
   });
 
+  test('a verification says when the account was opened and what not to confirm; its own button comes first (S4)', () => {
+    const data = { ...ACCOUNT, openedOn: '2031-03-01', lapses: 'yes', denialToken: 'def456' };
+    const apiUrl = 'https://api.example';
+    const { html, text } = render('email-verification', data, { apiUrl });
+    expect(text.replaceAll(/\s+/g, ' ')).toContain('a password on 2031-03-01.');
+    expect(text.replaceAll(/\s+/g, ' ')).toContain(
+      'do not confirm: the person who chose the password could then sign in.',
+    );
+    expect(new Set(hrefs(html))).toEqual(
+      new Set([
+        'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1',
+        'https://api.example/api/v1/auth/not-me?token=def456&id=user-1',
+      ]),
+    );
+    expect(hrefs(html)[0]).toContain('verify-email');
+    // Without the origin of the api there is no such link, and without the mark nothing lapses.
+    const plain = render('email-verification', { ...data, lapses: '' }).text;
+    expect(plain).not.toMatch(/not-me|7 days/);
+    expect(render('email-verification', data).text.replaceAll(/\s+/g, ' ')).toContain('removed after 7 days');
+  });
   test('tells the old address the new one, and what to do', () => {
     const { html, text } = render('email-changed');
     for (const part of [words(html), text.replaceAll('\n', ' ')]) {

@@ -111,6 +111,14 @@ describe('the schema of the configuration', () => {
     expect(loadConfig(Object.fromEntries(NAMES.map((name) => [name, ''])))).toEqual(loadConfig({}));
   });
 
+  test('API_URL is an origin (S4)', () => {
+    expect(loadConfig({}).email.apiUrl).toBeUndefined();
+    expect(loadConfig({ API_URL: 'https://API.example:443/' }).email.apiUrl).toBe('https://api.example');
+    for (const url of ['api.example', 'ftp://api.example', 'https://api.example/v1', 'https://a:b@api.example']) {
+      expect(() => loadConfig({ API_URL: url })).toThrow('API_URL: must be an http(s) URL without a path');
+    }
+  });
+
   test('reports all problems together, without values', () => {
     const wrong = { DATABASE_URL: 'mysql://hunter2', SMTP_URL: 'hunter2', PORT: '-1', ENCRYPTION_KEY: 'hunter2' };
     expect(() => loadConfig(wrong)).toThrow(
