@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import type { Secret } from './domain/secret.ts';
+import { watchNpm } from './embedded/parent.ts';
 import type { Database, DbOptions } from './store/db/db.ts';
 
 /** Exit codes of all processes. */
@@ -78,7 +79,7 @@ export async function openDatabase(options: DbOptions): Promise<Database> {
   return refuse(behindMessage(pending.length));
 }
 
-/** Calls `end` once: at SIGTERM, SIGINT, or when the parent process is gone. */
+/** Calls `end` once: at SIGTERM, SIGINT, or when the parent process or npm is gone. */
 export function onEndRequest(log: Logger, end: () => void): void {
   let ending = false;
   const request = (reason: string): void => {
@@ -90,20 +91,24 @@ export function onEndRequest(log: Logger, end: () => void): void {
   process.on('SIGTERM', () => request('SIGTERM'));
   process.on('SIGINT', () => request('SIGINT'));
   process.on('disconnect', () => request('parent gone'));
+  void watchNpm(() => request('npm gone'));
 }
 
 /**
- * Calls `interrupt` at every SIGINT, SIGTERM and SIGHUP of a process that must stop its children first.
+ * Calls `interrupt` at every SIGINT, SIGTERM and SIGHUP of a process that must stop its children first. npm that is gone
+ * counts as a SIGTERM.
  * @param interrupt receives the signal and how many there have been, this one included
  */
 export function onInterrupt(interrupt: (signal: NodeJS.Signals, count: number) => void): void {
   let count = 0;
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      count += 1;
-      interrupt(signal, count);
-    });
-  }
+  const happen = (signal: NodeJS.Signals): void => {
+    count += 1;
+    interrupt(signal, count);
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, happen);
+  void watchNpm(() => {
+    if (count === 0) happen('SIGTERM');
+  });
   // Output to a closed terminal fails; it must not end this process before its children.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 }

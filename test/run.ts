@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { cacheFolder } from '../src/embedded/folders.ts';
+import { watchNpm } from '../src/embedded/parent.ts';
 import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres/postgres.ts';
 import { EmbeddedError, isAlive } from '../src/embedded/process.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal/temporal.ts';
@@ -81,6 +82,7 @@ async function main(): Promise<number> {
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   process.on('SIGHUP', onSignal);
+  void watchNpm(onSignal);
   try {
     // Both at once, and both waited for, so that neither outlives a failure of the other.
     const starts = await Promise.allSettled([

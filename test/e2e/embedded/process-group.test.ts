@@ -89,3 +89,43 @@ describe('process group', () => {
     expect(await waitUntil(() => traced() === 'orphan disconnect\n', 5_000)).toBe(true);
   });
 });
+
+describe('a process that npm started', () => {
+  const PARENT = JSON.stringify(join(process.cwd(), 'src/embedded/parent.ts'));
+
+  test.each([
+    ['npm is killed', 'npm', 'SIGKILL'],
+    ['the shell between them gets the SIGTERM that npm passes on', 'shell', 'SIGTERM'],
+  ] as const)('notices that %s (O-1)', async (_what, victim, signal) => {
+    const trace = fresh(`npm-${victim}`);
+    const child = fresh(`child-${victim}.mjs`);
+    writeFileSync(
+      child,
+      `import { appendFileSync } from 'node:fs';
+       import { watchNpm } from ${PARENT};
+       await watchNpm(() => { appendFileSync(${JSON.stringify(trace)}, 'gone'); process.exit(); }, 50);
+       console.log(process.pid, process.ppid);
+       setInterval(() => {}, 1000);`,
+    );
+    // The command after node keeps the shell from replacing itself by node.
+    const npm = fresh(`npm-${victim}.cjs`);
+    writeFileSync(
+      npm,
+      `require('node:child_process').spawn('sh', ['-c', ${JSON.stringify(`"${process.execPath}" "${child}"; true`)}],
+         { stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, npm_lifecycle_event: 'start' } });
+       setInterval(() => {}, 1000);`,
+    );
+    const running = spawn(process.execPath, [npm], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const ids = await new Promise<string>((resolve) => running.stdout?.once('data', (data) => resolve(String(data))));
+    const [node = 0, shell = 0] = ids.trim().split(' ').map(Number);
+    try {
+      if (victim === 'npm') running.kill(signal);
+      else process.kill(shell, signal);
+      expect(await waitUntil(() => !isAlive(node), 10_000)).toBe(true);
+      expect(readFileSync(trace, 'utf8')).toBe('gone');
+    } finally {
+      running.kill('SIGKILL');
+      if (isAlive(node)) process.kill(node, 'SIGKILL');
+    }
+  });
+});
