@@ -37,6 +37,14 @@ const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'setup',
+    description: 'when the first-run set-up needs no sign-in',
+    async register(program) {
+      const { registerSetupCommands } = await import('./cli/setup.ts');
+      registerSetupCommands(program);
+    },
+  },
+  {
     name: 'email',
     description: 'look at emails',
     async register(program) {

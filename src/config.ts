@@ -9,7 +9,7 @@ import { parseEncryptionKey } from './domain/encryption-key.ts';
 import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
 import { keyProblem, secretProblem } from './domain/secret-strength.ts';
-import { readBoolean, SETTING_KEYS } from './domain/settings.ts';
+import { readBoolean, SETTING_KEYS, type SettingKey } from './domain/settings.ts';
 
 /** What the schema says about a variable beside its type and its default. */
 const Meta = z.strictObject({
@@ -320,8 +320,32 @@ function weakSecrets(v: Pick<Variables, StrongSecret>): { name: StrongSecret; me
   });
 }
 
+/** Environment variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A setting that the environment sets: the variable, and its value as the database would hold it. */
+export interface EnvironmentSetting {
+  variable: string;
+  value: string | Secret;
+}
+
+function environmentSettings(v: Variables, env: Environment): Partial<Record<SettingKey, EnvironmentSetting>> {
+  const found: Partial<Record<SettingKey, EnvironmentSetting>> = {};
+  for (const [name, schema] of Object.entries(Variables.shape)) {
+    const key = Meta.parse(schema.meta()).databaseKey ?? (SITE_URL_VARIABLES.includes(name) ? 'site_url' : undefined);
+    if (key === undefined || found[key] !== undefined || (env[name] ?? '').trim() === '') continue;
+    const parsed = v[name as keyof Variables];
+    const text = name === 'AUTO_SYNC_INTERVAL' ? String(v.AUTO_SYNC_INTERVAL * 60) : (env[name] ?? '').trim();
+    found[key] = Object.freeze({ variable: name, value: parsed instanceof Secret ? parsed : text });
+  }
+  return found;
+}
+
+/** Variables for the web site's URL; the first that is set counts. */
+const SITE_URL_VARIABLES: readonly string[] = ['SITE_URL', 'NEXT_PUBLIC_SITE_URL', 'NEXTAUTH_URL'];
+
 /** Groups the variables by what they configure. */
-function toConfig(v: Variables) {
+function toConfig(v: Variables, env: Environment) {
   return Object.freeze({
     env: v.ENV,
     /** Whether it is to hold against strangers: production and staging. */
@@ -375,13 +399,12 @@ function toConfig(v: Variables) {
     }),
     autoSync: Object.freeze({ enabled: v.AUTO_SYNC_ENABLED, intervalSeconds: v.AUTO_SYNC_INTERVAL * 60 }),
     subusers: Object.freeze({ enabled: v.SYNC_SUBUSERS_ENABLED, batchSize: v.SYNC_SUBUSERS_BATCH_SIZE }),
+    /** Settings that the environment sets, by their key in the database. */
+    environment: Object.freeze(environmentSettings(v, env)),
     syncLogRetentionDays: v.SYNC_LOG_RETENTION_DAYS || DEFAULT_RETENTION_DAYS,
     sentryDsn: v.SENTRY_DSN,
   });
 }
-
-/** Environment variables by name. */
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The configuration of a process. */
 export interface Config extends ReturnType<typeof toConfig> {}
@@ -403,7 +426,7 @@ export class ConfigError extends Error {
 export function loadConfig(env: Environment = process.env): Config {
   const parsed = CheckedVariables.safeParse(env);
   if (!parsed.success) throw configError(parsed.error);
-  return toConfig(parsed.data);
+  return toConfig(parsed.data, env);
 }
 
 const configError = (error: z.ZodError): ConfigError =>

@@ -13,6 +13,7 @@ import type { Database } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createListener } from '../store/db/listener.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
+import { noteFirstStart } from '../store/settings/setup-window-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
 import { packageVersion } from '../version.ts';
@@ -76,6 +77,7 @@ async function main(): Promise<void> {
   const log = startLogging(config, 'api', packageVersion());
   const db = await openDatabase({ connectionString: config.databaseUrl.reveal(), applicationName: 'nodebyte-api' });
   warnAboutSecrets(config, log);
+  await noteFirstStart(db);
   const { app, streams, close } = compose(config, db, log);
   const { maxConnections, trustedProxyHops } = config;
   // Behind a proxy all connections are the proxy's.

@@ -5,10 +5,13 @@ import { ROLES, type Role, type RoleChange } from '../domain/accounts/roles.ts';
 import { replacePassword } from '../services/accounts/passwords.ts';
 import { createUser } from '../services/accounts/register.ts';
 import { setActive, setRoles } from '../services/accounts/roles.ts';
+import { storedWithoutSignIn } from '../services/settings/setup-window.ts';
 import { findUserId, type ListedUser, listUsers } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
+import { confirmSetupValues, dropSetupValues } from '../store/settings/config-store.ts';
+import { storedLines } from './setup.ts';
 import { type CommandIo, type CommandRun, runCommand } from './support/command.ts';
 import { withCommandDb } from './support/database.ts';
 import { UsageError } from './support/errors.ts';
@@ -25,6 +28,7 @@ interface CreateFlags extends Flags, PasswordFlags {
   email: string;
   username?: string;
   admin?: boolean;
+  dropStored?: boolean;
 }
 
 interface ListFlags extends Flags {
@@ -62,7 +66,11 @@ export function registerUserCommands(program: Command, io: CommandIo = process):
     .description('create a user whose address counts as verified')
     .requiredOption('--email <address>', 'email address, with which the user signs in')
     .option('--username <name>', 'displayed name (default: the part before the @)')
-    .option('--admin', 'make the user a system administrator')
+    .option('--admin', 'make the user a system administrator, which closes the first-run set-up')
+    .option(
+      '--drop-stored',
+      'with --admin: remove the settings that were stored without sign-in; default: ask, or keep them',
+    )
     .action((flags: CreateFlags) => run(flags, (one) => create(one, flags)));
   withDatabaseOptions(user.command('list'))
     .description('users, newest first')
@@ -91,12 +99,13 @@ export function registerUserCommands(program: Command, io: CommandIo = process):
     .action((who: string, flags: ResetFlags) => run(flags, (one) => resetPassword(one, who, flags)));
 }
 
-async function create({ io, print, withDb }: Run, flags: CreateFlags): Promise<void> {
+async function create(run: Run, flags: CreateFlags): Promise<void> {
   if (!isEmail(flags.email.trim())) throw new UsageError('this is not an email address');
   const email = normalizeEmail(flags.email);
-  const { password, generated } = await choosePassword(flags, io);
   const admin = flags.admin === true;
-  await withDb(async (db) => {
+  if (flags.dropStored === true && !admin) throw new UsageError('--drop-stored needs --admin');
+  const { password, generated } = await choosePassword(flags, run.io);
+  await run.withDb(async (db) => {
     const { id } = await createUser(db, {
       email,
       password,
@@ -105,11 +114,42 @@ async function create({ io, print, withDb }: Run, flags: CreateFlags): Promise<v
       isSystemAdmin: admin,
       emailVerified: true,
     });
-    print({ id, email, admin, ...(generated ? { password } : {}) }, [
-      `created ${admin ? 'administrator' : 'user'} ${email} (${id})`,
-      ...(generated ? [`password: ${password}`] : []),
-    ]);
+    // A person sees the password before the question about the settings.
+    if (!run.json) {
+      run.print({}, [
+        `created ${admin ? 'administrator' : 'user'} ${email} (${id})`,
+        ...(generated ? [`password: ${password}`] : []),
+      ]);
+    }
+    const { result, lines } = admin
+      ? await reviewStored(run, db, flags.dropStored === true)
+      : { result: {}, lines: [] };
+    run.print({ id, email, admin, ...(generated ? { password } : {}), ...result }, lines);
   });
+}
+
+/**
+ * Lets the operator decide about what was stored without sign-in. Without a person to ask it is kept and listed.
+ * @returns fields of the JSON document, and lines for people.
+ */
+async function reviewStored({ io, json }: Run, db: Db, drop: boolean): Promise<{ result: object; lines: string[] }> {
+  const stored = await storedWithoutSignIn(db);
+  const done = (dropped: boolean, lines: string[]) => ({ result: { storedWithoutSignIn: stored, dropped }, lines });
+  if (stored.length === 0) return done(false, []);
+  const listed = storedLines(stored);
+  if (drop) {
+    await dropSetupValues(db);
+    return done(true, [...listed, 'removed']);
+  }
+  if (json || io.stdin.isTTY !== true || io.stdout.isTTY !== true) {
+    return done(false, [...listed, 'kept: if they are not yours, clear them in the settings']);
+  }
+  io.stdout.write(`${listed.join('\n')}\n`);
+  const { confirm } = await import('@clack/prompts');
+  const keep = await confirm({ message: 'Keep these settings?', input: io.stdin, output: io.stdout });
+  if (keep === true) await confirmSetupValues(db);
+  if (keep === false) await dropSetupValues(db);
+  return done(keep === false, [keep === false ? 'removed' : 'kept']);
 }
 
 async function list({ print, withDb }: Run, flags: ListFlags): Promise<void> {

@@ -170,12 +170,26 @@ export const textOf = (data: EmailData, key: string): string =>
 /**
  * Problems of the data of a new email: an unusable URL, a required field that is empty. Empty if there are none. A missing
  * token is not a problem: it is issued when the email is sent.
+ * @param siteUrl the web site: links may lead only to its origin. Undefined: anywhere.
  */
-export function checkEmailData(template: EmailTemplate, data: EmailData): { path: string; message: string }[] {
+export function checkEmailData(
+  template: EmailTemplate,
+  data: EmailData,
+  siteUrl?: string,
+): { path: string; message: string }[] {
   return EMAIL_FIELDS[template].flatMap(({ key, required, url }) => {
     const text = textOf(data, key);
+    const message = url && text !== '' ? linkProblem(text, siteUrl) : undefined;
     const path = `data.${key}`;
     if (required && text.trim() === '') return [{ path, message: 'must not be empty' }];
-    return url && text !== '' && httpUrl(text) === undefined ? [{ path, message: 'must be an http(s) URL' }] : [];
+    return message === undefined ? [] : [{ path, message }];
   });
+}
+
+function linkProblem(text: string, siteUrl: string | undefined): string | undefined {
+  const url = httpUrl(text);
+  if (url === undefined) return 'must be an http(s) URL';
+  if (siteUrl === undefined) return undefined;
+  const site = URL.parse(siteUrl)?.origin ?? siteUrl;
+  return new URL(url).origin === site ? undefined : `must be a page of ${site}`;
 }

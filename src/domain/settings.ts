@@ -42,6 +42,48 @@ export const SETTING_KEYS = [
 ] as const;
 export type SettingKey = (typeof SETTING_KEYS)[number];
 
+/** Servers of others that a setting is sent to. */
+export type Upstream = 'pterodactyl' | 'virtfusion' | 'resend';
+
+/** Settings that are sent to a server: each goes only to the origin that it was entered for. */
+export const SENT_SETTINGS = {
+  pterodactyl_api_key: 'pterodactyl',
+  pterodactyl_client_api_key: 'pterodactyl',
+  cf_access_client_id: 'pterodactyl',
+  cf_access_client_secret: 'pterodactyl',
+  virtfusion_api_key: 'virtfusion',
+  resend_api_key: 'resend',
+} as const satisfies Partial<Record<SettingKey, Upstream>>;
+export type SentSetting = keyof typeof SENT_SETTINGS;
+export const SENT_SETTING_KEYS = Object.keys(SENT_SETTINGS) as SentSetting[];
+
+/** The setting that holds the URL of a server. That of Resend is a variable only. */
+export const URL_SETTINGS = {
+  pterodactyl: 'pterodactyl_url',
+  virtfusion: 'virtfusion_url',
+} as const satisfies Partial<Record<Upstream, SettingKey>>;
+
+/**
+ * Settings that carry secrets, email or links. A change of one decides where a secret or the link of an email goes, so it
+ * needs a system administrator.
+ */
+const SYSTEM_SETTINGS: ReadonlySet<string> = new Set<SettingKey>([
+  ...SENSITIVE_SETTINGS,
+  'pterodactyl_url',
+  'virtfusion_url',
+  'cf_access_client_id',
+  'email_from',
+  'site_url',
+]);
+export const isSystemSetting = (key: string): boolean => SYSTEM_SETTINGS.has(key);
+
+/** The field of a request that holds a setting, such as `pterodactylUrl`. */
+export const fieldOfSetting = (key: SettingKey): string =>
+  key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+
+/** Who entered a stored value: the set-up without sign-in, an administrator, another program; or it was there before the upgrade. */
+export type EnteredBy = 'setup' | 'user' | 'elsewhere' | 'upgrade';
+
 const sensitive: ReadonlySet<string> = new Set(SENSITIVE_SETTINGS);
 export const isSensitiveSetting = (key: string): boolean => sensitive.has(key);
 

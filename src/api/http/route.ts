@@ -13,7 +13,7 @@ import type { LimitRule } from './limits.ts';
 /**
  * Who may call a route. `apiKeyOrAdmin`: a valid API key or the bearer of an administrator. `adminQueryToken`: the token of
  * an administrator in `?token=` (EventSource sends no headers) or in the Authorization header. `setup`: everybody while the
- * setup wizard is open, afterwards an administrator.
+ * setup wizard is open, otherwise an administrator.
  */
 export type AuthMode = 'public' | 'admin' | 'apiKeyOrAdmin' | 'apiKeyOrUser' | 'user' | 'adminQueryToken' | 'setup';
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';

@@ -7,6 +7,7 @@ import { resendEmail } from '../../services/email/resend-email.ts';
 import { countEmails, type EmailRow, findEmail, listEmails } from '../../store/email/email-list.ts';
 import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
+import { byAddress, byUser } from '../http/limits.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 const tags = ['Email'];
@@ -56,9 +57,14 @@ export const emailRoutes: Route[] = [
     operationId: 'queueEmail',
     summary: 'Send an email',
     description:
-      'A template with a link needs the URL in `data`, or an account with this address: then the link is made when the email is sent.',
+      'A template with a link needs the URL in `data`, or an account with this address: then the link is made when the email is sent. A URL must be of the origin of the web site.',
     tags,
     auth: 'apiKeyOrAdmin',
+    limits: [
+      // A person sends by hand, a program for many people.
+      { name: 'email-queue', max: 60, windowSeconds: 3600, by: byUser },
+      { name: 'email-queue-address', max: 600, windowSeconds: 600, by: byAddress },
+    ],
     bodyLimitBytes: 128 * 1024,
     invalid: { code: 'VALIDATION_ERROR', publicMessage: 'Invalid request body' },
     body: z.object({

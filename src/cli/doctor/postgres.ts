@@ -1,7 +1,6 @@
 /** What `doctor` finds out about PostgreSQL and about the settings that are stored there. */
 import type { Config } from '../../config.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { SETTING_KEYS } from '../../domain/settings.ts';
 import { cacheFolder } from '../../embedded/folders.ts';
 import { findPostgres } from '../../embedded/postgres/binaries.ts';
 import { hasPostgres } from '../../embedded/postgres/cluster.ts';
@@ -19,6 +18,7 @@ import { withDatabase } from '../../store/db/with-database.ts';
 import { heldEmails } from '../../store/email/email-list.ts';
 import { type Check, PROBE_TIMEOUT_MS, probeError } from './check.ts';
 import type { HeldEmails } from './email.ts';
+import { checkSettings, checkSetup } from './settings.ts';
 
 const NAME = 'PostgreSQL';
 
@@ -71,20 +71,10 @@ async function checkSchema(db: Db, embedded: boolean): Promise<Check> {
 
 async function inspectSettings(db: Db, config: Config, key: Secret | undefined): Promise<DatabaseFindings> {
   const encryption = createEncryption({ key, previousKey: config.encryptionKeyPrevious });
-  const settings = createSettings({ db, config, encryption });
-  const { values, unreadable } = await settings.stored(SETTING_KEYS);
-  const checks: Check[] =
-    unreadable.length === 0
-      ? []
-      : [
-          {
-            name: 'Settings',
-            state: 'failed',
-            detail: `cannot be decrypted: ${unreadable.join(', ')}`,
-            advice: 'set ENCRYPTION_KEY (or ENCRYPTION_KEY_PREVIOUS) to the key with which they were stored',
-          },
-        ];
-  return { checks, stored: values, runtime: await settings.runtime(), held: await heldEmails(db) };
+  const settings = createSettings({ db, config, encryption, readOnly: true });
+  const known = await settings.known();
+  const checks = [...checkSettings(known), await checkSetup(db, config)];
+  return { checks, stored: known.stored.values, runtime: await settings.runtime(), held: await heldEmails(db) };
 }
 
 /** Looks at an embedded database that does not run. */

@@ -1,9 +1,11 @@
 /** New accounts: by registration on the site, and by an operator. */
+import { isSystemAdministrator } from '../../domain/accounts/roles.ts';
 import { AppError } from '../../domain/errors.ts';
 import { readBoolean } from '../../domain/settings.ts';
 import { insertPending } from '../../store/accounts/pending-account-store.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
+import { closeSetupWindow } from '../../store/settings/setup-window-store.ts';
 import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
@@ -77,7 +79,8 @@ function readName(text: string, field: 'username' | 'firstName' | 'lastName'): P
 }
 
 /**
- * Creates an active user with a clear-text password that the password policy allows.
+ * Creates an active user with a clear-text password that the password policy allows. A system administrator closes the
+ * set-up for good.
  * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
  */
 export async function createUser(db: Db, user: NewUser & { password: string }): Promise<{ id: string }> {
@@ -90,6 +93,7 @@ export async function createUser(db: Db, user: NewUser & { password: string }): 
       { db: trx },
       accountEvent('account-created', created.id, { actor: { type: 'cli' }, details }),
     );
+    if (isSystemAdministrator(account)) await closeSetupWindow(trx);
     return created;
   });
 }

@@ -10,6 +10,7 @@ import type { AuditActor, AuditDetails, SecurityAction } from '../../domain/audi
 import { AppError } from '../../domain/errors.ts';
 import { lockManagedUsers, type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
+import { closeSetupWindow } from '../../store/settings/setup-window-store.ts';
 import { recordSecurityEvent } from '../audit/security-events.ts';
 import { endEverything } from './end-everything.ts';
 
@@ -17,7 +18,8 @@ import { endEverything } from './end-everything.ts';
 const OPERATOR: AuditActor = { type: 'cli' };
 
 /**
- * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN. Who loses rights of an administrator has to sign in again.
+ * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN. Who loses rights of an administrator has to sign in again. A system
+ * administrator closes the set-up for good.
  * @throws {AppError} NOT_FOUND; CONFLICT when it would demote the last active system administrator.
  */
 export async function setRoles(
@@ -30,7 +32,8 @@ export async function setRoles(
     const { user, others } = await lock(trx, id, removesSystemAdministrator(change));
     const roles = changedRoles(user, change);
     const isSystemAdmin = roles.includes('SUPER_ADMIN');
-    if (!isSystemAdmin) refuseLast(user, others);
+    if (isSystemAdmin) await closeSetupWindow(trx);
+    else refuseLast(user, others);
     await storeRoles(trx, id, roles, isSystemAdmin);
     if (isSystemAdmin !== user.isSystemAdmin || roles.join() !== user.roles.join()) {
       await recordChange(trx, 'roles-changed', id, by, { before: user.roles, after: roles });

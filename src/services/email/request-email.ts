@@ -10,6 +10,7 @@ import {
 import { AppError } from '../../domain/errors.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import type { EmailRequest, EmailStore } from '../../store/email/email-store.ts';
+import type { Settings } from '../settings/settings.ts';
 
 /** Maximum length of a subject, in UTF-16 code units. */
 const SUBJECT_LIMIT = 255;
@@ -26,16 +27,21 @@ export interface EmailFields {
 }
 
 /**
- * Checks the fields and queues the email.
+ * Checks the fields and queues the email. Its links may lead to the web site only: an email of this service must not
+ * send its reader anywhere else.
  * @returns id of the email.
  * @throws {AppError} VALIDATION_ERROR, with the field in `details`.
  */
-export function requestEmail(deps: { db: Db; emails: EmailStore }, fields: EmailFields): Promise<string> {
-  const request = checkFields(fields);
+export async function requestEmail(
+  deps: { db: Db; emails: EmailStore; settings: Pick<Settings, 'runtime'> },
+  fields: EmailFields,
+): Promise<string> {
+  const { siteUrl } = (await deps.settings.runtime()).email;
+  const request = checkFields(fields, siteUrl);
   return inTransaction(deps.db, (trx) => deps.emails.queue(trx, request));
 }
 
-function checkFields(fields: EmailFields): EmailRequest {
+function checkFields(fields: EmailFields, siteUrl: string): EmailRequest {
   const { subject, data } = fields;
   const [to, name] = [fields.to.trim(), fields.template.trim()];
   const missing = Object.entries({ to, subject: subject.trim(), template: name }).filter(([, text]) => text === '');
@@ -48,7 +54,7 @@ function checkFields(fields: EmailFields): EmailRequest {
   const template = knownTemplate(name);
   if (!isEmail(to)) throw refusal('Invalid email address', [{ path: 'to', message: 'is not an email address' }]);
   checkSubject(subject);
-  checkData(template, data);
+  checkData(template, data, siteUrl);
   return { to, subject, template, data };
 }
 
@@ -67,12 +73,12 @@ function checkSubject(subject: string): void {
   throw refusal('Invalid subject', [{ path: 'subject', message }]);
 }
 
-function checkData(template: EmailTemplate, data: EmailData): void {
+function checkData(template: EmailTemplate, data: EmailData, siteUrl: string): void {
   if (Buffer.byteLength(JSON.stringify(data)) > DATA_LIMIT_BYTES) {
     const message = `may have at most ${DATA_LIMIT_BYTES / 1024} KiB as JSON`;
     throw refusal('The data is too large', [{ path: 'data', message }]);
   }
-  const problems = checkEmailData(template, data);
+  const problems = checkEmailData(template, data, siteUrl);
   if (problems.length > 0) throw refusal('Invalid data for this template', problems);
 }
 

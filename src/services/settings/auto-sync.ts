@@ -26,12 +26,13 @@ export async function saveAutoSync(
       publicMessage: `The sync interval must be ${MIN_SYNC_INTERVAL_SECONDS} seconds or more`,
     });
   }
-  await deps.settings.save({
+  const values = {
     ...(enabled === undefined ? {} : { auto_sync_enabled: String(enabled) }),
     ...(intervalSeconds === undefined
       ? {}
       : { auto_sync_interval: String(intervalSeconds), sync_interval: String(intervalSeconds) }),
-  });
+  };
+  await deps.settings.save(values, { enteredBy: 'user' });
   try {
     await deps.reconcileAutoSync(await deps.settings.autoSync());
   } catch (error) {

@@ -1,15 +1,24 @@
 /** The settings that processes act on: a non-empty value of the database wins over the environment, that over a default. */
-import type { Config } from '../../config.ts';
 import { parseSender, type Sender } from '../../domain/email-sender.ts';
-import { Secret } from '../../domain/secret.ts';
+import type { Secret } from '../../domain/secret.ts';
 import {
   type AutoSync,
   DEFAULT_CACHE_TIMEOUT_SECONDS,
   MIN_SYNC_INTERVAL_SECONDS,
   readBoolean,
   readInteger,
+  type SentSetting,
   type SettingKey,
 } from '../../domain/settings.ts';
+import {
+  type KnownSettings,
+  type SettingsConfig,
+  type StoredSettings,
+  secretFor,
+  secretsForPanel,
+  urlOf,
+  withheldSecrets,
+} from './secret-origins.ts';
 
 export interface RuntimeSettings {
   panelUrl?: string;
@@ -34,16 +43,9 @@ export interface RuntimeSettings {
   cacheTimeoutSeconds: number;
   /** Keys whose stored value was encrypted with an unknown key. They count as not set, never as clear text. */
   unreadable: string[];
+  /** Secrets that are set, but were entered for another origin than that of the present URL. They are not sent. */
+  withheld: SentSetting[];
 }
-
-/** Clear values by key; keys without a row or with an empty value are absent. */
-export interface StoredSettings {
-  values: ReadonlyMap<string, string>;
-  unreadable: string[];
-}
-
-/** Part of the environment that settings can override. */
-export type SettingsConfig = Pick<Config, 'panel' | 'virtfusion' | 'autoSync' | 'email'>;
 
 /** Every key that {@link resolveSettings} reads. */
 export const RUNTIME_KEYS = [
@@ -68,41 +70,41 @@ export const RUNTIME_KEYS = [
 /** Applies the precedence to stored values. */
 export function resolveSettings(config: SettingsConfig, stored: StoredSettings): RuntimeSettings {
   const { values, unreadable } = stored;
-  const { panel } = config;
-  const source: Source = {
-    text: (key, fallback) => values.get(key)?.trim() || fallback,
-    secret(key, fallback) {
-      const value = values.get(key);
-      if (value !== undefined) return new Secret(value);
-      return unreadable.includes(key) ? undefined : fallback;
-    },
-  };
+  const known = { config, stored };
+  const text: TextOf = (key) => values.get(key)?.trim() || undefined;
   return {
-    ...present({
-      panelUrl: withoutSlash(source.text('pterodactyl_url', panel.url)),
-      panelApiKey: source.secret('pterodactyl_api_key', panel.apiKey),
-      panelClientApiKey: source.secret('pterodactyl_client_api_key', panel.clientApiKey),
-      cfAccessClientId: source.text('cf_access_client_id', panel.cfAccessClientId),
-      cfAccessClientSecret: source.secret('cf_access_client_secret', panel.cfAccessClientSecret),
-      virtfusionUrl: withoutSlash(source.text('virtfusion_url', config.virtfusion.url)),
-      virtfusionApiKey: source.secret('virtfusion_api_key', config.virtfusion.apiKey),
-    }),
+    ...panelSettings(known),
     autoSync: autoSyncOf(config, values),
     email: {
-      ...present({ resendApiKey: source.secret('resend_api_key', config.email.resendApiKey) }),
+      ...present({ resendApiKey: secretFor('resend_api_key', urlOf('resend', known), known) }),
       notifications: readBoolean(values.get('email_notifications_enabled'), true),
-      from: senderOf(config, source),
-      siteUrl: siteUrlOf(config, source),
+      from: senderOf(config, text),
+      siteUrl: siteUrlOf(config, text),
     },
     allowMassPrune: readBoolean(values.get('sync_allow_mass_prune'), false),
     cacheTimeoutSeconds: readInteger(values.get('cache_timeout'), 0) ?? DEFAULT_CACHE_TIMEOUT_SECONDS,
     unreadable,
+    withheld: withheldSecrets(known),
   };
 }
 
-interface Source {
-  text(key: SettingKey, fallback: string | undefined): string | undefined;
-  secret(key: SettingKey, fallback: Secret | undefined): Secret | undefined;
+/** A stored text; undefined without one. */
+type TextOf = (key: SettingKey) => string | undefined;
+
+/** URL and secrets of both panels. */
+function panelSettings(known: KnownSettings) {
+  const [panelUrl, virtfusionUrl] = [urlOf('pterodactyl', known), urlOf('virtfusion', known)];
+  const panel = panelUrl === undefined ? {} : secretsForPanel('pterodactyl', panelUrl, known);
+  const virtfusion = virtfusionUrl === undefined ? {} : secretsForPanel('virtfusion', virtfusionUrl, known);
+  return present({
+    panelUrl,
+    panelApiKey: panel.apiKey,
+    panelClientApiKey: panel.clientApiKey,
+    cfAccessClientId: panel.cfAccessClientId,
+    cfAccessClientSecret: panel.cfAccessClientSecret,
+    virtfusionUrl,
+    virtfusionApiKey: virtfusion.apiKey,
+  });
 }
 
 /** The same object without its undefined values. */
@@ -111,8 +113,6 @@ function present<T extends Record<string, unknown>>(values: T): { [K in keyof T]
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
 }
-
-const withoutSlash = (url: string | undefined): string | undefined => url?.replace(/\/+$/, '');
 
 function autoSyncOf(config: SettingsConfig, values: StoredSettings['values']): AutoSync {
   const intervalSeconds =
@@ -127,13 +127,15 @@ function autoSyncOf(config: SettingsConfig, values: StoredSettings['values']): A
 }
 
 /** A stored text that is no sender does not give way to another sender: email waits until a person corrects it. */
-function senderOf(config: SettingsConfig, source: Source): Sender | undefined {
-  const text = source.text('email_from', undefined);
-  return text === undefined ? config.email.from : parseSender(text);
+function senderOf(config: SettingsConfig, text: TextOf): Sender | undefined {
+  const from = text('email_from');
+  return from === undefined ? config.email.from : parseSender(from);
 }
 
 /** A link in an email must open, so a stored text that is no web address does not count. */
-function siteUrlOf(config: SettingsConfig, source: Source): string {
-  const siteUrl = withoutSlash(source.text('site_url', undefined));
-  return siteUrl !== undefined && /^https?:\/\/\S+$/.test(siteUrl) ? siteUrl : config.email.siteUrl;
+function siteUrlOf(config: SettingsConfig, text: TextOf): string {
+  const siteUrl = text('site_url')?.replace(/\/+$/, '');
+  return siteUrl !== undefined && /^https?:\/\/\S+$/.test(siteUrl) && URL.canParse(siteUrl)
+    ? siteUrl
+    : config.email.siteUrl;
 }

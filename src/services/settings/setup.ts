@@ -1,62 +1,41 @@
 /** The first-run set-up: how far it is, who may go on with it, and saving a step of it. */
-import { AppError } from '../../domain/errors.ts';
-import type { Secret } from '../../domain/secret.ts';
-import type { SettingKey } from '../../domain/settings.ts';
 import { systemAdministratorExists } from '../../store/accounts/administrators.ts';
 import type { Db } from '../../store/db/db.ts';
+import { readSetupWindow } from '../../store/settings/setup-window-store.ts';
+import { type KnownSettings, urlOf } from './secret-origins.ts';
 import type { Settings } from './settings.ts';
+
+export const PANELS = ['pterodactyl', 'virtfusion'] as const;
+export type PanelName = (typeof PANELS)[number];
 
 export interface SetupDeps {
   db: Db;
   settings: Settings;
+  config: { production: boolean };
 }
 
-/** A panel, from the database or else the environment. */
-export interface ConfiguredPanel {
-  /** Without a trailing slash. */
-  url?: string;
-  apiKey?: Secret;
+/** Where a request for the set-up comes from. */
+export interface SetupCaller {
+  /** The request was made on this machine, whatever a proxy or the caller says. */
+  local: boolean;
 }
 
-export const PANELS = ['pterodactyl', 'virtfusion'] as const;
-export type PanelName = (typeof PANELS)[number];
-export type ConfiguredPanels = Record<PanelName, ConfiguredPanel>;
-
-/** A panel that can be used has both. */
-export const isConfigured = ({ url, apiKey }: ConfiguredPanel): boolean => url !== undefined && apiKey !== undefined;
-
-/** One configured panel is enough. */
-const isComplete = (panels: ConfiguredPanels): boolean => PANELS.some((name) => isConfigured(panels[name]));
-
-/** Both panels as processes would use them now. A key that cannot be decrypted counts as not set. */
-export async function configuredPanels({
-  settings,
-}: {
-  settings: Pick<Settings, 'runtime'>;
-}): Promise<ConfiguredPanels> {
-  const runtime = await settings.runtime();
-  return {
-    pterodactyl: panel(runtime.panelUrl, runtime.panelApiKey),
-    virtfusion: panel(runtime.virtfusionUrl, runtime.virtfusionApiKey),
-  };
-}
-
-const panel = (url: string | undefined, apiKey: Secret | undefined): ConfiguredPanel => ({
-  ...(url === undefined ? {} : { url }),
-  ...(apiKey === undefined ? {} : { apiKey }),
-});
-
-/** Whether set-up may be done without signing in: there is no system administrator, and no panel is configured. */
-export async function setupOpen(deps: SetupDeps): Promise<boolean> {
+/**
+ * Whether the set-up needs no sign-in: there is no system administrator, and it is within an hour of the installation's
+ * first start or of `setup open`. Outside production, this machine itself has no time limit.
+ */
+export async function setupOpen(deps: Omit<SetupDeps, 'settings'>, caller: SetupCaller): Promise<boolean> {
   if (await systemAdministratorExists(deps.db)) return false;
-  return !isComplete(await configuredPanels(deps));
+  if (caller.local && !deps.config.production) return true;
+  return (await readSetupWindow(deps.db)).open;
 }
 
 export interface SetupState {
+  /** A panel has both its URL and its key. */
   isComplete: boolean;
-  panels: ConfiguredPanels;
+  panels: Record<PanelName, boolean>;
   siteName: string | null;
-  /** Addresses; null once the set-up needs a sign-in. */
+  /** Addresses; null where the set-up needs a sign-in. */
   addresses: {
     siteUrl: string | null;
     faviconUrl: string | null;
@@ -65,65 +44,35 @@ export interface SetupState {
   };
 }
 
-/** How far the set-up is. */
-export async function readSetup(deps: SetupDeps): Promise<SetupState> {
-  const [administered, panels, { values }] = await Promise.all([
-    systemAdministratorExists(deps.db),
-    configuredPanels(deps),
-    deps.settings.stored(['site_name', 'site_url', 'favicon_url']),
+/** How far the set-up is, as this caller may see it. */
+export async function readSetup(deps: SetupDeps, caller: SetupCaller): Promise<SetupState> {
+  const [open, runtime, known] = await Promise.all([
+    setupOpen(deps, caller),
+    deps.settings.runtime(),
+    deps.settings.known(),
   ]);
-  const complete = isComplete(panels);
-  const open = !administered && !complete;
+  const { values } = known.stored;
   const whileOpen = (value: string | undefined): string | null => (open ? (value ?? null) : null);
+  const panels = {
+    pterodactyl: runtime.panelUrl !== undefined && runtime.panelApiKey !== undefined,
+    virtfusion: runtime.virtfusionUrl !== undefined && runtime.virtfusionApiKey !== undefined,
+  };
   return {
-    isComplete: complete,
+    // One panel is enough.
+    isComplete: panels.pterodactyl || panels.virtfusion,
     panels,
     siteName: values.get('site_name')?.trim() || null,
     addresses: {
-      siteUrl: whileOpen(values.get('site_url')),
+      siteUrl: whileOpen(values.get('site_url') ?? environmentSiteUrl(known)),
       faviconUrl: whileOpen(values.get('favicon_url')),
-      pterodactylUrl: whileOpen(panels.pterodactyl.url),
-      virtfusionUrl: whileOpen(panels.virtfusion.url),
+      pterodactylUrl: whileOpen(urlOf('pterodactyl', known)),
+      virtfusionUrl: whileOpen(urlOf('virtfusion', known)),
     },
   };
 }
 
-/**
- * Saves a step of the set-up.
- * @param values texts to store; '' clears one.
- * @param options `signedIn`: an administrator saves.
- * @throws {AppError} VALIDATION_ERROR.
- */
-export async function saveSetup(
-  deps: SetupDeps,
-  values: Partial<Record<SettingKey, string>>,
-  options: { signedIn: boolean },
-): Promise<void> {
-  if (!options.signedIn) {
-    const known = await configuredPanels(deps);
-    for (const name of PANELS) refuseUrlWithoutKey(values, name, known[name]);
-  }
-  await deps.settings.save(values);
+/** The site's URL as the environment sets it. */
+function environmentSiteUrl({ config }: KnownSettings): string | undefined {
+  const value = config.environment.site_url?.value;
+  return typeof value === 'string' ? value : undefined;
 }
-
-/**
- * A stranger who stores a new URL beside a stored key would have the key sent to that URL.
- * @throws {AppError} VALIDATION_ERROR that names the field of the key.
- */
-function refuseUrlWithoutKey(
-  values: Partial<Record<SettingKey, string>>,
-  name: PanelName,
-  known: ConfiguredPanel,
-): void {
-  const url = values[`${name}_url`];
-  if (url === undefined || url === '' || values[`${name}_api_key`] !== undefined) return;
-  if (known.apiKey === undefined || sameOrigin(url, known.url)) return;
-  throw new AppError('VALIDATION_ERROR', {
-    publicMessage: `${name}ApiKey: a new URL needs its API key`,
-    details: [{ path: `body.${name}ApiKey`, message: 'a new URL needs its API key' }],
-  });
-}
-
-/** Whether two URLs have one origin. */
-export const sameOrigin = (a: string | undefined, b: string | undefined): boolean =>
-  a !== undefined && b !== undefined && URL.canParse(a) && URL.canParse(b) && new URL(a).origin === new URL(b).origin;

@@ -5,14 +5,13 @@ import { createPanelClient } from '../../clients/panel/client.ts';
 import { testConnection } from '../../clients/virtfusion.ts';
 import { isAppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
-import type { Settings } from './settings.ts';
-import { type ConfiguredPanel, type PanelName, sameOrigin } from './setup.ts';
+import type { PanelSecrets } from './secret-origins.ts';
+import type { PanelName } from './setup.ts';
 
 /** Maximum bytes of a panel's answer: one server with nothing included has less than 4 KB. */
 const TEST_BODY_BYTES = 256 * 1024;
 
 export interface ConnectionDeps {
-  settings: Pick<Settings, 'runtime'>;
   log: Logger;
   /** Refuses addresses that the caller may not make this machine connect to. */
   guard: AddressGuard;
@@ -22,7 +21,7 @@ export interface ConnectionDeps {
 export interface PanelToTest {
   name: PanelName;
   url: string;
-  /** Absent: the stored key, if the URL is of the stored origin. */
+  /** Absent: the known key, if it may be sent to this URL. */
   apiKey: Secret | undefined;
 }
 
@@ -45,21 +44,22 @@ export const untested = (error: string): ConnectionResult => ({
 
 /**
  * Tests one panel.
- * @param known the panel as it is configured: its key is sent to its own origin only.
+ * @param known the secrets that may be sent to this URL.
  * @throws errors that are not the connection's.
  */
 export async function testPanel(
   deps: ConnectionDeps,
   panel: PanelToTest,
-  known: ConfiguredPanel,
+  known: PanelSecrets,
 ): Promise<ConnectionResult> {
-  const apiKey = panel.apiKey ?? (sameOrigin(panel.url, known.url) ? known.apiKey : undefined);
+  const apiKey = panel.apiKey ?? known.apiKey;
   if (apiKey === undefined) return untested('Enter the API key to test this URL');
   const begun = performance.now();
   const latency = () => Math.round(performance.now() - begun);
   try {
     const query = panel.name === 'pterodactyl' ? queryPterodactyl : queryVirtfusion;
-    return { success: true, serverCount: await query(deps, panel.url, apiKey), latency: latency(), error: null };
+    const serverCount = await query(deps, panel.url, { ...known, apiKey });
+    return { success: true, serverCount, latency: latency(), error: null };
   } catch (error) {
     if (!isAppError(error)) throw error;
     deps.log.info({ panel: panel.name, code: error.code, meta: error.meta }, 'connection test failed');
@@ -72,19 +72,19 @@ export async function testPanel(
   }
 }
 
+type TestSecrets = PanelSecrets & { apiKey: Secret };
+
 /** Lists one server: that needs the URL, the key and its most used right. @returns the number of servers. */
-async function queryPterodactyl(deps: ConnectionDeps, url: string, apiKey: Secret): Promise<number | null> {
-  const { panelUrl, cfAccessClientId, cfAccessClientSecret } = await deps.settings.runtime();
-  // The secret of the access proxy is sent to the stored URL's origin only.
-  const trusted = sameOrigin(url, panelUrl);
+async function queryPterodactyl(deps: ConnectionDeps, url: string, secrets: TestSecrets): Promise<number | null> {
+  const { apiKey, cfAccessClientId, cfAccessClientSecret } = secrets;
   const client = createPanelClient({
     url,
     apiKey,
     guard: deps.guard,
     timeoutMs: deps.timeoutMs,
     maxBodyBytes: TEST_BODY_BYTES,
-    ...(trusted && cfAccessClientId !== undefined ? { cfAccessClientId } : {}),
-    ...(trusted && cfAccessClientSecret !== undefined ? { cfAccessClientSecret } : {}),
+    ...(cfAccessClientId === undefined ? {} : { cfAccessClientId }),
+    ...(cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret }),
   });
   try {
     const { pagination } = await client.list('/servers', { page: 1, perPage: 1 });
@@ -95,7 +95,7 @@ async function queryPterodactyl(deps: ConnectionDeps, url: string, apiKey: Secre
   }
 }
 
-async function queryVirtfusion(deps: ConnectionDeps, url: string, apiKey: Secret): Promise<null> {
+async function queryVirtfusion(deps: ConnectionDeps, url: string, { apiKey }: TestSecrets): Promise<null> {
   await testConnection({ url, apiKey }, { guard: deps.guard, timeoutMs: deps.timeoutMs });
   return null;
 }

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Check } from '../../../src/cli/doctor/check.ts';
+import { type Harness, JWT_SECRET, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 
 let harness: Harness;
 beforeAll(async () => {
@@ -9,12 +10,17 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 
 const cli = (args: readonly string[], input = '') => user(['create', ...args], input);
-function user(args: readonly string[], input = ''): Promise<{ code: number; stdout: string; stderr: string }> {
+const user = (args: readonly string[], input = '') => run(['user', ...args], {}, input);
+function run(
+  args: readonly string[],
+  env: Record<string, string> = {},
+  input = '',
+): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      ['src/cli.ts', 'user', ...args],
-      { env: { PATH: process.env['PATH'], DATABASE_URL: harness.database.url } },
+      ['src/cli.ts', ...args],
+      { env: { PATH: process.env['PATH'], DATABASE_URL: harness.database.url, ...env } },
       (error, stdout, stderr) => resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr }),
     );
     child.stdin?.end(input);
@@ -31,6 +37,94 @@ test('a first administrator with a generated password can sign in and use the ad
   expect(signedIn.user).toMatchObject({ id, isSystemAdmin: true, roles: ['SUPER_ADMIN'] });
   const state = await harness.get('/api/admin/sync', { headers: { Authorization: `Bearer ${signedIn.accessToken}` } });
   expect(state.status).toBe(200);
+});
+
+describe('what was stored without sign-in (S11)', () => {
+  const stranger = { site_url: 'https://evil.example', resend_api_key: 're_attackers' };
+  const setup = (...args: string[]) => run(['setup', ...args]);
+  beforeEach(async () => {
+    for (const table of ['config', 'setting_entries', 'setup_window', 'users']) {
+      await harness.database.db.raw('delete from ??', [table]);
+    }
+    await harness.deps.settings.save(stranger, { enteredBy: 'setup' });
+    await harness.deps.settings.save({ site_name: 'ours' }, { enteredBy: 'user' });
+  });
+  const stored = async () =>
+    Object.fromEntries(
+      (await harness.database.db('config').select('key', 'value')).map(({ key, value }) => [key, value]),
+    );
+
+  test('without a terminal it is kept and listed with the first administrator, and the exit code is 0', async () => {
+    const made = await cli(['--email', 'first@example.com', '--admin']);
+    expect(made).toMatchObject({ code: 0, stderr: '' });
+    expect(made.stdout).toMatch(
+      /stored without sign-in:\n.*\nresend_api_key +•{20} .*\nsite_url +https:\/\/evil\.example .*\nkept/,
+    );
+    expect(made.stdout).not.toContain('re_attackers');
+    expect(await stored()).toMatchObject({ site_url: 'https://evil.example', site_name: 'ours' });
+    // It is listed until somebody decides.
+    const second = JSON.parse((await cli(['--email', 'second@example.com', '--admin', '--json'])).stdout);
+    expect(second).toMatchObject({
+      dropped: false,
+      storedWithoutSignIn: [{ key: 'resend_api_key', value: '•'.repeat(20) }, { key: 'site_url' }],
+    });
+  });
+
+  test('--drop-stored removes it and nothing else', async () => {
+    const made = await cli(['--email', 'first@example.com', '--admin', '--drop-stored']);
+    expect([made.code, made.stdout.split('\n').at(-2)]).toEqual([0, 'removed']);
+    expect(await stored()).toEqual({ site_url: '', resend_api_key: '', site_name: 'ours' });
+    expect(JSON.parse((await setup('status', '--json')).stdout)).toMatchObject({ storedWithoutSignIn: [] });
+    const member = await cli(['--email', 'm@example.com', '--drop-stored']);
+    expect([member.code, member.stderr]).toEqual([1, 'error: --drop-stored needs --admin\n']);
+  });
+
+  test('`setup open` opens the wizard for an hour, `setup status` says so, an administrator ends both', async () => {
+    expect((await setup('status')).stdout).toContain(
+      'not open yet: the first start of the api opens it for 60 minutes',
+    );
+    const opened = await setup('open', '--json');
+    expect(opened).toMatchObject({ code: 0, stderr: '' });
+    const { openUntil, ...status } = JSON.parse(opened.stdout);
+    expect(status).toMatchObject({ open: true, administered: false, storedWithoutSignIn: [{}, {}] });
+    expect(Math.abs(new Date(openUntil).getTime() - Date.now() - 3_600_000)).toBeLessThan(60_000);
+    expect((await setup('status')).stdout).toContain(`open to everybody who reaches the api until ${openUntil}`);
+    await cli(['--email', 'first@example.com', '--admin']);
+    expect((await setup('status')).stdout).toContain('closed: a system administrator exists');
+    const refused = await setup('open', '--json');
+    expect(refused.code).toBe(1);
+    expect(JSON.parse(refused.stdout).error).toContain('A system administrator exists');
+  });
+
+  test('doctor says whether it is open and which variables the database overrides (S3)', async () => {
+    await setup('open');
+    await harness.deps.settings.save({ pterodactyl_url: 'https://db.example' }, { enteredBy: 'user' });
+    const env = {
+      ENV: 'staging',
+      SITE_URL: 'https://real.example',
+      PTERODACTYL_API_KEY: 'env-key',
+      JWT_SECRET,
+      ENCRYPTION_KEY: '0123456789abcdef'.repeat(4),
+    };
+    const { checks } = JSON.parse((await run(['doctor', '--json'], env)).stdout) as { checks: Check[] };
+    const found = (name: string) =>
+      checks.filter((check) => check.name === name).map(({ state, detail }) => [state, detail]);
+    expect(found('Set-up')).toEqual([
+      [
+        'warning',
+        expect.stringMatching(/^open to everybody .* until .*Z; stored without sign-in: resend_api_key, site_url$/),
+      ],
+    ]);
+    expect(found('Settings')).toEqual([
+      ['failed', expect.stringContaining('cannot be decrypted')],
+      [
+        'warning',
+        'PTERODACTYL_API_KEY is used with the URL of the environment only; it is not sent to https://db.example',
+      ],
+      ['warning', 'the database overrides SITE_URL with another value'],
+    ]);
+    expect(await harness.database.db('setting_entries').where({ entered_by: 'elsewhere' })).toEqual([]);
+  }, 30_000);
 });
 
 test('a password from standard input is not printed', async () => {
@@ -64,7 +158,8 @@ test('adding and removing the role SUPER_ADMIN opens and closes the admin routes
   expect(await state()).toBe(200);
   const taken = await user(['roles', id, '--remove', 'SUPER_ADMIN']);
   expect(taken).toEqual({ code: 0, stdout: `${email} (${id}): MEMBER, PARTNER\n`, stderr: '' });
-  expect(await state()).toBe(403);
+  // The token ended with the role.
+  expect(await state()).toBe(401);
   expect((await user(['roles', id, '--set', 'SPONSOR'])).stdout).toContain(': SPONSOR\n');
 });
 

@@ -99,6 +99,39 @@ describe('queueing an email', () => {
     expect((await list()).pagination['total']).toBe(0);
   });
 
+  test.each([
+    ['password-reset', 'resetUrl'],
+    ['reset-password', 'resetUrl'],
+    ['email-verification', 'verifyUrl'],
+    ['welcome', 'verifyUrl'],
+    ['magic-link', 'magicLinkUrl'],
+  ])('the link of %s leads to the web site only (S6)', async (template, field) => {
+    const send = (url: string) => queue({ ...GOOD, template, data: { [field]: url } });
+    expect((await send('https://nodebyte.host/page?token=x')).status).toBe(202);
+    for (const url of [
+      'https://nodebyte.host.evil.example/login',
+      'https://nodebyte.host@evil.example/login',
+      'http://nodebyte.host/login',
+      'https://nodebyte.host:8443/login',
+      'https://evil.example/?https://nodebyte.host',
+    ]) {
+      const response = await send(url);
+      expect(response.status, url).toBe(400);
+      expect(await response.json()).toMatchObject({
+        details: [{ path: `body.data.${field}`, message: 'must be a page of https://nodebyte.host' }],
+      });
+    }
+  });
+
+  test('an administrator has 60 emails in an hour; a program is not counted with them (S6)', async () => {
+    const one = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
+    const send = () => harness.get('/api/v1/email/queue', json({ ...GOOD, to: 'no' }, bearer(one.token)));
+    const answers = await Promise.all(Array.from({ length: 60 }, send));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([400]));
+    expect((await send()).status).toBe(429);
+    expect((await queue(GOOD)).status).toBe(202);
+  });
+
   test('refuses a body that is not JSON, and customers', async () => {
     const headers = { 'X-API-Key': API_KEY, 'Content-Type': 'application/json' };
     const broken = await harness.get('/api/v1/email/queue', { method: 'POST', headers, body: '{' });

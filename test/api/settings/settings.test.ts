@@ -1,14 +1,19 @@
 import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { up } from '../../../migrations/20260101002700_setting_entries.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { isSensitiveSetting } from '../../../src/domain/settings.ts';
 import { saveAutoSync } from '../../../src/services/settings/auto-sync.ts';
+import type { RuntimeSettings } from '../../../src/services/settings/runtime-settings.ts';
+import { secretFor } from '../../../src/services/settings/secret-origins.ts';
 import { createSettings, type Settings } from '../../../src/services/settings/settings.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
-import { query } from '../../../src/store/db/query.ts';
-import { panelConfig } from '../../support/api/harness.ts';
+import { knexOf, query } from '../../../src/store/db/query.ts';
+import { readSetupWindow } from '../../../src/store/settings/setup-window-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 let database: TestDatabase;
@@ -17,20 +22,21 @@ const quiet = { warn: () => {}, info: () => {} };
 beforeAll(async () => {
   database = await createTestDatabase();
 });
-beforeEach(() => database.db.raw('delete from config'));
+beforeEach(() => database.db.raw('delete from config; delete from setting_entries'));
 afterAll(() => database.drop());
 
 const make = (key: Secret | undefined = encryptionKey) =>
   createSettings({
     db: database.db,
-    config: {
-      panel: { ...panelConfig, url: 'https://env.example', apiKey: new Secret('env-key') },
-      autoSync: { enabled: true, intervalSeconds: 900 },
-      virtfusion: loadConfig({}).virtfusion,
-      email: loadConfig({}).email,
-    },
+    config: loadConfig({
+      PTERODACTYL_URL: 'https://env.example',
+      PTERODACTYL_API_KEY: 'env-key',
+      AUTO_SYNC_ENABLED: 'true',
+      AUTO_SYNC_INTERVAL: '15',
+    }),
     encryption: createEncryption({ key }),
   });
+const BY_USER = { enteredBy: 'user' } as const;
 const put = (key: string, value: string) =>
   database.db.raw('insert into config (id, key, value) values (?, ?, ?)', [`id-${key}`, key, value]);
 const stored = async (key: string): Promise<string | undefined> =>
@@ -52,9 +58,9 @@ describe('settings', () => {
 
   test('a stored sender is read once; an unusable one gives no sender, and is not saved (M-3)', async () => {
     const settings = make();
-    await settings.save({ email_from: 'Example Hosting, Inc. <a@b.example>' });
+    await settings.save({ email_from: 'Example Hosting, Inc. <a@b.example>' }, BY_USER);
     expect((await settings.runtime()).email.from).toEqual({ name: 'Example Hosting, Inc.', address: 'a@b.example' });
-    await expect(settings.save({ email_from: 'Example Hosting', site_name: 'x' })).rejects.toMatchObject({
+    await expect(settings.save({ email_from: 'Example Hosting', site_name: 'x' }, BY_USER)).rejects.toMatchObject({
       code: 'VALIDATION_ERROR',
       details: [{ path: 'email_from', message: expect.stringContaining('Name <address@domain>') }],
     });
@@ -63,7 +69,7 @@ describe('settings', () => {
     await database.db.raw(`update config set value = 'Example Hosting' where key = 'email_from'`);
     settings.forget();
     expect((await settings.runtime()).email.from).toBeUndefined();
-    await settings.save({ email_from: '' });
+    await settings.save({ email_from: '' }, BY_USER);
     expect((await settings.runtime()).email.from).toEqual(loadConfig({}).email.from);
   });
 
@@ -80,13 +86,15 @@ describe('settings', () => {
       autoSync: { enabled: false, intervalSeconds: 7200 },
       allowMassPrune: true,
       cacheTimeoutSeconds: 0,
+      withheld: ['pterodactyl_api_key'],
     });
-    expect(settings.panelApiKey?.reveal()).toBe('env-key');
+    // The key of the environment was not entered for the URL of the database.
+    expect(settings.panelApiKey).toBeUndefined();
   });
 
   test('secrets are stored encrypted; a secret that was stored in clear can still be read', async () => {
     const settings = make();
-    await settings.save({ pterodactyl_api_key: 'ptla_new', pterodactyl_url: 'https://x.example' });
+    await settings.save({ pterodactyl_api_key: 'ptla_new', pterodactyl_url: 'https://x.example' }, BY_USER);
     expect(await stored('pterodactyl_url')).toBe('https://x.example');
     const cipher = await stored('pterodactyl_api_key');
     expect(cipher).not.toContain('ptla');
@@ -98,7 +106,7 @@ describe('settings', () => {
   });
 
   test('a secret that cannot be decrypted is listed as unreadable; the environment does not replace it', async () => {
-    await make(new Secret(randomBytes(32).toString('base64'))).save({ pterodactyl_api_key: 'ptla_lost' });
+    await make(new Secret(randomBytes(32).toString('base64'))).save({ pterodactyl_api_key: 'ptla_lost' }, BY_USER);
     const settings = await make().runtime();
     expect(settings.unreadable).toEqual(['pterodactyl_api_key']);
     expect(settings.panelApiKey).toBeUndefined();
@@ -146,10 +154,10 @@ describe('settings', () => {
     await expect.poll(() => listener.connected()).toBe(true);
     const settings = make();
     await inTransaction(database.db, async (trx) => {
-      await settings.save({ site_name: 'never' }, trx);
+      await settings.save({ site_name: 'never' }, { ...BY_USER, db: trx });
       throw new Error('rolled back');
     }).catch(() => {});
-    await settings.save({ site_name: 'X' });
+    await settings.save({ site_name: 'X' }, BY_USER);
     await expect.poll(() => notifications).toBe(1);
     await listener.close();
   });
@@ -157,7 +165,7 @@ describe('settings', () => {
   test('a process sees the save of another process within two seconds', async () => {
     const settings = make();
     await settings.runtime();
-    await make().save({ pterodactyl_url: 'https://other.example' });
+    await make().save({ pterodactyl_url: 'https://other.example' }, BY_USER);
     await expect.poll(async () => (await settings.runtime()).panelUrl, { timeout: 2500 }).toBe('https://other.example');
   });
 
@@ -167,6 +175,150 @@ describe('settings', () => {
     await expect(settings.runtime()).rejects.toThrow();
     await database.db.raw('alter table config_away rename to config');
     expect((await settings.runtime()).panelUrl).toBe('https://env.example');
+  });
+});
+
+describe('a secret goes only to the origin it was entered for (S3)', () => {
+  const ORIGINS = ['https://a.example', 'https://b.example', 'https://a.example:8443', 'http://a.example'];
+  const ENCRYPTION = createEncryption({ key: encryptionKey });
+  const settingsOf = (env: Record<string, string>, readOnly = false) =>
+    createSettings({ db: database.db, config: loadConfig(env), encryption: ENCRYPTION, readOnly });
+
+  /** Each secret with the URL that it travels to, as variables and as settings. */
+  const PAIRS = [
+    ['pterodactyl_api_key', 'pterodactyl_url', (r: RuntimeSettings) => [r.panelUrl, r.panelApiKey?.reveal()]],
+    [
+      'pterodactyl_client_api_key',
+      'pterodactyl_url',
+      (r: RuntimeSettings) => [r.panelUrl, r.panelClientApiKey?.reveal()],
+    ],
+    ['cf_access_client_id', 'pterodactyl_url', (r: RuntimeSettings) => [r.panelUrl, r.cfAccessClientId]],
+    [
+      'cf_access_client_secret',
+      'pterodactyl_url',
+      (r: RuntimeSettings) => [r.panelUrl, r.cfAccessClientSecret?.reveal()],
+    ],
+    ['virtfusion_api_key', 'virtfusion_url', (r: RuntimeSettings) => [r.virtfusionUrl, r.virtfusionApiKey?.reveal()]],
+    ['resend_api_key', undefined, (r: RuntimeSettings, base: string) => [base, r.email.resendApiKey?.reveal()]],
+  ] as const;
+  /** The other half of Cloudflare Access, without which neither is sent. */
+  const BESIDE: Record<string, string> = {
+    cf_access_client_id: 'cf_access_client_secret',
+    cf_access_client_secret: 'cf_access_client_id',
+  };
+
+  const origin = fc.constantFrom(...ORIGINS);
+  const changes = fc.array(
+    fc.oneof(
+      fc.record({ by: fc.constantFrom('save', 'another program'), url: fc.oneof(origin, fc.constant('')) }),
+      fc.record({ by: fc.constant('environment'), url: origin }),
+    ),
+    { minLength: 1, maxLength: 5 },
+  );
+
+  test.each(PAIRS)('changing the URL alone never makes %s leave', async (key, urlKey, sent) => {
+    const urlVariable = urlKey?.toUpperCase() ?? 'RESEND_BASE_URL';
+    const entered = fc.constantFrom(
+      'saved with its URL',
+      'saved beside the environment',
+      'another program',
+      'environment',
+    );
+    await fc.assert(
+      fc.asyncProperty(entered, origin, changes, async (how, home, steps) => {
+        await database.db.raw('delete from config; delete from setting_entries');
+        const secrets = Object.fromEntries(
+          [key, BESIDE[key]].filter((one) => one !== undefined).map((one) => [one, `${one}-1`]),
+        );
+        const withUrl = how !== 'saved beside the environment' && how !== 'environment' && urlKey !== undefined;
+        let env: Record<string, string> = withUrl ? {} : { [urlVariable]: home };
+        if (how === 'environment') {
+          env = {
+            ...env,
+            ...Object.fromEntries(Object.entries(secrets).map(([one, value]) => [one.toUpperCase(), value])),
+          };
+        } else if (how === 'another program') {
+          for (const [one, value] of Object.entries({ ...secrets, ...(withUrl ? { [urlKey]: home } : {}) })) {
+            await put(one, isSensitiveSetting(one) ? ENCRYPTION.encrypt(value) : value);
+          }
+        } else {
+          await settingsOf(env).save({ ...secrets, ...(withUrl ? { [urlKey]: home } : {}) }, BY_USER);
+        }
+        const seen = async (url: string) => {
+          const base = urlKey === undefined ? (env['RESEND_BASE_URL'] ?? 'https://api.resend.com') : url;
+          return sent(await settingsOf(env).runtime(), base);
+        };
+        // What is there at first sight is bound.
+        const first = await seen(home);
+        if (urlKey !== undefined || env['RESEND_BASE_URL'] !== undefined) expect(first).toEqual([home, `${key}-1`]);
+        for (const { by, url } of steps) {
+          // A variable of the environment moves its secret along: both are the operator's.
+          if (by === 'environment' && how !== 'environment' && url !== '') env = { ...env, [urlVariable]: url };
+          if (by === 'save' && urlKey !== undefined) await settingsOf(env).save({ [urlKey]: url }, BY_USER);
+          if (by === 'another program' && urlKey !== undefined) {
+            await database.db.raw('delete from config where key = ?', [urlKey]);
+            await put(urlKey, url);
+          }
+          const [at, secret] = await seen(url);
+          const home0 = first[0] ?? home;
+          expect(secret === undefined || new URL(at ?? '').origin === new URL(home0).origin, `${secret} at ${at}`).toBe(
+            true,
+          );
+        }
+      }),
+      { numRuns: 12 },
+    );
+  });
+
+  test('a secret that another program replaces belongs to the URL beside it, and stays there', async () => {
+    const settings = settingsOf({});
+    await settings.save({ pterodactyl_url: 'https://a.example', pterodactyl_api_key: 'ptla_1' }, BY_USER);
+    await database.db.raw('delete from config');
+    await put('pterodactyl_url', 'https://b.example');
+    await put('pterodactyl_api_key', ENCRYPTION.encrypt('ptla_2'));
+    expect((await settingsOf({}).runtime()).panelApiKey?.reveal()).toBe('ptla_2');
+    await database.db.raw(`update config set value = 'https://c.example' where key = 'pterodactyl_url'`);
+    // The same secret encrypted once more is no new one.
+    await database.db.raw(`update config set value = ? where key = 'pterodactyl_api_key'`, [
+      ENCRYPTION.encrypt('ptla_2'),
+    ]);
+    expect(await settingsOf({}).runtime()).toMatchObject({
+      panelUrl: 'https://c.example',
+      withheld: ['pterodactyl_api_key'],
+    });
+  });
+
+  test('a secret without a URL is sent to none that comes later', async () => {
+    const settings = settingsOf({});
+    await settings.save({ pterodactyl_api_key: 'ptla_1' }, BY_USER);
+    await settings.save({ pterodactyl_url: 'https://a.example' }, BY_USER);
+    expect((await settings.runtime()).panelApiKey).toBeUndefined();
+  });
+
+  test('a look from outside binds nothing', async () => {
+    await put('pterodactyl_url', 'https://a.example');
+    await put('pterodactyl_api_key', ENCRYPTION.encrypt('ptla_1'));
+    expect((await settingsOf({}, true).runtime()).panelApiKey?.reveal()).toBe('ptla_1');
+    expect(await query(database.db, 'select e.key from setting_entries e')).toEqual([]);
+  });
+
+  test('after an upgrade a key of the environment goes on to the URL of the database, while that is stored', async () => {
+    const env = { PTERODACTYL_URL: 'https://env.example', PTERODACTYL_API_KEY: 'env-key' };
+    await put('pterodactyl_url', 'https://before.example/panel');
+    await database.db.raw('drop table setting_entries, setup_window');
+    await inTransaction(database.db, (trx) => up(knexOf(trx)));
+    const at = async (url: string | undefined) =>
+      secretFor('pterodactyl_api_key', url, await settingsOf(env).known())?.reveal();
+    expect((await settingsOf(env).runtime()).panelApiKey?.reveal()).toBe('env-key');
+    expect([
+      await at('https://before.example'),
+      await at('https://env.example'),
+      await at('https://c.example'),
+    ]).toEqual(['env-key', 'env-key', undefined]);
+    await database.db.raw(`update config set value = 'https://c.example' where key = 'pterodactyl_url'`);
+    expect([await at('https://before.example'), await at('https://c.example')]).toEqual([undefined, undefined]);
+    // An existing installation is not started for the first time.
+    expect(await readSetupWindow(database.db)).toMatchObject({ open: false, openUntil: expect.any(Date) });
   });
 });
 

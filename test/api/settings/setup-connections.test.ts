@@ -94,9 +94,13 @@ describe('connection tests', () => {
   });
 
   test('a request without a key sends the stored key to the stored origin only', async () => {
-    const api = await wizard.start({ CF_ACCESS_CLIENT_ID: 'cf-id', CF_ACCESS_CLIENT_SECRET: 'cf-secret' });
     const elsewhere = await wizard.serve((_request, response) => response.end('{}'));
     const own = await wizard.serve((_request, response) => response.end('{"object":"list","data":[]}'));
+    const api = await wizard.start({
+      PTERODACTYL_URL: own.url,
+      CF_ACCESS_CLIENT_ID: 'cf-id',
+      CF_ACCESS_CLIENT_SECRET: 'cf-secret',
+    });
     const admin = await wizard.administrator();
     await save(api, { pterodactylUrl: own.url, pterodactylApiKey: 'stored-key' }, admin);
     await save(api, { virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: VF_KEY }, admin);

@@ -210,7 +210,7 @@ describe('from the transaction to the provider', () => {
     expect(await tokenRows()).toEqual([]);
     expect(catcher.emails()).toEqual([]);
 
-    await settings.save({ resend_api_key: catcher.apiKey });
+    await settings.save({ resend_api_key: catcher.apiKey }, { enteredBy: 'user' });
     // The next attempt is a minute away: an administrator starts it in the UI.
     for (const id of ids) {
       await stack.gateway.client.workflowService.resetActivity({

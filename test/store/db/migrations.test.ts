@@ -42,6 +42,8 @@ const OWN = [
   'pending_accounts',
   'used_tokens',
   'panel_address_matches',
+  'setting_entries',
+  'setup_window',
 ];
 
 /** Tables of the database in the notation of the specification. Every unique key and every index is listed. */

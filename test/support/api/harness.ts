@@ -106,6 +106,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       virtfusion: { url: undefined, apiKey: undefined },
       autoSync: { enabled: false, intervalSeconds: 3600 },
       email: loadConfig({}).email,
+      environment: {},
     },
     encryption,
   });

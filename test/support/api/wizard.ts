@@ -10,6 +10,7 @@ import { loadConfig } from '../../../src/config.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { query } from '../../../src/store/db/query.ts';
+import { noteFirstStart } from '../../../src/store/settings/setup-window-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { type RawServer, startRawServer } from '../panel.ts';
 import {
@@ -41,11 +42,13 @@ export interface Wizard {
   serve(handler: Parameters<typeof startRawServer>[0]): Promise<RawServer>;
   /** The stored value of a setting. */
   stored(key: string): Promise<string | undefined>;
+  /** Stores a text as another program would. */
+  put(key: string, value: string): Promise<void>;
   /** Headers of a system administrator. */
   administrator(): Promise<Record<string, string>>;
   /** Fields of the simulated panel. */
   panel(): { pterodactylUrl: string; pterodactylApiKey: string };
-  /** Restores the state before a test: nothing is configured, and no request was sent. */
+  /** Restores the state before a test: a new installation has just been started, and no request was sent. */
   empty(): Promise<void>;
   /** Ends the apis and servers that a test started. */
   closeAll(): Promise<void>;
@@ -96,10 +99,18 @@ export async function prepareWizard(): Promise<Wizard> {
       const [row] = await query<{ value: string }>(db, 'select c.value from config c where c.key = ?', [key]);
       return row?.value;
     },
+    async put(key, value) {
+      await db.raw(
+        'insert into config (id, key, value) values (?, ?, ?) on conflict (key) do update set value = excluded.value',
+        [key, key, value],
+      );
+    },
     administrator: async () => bearer((await makeUser({ database }, { isSystemAdmin: true })).token),
     panel: () => ({ pterodactylUrl: sim.url, pterodactylApiKey: sim.keys.full }),
     async empty() {
-      for (const table of ['config', 'users', 'rate_limits']) await db.raw('delete from ??', [table]);
+      for (const table of ['config', 'setting_entries', 'setup_window', 'users', 'rate_limits'])
+        await db.raw('delete from ??', [table]);
+      await noteFirstStart(db);
       sim.clearRequests();
       virtfusion.requests.length = 0;
     },

@@ -12,6 +12,7 @@ import { createOpenApiDocument } from '../../../src/api/http/openapi.ts';
 import { routes } from '../../../src/api/routes/index.ts';
 import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { registerEmailCommands } from '../../../src/cli/email.ts';
+import { registerSetupCommands } from '../../../src/cli/setup.ts';
 import { registerSyncCommands } from '../../../src/cli/sync.ts';
 import { registerUserCommands } from '../../../src/cli/user.ts';
 
@@ -50,6 +51,7 @@ const COMMANDS = (() => {
   registerDbCommands(program);
   registerSyncCommands(program);
   registerUserCommands(program);
+  registerSetupCommands(program);
   registerEmailCommands(program);
   return new Set(program.commands.flatMap((group) => group.commands.map((own) => `${group.name()} ${own.name()}`)));
 })();

@@ -8,6 +8,7 @@ import { type CallerProblem, findCaller } from '../../../services/accounts/calle
 import { type EventOrigin, recordRoleRefused } from '../../../services/audit/security-events.ts';
 import { setupOpen } from '../../../services/settings/setup.ts';
 import type { Caller, Services } from '../../context.ts';
+import { isLocalCaller } from '../local-caller.ts';
 import type { Route } from '../route.ts';
 
 type Problem = 'missing' | 'scheme' | CallerProblem | 'notAdmin';
@@ -79,7 +80,9 @@ export async function authenticate(
     }
     case 'setup':
       // While the wizard is open, an expired bearer that the site still sends is no reason to refuse.
-      return (await setupOpen(deps)) ? { kind: 'public' } : bearer(authorization, call, BEARER, true);
+      return (await setupOpen(deps, { local: isLocalCaller(koa) }))
+        ? { kind: 'public' }
+        : bearer(authorization, call, BEARER, true);
   }
 }
 

@@ -1,14 +1,18 @@
 /**
- * `/api/v1/setup*`: the first-run wizard. Its calls are open until a panel is configured or an administrator exists; the
- * address guard limits what an unknown caller can make this machine connect to.
+ * `/api/v1/setup*`: the first-run wizard. Its calls are open for an hour, while no system administrator exists; the address
+ * guard limits what an unknown caller can make this machine connect to.
  */
 import { z } from 'zod';
 import { type AddressGuard, createAddressGuard, type Resolver } from '../../../clients/http/address-guard.ts';
+import { isSystemAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
-import { configuredPanels, isConfigured, PANELS, readSetup, saveSetup } from '../../../services/settings/setup.ts';
+import { changeSettings, type SettingsEditor } from '../../../services/settings/change-settings.ts';
+import { type KnownSettings, secretsForPanel } from '../../../services/settings/secret-origins.ts';
+import { PANELS, readSetup } from '../../../services/settings/setup.ts';
 import { type ConnectionDeps, testPanel, untested } from '../../../services/settings/test-connections.ts';
 import type { Caller } from '../../context.ts';
 import { byAddress, PUBLIC_READS } from '../../http/limits.ts';
+import { isLocalCaller } from '../../http/local-caller.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
 import { namesPanel, readPanel, SetupBody, SetupState, TestBody, TestResult, toSettings } from './shapes.ts';
 
@@ -24,21 +28,27 @@ export interface SetupRouteOptions {
 }
 
 /** An administrator may reach the operator's own networks, an unknown caller the public internet. */
-function guardFor(caller: Caller, production: boolean, resolve: Resolver | undefined): AddressGuard {
+function guardFor(caller: Caller, options: { loopback: boolean; resolve: Resolver | undefined }): AddressGuard {
+  const { loopback, resolve } = options;
   return createAddressGuard({
-    ...(caller.kind === 'user' ? { policy: 'private' } : { policy: 'public', loopback: !production }),
+    ...(caller.kind === 'user' ? { policy: 'private' } : { policy: 'public', loopback }),
     ...(resolve === undefined ? {} : { resolve }),
   });
 }
 
-/** Tests the panels that the body names. */
-async function testNamedPanels(deps: ConnectionDeps, body: z.output<typeof TestBody>) {
-  const known = await configuredPanels(deps);
+const editorOf = (caller: Caller): SettingsEditor =>
+  caller.kind === 'user'
+    ? { kind: 'user', isSystemAdministrator: isSystemAdministrator(caller.user) }
+    : { kind: 'setup' };
+
+/** Tests the panels that the body names. A secret that is known goes to the origin it was entered for only. */
+async function testNamedPanels(deps: ConnectionDeps, known: KnownSettings, body: z.output<typeof TestBody>) {
   const tests = PANELS.filter((name) => namesPanel(body, name)).map(async (name) => {
     const typed = readPanel(body[`${name}Url`], body[`${name}ApiKey`]);
     if ('problem' in typed) return [name, untested(typed.problem)] as const;
-    if (!typed.url) return [name, untested('Enter the URL of the panel')] as const;
-    return [name, await testPanel(deps, { name, url: typed.url, apiKey: typed.apiKey }, known[name])] as const;
+    const { url, apiKey } = typed;
+    if (!url) return [name, untested('Enter the URL of the panel')] as const;
+    return [name, await testPanel(deps, { name, url, apiKey }, secretsForPanel(name, url, known))] as const;
   });
   return Object.fromEntries(await Promise.all(tests));
 }
@@ -58,12 +68,12 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       responses: { 200: SetupState },
       errors: [],
       failureMessage: 'Failed to read the set-up',
-      async handler({ deps }) {
-        const { isComplete, panels, siteName, addresses } = await readSetup(deps);
+      async handler({ deps, koa }) {
+        const { isComplete, panels, siteName, addresses } = await readSetup(deps, { local: isLocalCaller(koa) });
         const components = {
           siteInfo: siteName !== null,
-          pterodactylConfig: isConfigured(panels.pterodactyl),
-          virtfusionConfig: isConfigured(panels.virtfusion),
+          pterodactylConfig: panels.pterodactyl,
+          virtfusionConfig: panels.virtfusion,
         };
         return { status: 200, body: { success: true, isComplete, components, configured: { siteName, ...addresses } } };
       },
@@ -74,17 +84,17 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       operationId: 'saveSetup',
       summary: 'Save a step of the set-up',
       description:
-        'Absent fields stay as they are; null or an empty text clears a field that is no secret. Without signing in only until a panel is configured or a system administrator exists.',
+        'Absent fields stay as they are; null or an empty text clears a field that is no secret. Without signing in only while no system administrator exists, for an hour after the first start or after `setup open`; what the environment sets is then answered with 409. Afterwards fields that carry secrets, email or links need a system administrator: another administrator who changes one gets 403, and nothing is saved.',
       tags,
       auth: 'setup',
       invalid: { code: 'VALIDATION_ERROR', named: true },
       limits: [{ name: 'setup', max: 120, windowSeconds: 600, by: byAddress }],
       body: SetupBody,
       responses: { 200: z.object({ success: z.literal(true), message: z.string() }) },
-      errors: [],
+      errors: ['FORBIDDEN', 'CONFLICT'],
       failureMessage: 'Failed to save the set-up',
       async handler({ input: { body }, caller, deps }) {
-        await saveSetup(deps, toSettings(body), { signedIn: caller.kind === 'user' });
+        await changeSettings(deps, toSettings(body), editorOf(caller));
         return { status: 200, body: { success: true, message: 'Set-up saved' } };
       },
     }),
@@ -94,7 +104,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       operationId: 'testSetupConnections',
       summary: 'Test the connection to a panel',
       description:
-        'A connection that fails is a result, not an error. Without a key the stored one is used, if the URL is of the stored origin.',
+        'A connection that fails is a result, not an error. Without a key the known one is used, if it was entered for the origin of the URL.',
       tags,
       auth: 'setup',
       // The caller decides where this machine connects to.
@@ -108,17 +118,17 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       },
       errors: [],
       failureMessage: 'Failed to test the connection',
-      async handler({ input: { body }, caller, deps }) {
+      async handler({ input: { body }, caller, deps, koa }) {
         if (!PANELS.some((name) => namesPanel(body, name))) {
           throw new AppError('VALIDATION_ERROR', {
             publicMessage: 'pterodactylUrl or virtfusionUrl is required',
             details: [{ path: 'body.pterodactylUrl', message: 'is required' }],
           });
         }
-        const { settings, log, config } = deps;
-        const guard = guardFor(caller, config.production, options.resolve);
-        const timeoutMs = options.timeoutMs ?? TEST_TIMEOUT_MS;
-        const testResults = await testNamedPanels({ settings, log, guard, timeoutMs }, body);
+        const loopback = !deps.config.production && isLocalCaller(koa);
+        const guard = guardFor(caller, { loopback, resolve: options.resolve });
+        const connection = { log: deps.log, guard, timeoutMs: options.timeoutMs ?? TEST_TIMEOUT_MS };
+        const testResults = await testNamedPanels(connection, await deps.settings.known(), body);
         return { status: 200, body: { success: true, testResults } };
       },
     }),
