@@ -1,6 +1,6 @@
 /** Who an access token stands for: what the token says, and what the database says of its session and its user. */
 import type { AuthUser } from '../../domain/accounts/account.ts';
-import { findTokenUsers, type TokenUser } from '../../store/accounts/user-store.ts';
+import { findTokenUser, findTokenUsers, type TokenUser } from '../../store/accounts/user-store.ts';
 import type { Db } from '../../store/db/db.ts';
 import type { TokenProblem, VerifiedToken } from './access-tokens.ts';
 import type { AccountDeps } from './deps.ts';
@@ -20,8 +20,7 @@ export async function findCaller(
 ): Promise<SignedInCaller | { problem: CallerProblem }> {
   const token = await deps.tokens.verify(accessToken);
   if ('problem' in token) return token;
-  const [found] = await findTokenUsers(deps.db, [token]);
-  const user = standing(found);
+  const user = standing(await findTokenUser(deps.db, token));
   return 'problem' in user ? user : { user, token };
 }
 

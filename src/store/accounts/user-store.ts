@@ -37,15 +37,30 @@ export interface TokenUser extends AuthUser {
   tokenLives: boolean;
 }
 
-/** The users of tokens, in the order of the tokens, in one statement; undefined where there is no such user. */
+/** Whether a token lives: its session does, or for a token without a session, its time is not before the user's. */
+const tokenLives = (sessionId: string, issuedAt: string): string =>
+  `case when ${sessionId}::text is null then
+     coalesce(to_timestamp(${issuedAt}::float8) at time zone 'utc' >= u."tokensValidFrom", true)
+   else exists (select 1 from sessions s where s."familyId" = ${sessionId} and s."userId" = u.id
+                   and s.expires > now() at time zone 'utc') end as "tokenLives"`;
+
+/** The user of a token. */
+export async function findTokenUser(db: Db, token: TokenReference): Promise<TokenUser | undefined> {
+  const { userId, issuedAt } = token;
+  const sessionId = token.sessionId ?? null;
+  const [user] = await query<TokenUser>(
+    db,
+    `select ${AUTH_COLUMNS}, ${tokenLives('?', '?')} from users u where u.id = ?`,
+    [sessionId, issuedAt, sessionId, userId],
+  );
+  return user;
+}
+
+/** The users of many tokens in one statement, in the order of the tokens; undefined where there is no such user. */
 export async function findTokenUsers(db: Db, tokens: readonly TokenReference[]): Promise<(TokenUser | undefined)[]> {
   const found = await query<TokenUser & { position: number }>(
     db,
-    `select ${AUTH_COLUMNS}, t.position::integer as position,
-       case when t."sessionId" is null then
-         coalesce(to_timestamp(t."issuedAt") at time zone 'utc' >= u."tokensValidFrom", true)
-       else exists (select 1 from sessions s where s."familyId" = t."sessionId" and s."userId" = u.id
-                       and s.expires > now() at time zone 'utc') end as "tokenLives"
+    `select ${AUTH_COLUMNS}, t.position::integer as position, ${tokenLives('t."sessionId"', 't."issuedAt"')}
      from unnest(?::text[], ?::text[], ?::float8[]) with ordinality as t("userId", "sessionId", "issuedAt", position)
      join users u on u.id = t."userId"`,
     [
