@@ -1,4 +1,5 @@
 import type { Knex } from 'knex';
+import { dropCreated } from '../src/store/db/created-objects.ts';
 
 /**
  * What the attempts of an email have left: since when it waits for the operator; how many attempts may have been accepted
@@ -16,11 +17,5 @@ export async function up(knex: Knex): Promise<void> {
 
 /** Drops the columns. An attempt that was accepted without an answer may then be repeated with other content. */
 export async function down(knex: Knex): Promise<void> {
-  await knex.raw(`
-    alter table emails
-      drop column if exists held_since,
-      drop column if exists doubts,
-      drop column if exists doubted_since,
-      drop column if exists content,
-      drop column if exists refusals`);
+  await dropCreated(knex);
 }
