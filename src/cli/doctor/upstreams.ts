@@ -29,11 +29,11 @@ export async function checkPanel(panel: PanelAccess, environmentUrl: string | un
     };
   }
   const { createPanelClient } = await import('../../clients/panel/client.ts');
-  const { guardOfStored } = await import('../../clients/http/address-guard.ts');
+  const { guardFor } = await import('../../clients/http/address-guard.ts');
   const client = createPanelClient({
     url,
     apiKey,
-    guard: guardOfStored(url, environmentUrl),
+    guard: guardFor(url, environmentUrl),
     timeoutMs: PANEL_TIMEOUT_MS,
     ...(cfAccessClientId === undefined ? {} : { cfAccessClientId }),
     ...(cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret }),

@@ -116,13 +116,17 @@ export function mayReach(address: string, options: Pick<AddressGuardOptions, 'po
 }
 
 /**
- * The guard for the stored URL of an upstream. Only system administrators store URLs, so their own networks are allowed.
- * The origin of the environment's URL is the operator's choice: it is not judged.
+ * The guard for the URL of an upstream. The origin of the environment's URL is the operator's choice: it is not judged.
+ * @param options default: those of a stored URL. System administrators store URLs, so their own networks are allowed.
  */
-export function guardOfStored(url: string, environmentUrl: string | undefined): AddressGuard | 'environment' {
+export function guardFor(
+  url: string,
+  environmentUrl: string | undefined,
+  options: AddressGuardOptions = { policy: 'private' },
+): AddressGuard | 'environment' {
   const known = environmentUrl !== undefined && URL.canParse(environmentUrl) && URL.canParse(url);
   if (known && new URL(url).origin === new URL(environmentUrl).origin) return 'environment';
-  return createAddressGuard({ policy: 'private' });
+  return createAddressGuard(options);
 }
 
 /** Creates the guard of one policy. It has no state and can serve any number of connections. */

@@ -1,7 +1,7 @@
 /** The panel client for the settings as they are now; a change of settings makes a new one. */
 import { AppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { guardOfStored } from '../http/address-guard.ts';
+import { guardFor } from '../http/address-guard.ts';
 import { createPanelClient, type PanelClient } from './client.ts';
 import type { ProxyCredentials } from './target.ts';
 
@@ -37,7 +37,7 @@ export function createPanelProvider(
       const client = createPanelClient({
         ...options,
         url: s.panelUrl,
-        guard: guardOfStored(s.panelUrl, environmentUrl),
+        guard: guardFor(s.panelUrl, environmentUrl),
         apiKey: s.panelApiKey,
         ...(s.panelClientApiKey === undefined ? {} : { clientApiKey: s.panelClientApiKey }),
         ...(s.cfAccessClientId === undefined ? {} : { cfAccessClientId: s.cfAccessClientId }),

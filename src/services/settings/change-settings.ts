@@ -1,5 +1,6 @@
 /** Changes settings at the request of a person: what counts as a change, who may make it, and what it must bring along. */
-import { AppError, type ErrorCode } from '../../domain/errors.ts';
+import { createAddressGuard } from '../../clients/http/address-guard.ts';
+import { AppError, type ErrorCode, isAppError } from '../../domain/errors.ts';
 import { withoutApiPath } from '../../domain/panel/base-url.ts';
 import { Secret } from '../../domain/secret.ts';
 import {
@@ -42,6 +43,7 @@ export async function changeSettings(
     const known = await deps.settings.known(trx);
     const changes = changesOf(values, known);
     for (const key of Object.keys(changes) as SettingKey[]) refuseForEditor(key, editor, known);
+    for (const key of Object.values(URL_SETTINGS)) refuseAddress(key, changes[key]);
     refuseUrlWithoutKey(changes, known);
     await deps.settings.save(changes, { enteredBy: editor.kind, db: trx });
   });
@@ -91,6 +93,20 @@ function refuseForEditor(key: SettingKey, editor: SettingsEditor, { config }: Kn
     if (variable !== undefined) throw refusal('CONFLICT', key, `is set by the variable ${variable}: change it there`);
   } else if (!editor.isSystemAdministrator && isSystemSetting(key)) {
     throw refusal('FORBIDDEN', key, 'only a system administrator may change it');
+  }
+}
+
+/**
+ * Addresses written as numbers that no panel has; names are judged when they are connected to.
+ * @throws {AppError} VALIDATION_ERROR that names the field.
+ */
+function refuseAddress(key: SettingKey, url: string | undefined): void {
+  if (url === undefined || !URL.canParse(url)) return;
+  try {
+    createAddressGuard({ policy: 'private' }).checkHost(new URL(url).hostname);
+  } catch (error) {
+    if (!isAppError(error, 'ADDRESS_REFUSED')) throw error;
+    throw refusal('VALIDATION_ERROR', key, 'this address may not be reached');
   }
 }
 

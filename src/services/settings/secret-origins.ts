@@ -46,7 +46,8 @@ export function urlOf(upstream: Upstream, { config, stored }: KnownSettings): st
   return url?.replace(/\/+$/, '');
 }
 
-const environmentUrl = (upstream: Upstream, config: SettingsConfig): string | undefined =>
+/** The URL that the environment sets for a server. */
+export const environmentUrl = (upstream: Upstream, config: SettingsConfig): string | undefined =>
   ({ pterodactyl: config.panel.url, virtfusion: config.virtfusion.url, resend: config.email.resendBaseUrl })[upstream];
 
 const FROM_ENVIRONMENT: Record<SentSetting, (config: SettingsConfig) => Secret | string | undefined> = {

@@ -1,7 +1,7 @@
 /** The wizard's connection tests: their requests, their results, and the addresses that they never reach. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
-import { json } from '../../support/api/harness.ts';
+import { bearer, json, makeUser } from '../../support/api/harness.ts';
 import { prepareWizard, save, TEST, tested, VF_KEY, type Wizard } from '../../support/api/wizard.ts';
 
 let wizard: Wizard;
@@ -305,6 +305,50 @@ describe('refused addresses', () => {
     expect(answer).toMatchObject({ testResults: { pterodactyl: refused, virtfusion: refused } });
   });
 
+  const plainAdministrator = async () =>
+    bearer((await makeUser({ database: wizard.database }, { roles: ['ADMINISTRATOR'] })).token);
+
+  test('an administrator who administers no system reaches the public internet only (S12)', async () => {
+    const api = await wizard.start(production);
+    await wizard.administrator();
+    const admin = await plainAdministrator();
+    expect(await tested(api, both(wizard.sim.url), admin)).toMatchObject({
+      testResults: { pterodactyl: refused, virtfusion: refused },
+    });
+    expect([wizard.sim.requests, wizard.virtfusion.requests]).toEqual([[], []]);
+  });
+
+  test('the URL of the environment and a stored URL are tested by every administrator (S12)', async () => {
+    const api = await wizard.start({ ...production, PTERODACTYL_URL: wizard.sim.url });
+    const system = await wizard.administrator();
+    const vf = { virtfusionUrl: wizard.virtfusion.url, virtfusionApiKey: VF_KEY };
+    expect((await save(api, vf, system)).status).toBe(200);
+    const good = { success: true };
+    expect(await tested(api, { ...wizard.panel(), ...vf }, await plainAdministrator())).toMatchObject({
+      testResults: { pterodactyl: good, virtfusion: good },
+    });
+  });
+
+  test('a URL that was stored without an account is judged as a new one (S12)', async () => {
+    const api = await wizard.start(production);
+    expect((await save(api, both(wizard.virtfusion.url))).status).toBe(200);
+    expect(await tested(api, both(wizard.virtfusion.url))).toMatchObject({
+      testResults: { pterodactyl: refused, virtfusion: refused },
+    });
+  });
+
+  test('an unchanged URL of the environment is not judged when a form sends it back (S12)', async () => {
+    const url = 'http://169.254.169.254';
+    const api = await wizard.start({ PTERODACTYL_URL: url });
+    const admin = await wizard.administrator();
+    expect((await save(api, { pterodactylUrl: `${url}/`, siteName: 'A' }, admin)).status).toBe(200);
+    const other = await save(api, { pterodactylUrl: `${url}:81`, pterodactylApiKey: 'k' }, admin);
+    expect([other.status, (await other.json()).error]).toEqual([
+      400,
+      'pterodactylUrl: this address may not be reached',
+    ]);
+  });
+
   test.each([
     'http://169.254.169.254/latest',
     'http://2852039166',
@@ -322,7 +366,7 @@ describe('refused addresses', () => {
       expect(await response.json()).toMatchObject({ details: [{ path: 'body.pterodactylUrl' }] });
       expect(await tested(api, body, headers)).toEqual({
         success: true,
-        testResults: { pterodactyl: { ...refused, error: 'The URL: this address may not be reached' } },
+        testResults: { pterodactyl: refused },
       });
     }
     expect(await wizard.stored('pterodactyl_url')).toBeUndefined();

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import {
   type AddressGuardOptions,
   createAddressGuard,
-  guardOfStored,
+  guardFor,
   mayReach,
   type Resolver,
 } from '../../../src/clients/http/address-guard.ts';
@@ -299,9 +299,9 @@ describe('clients with a guard', () => {
 
   test('a stored URL may lead to networks of the operator; the origin of the environment is not judged (S12)', async () => {
     const url = 'http://169.254.169.254/panel';
-    expect(guardOfStored(url, 'http://169.254.169.254')).toBe('environment');
+    expect(guardFor(url, 'http://169.254.169.254')).toBe('environment');
     for (const environmentUrl of [undefined, '', 'http://169.254.169.254:81', 'https://169.254.169.254']) {
-      const guard = guardOfStored(url, environmentUrl);
+      const guard = guardFor(url, environmentUrl);
       if (guard === 'environment') throw new Error(`not judged beside ${environmentUrl}`);
       expect(() => guard.checkHost('169.254.169.254')).toThrow();
       expect(() => guard.checkHost('10.0.0.1')).not.toThrow();

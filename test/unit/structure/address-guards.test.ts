@@ -9,7 +9,7 @@ const SRC = fileURLToPath(new URL('../../../src/', import.meta.url));
 /** Files that leave a client without a guard, and whose address the client calls. */
 const UNGUARDED: Readonly<Record<string, string>> = {
   'clients/email/resend.ts': 'RESEND_BASE_URL, a variable of the environment',
-  'clients/http/address-guard.ts': 'guardOfStored: a stored URL whose origin is that of the environment',
+  'clients/http/address-guard.ts': 'guardFor: a URL whose origin is that of the environment',
 };
 /** Files that connect without the client of clients/http, and where to. */
 const OWN_CONNECTIONS: Readonly<Record<string, string>> = {

@@ -3,11 +3,10 @@
  * guard limits what an unknown caller can make this machine connect to.
  */
 import { z } from 'zod';
-import { type AddressGuard, createAddressGuard, type Resolver } from '../../../clients/http/address-guard.ts';
+import type { Resolver } from '../../../clients/http/address-guard.ts';
 import { isSystemAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
 import { changeSettings, type SettingsEditor } from '../../../services/settings/change-settings.ts';
-import { type KnownSettings, secretsForPanel } from '../../../services/settings/secret-origins.ts';
 import { PANELS, readSetup } from '../../../services/settings/setup.ts';
 import { type ConnectionDeps, testPanel, untested } from '../../../services/settings/test-connections.ts';
 import type { Caller } from '../../context.ts';
@@ -27,28 +26,19 @@ export interface SetupRouteOptions {
   timeoutMs?: number;
 }
 
-/** An administrator may reach the operator's own networks, an unknown caller the public internet. */
-function guardFor(caller: Caller, options: { loopback: boolean; resolve: Resolver | undefined }): AddressGuard {
-  const { loopback, resolve } = options;
-  return createAddressGuard({
-    ...(caller.kind === 'user' ? { policy: 'private' } : { policy: 'public', loopback }),
-    ...(resolve === undefined ? {} : { resolve }),
-  });
-}
-
 const editorOf = (caller: Caller): SettingsEditor =>
   caller.kind === 'user'
     ? { kind: 'user', isSystemAdministrator: isSystemAdministrator(caller.user) }
     : { kind: 'setup' };
 
-/** Tests the panels that the body names. A secret that is known goes to the origin it was entered for only. */
-async function testNamedPanels(deps: ConnectionDeps, known: KnownSettings, body: z.output<typeof TestBody>) {
+/** Tests the panels that the body names. */
+async function testNamedPanels(deps: ConnectionDeps, body: z.output<typeof TestBody>) {
   const tests = PANELS.filter((name) => namesPanel(body, name)).map(async (name) => {
     const typed = readPanel(body[`${name}Url`], body[`${name}ApiKey`]);
     if ('problem' in typed) return [name, untested(typed.problem)] as const;
     const { url, apiKey } = typed;
     if (!url) return [name, untested('Enter the URL of the panel')] as const;
-    return [name, await testPanel(deps, { name, url, apiKey }, secretsForPanel(name, url, known))] as const;
+    return [name, await testPanel(deps, { name, url, apiKey })] as const;
   });
   return Object.fromEntries(await Promise.all(tests));
 }
@@ -125,10 +115,14 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
             details: [{ path: 'body.pterodactylUrl', message: 'is required' }],
           });
         }
-        const loopback = !deps.config.production && isLocalCaller(koa);
-        const guard = guardFor(caller, { loopback, resolve: options.resolve });
-        const connection = { log: deps.log, guard, timeoutMs: options.timeoutMs ?? TEST_TIMEOUT_MS };
-        const testResults = await testNamedPanels(connection, await deps.settings.known(), body);
+        const { log, settings, config } = deps;
+        const tester = {
+          isSystemAdministrator: caller.kind === 'user' && isSystemAdministrator(caller.user),
+          loopback: !config.production && isLocalCaller(koa),
+        };
+        const { resolve, timeoutMs = TEST_TIMEOUT_MS } = options;
+        const connection = { log, known: await settings.known(), tester, timeoutMs, resolve };
+        const testResults = await testNamedPanels(connection, body);
         return { status: 200, body: { success: true, testResults } };
       },
     }),

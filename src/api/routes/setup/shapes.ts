@@ -1,7 +1,5 @@
 /** The fields of the first-run wizard: what they may hold and under which key each is stored. */
 import { z } from 'zod';
-import { createAddressGuard } from '../../../clients/http/address-guard.ts';
-import { isAppError } from '../../../domain/errors.ts';
 import { withoutApiPath } from '../../../domain/panel/base-url.ts';
 import { Secret } from '../../../domain/secret.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
@@ -27,24 +25,10 @@ function isWebAddress(value: string): boolean {
   return hostname !== '' && username === '' && password === '';
 }
 
-const anybodysAddress = createAddressGuard({ policy: 'private' });
-/** Addresses written as numbers that no panel has; names are judged when they are connected to. */
-function mayBeReached(value: string): boolean {
-  if (!URL.canParse(value)) return true;
-  try {
-    anybodysAddress.checkHost(new URL(value).hostname);
-    return true;
-  } catch (error) {
-    if (isAppError(error, 'ADDRESS_REFUSED')) return false;
-    throw error;
-  }
-}
-
 const webAddress = () =>
   text(MAX_LONG).refine((value) => value === '' || isWebAddress(value), 'must be an http(s) URL');
 /** Paths are appended to it, so it ends where its path does. */
 const baseAddress = () => webAddress().refine((value) => !/[?#]/.test(value), 'may not have a query or a fragment');
-const panelAddress = () => baseAddress().refine(mayBeReached, 'this address may not be reached');
 
 const withoutSlash = (value: string): string => value.replace(/\/+$/, '');
 /** Absent: leave it; null or empty: clear it. */
@@ -63,7 +47,7 @@ const SiteAddress = baseAddress()
   .transform(clearable)
   .meta(documented(MAX_LONG, { format: 'uri' }));
 /** A panel's URL in the form it is stored in: often the address of its API is entered. */
-const PanelAddress = panelAddress()
+const PanelAddress = baseAddress()
   .transform(withoutApiPath)
   .nullish()
   .transform(clearable)
