@@ -3,7 +3,8 @@
  * The same run measures their floors: `node:http` alone, and for sign-ins a password comparison alone. It starts and
  * stops everything that it needs. Exit code 1: an answer was not the expected one.
  *
- * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or `-- --timing --logins 200` instead.
+ * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or instead `-- --timing --logins 200`, or
+ * `-- --attack --megabits 40 --seconds 20`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -20,6 +21,7 @@ import type { ReadyMessage } from '../../src/embedded/process-group.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import type { TestDb } from '../../test/support/database.ts';
 import { openTestDb } from '../../test/support/database.ts';
+import { type AttackRow, measureAttacks } from './attack.ts';
 import { type Case, createCases } from './cases.ts';
 import { type Filled, fillDatabase, PASSWORD } from './data.ts';
 import { drive, expectAnswer, type Figures, httpLane, type Lane } from './load.ts';
@@ -38,6 +40,8 @@ const { values } = parseArgs({
     only: { type: 'string' },
     timing: { type: 'boolean', default: false },
     logins: { type: 'string', default: '200' },
+    attack: { type: 'boolean', default: false },
+    megabits: { type: 'string', default: '40' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -49,6 +53,7 @@ function readNumber(text: string, option: string, max: number): number {
   return value;
 }
 const seconds = readNumber(values.seconds, 'seconds', 600);
+const megabits = readNumber(values.megabits, 'megabits', 1000);
 const logins = Math.ceil(readNumber(values.logins, 'logins', MAX_LOGINS));
 const concurrencies = values.concurrency.split(',').map((text) => Math.ceil(readNumber(text, 'concurrency', 256)));
 
@@ -90,18 +95,22 @@ process.once('uncaughtException', (error) => {
 });
 
 /** Starts an entry that sends its URL over IPC. It gets `env` only, not the environment of this process. */
-async function startEntry(file: string, env: Record<string, string>): Promise<string> {
+async function startEntry(
+  file: string,
+  env: Record<string, string>,
+): Promise<{ url: string; stop: () => Promise<void> }> {
   const child = spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url))], {
     env,
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
-  cleanups.push(() => endChild(child));
+  const stop = () => endChild(child);
+  cleanups.push(stop);
   const url = await new Promise<string>((resolve, reject) => {
     child.once('message', (message) => resolve((message as ReadyMessage).url ?? ''));
     child.once('error', reject);
     child.once('exit', (code) => reject(new Error(`${file} ended with ${code} before it was ready`)));
   });
-  return url;
+  return { url, stop };
 }
 
 async function endChild(child: ChildProcess): Promise<void> {
@@ -193,8 +202,8 @@ function chosen(cases: readonly Case[]): Case[] {
 async function measure(stack: Stack): Promise<Row[]> {
   const cases = chosen(stack.cases);
   const statements = await countStatements(stack.env, cases);
-  const apiUrl = await startEntry('../../src/api/server.ts', stack.env);
-  const bareUrl = await startEntry('./bare-server.ts', {});
+  const { url: apiUrl } = await startEntry('../../src/api/server.ts', stack.env);
+  const { url: bareUrl } = await startEntry('./bare-server.ts', {});
   const floors = {
     http: { what: 'node:http alone', run: (concurrency: number) => overHttp(bareUrl, concurrency, bareExchange) },
     bcrypt: { what: 'bcrypt.compare alone', run: (concurrency: number) => overBcrypt(concurrency, stack.filled.hash) },
@@ -224,12 +233,21 @@ async function measure(stack: Stack): Promise<Row[]> {
 }
 
 async function timing(stack: Stack): Promise<TimingRow[]> {
-  const pool = new Pool(await startEntry('../../src/api/server.ts', stack.env), { connections: 1 });
+  const { url } = await startEntry('../../src/api/server.ts', stack.env);
+  const pool = new Pool(url, { connections: 1 });
   try {
     return await measureTiming(pool, logins);
   } finally {
     await pool.destroy();
   }
+}
+
+async function underAttack(stack: Stack): Promise<AttackRow[]> {
+  const startApi = async () => {
+    await stack.db.raw('delete from rate_limits');
+    return startEntry('../../src/api/server.ts', stack.env);
+  };
+  return measureAttacks(startApi, stack.cases, { seconds, megabits });
 }
 
 /** Prints a table: the first column is aligned to the left, the others to the right. */
@@ -275,6 +293,13 @@ function printTiming(rows: readonly TimingRow[]): void {
   );
 }
 
+function printAttacks(rows: readonly AttackRow[]): void {
+  print(
+    ['attack', 'request', 'n', 'p50 ms', 'p99 ms', 'max ms', 'refused'],
+    rows.map((r) => [r.attack, r.name, String(r.n), ms(r.p50), ms(r.p99), ms(r.max), String(r.refused)]),
+  );
+}
+
 try {
   say(`Node ${process.version}, ${availableParallelism()} processors`);
   const stack = await prepare();
@@ -282,6 +307,10 @@ try {
     const rows = await timing(stack);
     if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
     else printTiming(rows);
+  } else if (values.attack) {
+    const rows = await underAttack(stack);
+    if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+    else printAttacks(rows);
   } else {
     const rows = await measure(stack);
     if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);

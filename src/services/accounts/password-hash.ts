@@ -14,8 +14,8 @@ export const PASSWORD_COST = 12;
 const CONCURRENT_HASHES = 2;
 /** Requests that may wait for their turn: about 12 s at 250 ms per hash. */
 const MAX_WAITING = 100;
-/** Requests of one network that may be computed or wait: a fifth of the places, so that others still find one. */
-const MAX_OF_NETWORK = 20;
+/** Requests of one network that may be computed or wait: others still find a place, and wait about a second for it. */
+const MAX_OF_NETWORK = 10;
 const limit = pLimit(CONCURRENT_HASHES);
 /** Requests that are computed or wait, by network. */
 const present = new Map<string, number>();

@@ -10,6 +10,8 @@ export const SIGN_IN = {
   tags: ['Sign-in'],
   invalid: { code: 'INVALID_REQUEST' },
   failureMessage: 'server_error',
+  // The forms of the site send some hundred. Anybody may send these bodies, and many keys are costly to parse.
+  bodyLimitBytes: 16 * 1024,
 } as const;
 
 const QUARTER_HOUR_SECONDS = 15 * 60;
