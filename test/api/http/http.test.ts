@@ -308,6 +308,28 @@ describe('health', () => {
     expect((await harness.get('/health/ready')).status).toBe(200);
   });
 
+  test('any number of callers share the checks of readiness (S7)', async () => {
+    let asked = 0;
+    const polling = async () => {
+      asked += 1;
+      return true;
+    };
+    const busy = await startHarness({
+      database: harness.database,
+      deps: { temporal: { reachable: polling, workersPolling: polling } },
+    });
+    const statements: string[] = [];
+    const record = ({ sql }: { sql: string }) => statements.push(sql);
+    // Another test may have asked this database a moment ago: then there is no statement at all.
+    harness.database.db.on('query', record);
+    const answers = await Promise.all(Array.from({ length: 50 }, () => busy.get('/health/ready')));
+    harness.database.db.removeListener('query', record);
+    expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 50 }, () => 200));
+    expect(statements.length).toBeLessThan(5);
+    expect(asked).toBeLessThan(10);
+    await busy.close();
+  });
+
   test('is degraded without Temporal, and not ready without workers', async () => {
     const away = await withTemporal(false, false);
     const health = await away.get('/health');
