@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
 import type { FaultAction } from '../../../simulators/panel/http/faults.ts';
 import { type PanelSimulator, startPanelSimulator } from '../../../simulators/panel/simulator.ts';
 import { type ConfigRow, configRows } from '../../../src/cli/doctor/config.ts';
+import { checkEmail, type EmailSettings } from '../../../src/cli/doctor/email.ts';
 import { checkPanel } from '../../../src/cli/doctor/upstreams.ts';
+import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
 
@@ -70,5 +73,46 @@ describe('doctor: the panel', () => {
   test('a stored URL may not lead to a metadata service (S12)', async () => {
     const found = await check('http://169.254.169.254:1');
     expect(found).toMatchObject({ state: 'failed', detail: expect.stringContaining('may not be reached from here') });
+  });
+});
+
+describe('doctor: the way of emails', () => {
+  const from = { name: 'NodeByte', address: 'noreply@nodebyte.example' };
+  let catcher: EmailCatcher;
+  beforeAll(async () => {
+    catcher = await startEmailCatcher({ smtpPort: 0, domains: ['nodebyte.example'] });
+  });
+  afterAll(() => catcher.close());
+  const stateOf = async (env: Record<string, string>, settings: Partial<EmailSettings> = {}) => {
+    const config = loadConfig({ RESEND_BASE_URL: catcher.url, ...env });
+    const checks = await checkEmail(config, { resendApiKey: config.email.resendApiKey, from, ...settings });
+    return checks.map(({ name, state, detail }) => `${name} ${state}: ${detail}`);
+  };
+  const smtpUrl = () => catcher.smtpUrl ?? '';
+
+  test('it connects and logs in, and sends nothing (M-1)', async () => {
+    expect(await stateOf({})).toEqual([expect.stringMatching(/^Email warning: no provider/)]);
+    expect(await stateOf({ RESEND_API_KEY: catcher.apiKey })).toEqual([
+      'Email ok: Resend accepts the key and the domain nodebyte.example; sender NodeByte <noreply@nodebyte.example>',
+    ]);
+    expect(await stateOf({ RESEND_API_KEY: 'wrong' })).toEqual([
+      expect.stringMatching(/^Email failed: Resend: The email provider refuses the API key/),
+    ]);
+    expect(await stateOf({ SMTP_URL: smtpUrl() })).toEqual([expect.stringMatching(/^Email ok: .*login is accepted/)]);
+    expect(await stateOf({ SMTP_URL: smtpUrl().replace(catcher.apiKey, 'wrong') })).toEqual([
+      expect.stringMatching(/^Email failed: SMTP_URL: The email server refuses the login \(535/),
+    ]);
+    expect(catcher.emails()).toEqual([]);
+  });
+
+  test('it warns of SMTP_ALLOW_PLAINTEXT (S8), names an unusable sender (M-3) and emails that wait (M-2)', async () => {
+    expect(await stateOf({ SMTP_URL: smtpUrl(), SMTP_ALLOW_PLAINTEXT: 'true' })).toEqual([
+      expect.stringMatching(/^Email warning: /),
+    ]);
+    const held = { count: 3, since: new Date(0), reason: 'The email provider refuses the sender' };
+    expect((await stateOf({}, { from: undefined, held })).slice(1)).toEqual([
+      'Email sender failed: the setting email_from is not a sender, so no email is sent',
+      'Emails warning: 3 wait since 1970-01-01T00:00:00.000Z: The email provider refuses the sender',
+    ]);
   });
 });

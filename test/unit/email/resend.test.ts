@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type EmailCatcherOptions, startEmailCatcher } from '../../../simulators/email/simulator.ts';
+import { createEmailProvider } from '../../../src/clients/email/provider.ts';
 import { createResendTransport } from '../../../src/clients/email/resend.ts';
 import type { SendFailure } from '../../../src/clients/email/transport.ts';
 import type { ErrorCode } from '../../../src/domain/errors.ts';
@@ -258,5 +259,32 @@ describe('Resend', () => {
     const reason = new Error('stopping');
     setTimeout(() => stopping.abort(reason), 50);
     await expect(transport.send(EMAIL, { signal: stopping.signal })).rejects.toBe(reason);
+  });
+});
+
+describe('after a refusal that every email would meet', () => {
+  test('no other email is tried until the pause is over, or there is another key (M-2)', async () => {
+    const catcher = await catching();
+    let resendApiKey = new Secret('other-key');
+    const provider = createEmailProvider({
+      smtpUrl: undefined,
+      smtpAllowPlaintext: false,
+      resendBaseUrl: catcher.url,
+      settings: async () => ({ email: { resendApiKey } }),
+    });
+    closers.push(provider.close);
+    const refused = await provider.transport();
+    await failure(refused.send(EMAIL));
+    const paused = await failure(provider.transport());
+    expect([paused.code, paused.publicMessage]).toEqual([
+      'EMAIL_NOT_CONFIGURED',
+      'The email provider refuses the API key',
+    ]);
+    expect(paused.retryAfterMs).toBeGreaterThan(290_000);
+    resendApiKey = new Secret(KEY);
+    const working = await provider.transport();
+    catcher.fault({ kind: 'status', status: 422, message: 'Invalid `to` field' });
+    await failure(working.send(EMAIL));
+    await (await provider.transport()).send(EMAIL);
   });
 });
