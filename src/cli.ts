@@ -45,6 +45,14 @@ const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'audit',
+    description: 'security events',
+    async register(program) {
+      const { registerAuditCommands } = await import('./cli/audit.ts');
+      registerAuditCommands(program);
+    },
+  },
+  {
     name: 'email',
     description: 'look at emails',
     async register(program) {

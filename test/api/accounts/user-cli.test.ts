@@ -163,6 +163,23 @@ test('adding and removing the role SUPER_ADMIN opens and closes the admin routes
   expect((await user(['roles', id, '--set', 'SPONSOR'])).stdout).toContain(': SPONSOR\n');
 });
 
+test('security events are listed, of one account also after it was deleted (S14)', async () => {
+  const { id, email } = await makeUser(harness);
+  await user(['disable', email]);
+  await user(['enable', id]);
+  await harness.database.db('users').where({ id }).delete();
+  const listed = await run(['audit', 'list', '--user', id, '--json']);
+  expect(listed).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(listed.stdout).events).toMatchObject([
+    { action: 'account-enabled', outcome: 'success', actorType: 'cli', targetId: id },
+    { action: 'account-disabled', outcome: 'success', actorType: 'cli', targetId: id },
+  ]);
+  const { stdout } = await run(['audit', 'list', '--limit', '1']);
+  expect(stdout).toContain(id);
+  expect(stdout).toContain('account-enabled');
+  expect(stdout).not.toContain('account-disabled');
+});
+
 test('a disabled user is signed out and cannot sign in until enabled', async () => {
   const { id, email } = await makeUser(harness);
   expect((await login(email, PASSWORD)).status).toBe(200);
