@@ -5,6 +5,7 @@
 import type Router from '@koa/router';
 import type { Context } from 'koa';
 import { AppError } from '../../domain/errors.ts';
+import { isRoleRefused, recordRoleRefused } from '../../services/audit/security-events.ts';
 import type { Services } from '../context.ts';
 import { clientAddress } from './client-address.ts';
 import { enforceLimits, type LimitSubject } from './limits.ts';
@@ -39,13 +40,15 @@ async function serve(route: Route, services: Services, ctx: RoutedContext): Prom
   const origin = { ...services.readOrigin(clientAddress(ctx)), requestId: String(ctx.state['requestId']) };
   const caller = await authenticate(route, ctx, services, origin);
   const body = await readWithinLimits(route, services, ctx, { caller, origin });
-  const reply = await route.run({
-    input: { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) },
-    caller,
-    origin,
-    deps: services,
-    koa: ctx,
-  });
+  const input = { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) };
+  const reply = await route
+    .run({ input, caller, origin, deps: services, koa: ctx })
+    .catch(async (error: unknown): Promise<never> => {
+      if (caller.kind === 'user' && isRoleRefused(error)) {
+        await recordRoleRefused(services, caller.user.id, route.operationId, origin);
+      }
+      throw error;
+    });
   writeReply(ctx, route, reply);
 }
 

@@ -1,6 +1,7 @@
 /** Security events of accounts: one row in `audit_events` and one log line each (names in `src/domain/audit.ts`). */
 import type { Logger } from 'pino';
 import type { AuditActor, AuditDetails, AuditEvent, AuditOutcome, SecurityAction } from '../../domain/audit.ts';
+import { isAppError } from '../../domain/errors.ts';
 import { insertAuditEvent } from '../../store/audit/audit-store.ts';
 import type { Db } from '../../store/db/db.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
@@ -92,6 +93,13 @@ export const signInRefused = (
   reason: 'wrong-credentials' | 'disabled' | 'not-verified' | 'invalid-link',
   origin: EventOrigin,
 ): AuditEvent => accountEvent('sign-in', userId, { outcome: 'refused', origin, details: { reason } });
+
+/** `meta` of an error that refuses what the roles of a signed-in user do not allow. The mounted route records it. */
+export const ROLE_REFUSED = { refusedBy: 'role' } as const;
+
+/** Whether an error is such a refusal. */
+export const isRoleRefused = (error: unknown): boolean =>
+  isAppError(error, 'FORBIDDEN') && error.meta?.['refusedBy'] === ROLE_REFUSED.refusedBy;
 
 /** Records that a signed-in user was refused what the user's roles do not allow. */
 export const recordRoleRefused = (

@@ -15,6 +15,7 @@ import {
 } from '../../domain/settings.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { lockSettings } from '../../store/settings/config-store.ts';
+import { ROLE_REFUSED } from '../audit/security-events.ts';
 import { isKnown, type KnownSettings, originOf, secretFor, urlOf } from './secret-origins.ts';
 import type { Settings, SettingValues } from './settings.ts';
 
@@ -127,6 +128,8 @@ function refusal(code: ErrorCode, key: SettingKey, message: string): AppError {
   const field = fieldOfSetting(key);
   return new AppError(code, {
     publicMessage: `${field}: ${message}`,
+    // An administrator lacks the role: that is recorded.
+    ...(code === 'FORBIDDEN' ? { meta: ROLE_REFUSED } : {}),
     details: [{ path: `body.${field}`, message }],
   });
 }

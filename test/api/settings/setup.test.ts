@@ -271,7 +271,8 @@ describe('settings that carry secrets, email or links (S6)', () => {
     const api = await wizard.start();
     const system = await wizard.administrator();
     await save(api, { ...CONFIGURED, siteUrl: 'https://real.example', resendApiKey: 're_real' }, system);
-    const other = bearer((await makeUser(wizard, { roles: ['ADMINISTRATOR'] })).token);
+    const administrator = await makeUser(wizard, { roles: ['ADMINISTRATOR'] });
+    const other = bearer(administrator.token);
     for (const [field, value] of Object.entries(SYSTEM)) {
       const response = await save(api, { siteName: 'X', [field]: value }, other);
       expect(response.status, field).toBe(403);
@@ -282,6 +283,8 @@ describe('settings that carry secrets, email or links (S6)', () => {
       });
     }
     expect((await save(api, { siteUrl: '' }, other)).status).toBe(403);
+    const refused = wizard.database.db('audit_events').where({ action: 'role-refused', target_id: administrator.id });
+    expect(await refused).toHaveLength(Object.keys(SYSTEM).length + 1);
     expect([await wizard.stored('site_name'), await wizard.stored('site_url')]).toEqual([
       undefined,
       'https://real.example',

@@ -4,7 +4,7 @@ import { toWireUser, WireUserSchema } from '../../../domain/accounts/account.ts'
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
 import { refreshSession, signOut } from '../../../services/accounts/sessions.ts';
-import { recordRoleRefused } from '../../../services/audit/security-events.ts';
+import { ROLE_REFUSED } from '../../../services/audit/security-events.ts';
 import { findAuthUser } from '../../../store/accounts/user-store.ts';
 import { userOf } from '../../context.ts';
 import { BodyText, OptionalText, PathId } from '../../http/fields.ts';
@@ -83,10 +83,9 @@ export const sessionRoutes: Route[] = [
     params: PathId,
     responses: { 200: z.object({ success: z.literal(true), user: WireUserSchema }) },
     errors: ['ACCOUNT_DISABLED', 'NO_SUCH_USER'],
-    async handler({ input: { params }, caller, origin, deps }) {
+    async handler({ input: { params }, caller, deps }) {
       if (caller.kind === 'user' && caller.user.id !== params.id && !isAdministrator(caller.user)) {
-        await recordRoleRefused(deps, caller.user.id, 'getAuthUser', origin);
-        throw new AppError('FORBIDDEN', { publicMessage: 'forbidden' });
+        throw new AppError('FORBIDDEN', { publicMessage: 'forbidden', meta: ROLE_REFUSED });
       }
       const user = await findAuthUser(deps.db, params.id);
       if (user === undefined) throw new AppError('NO_SUCH_USER');
