@@ -74,7 +74,10 @@ describe('db', () => {
     }
   });
 
-  it('rolls back one migration at a time', async () => {
+  it('rolls back one migration at a time, after the name of the database was typed (A3)', async () => {
+    const wrong = await run(['rollback'], database.url, 'other\n');
+    expect(wrong).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Rolling back .* drops .*nothing done/s) });
+    expect((await run(['migrate'], database.url)).stdout).toBe('nothing to do: up to date\n');
     expect((await run(['rollback', '--yes'], database.url)).stdout).toBe(`rolled back  ${MIGRATIONS.at(-1)}\n`);
     expect(JSON.parse((await run(['migrate', '--json'], database.url)).stdout)).toEqual({
       applied: [MIGRATIONS.at(-1)],
