@@ -7,7 +7,7 @@ import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
-import { createSettings } from '../services/settings/settings.ts';
+import { createSettings, type Settings } from '../services/settings/settings.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
 import type { Database } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
@@ -29,6 +29,12 @@ function warnAboutSecrets(config: Config, log: Logger): void {
   if (config.backendApiKey === undefined) log.warn('BACKEND_API_KEY is not set: calls with an API key are refused');
   for (const { name, message } of config.weakSecrets) log.warn(`${name} ${message}`);
   if (config.encryptionKey === undefined) log.warn('ENCRYPTION_KEY is not set: secrets are stored in clear');
+}
+
+/** The first look at the settings also binds the secrets of an installation from before this rule to their URLs. */
+async function warnAboutWithheld(settings: Settings, log: Logger): Promise<void> {
+  const { withheld } = await settings.runtime();
+  if (withheld.length > 0) log.warn({ withheld }, 'secrets that were entered for another origin are not sent');
 }
 
 /** Composes the app with everything it works with. `close` is for the time after the server has drained. */
@@ -58,6 +64,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
   });
   return {
     app,
+    settings,
     streams,
     async close(): Promise<void> {
       await Promise.allSettled([listener.close(), temporal.close(), db.destroy(), flushErrors()]);
@@ -78,7 +85,8 @@ async function main(): Promise<void> {
   const db = await openDatabase({ connectionString: config.databaseUrl.reveal(), applicationName: 'nodebyte-api' });
   warnAboutSecrets(config, log);
   await noteFirstStart(db);
-  const { app, streams, close } = compose(config, db, log);
+  const { app, settings, streams, close } = compose(config, db, log);
+  await warnAboutWithheld(settings, log);
   const { maxConnections, trustedProxyHops } = config;
   // Behind a proxy all connections are the proxy's.
   const maxOfClient = trustedProxyHops > 0 ? maxConnections : Math.ceil(maxConnections / 16);

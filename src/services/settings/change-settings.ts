@@ -13,6 +13,7 @@ import {
   type SettingKey,
   URL_SETTINGS,
 } from '../../domain/settings.ts';
+import { webAddressProblem } from '../../domain/web-address.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { lockSettings } from '../../store/settings/config-store.ts';
 import { ROLE_REFUSED } from '../audit/security-events.ts';
@@ -44,6 +45,7 @@ export async function changeSettings(
     const known = await deps.settings.known(trx);
     const changes = changesOf(values, known);
     for (const key of Object.keys(changes) as SettingKey[]) refuseForEditor(key, editor, known);
+    refuseUnusableUrl(changes);
     for (const key of Object.values(URL_SETTINGS)) refuseAddress(key, changes[key]);
     refuseUrlWithoutKey(changes, known);
     await deps.settings.save(changes, { enteredBy: editor.kind, db: trx });
@@ -94,6 +96,15 @@ function refuseForEditor(key: SettingKey, editor: SettingsEditor, { config }: Kn
     if (variable !== undefined) throw refusal('CONFLICT', key, `is set by the variable ${variable}: change it there`);
   } else if (!editor.isSystemAdministrator && isSystemSetting(key)) {
     throw refusal('FORBIDDEN', key, 'only a system administrator may change it');
+  }
+}
+
+/** @throws {AppError} VALIDATION_ERROR for a URL that cannot be used. */
+function refuseUnusableUrl(changes: SettingValues): void {
+  for (const key of ['site_url', 'favicon_url', ...Object.values(URL_SETTINGS)] as const) {
+    const url = changes[key] ?? '';
+    const problem = url === '' ? undefined : webAddressProblem(url, { base: key !== 'favicon_url' });
+    if (problem !== undefined) throw refusal('VALIDATION_ERROR', key, problem);
   }
 }
 

@@ -6,6 +6,7 @@ import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { isSensitiveSetting } from '../../../src/domain/settings.ts';
 import { saveAutoSync } from '../../../src/services/settings/auto-sync.ts';
+import { changeSettings } from '../../../src/services/settings/change-settings.ts';
 import type { RuntimeSettings } from '../../../src/services/settings/runtime-settings.ts';
 import { secretFor } from '../../../src/services/settings/secret-origins.ts';
 import { createSettings, type Settings } from '../../../src/services/settings/settings.ts';
@@ -293,6 +294,27 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
     await settings.save({ pterodactyl_api_key: 'ptla_1' }, BY_USER);
     await settings.save({ pterodactyl_url: 'https://a.example' }, BY_USER);
     expect((await settings.runtime()).panelApiKey).toBeUndefined();
+  });
+
+  test('a URL is judged in the service, so that no caller can leave it out', async () => {
+    const editor = { kind: 'user', isSystemAdministrator: true } as const;
+    for (const [key, url] of [
+      ['site_url', 'javascript:alert(1)'],
+      ['pterodactyl_url', 'https://user:pass@a.example'],
+      ['virtfusion_url', 'https://a.example?x=1'],
+      ['favicon_url', 'ftp://a.example/f.ico'],
+    ] as const) {
+      const change = changeSettings(
+        { db: database.db, settings: settingsOf({}) },
+        { [key]: url, site_name: 'X' },
+        editor,
+      );
+      await expect(change, key).rejects.toMatchObject({
+        code: 'VALIDATION_ERROR',
+        details: [{ path: expect.any(String) }],
+      });
+    }
+    expect(await stored('site_name')).toBeUndefined();
   });
 
   test('a look from outside binds nothing', async () => {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { withoutApiPath } from '../../../domain/panel/base-url.ts';
 import { Secret } from '../../../domain/secret.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
+import { webAddressProblem } from '../../../domain/web-address.ts';
 import type { PanelName } from '../../../services/settings/setup.ts';
 import { documentedAs } from '../../http/fields.ts';
 
@@ -18,17 +19,12 @@ const text = (max: number) =>
     .max(max, `may have at most ${max} characters`)
     .regex(/^\P{Cc}*$/u, 'holds control characters');
 
-/** An absolute http(s) URL without spaces and without a user name or password in it. */
-function isWebAddress(value: string): boolean {
-  if (!/^https?:\/\/\S+$/i.test(value) || !URL.canParse(value)) return false;
-  const { username, password, hostname } = new URL(value);
-  return hostname !== '' && username === '' && password === '';
-}
-
-const webAddress = () =>
-  text(MAX_LONG).refine((value) => value === '' || isWebAddress(value), 'must be an http(s) URL');
-/** Paths are appended to it, so it ends where its path does. */
-const baseAddress = () => webAddress().refine((value) => !/[?#]/.test(value), 'may not have a query or a fragment');
+const webAddress = (options: { base: boolean }) =>
+  text(MAX_LONG).superRefine((value, ctx) => {
+    const message = value === '' ? undefined : webAddressProblem(value, options);
+    if (message !== undefined) ctx.addIssue({ code: 'custom', message });
+  });
+const baseAddress = () => webAddress({ base: true });
 
 const withoutSlash = (value: string): string => value.replace(/\/+$/, '');
 /** Absent: leave it; null or empty: clear it. */
@@ -37,7 +33,7 @@ const documented = (maxLength: number, more: Record<string, unknown> = {}) =>
   documentedAs({ type: ['string', 'null'], maxLength, ...more });
 
 const Text = (max: number) => text(max).nullish().transform(clearable).meta(documented(max));
-const WebAddress = webAddress()
+const WebAddress = webAddress({ base: false })
   .nullish()
   .transform(clearable)
   .meta(documented(MAX_LONG, { format: 'uri' }));
