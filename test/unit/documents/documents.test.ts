@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { docs } from '../../../src/api/http/docs.ts';
 import { createOpenApiDocument } from '../../../src/api/http/openapi.ts';
 import { routes } from '../../../src/api/routes/index.ts';
+import { registerAuditCommands } from '../../../src/cli/audit.ts';
 import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { registerEmailCommands } from '../../../src/cli/email.ts';
 import { registerSetupCommands } from '../../../src/cli/setup.ts';
@@ -53,6 +54,7 @@ const COMMANDS = (() => {
   registerUserCommands(program);
   registerSetupCommands(program);
   registerEmailCommands(program);
+  registerAuditCommands(program);
   return new Set(program.commands.flatMap((group) => group.commands.map((own) => `${group.name()} ${own.name()}`)));
 })();
 
