@@ -21,14 +21,15 @@ export interface ConnectionLimits {
   maxOfClient?: number;
   /**
    * Milliseconds in which a connection that is in use must make progress: an answer that its caller does not read ends its
-   * connection. Event streams write more often than that. Default 90 s.
+   * connection. Event streams write more often than that. Node looks twice before it ends a connection
+   * that has data to write, so it takes at most double the time. Default 60 s.
    */
   stallMs?: number;
   /** Milliseconds for a whole answer, however slowly it is read; an event stream has no such limit. Default 5 minutes. */
   answerMs?: number;
 }
 
-const STALL_TIMEOUT_MS = 90_000;
+const STALL_TIMEOUT_MS = 60_000;
 const ANSWER_TIMEOUT_MS = 5 * 60_000;
 
 /** Makes a server; the caller lets it listen. */

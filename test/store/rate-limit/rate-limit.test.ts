@@ -140,6 +140,15 @@ test('an empty bucket leaves the others unchanged', async () => {
   expect((await take(bucket('victim', 5))).remaining).toBe(4);
 });
 
+test('a refused call writes nothing (S7)', async () => {
+  await take(bucket('own', 1));
+  const versions = () =>
+    query<{ row: string }>(database.db, 'select r.xmin::text || r.ctid::text as row from rate_limits r');
+  const before = await versions();
+  expect((await take(bucket('own', 1), bucket('victim', 5))).allowed).toBe(false);
+  expect(await versions()).toEqual(before);
+});
+
 test('a clock that goes back adds and takes no tokens', async () => {
   const one = bucket('clock', 3);
   await take(one);
