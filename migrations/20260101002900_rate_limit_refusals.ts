@@ -1,5 +1,12 @@
 import type { Knex } from 'knex';
 
+export const FUNCTIONS = [
+  {
+    signature: 'take_rate_limit_tokens(json)',
+    result: 'TABLE(bucket text, left_over double precision, had_one boolean)',
+  },
+];
+
 /**
  * As in `rate_limits`, but a call that finds an empty bucket only reads: a flood of refused requests would otherwise
  * write and lock one row after another.

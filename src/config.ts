@@ -279,13 +279,15 @@ type Variables = z.output<typeof Variables>;
 /** Whether the installation is to hold against strangers. */
 const isProduction = ({ ENV }: Pick<Variables, 'ENV'>): boolean => ENV === 'production' || ENV === 'staging';
 
-/** Secrets that production demands in full strength, and what is wrong with a text that is given for one. */
+/**
+ * Secrets that production demands in full strength, and what is wrong with a text that is given for one. The previous
+ * encryption key only reads, and a rotation is the way out of a weak one.
+ */
 const STRONG_SECRETS = {
   BACKEND_API_KEY: secretProblem,
   JWT_SECRET: secretProblem,
   NEXTAUTH_SECRET: secretProblem,
   ENCRYPTION_KEY: encryptionKeyProblem,
-  ENCRYPTION_KEY_PREVIOUS: encryptionKeyProblem,
 } as const satisfies Partial<Record<keyof Variables, (value: string) => string | undefined>>;
 
 function encryptionKeyProblem(value: string): string | undefined {

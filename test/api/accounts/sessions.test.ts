@@ -269,7 +269,7 @@ describe('refresh', () => {
     for (const body of [{ refreshToken: 5 }, { refreshToken: ['a'] }, [], 'text', null, { refreshToken: 'a\0' }]) {
       expect(outcome(await post(harness, 'refresh', body))).toEqual([400, 'invalid_request', 'INVALID_REQUEST']);
     }
-    for (const token of [randomBytes(32).toString('hex'), 'x', "' or 1=1 --", 'é'.repeat(64), 'a'.repeat(60_000)]) {
+    for (const token of [randomBytes(32).toString('hex'), 'x', "' or 1=1 --", 'é'.repeat(64), 'a'.repeat(15_000)]) {
       const answer = await refresh(harness, token);
       expect(outcome(answer)).toEqual(REFUSED);
       expect(answer.body.message).toBe('This session has ended: sign in again.');

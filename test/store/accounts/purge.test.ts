@@ -183,7 +183,7 @@ describe('the activity', () => {
       await queueEmail(db, message('dead@example.net')),
       await queueEmail(db, message('waiting@example.net')),
     ];
-    await query(db, `update emails set updated_at = now() - interval '26 hours' where id = ?`, [lost]);
+    await query(db, `update emails set updated_at = now() - interval '6 days' where id = ?`, [lost]);
     await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
 
     await rememberUsed(db, user, 'used yesterday');
