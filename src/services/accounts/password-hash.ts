@@ -1,6 +1,6 @@
 /** Password hashes. The column is shared with the web site, so it stays bcrypt. */
 import bcrypt from 'bcrypt';
-import pLimit from 'p-limit';
+import pLimit, { type LimitFunction } from 'p-limit';
 import { PASSWORD_MAX_BYTES } from '../../domain/accounts/password-policy.ts';
 import { AppError } from '../../domain/errors.ts';
 
@@ -14,30 +14,41 @@ export const PASSWORD_COST = 12;
 const CONCURRENT_HASHES = 2;
 /** Requests that may wait for their turn: about 12 s at 250 ms per hash. */
 const MAX_WAITING = 100;
-/** Requests of one network that may be computed or wait: others still find a place, and wait about a second for it. */
-const MAX_OF_NETWORK = 10;
+/** Requests of one network that may be computed or wait. */
+const MAX_OF_NETWORK = 50;
+
+/** Computes in the order of arrival. */
 const limit = pLimit(CONCURRENT_HASHES);
-/** Requests that are computed or wait, by network. */
-const present = new Map<string, number>();
+/** Requests that are computed or wait. */
+let present = 0;
+
+/** The requests of one network. */
+interface NetworkTurn {
+  /** Passes only as many on to {@link limit} as are computed at once: a request of another network waits for few of them. */
+  limit: LimitFunction;
+  present: number;
+}
+const turns = new Map<string, NetworkTurn>();
 
 /**
  * @param network where the request comes from, for requests that strangers can make.
  * @throws {AppError} SERVICE_UNAVAILABLE when {@link MAX_WAITING} requests wait already, or {@link MAX_OF_NETWORK} of the
  * network are there.
  */
-async function inTurn<T>(work: () => Promise<T>, network: string | undefined): Promise<T> {
-  const ofNetwork = network === undefined ? 0 : (present.get(network) ?? 0);
-  if (limit.pendingCount >= MAX_WAITING || ofNetwork >= MAX_OF_NETWORK) {
+async function inTurn<T>(work: () => Promise<T>, network = ''): Promise<T> {
+  const turn = turns.get(network) ?? { limit: pLimit(CONCURRENT_HASHES), present: 0 };
+  if (present >= CONCURRENT_HASHES + MAX_WAITING || (network !== '' && turn.present >= MAX_OF_NETWORK)) {
     throw new AppError('SERVICE_UNAVAILABLE', { retryAfterMs: 5000 });
   }
-  if (network === undefined) return limit(work);
-  present.set(network, ofNetwork + 1);
+  turns.set(network, turn);
+  present += 1;
+  turn.present += 1;
   try {
-    return await limit(work);
+    return await turn.limit(() => limit(work));
   } finally {
-    const left = (present.get(network) ?? 1) - 1;
-    if (left > 0) present.set(network, left);
-    else present.delete(network);
+    present -= 1;
+    turn.present -= 1;
+    if (turn.present === 0) turns.delete(network);
   }
 }
 
