@@ -37,7 +37,7 @@ export function unmatched(router: Router) {
 async function serve(route: Route, services: Services, ctx: RoutedContext): Promise<void> {
   if (route.failureMessage !== undefined) ctx.state['failureMessage'] = route.failureMessage;
   refuseLargeBody(ctx, bodyLimitBytes(route));
-  const origin = { ...services.readOrigin(clientAddress(ctx)), requestId: String(ctx.state['requestId']) };
+  const origin = services.readOrigin(clientAddress(ctx), String(ctx.state['requestId']));
   const caller = await authenticate(route, ctx, services, origin);
   const body = await readWithinLimits(route, services, ctx, { caller, origin });
   const input = { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) };

@@ -16,7 +16,7 @@ import {
 } from '../../store/accounts/network-store.ts';
 import type { Db, Transaction } from '../../store/db/db.ts';
 
-/** Where a request comes from. A plain value, which routes pass to the services. */
+/** Where a request comes from, which routes pass to the services. */
 export interface RequestOrigin {
   /** The client's address; an IPv4-mapped one as IPv4. */
   address: string;
@@ -49,7 +49,7 @@ function around(address: string, bits: { ipv4: number; ipv6: number }): string {
 export const networkOf = (address: string): string => around(address, { ipv4: 24, ipv6: 48 });
 
 /** Makes the origin of a request out of the client's address. */
-export type ReadOrigin = (address: string) => RequestOrigin;
+export type ReadOrigin = (address: string, requestId?: string) => RequestOrigin;
 
 /**
  * The key of the digests is derived from the secret that signs tokens, so it is the same in all copies and after a
@@ -58,13 +58,19 @@ export type ReadOrigin = (address: string) => RequestOrigin;
 export function createOriginReader(secret: Secret | undefined): ReadOrigin {
   const material = secret?.reveal() ?? randomBytes(32);
   const key = new Uint8Array(hkdfSync('sha256', material, '', 'nodebyte account networks', 32));
-  return (given) => {
+  return (given, requestId) => {
     const address = around(given, { ipv4: 32, ipv6: 128 }).replace('/128', '');
     const network = networkOf(address);
+    let digest: string | undefined;
     return {
       address,
       network,
-      networkDigest: createHmac('sha256', key).update(network).digest('base64url').slice(0, 22),
+      requestId,
+      // Few requests need it, and it costs more than the rest.
+      get networkDigest() {
+        digest ??= createHmac('sha256', key).update(network).digest('base64url').slice(0, 22);
+        return digest;
+      },
     };
   };
 }

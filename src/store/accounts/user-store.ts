@@ -37,21 +37,24 @@ export interface TokenUser extends AuthUser {
   tokenLives: boolean;
 }
 
-/** Whether a token lives: its session does, or for a token without a session, its time is not before the user's. */
-const tokenLives = (sessionId: string, issuedAt: string): string =>
-  `case when ${sessionId}::text is null then
-     coalesce(to_timestamp(${issuedAt}::float8) at time zone 'utc' >= u."tokensValidFrom", true)
-   else exists (select 1 from sessions s where s."familyId" = ${sessionId} and s."userId" = u.id
-                   and s.expires > now() at time zone 'utc') end as "tokenLives"`;
-
-/** The user of a token. */
+/**
+ * The user of a token. Each request asks this, so there is one statement for each kind of token: planning takes most of its
+ * time, and a condition on the kind or an `exists` would make it longer.
+ */
 export async function findTokenUser(db: Db, token: TokenReference): Promise<TokenUser | undefined> {
-  const { userId, issuedAt } = token;
-  const sessionId = token.sessionId ?? null;
+  const { userId, sessionId, issuedAt } = token;
+  const [lives, bindings] =
+    sessionId === undefined
+      ? [`coalesce(to_timestamp(?::float8) at time zone 'utc' >= u."tokensValidFrom", true)`, [issuedAt, userId]]
+      : [
+          `coalesce((select true from sessions s where s."familyId" = ? and s."userId" = ?
+                       and s.expires > now() at time zone 'utc' limit 1), false)`,
+          [sessionId, userId, userId],
+        ];
   const [user] = await query<TokenUser>(
     db,
-    `select ${AUTH_COLUMNS}, ${tokenLives('?', '?')} from users u where u.id = ?`,
-    [sessionId, issuedAt, sessionId, userId],
+    `select ${AUTH_COLUMNS}, ${lives} as "tokenLives" from users u where u.id = ?`,
+    bindings,
   );
   return user;
 }
@@ -60,7 +63,11 @@ export async function findTokenUser(db: Db, token: TokenReference): Promise<Toke
 export async function findTokenUsers(db: Db, tokens: readonly TokenReference[]): Promise<(TokenUser | undefined)[]> {
   const found = await query<TokenUser & { position: number }>(
     db,
-    `select ${AUTH_COLUMNS}, t.position::integer as position, ${tokenLives('t."sessionId"', 't."issuedAt"')}
+    `select ${AUTH_COLUMNS}, t.position::integer as position,
+       case when t."sessionId" is null then
+         coalesce(to_timestamp(t."issuedAt") at time zone 'utc' >= u."tokensValidFrom", true)
+       else exists (select 1 from sessions s where s."familyId" = t."sessionId" and s."userId" = u.id
+                       and s.expires > now() at time zone 'utc') end as "tokenLives"
      from unnest(?::text[], ?::text[], ?::float8[]) with ordinality as t("userId", "sessionId", "issuedAt", position)
      join users u on u.id = t."userId"`,
     [
