@@ -52,19 +52,23 @@ export function createTokens(options: {
   nextAuthSecret: Secret | undefined;
   accessTtlSeconds: number;
 }): Tokens {
-  const keys = [options.jwtSecret, options.nextAuthSecret]
+  const secrets = [options.jwtSecret, options.nextAuthSecret]
     .filter((secret) => secret !== undefined)
     .map((secret) => new TextEncoder().encode(secret.reveal()));
-  const signingKey = (): Uint8Array => {
-    const [key] = keys;
-    if (key === undefined) throw new AppError('TOKEN_GENERATION_FAILED', { meta: { reason: 'no secret' } });
-    return key;
+  // Imported once: jose would import the bytes again for each token, which takes as long as the verification.
+  const keys = secrets.map((secret) =>
+    crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign', 'verify']),
+  );
+  const signedWith = <T>(all: readonly T[]): T => {
+    const [first] = all;
+    if (first === undefined) throw new AppError('TOKEN_GENERATION_FAILED', { meta: { reason: 'no secret' } });
+    return first;
   };
   return {
     accessTtlSeconds: options.accessTtlSeconds,
     // The text before the token has a blank, so it can never be what is signed in an access token with the same key.
     successorOf: (refreshToken) =>
-      createHmac('sha256', signingKey()).update(`refresh token after ${refreshToken}`).digest('hex'),
+      createHmac('sha256', signedWith(secrets)).update(`refresh token after ${refreshToken}`).digest('hex'),
     async sign(user, { id: sessionId, issuedAt }) {
       return new SignJWT({
         id: user.id,
@@ -86,14 +90,14 @@ export function createTokens(options: {
         .setIssuedAt(issuedAt)
         .setNotBefore(issuedAt)
         .setExpirationTime(issuedAt + options.accessTtlSeconds)
-        .sign(signingKey());
+        .sign(await signedWith(keys));
     },
     async verify(token) {
       const shape = readUnverified(token);
       if ('problem' in shape) return shape;
       for (const key of keys) {
         try {
-          const { payload } = await jwtVerify(token, key, {
+          const { payload } = await jwtVerify(token, await key, {
             algorithms: ['HS256'],
             clockTolerance: LEEWAY_SECONDS,
             requiredClaims: ['exp'],
