@@ -2,12 +2,14 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
+import type { AuditOrigin } from '../domain/audit.ts';
 import { AppError } from '../domain/errors.ts';
 import type { AutoSync } from '../domain/settings.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { SignedInCaller } from '../services/accounts/callers.ts';
-import type { ReadOrigin } from '../services/accounts/networks.ts';
+import type { ReadOrigin, RequestOrigin } from '../services/accounts/networks.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
+import type { ListTotals } from '../services/list-totals.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
@@ -51,6 +53,7 @@ export interface Services extends AppDeps {
   tokens: Tokens;
   readOrigin: ReadOrigin;
   stats: StatsCache;
+  totals: ListTotals;
 }
 
 /** The authenticated caller of a route. */
@@ -64,3 +67,15 @@ export function signedIn(caller: Caller): SignedInCaller {
 
 /** The user of {@link signedIn}. */
 export const userOf = (caller: Caller): AuthUser => signedIn(caller).user;
+
+/** Who changes something, and from where: for the audit event of the change. */
+export const changedBy = ({ caller, origin }: { caller: Caller; origin: RequestOrigin }): AuditOrigin => ({
+  actor: actorOf(caller),
+  network: origin.networkDigest,
+  requestId: origin.requestId,
+});
+
+function actorOf(caller: Caller): AuditOrigin['actor'] {
+  if (caller.kind === 'user') return { type: 'user', id: caller.user.id };
+  return { type: caller.kind === 'apiKey' ? 'apiKey' : 'anonymous' };
+}

@@ -20,6 +20,30 @@ export const SECURITY_ACTIONS = [
 ] as const;
 export type SecurityAction = (typeof SECURITY_ACTIONS)[number];
 
+/** What is recorded of administration: changes that an administrator, an operator or a program made. */
+export const ADMINISTRATION_ACTIONS = [
+  'settings-changed',
+  'secrets-cleared',
+  'repositories-changed',
+  'setup-opened',
+  'setup-values-confirmed',
+  'setup-values-dropped',
+  'keys-rotated',
+  'sessions-ended',
+  'verification-resent',
+  'maintenance-changed',
+  'sync-requested',
+  'sync-cancelled',
+  'email-queued',
+  'email-resent',
+  'run-retried',
+  'audit-exported',
+  'database-migrated',
+  'database-rolled-back',
+] as const;
+export type AuditAction = SecurityAction | (typeof ADMINISTRATION_ACTIONS)[number];
+export const AUDIT_ACTIONS: readonly AuditAction[] = [...SECURITY_ACTIONS, ...ADMINISTRATION_ACTIONS];
+
 /** `refused`: the caller was not let through. */
 export type AuditOutcome = 'success' | 'refused';
 
@@ -28,17 +52,30 @@ export type AuditActor =
   | { type: 'user'; id: string }
   | { type: 'apiKey' | 'cli' | 'system' | 'anonymous'; id?: undefined };
 
-/** What the action was about. */
+/** Who acted, and from where. */
+export interface AuditOrigin {
+  actor: AuditActor;
+  /** Keyed digest of the caller's network; absent for the command line and the service itself. */
+  network?: string | undefined;
+  requestId?: string | undefined;
+}
+
+/** What the action was about; an event about several things, or about the installation, has no target. */
+export const AUDIT_TARGETS = ['user', 'setting', 'repository', 'node', 'sync', 'email', 'run'] as const;
 export interface AuditTarget {
-  type: 'user';
+  type: (typeof AUDIT_TARGETS)[number];
   id: string;
 }
 
-/** Words, ids and numbers about the event. Never an address, a name or a secret. */
-export type AuditDetails = Readonly<Record<string, string | number | boolean | readonly string[]>>;
+type AuditValue = string | number | boolean | null | readonly string[];
+/**
+ * Words, ids and numbers about the event; `before` and `after` hold values by field. Never a person's address or name, and
+ * never a secret: of such a value the event tells only that it was set, changed or cleared.
+ */
+export type AuditDetails = Readonly<Record<string, AuditValue | Readonly<Record<string, AuditValue>>>>;
 
 export interface AuditEvent {
-  action: SecurityAction;
+  action: AuditAction;
   outcome: AuditOutcome;
   actor: AuditActor;
   /** Absent: the account is not known, for example at a sign-in with an address that has none. */

@@ -5,6 +5,7 @@
 import type { Readable } from 'node:stream';
 import type { Context } from 'koa';
 import { z } from 'zod';
+import type { AuditAction } from '../../domain/audit.ts';
 import { AppError, type ErrorCode } from '../../domain/errors.ts';
 import type { RequestOrigin } from '../../services/accounts/networks.ts';
 import type { Caller, Services } from '../context.ts';
@@ -67,6 +68,11 @@ interface RouteFacts {
   invalid?: { code: ErrorCode; publicMessage?: string; named?: boolean };
   /** A body that cannot be read counts as `{}` (by contract, for some triggers). */
   lenientBody?: boolean;
+  /**
+   * The audit event that a call records in the transaction of its change, or why it records none. Every route that changes
+   * something and is not a customer's own declares it; a test calls each of them and looks for the event.
+   */
+  audit?: AuditAction | { none: string };
   /** Public message of an unexpected failure (500). */
   failureMessage?: string;
   /** Codes that the handler may answer with, in addition to those of its authentication and input. */

@@ -8,6 +8,7 @@ import { countEmails, type EmailRow, findEmail, listEmails } from '../../store/e
 import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { byAddress, byUser } from '../http/limits.ts';
+import { Pagination, paginationOf, rowsOf } from '../http/lists.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 const tags = ['Email'];
@@ -103,7 +104,7 @@ export const emailRoutes: Route[] = [
       200: z.object({
         success: z.literal(true),
         emails: z.array(EmailSchema),
-        pagination: z.object({ page: z.int(), pageSize: z.int(), total: Count, totalPages: Count }),
+        pagination: Pagination,
         counts: z.object({ queued: Count, sent: Count, failed: Count, skipped: Count }).meta({
           description: 'Numbers of all emails, without the filter',
         }),
@@ -113,17 +114,13 @@ export const emailRoutes: Route[] = [
     failureMessage: 'Failed to fetch emails',
     async handler({ input: { query }, deps }) {
       const { page, pageSize, ...filter } = query;
-      const { emails, total } = await listEmails(deps.db, {
-        ...filter,
-        limit: pageSize,
-        offset: (page - 1) * pageSize,
-      });
+      const { emails, total } = await listEmails(deps.db, { ...filter, ...rowsOf({ page, pageSize }) });
       return {
         status: 200,
         body: {
           success: true,
           emails: emails.map(toWireEmail),
-          pagination: { page, pageSize, total, totalPages: Math.ceil(total / pageSize) },
+          pagination: paginationOf({ page, pageSize }, total),
           counts: await countEmails(deps.db),
         },
       };

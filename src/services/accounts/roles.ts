@@ -6,16 +6,13 @@ import {
   type RoleChange,
   removesSystemAdministrator,
 } from '../../domain/accounts/roles.ts';
-import type { AuditActor, AuditDetails, SecurityAction } from '../../domain/audit.ts';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { lockManagedUsers, type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
 import { closeSetupWindow } from '../../store/settings/setup-window-store.ts';
-import { recordSecurityEvent } from '../audit/security-events.ts';
+import { OPERATOR, recordChange } from '../audit/record-change.ts';
 import { endEverything } from './end-everything.ts';
-
-/** Who changes an account, unless the caller says otherwise. */
-const OPERATOR: AuditActor = { type: 'cli' };
 
 /**
  * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN. Who loses rights of an administrator has to sign in again. A system
@@ -26,7 +23,7 @@ export async function setRoles(
   db: Db,
   id: string,
   change: RoleChange,
-  by: AuditActor = OPERATOR,
+  by: AuditOrigin = OPERATOR,
 ): Promise<ManagedUser> {
   return inTransaction(db, async (trx) => {
     const { user, others } = await lock(trx, id, removesSystemAdministrator(change));
@@ -36,7 +33,8 @@ export async function setRoles(
     else refuseLast(user, others);
     await storeRoles(trx, id, roles, isSystemAdmin);
     if (isSystemAdmin !== user.isSystemAdmin || roles.join() !== user.roles.join()) {
-      await recordChange(trx, 'roles-changed', id, by, { before: user.roles, after: roles });
+      const details = { before: user.roles, after: roles };
+      await recordChange({ trx }, by, { action: 'roles-changed', target: { type: 'user', id }, details });
     }
     if (losesAdministration(user, { roles, isSystemAdmin })) await endEverything(trx, id);
     return { ...user, roles, isSystemAdmin };
@@ -52,7 +50,7 @@ export async function setActive(
   db: Db,
   id: string,
   active: boolean,
-  by: AuditActor = OPERATOR,
+  by: AuditOrigin = OPERATOR,
 ): Promise<ManagedUser & { changed: boolean }> {
   return inTransaction(db, async (trx) => {
     const { user, others } = await lock(trx, id, !active);
@@ -63,20 +61,12 @@ export async function setActive(
     const changed = user.isActive !== active;
     if (changed) {
       await storeActive(trx, id, active);
-      await recordChange(trx, active ? 'account-enabled' : 'account-disabled', id, by);
+      const action = active ? 'account-enabled' : 'account-disabled';
+      await recordChange({ trx }, by, { action, target: { type: 'user', id } });
     }
     return { ...user, isActive: active, changed };
   });
 }
-
-const recordChange = (
-  trx: Transaction,
-  action: SecurityAction,
-  id: string,
-  actor: AuditActor,
-  details: AuditDetails = {},
-): Promise<void> =>
-  recordSecurityEvent({ db: trx }, { action, outcome: 'success', actor, target: { type: 'user', id }, details });
 
 /** The user and, where the change may remove a system administrator, the other active ones. All rows are locked. */
 async function lock(

@@ -47,10 +47,8 @@ function refusalBuckets({ action, target, network }: AuditEvent): Parameters<typ
 /** The log line of an event: ids and a digest, so that no person can be recognised in the log. */
 export function logSecurityEvent(log: Logger | undefined, event: AuditEvent): void {
   const { action, outcome, actor, target, network, requestId, details } = event;
-  log?.info(
-    { event: action, outcome, actor: actor.type, userId: target?.id ?? actor.id, network, requestId, details },
-    'security',
-  );
+  const userId = target?.type === 'user' ? target.id : actor.id;
+  log?.info({ event: action, outcome, actor: actor.type, userId, target, network, requestId, details }, 'security');
 }
 
 /** Where a request comes from, as far as an event tells it. */
