@@ -145,7 +145,7 @@ async function writeStored(deps: SettingsDeps, values: SettingValues, enteredBy:
   if (given.length === 0) return;
   const rows = given.map(([key, value]) => ({
     key,
-    value: isSensitiveSetting(key) ? encryption.encrypt(value) : value,
+    value: isSensitiveSetting(key) ? encryption.encrypt('config.value', value) : value,
   }));
   await inTransaction(deps.db, async (trx) => {
     await lockSettings(trx);

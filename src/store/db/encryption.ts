@@ -2,6 +2,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { parseEncryptionKey } from '../../domain/encryption-key.ts';
 import type { Secret } from '../../domain/secret.ts';
+import type { EncryptedColumn } from './encrypted-columns.ts';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -13,23 +14,36 @@ const HEX = /^[0-9a-fA-F]+$/;
 
 export type Decrypted = { value: string } | { unreadable: true };
 
+/** A stored value, and how it is stored: with which of the two keys, or in clear. */
+type Inspected =
+  | { state: 'empty' | 'current' | 'previous' | 'clear'; value: string }
+  | { state: 'unreadable'; value?: undefined };
+
+interface EncryptionKeys {
+  key?: Secret | undefined;
+  /** The key before a rotation: it only reads. */
+  previousKey?: Secret | undefined;
+}
+
 export interface Encryption {
   /** False when no key is configured: then `encrypt` stores clear text. */
   readonly enabled: boolean;
-  /** Text to store; "" stays "". Without a key the text itself. */
-  encrypt(text: string): string;
+  /** Text to store in this column; "" stays "". Without a key the text itself. */
+  encrypt(column: EncryptedColumn, text: string): string;
   /** Clear text of a stored value, of either key or never encrypted; `unreadable` when it was made with an unknown key. */
   decrypt(stored: string): Decrypted;
+  /** As `decrypt`, and how the value is stored. */
+  inspect(stored: string): Inspected;
 }
 
 /** Makes the codec. Keys are base64 of 32 bytes or 64 hex digits (`loadConfig` checked them). */
-export function createEncryption(keys: { key?: Secret | undefined; previousKey?: Secret | undefined }): Encryption {
+export function createEncryption(keys: EncryptionKeys): Encryption {
   const current = readKey(keys.key);
   const previous = readKey(keys.previousKey);
-  const readers = [current, previous].filter((key) => key !== undefined);
+  const inspect = (stored: string): Inspected => inspectValue(stored, current, previous);
   return {
     enabled: current !== undefined,
-    encrypt(text) {
+    encrypt(_column, text) {
       if (text === '' || current === undefined) return text;
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv('aes-256-gcm', current, nonce);
@@ -38,24 +52,33 @@ export function createEncryption(keys: { key?: Secret | undefined; previousKey?:
       );
     },
     decrypt(stored) {
-      if (stored === '' || readers.length === 0 || !BASE64.test(stored)) return { value: stored };
-      const bytes = Buffer.from(stored, 'base64');
-      if (bytes.length < NONCE_BYTES + TAG_BYTES) return { value: stored };
-      for (const key of readers) {
-        const value = open(key, bytes);
-        if (value !== undefined) return { value };
-      }
-      if (HEX.test(stored) || CLEAR_PREFIXES.some((prefix) => stored.startsWith(prefix))) return { value: stored };
-      return { unreadable: true };
+      const { state, value } = inspect(stored);
+      return state === 'unreadable' ? { unreadable: true } : { value };
     },
+    inspect,
   };
+}
+
+function inspectValue(stored: string, current: Uint8Array | undefined, previous: Uint8Array | undefined): Inspected {
+  const clear: Inspected = { state: 'clear', value: stored };
+  if (stored === '') return { state: 'empty', value: '' };
+  if ((current === undefined && previous === undefined) || !BASE64.test(stored)) return clear;
+  const bytes = Buffer.from(stored, 'base64');
+  if (bytes.length < NONCE_BYTES + TAG_BYTES) return clear;
+  const ofCurrent = open(current, bytes);
+  if (ofCurrent !== undefined) return { state: 'current', value: ofCurrent };
+  const ofPrevious = open(previous, bytes);
+  if (ofPrevious !== undefined) return { state: 'previous', value: ofPrevious };
+  if (HEX.test(stored) || CLEAR_PREFIXES.some((prefix) => stored.startsWith(prefix))) return clear;
+  return { state: 'unreadable' };
 }
 
 function readKey(secret: Secret | undefined): Uint8Array | undefined {
   return secret === undefined ? undefined : parseEncryptionKey(secret.reveal());
 }
 
-function open(key: Uint8Array, bytes: Buffer): string | undefined {
+function open(key: Uint8Array | undefined, bytes: Buffer): string | undefined {
+  if (key === undefined) return undefined;
   const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
   decipher.setAuthTag(bytes.subarray(bytes.length - TAG_BYTES));
   try {

@@ -76,7 +76,8 @@ export function createEmailStore(encryption: Encryption): EmailStore {
   };
 }
 
-const encrypted = (encryption: Encryption, data: EmailData): string => encryption.encrypt(JSON.stringify(data));
+const encrypted = (encryption: Encryption, data: EmailData): string =>
+  encryption.encrypt('emails.data', JSON.stringify(data));
 
 function decrypted(encryption: Encryption, stored: string | null): StoredEmail['data'] {
   if (stored === null) return 'cleared';
@@ -169,7 +170,7 @@ async function beginSending(db: Db, encryption: Encryption, id: string, content:
     db,
     `update emails set content = ?, doubts = doubts + 1, doubted_since = coalesce(doubted_since, now()), updated_at = now()
      where id = ?`,
-    [encryption.encrypt(JSON.stringify(content)), id],
+    [encryption.encrypt('emails.content', JSON.stringify(content)), id],
   );
 }
 

@@ -240,7 +240,7 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
           };
         } else if (how === 'another program') {
           for (const [one, value] of Object.entries({ ...secrets, ...(withUrl ? { [urlKey]: home } : {}) })) {
-            await put(one, isSensitiveSetting(one) ? ENCRYPTION.encrypt(value) : value);
+            await put(one, isSensitiveSetting(one) ? ENCRYPTION.encrypt('config.value', value) : value);
           }
         } else {
           await settingsOf(env).save({ ...secrets, ...(withUrl ? { [urlKey]: home } : {}) }, BY_USER);
@@ -276,12 +276,12 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
     await settings.save({ pterodactyl_url: 'https://a.example', pterodactyl_api_key: 'ptla_1' }, BY_USER);
     await database.db.raw('delete from config');
     await put('pterodactyl_url', 'https://b.example');
-    await put('pterodactyl_api_key', ENCRYPTION.encrypt('ptla_2'));
+    await put('pterodactyl_api_key', ENCRYPTION.encrypt('config.value', 'ptla_2'));
     expect((await settingsOf({}).runtime()).panelApiKey?.reveal()).toBe('ptla_2');
     await database.db.raw(`update config set value = 'https://c.example' where key = 'pterodactyl_url'`);
     // The same secret encrypted once more is no new one.
     await database.db.raw(`update config set value = ? where key = 'pterodactyl_api_key'`, [
-      ENCRYPTION.encrypt('ptla_2'),
+      ENCRYPTION.encrypt('config.value', 'ptla_2'),
     ]);
     expect(await settingsOf({}).runtime()).toMatchObject({
       panelUrl: 'https://c.example',
@@ -319,7 +319,7 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
 
   test('a look from outside binds nothing', async () => {
     await put('pterodactyl_url', 'https://a.example');
-    await put('pterodactyl_api_key', ENCRYPTION.encrypt('ptla_1'));
+    await put('pterodactyl_api_key', ENCRYPTION.encrypt('config.value', 'ptla_1'));
     expect((await settingsOf({}, true).runtime()).panelApiKey?.reveal()).toBe('ptla_1');
     expect(await query(database.db, 'select e.key from setting_entries e')).toEqual([]);
   });

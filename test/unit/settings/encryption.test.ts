@@ -40,38 +40,38 @@ describe('encryption at rest', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         const clear = text.toWellFormed();
-        expect(codec.decrypt(codec.encrypt(clear))).toEqual({ value: clear });
+        expect(codec.decrypt(codec.encrypt('config.value', clear))).toEqual({ value: clear });
       }),
     );
   });
 
   test('reads and writes the format of existing data', () => {
     expect(codec.decrypt(encryptByHand('ptla_abc'))).toEqual({ value: 'ptla_abc' });
-    const stored = codec.encrypt('ptla_abc');
+    const stored = codec.encrypt('config.value', 'ptla_abc');
     expect(Buffer.from(stored, 'base64')).toHaveLength(12 + 8 + 16);
     expect(Buffer.from(stored, 'base64').toString('base64')).toBe(stored);
-    expect(codec.encrypt('ptla_abc')).not.toBe(stored);
+    expect(codec.encrypt('config.value', 'ptla_abc')).not.toBe(stored);
   });
 
   test('a key in hex is the same key', () => {
     const hex = createEncryption({ key: new Secret(bytes.toString('hex')) });
-    expect(hex.decrypt(codec.encrypt('x'))).toEqual({ value: 'x' });
+    expect(hex.decrypt(codec.encrypt('config.value', 'x'))).toEqual({ value: 'x' });
   });
 
   test('an empty text is stored as an empty text', () => {
-    expect(codec.encrypt('')).toBe('');
+    expect(codec.encrypt('config.value', '')).toBe('');
     expect(codec.decrypt('')).toEqual({ value: '' });
   });
 
   test('the previous key decrypts, and the new key encrypts', () => {
     const rotated = createEncryption({ key: other, previousKey: key });
-    expect(rotated.decrypt(codec.encrypt('x'))).toEqual({ value: 'x' });
-    expect(codec.decrypt(rotated.encrypt('x'))).toEqual({ unreadable: true });
+    expect(rotated.decrypt(codec.encrypt('config.value', 'x'))).toEqual({ value: 'x' });
+    expect(codec.decrypt(rotated.encrypt('config.value', 'x'))).toEqual({ unreadable: true });
   });
 
   test('a text that was encrypted with an unknown key or was changed is unreadable', () => {
-    expect(createEncryption({ key: other }).decrypt(codec.encrypt('x'))).toEqual({ unreadable: true });
-    const stored = Buffer.from(codec.encrypt('some text'), 'base64');
+    expect(createEncryption({ key: other }).decrypt(codec.encrypt('config.value', 'x'))).toEqual({ unreadable: true });
+    const stored = Buffer.from(codec.encrypt('config.value', 'some text'), 'base64');
     stored[stored.length - 1] = (stored.at(-1) ?? 0) ^ 1;
     expect(codec.decrypt(stored.toString('base64'))).toEqual({ unreadable: true });
   });
@@ -89,6 +89,6 @@ describe('encryption at rest', () => {
   test('without a key texts are not encrypted', () => {
     const none = createEncryption({});
     expect(none.enabled).toBe(false);
-    expect(none.decrypt(none.encrypt('x'))).toEqual({ value: 'x' });
+    expect(none.decrypt(none.encrypt('config.value', 'x'))).toEqual({ value: 'x' });
   });
 });

@@ -1,0 +1,27 @@
+/**
+ * Every column that holds secrets encrypted at rest. `encrypt` takes its column from this table, and the rotation of the
+ * key walks it: a column that is missing here can neither be written encrypted nor be forgotten by a rotation.
+ */
+import { SENSITIVE_SETTINGS } from '../../domain/settings.ts';
+
+interface EncryptedTable {
+  /** The column that identifies a row, also towards an operator. */
+  key: string;
+  keyType: 'text' | 'uuid';
+  /** Keys of the rows that are encrypted; absent: all rows. */
+  only?: readonly string[];
+  columns: readonly string[];
+}
+
+const ENCRYPTED_TABLES = {
+  config: { key: 'key', keyType: 'text', only: SENSITIVE_SETTINGS, columns: ['value'] },
+  emails: { key: 'id', keyType: 'uuid', columns: ['data', 'content'] },
+  // The existing service stored these tokens in clear.
+  hytale_oauth_tokens: { key: 'id', keyType: 'uuid', columns: ['access_token', 'refresh_token'] },
+  hytale_game_sessions: { key: 'id', keyType: 'uuid', columns: ['session_token', 'identity_token'] },
+} as const satisfies Readonly<Record<string, EncryptedTable>>;
+
+type Tables = typeof ENCRYPTED_TABLES;
+type EncryptedTableName = keyof Tables;
+/** An encrypted column with its table, such as `config.value`. */
+export type EncryptedColumn = { [T in EncryptedTableName]: `${T}.${Tables[T]['columns'][number]}` }[EncryptedTableName];
