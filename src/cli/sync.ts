@@ -5,6 +5,7 @@ import { Argument, type Command } from 'commander';
 import pino from 'pino';
 import { AppError } from '../domain/errors.ts';
 import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/targets.ts';
+import { OPERATOR } from '../services/audit/record-change.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, rejectedRecords, type SyncLog } from '../store/sync/log-store.ts';
@@ -104,6 +105,7 @@ async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: 
     skipUsers,
     requestedBy: `cli:${userInfo().username}`,
     requester: 'cli',
+    by: OPERATOR,
   });
   if (wait !== true) {
     run.print({ sync_log_id: syncLogId, task_id: taskId, status, joined }, [
@@ -141,7 +143,7 @@ async function latestSync(db: Db): Promise<SyncLog | undefined> {
 }
 
 async function cancel(run: Run, id: string | undefined): Promise<void> {
-  const { syncLogId } = await launcherOf(run).cancelSync(id);
+  const { syncLogId } = await launcherOf(run).cancelSync(id, OPERATOR);
   const log = await follow(run, syncLogId, false);
   run.print(view(log), [`${log.status} ${log.type} sync ${log.id}`]);
 }

@@ -33,6 +33,7 @@ export const ADMINISTRATION_ACTIONS = [
   'verification-resent',
   'maintenance-changed',
   'sync-requested',
+  'sync-withdrawn',
   'sync-cancelled',
   'email-queued',
   'email-resent',

@@ -9,6 +9,7 @@ import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/sim
 import { createResendTransport } from '../../src/clients/email/resend.ts';
 import type { EmailTransport } from '../../src/clients/email/transport.ts';
 import { Secret } from '../../src/domain/secret.ts';
+import { OPERATOR } from '../../src/services/audit/record-change.ts';
 import { PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
 import { account, queueEmail } from '../support/email.ts';
 import { resetPoints } from '../support/histories.ts';
@@ -81,7 +82,7 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
     Object.assign(stack.sim.settings, { latencyMs: 100, perPageMax: 25 });
     const { syncLogId } = await stack.launcher.requestSync({ target: 'full', requestedBy: 'test' });
     await delay(700);
-    await stack.launcher.cancelSync(syncLogId);
+    await stack.launcher.cancelSync(syncLogId, OPERATOR);
     expect((await stack.ended(syncLogId)).status).toBe('CANCELLED');
     expect(await record('panel-sync-cancelled')).toBe('CANCELLED');
   });

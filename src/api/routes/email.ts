@@ -5,6 +5,7 @@ import { AppError } from '../../domain/errors.ts';
 import { requestEmail } from '../../services/email/request-email.ts';
 import { resendEmail } from '../../services/email/resend-email.ts';
 import { countEmails, type EmailRow, findEmail, listEmails } from '../../store/email/email-list.ts';
+import { changedBy } from '../context.ts';
 import { Count, envelope, IsoDate, ok } from '../http/envelopes.ts';
 import { BodyText, clampedInteger, documentedAs, PageNumber, PathId, searchText, wordFilter } from '../http/fields.ts';
 import { byAddress, byUser } from '../http/limits.ts';
@@ -82,8 +83,9 @@ export const emailRoutes: Route[] = [
     responses: { 202: envelope(z.object({ task_id: z.string().meta({ description: 'Id of the email' }) })) },
     errors: [],
     failureMessage: 'Failed to queue email',
-    async handler({ input: { body }, deps }) {
-      const id = await requestEmail(deps, body);
+    audit: 'email-queued',
+    async handler({ input: { body }, deps, ...call }) {
+      const id = await requestEmail(deps, body, changedBy(call));
       return { status: 202, body: ok({ task_id: id }, 'Email has been queued') };
     },
   }),
@@ -155,8 +157,9 @@ export const emailRoutes: Route[] = [
     responses: { 202: z.object({ success: z.literal(true), message: z.string(), email_id: z.string() }) },
     errors: ['NOT_FOUND', 'CONFLICT'],
     failureMessage: 'Failed to queue email',
-    async handler({ input, deps }) {
-      const emailId = await resendEmail(deps, readEmailId(input.params.id));
+    audit: 'email-resent',
+    async handler({ input, deps, ...call }) {
+      const emailId = await resendEmail(deps, readEmailId(input.params.id), changedBy(call));
       return { status: 202, body: { success: true, message: 'Email has been queued', email_id: emailId } };
     },
   }),

@@ -1,6 +1,7 @@
 /** `db reset` and `db rollback`: the commands that delete rows. */
 import { loadDatabaseConfig } from '../../config.ts';
 import { AppError } from '../../domain/errors.ts';
+import { recordRollback } from '../../services/audit/record-migrations.ts';
 import { recreateDatabase } from '../../store/db/migrations.ts';
 import { planRollback, type RollbackPlan, rollbackLast } from '../../store/db/rollback.ts';
 import { databaseName } from '../../store/db/with-database.ts';
@@ -52,7 +53,7 @@ export async function rollback(context: Context): Promise<void> {
     if (!(await confirmed(context, warning, databaseName(url.href)))) {
       return context.print({ rolledBack: null }, NOT_CONFIRMED);
     }
-    const options = { expected: plan.name, dropRows: context.flags.dropRows === true };
+    const options = { expected: plan.name, dropRows: context.flags.dropRows === true, record: recordRollback };
     const name = await withDb(url.href, (db) => rollbackLast(db, options));
     context.print({ rolledBack: name ?? null }, [`rolled back  ${name}`]);
   });

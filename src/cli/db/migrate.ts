@@ -1,5 +1,6 @@
 /** `db init` and `db migrate`: apply migrations, all or by schema unit. */
 import { isCancel, multiselect } from '@clack/prompts';
+import { migrationRecorder } from '../../services/audit/record-migrations.ts';
 import { findUnit, type MigrateStep, migrateLatest, UNITS, withRequired } from '../../store/db/migrations.ts';
 import { withDb } from '../support/database.ts';
 import { reasonOf, UsageError } from '../support/errors.ts';
@@ -7,15 +8,16 @@ import { ask, type Context, isInteractive, migrationLabel, withUrl } from './con
 
 /**
  * Applies the units, or everything, and prints each migration and a summary.
- * @param extra more fields of the JSON document
+ * @param extra more fields of the JSON document; `reset`: the database was dropped before
  */
 export async function applyMigrations(
   { json, print, terminal }: Context,
   url: URL,
   units: readonly string[] | undefined,
-  extra: object = {},
+  extra: { reset?: boolean; database?: string } = {},
 ): Promise<void> {
   const startedAt = performance.now();
+  const { reset = false } = extra;
   let current = '';
   const onStep = ({ name, state }: MigrateStep): void => {
     current = name;
@@ -23,7 +25,9 @@ export async function applyMigrations(
   };
   let applied: string[];
   try {
-    applied = await withDb(url.href, (db) => migrateLatest(db, { ...(units === undefined ? {} : { units }), onStep }));
+    const record = migrationRecorder({ reset });
+    const options = { ...(units === undefined ? {} : { units }), onStep, record };
+    applied = await withDb(url.href, (db) => migrateLatest(db, options));
   } catch (error) {
     throw current === '' ? error : new Error(`${migrationLabel(current)}: ${reasonOf(error)}`, { cause: error });
   }

@@ -1,5 +1,7 @@
 /** Queues an email at the request of another program. */
+import type { Logger } from 'pino';
 import { isEmail } from '../../domain/accounts/account.ts';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import {
   checkEmailData,
   type EmailData,
@@ -10,6 +12,7 @@ import {
 import { AppError } from '../../domain/errors.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import type { EmailRequest, EmailStore } from '../../store/email/email-store.ts';
+import { recordChange } from '../audit/record-change.ts';
 import type { Settings } from '../settings/settings.ts';
 
 /** Maximum length of a subject, in UTF-16 code units. */
@@ -33,12 +36,18 @@ export interface EmailFields {
  * @throws {AppError} VALIDATION_ERROR, with the field in `details`.
  */
 export async function requestEmail(
-  deps: { db: Db; emails: EmailStore; settings: Pick<Settings, 'runtime'> },
+  deps: { db: Db; emails: EmailStore; settings: Pick<Settings, 'runtime'>; log?: Logger },
   fields: EmailFields,
+  by: AuditOrigin,
 ): Promise<string> {
   const { siteUrl } = (await deps.settings.runtime()).email;
   const request = checkFields(fields, siteUrl);
-  return inTransaction(deps.db, (trx) => deps.emails.queue(trx, request));
+  return inTransaction(deps.db, async (trx) => {
+    const id = await deps.emails.queue(trx, request);
+    const details = { template: request.template };
+    await recordChange({ trx, log: deps.log }, by, { action: 'email-queued', target: { type: 'email', id }, details });
+    return id;
+  });
 }
 
 function checkFields(fields: EmailFields, siteUrl: string): EmailRequest {

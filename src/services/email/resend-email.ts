@@ -1,9 +1,12 @@
 /** Sends an email again at the request of an administrator. */
+import type { Logger } from 'pino';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import { type EmailData, hasLink, TOKEN_OF_TEMPLATE } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { findRecentResend } from '../../store/email/email-list.ts';
 import type { EmailRequest, EmailStore, StoredEmail } from '../../store/email/email-store.ts';
+import { recordChange } from '../audit/record-change.ts';
 
 /** A second request within this time is a double click, and sends no second email. */
 const DOUBLE_CLICK_SECONDS = 10;
@@ -13,13 +16,22 @@ const DOUBLE_CLICK_SECONDS = 10;
  * @returns id of the copy.
  * @throws {AppError} NOT_FOUND; CONFLICT if the data of the email was cleared.
  */
-export function resendEmail(deps: { db: Db; emails: EmailStore }, id: string): Promise<string> {
+export function resendEmail(
+  deps: { db: Db; emails: EmailStore; log?: Logger },
+  id: string,
+  by: AuditOrigin,
+): Promise<string> {
   return inTransaction(deps.db, async (trx) => {
     // Two requests at once: the lock makes the second wait for the first, and then find its copy.
     const original = await deps.emails.lock(trx, id);
     if (original === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Email not found' });
     const recent = await findRecentResend(trx, id, DOUBLE_CLICK_SECONDS);
-    return recent ?? deps.emails.queue(trx, copyOf(original));
+    if (recent !== undefined) return recent;
+    const request = copyOf(original);
+    const copy = await deps.emails.queue(trx, request);
+    const details = { template: request.template, copy };
+    await recordChange({ trx, log: deps.log }, by, { action: 'email-resent', target: { type: 'email', id }, details });
+    return copy;
   });
 }
 

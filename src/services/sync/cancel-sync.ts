@@ -1,9 +1,11 @@
 /** Cancels a sync. The mark on the row decides; the workflow is notified so that it ends early. */
 import { WorkflowNotFoundError } from '@temporalio/client';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { listSyncLogs } from '../../store/sync/log-store.ts';
 import { findRun, markCancelled } from '../../store/sync/run-store.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
+import { recordChange } from '../audit/record-change.ts';
 import type { SyncDeps } from './start-run.ts';
 
 const CALL_DEADLINE_MS = 2_000;
@@ -12,8 +14,14 @@ const CALL_DEADLINE_MS = 2_000;
  * Cancels the active sync, or the one with this id. Once this returns, the sync writes nothing more.
  * @throws {AppError} NOT_FOUND; BAD_REQUEST when it has ended already.
  */
-export async function cancelSync(deps: SyncDeps, id?: string): Promise<{ syncLogId: string }> {
-  const marked = await markCancelled(deps.db, id);
+export async function cancelSync(
+  deps: SyncDeps,
+  id: string | undefined,
+  by: AuditOrigin,
+): Promise<{ syncLogId: string }> {
+  const marked = await markCancelled(deps.db, id, (trx, logId) =>
+    recordChange({ trx, log: deps.log }, by, { action: 'sync-cancelled', target: { type: 'sync', id: logId } }),
+  );
   if (marked === undefined) {
     const known =
       id === undefined

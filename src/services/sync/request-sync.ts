@@ -1,8 +1,10 @@
 /** Requests a sync: writes its PENDING row and starts its workflow, or joins the same request that runs already. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { AuditAction, AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { SyncStatus } from '../../domain/sync/targets.ts';
+import type { Transaction } from '../../store/db/db.ts';
 import {
   type ActiveRun,
   findRun,
@@ -12,6 +14,7 @@ import {
 } from '../../store/sync/run-store.ts';
 import { isNamespaceMissing, isUnreachable } from '../../temporal/connection.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
+import { recordChange } from '../audit/record-change.ts';
 import { type RunToStart, type SyncDeps, startRun } from './start-run.ts';
 import { watchSync } from './watch.ts';
 
@@ -20,6 +23,8 @@ export interface RequestSync extends Pick<SyncRequest, 'target' | 'requestedBy'>
   skipUsers?: boolean | undefined;
   /** `cli`, `scheduler` or the id of a user; absent: `api`. Temporal gets this word, and not `requestedBy`. */
   requester?: string | undefined;
+  /** Who is recorded in the audit; absent: the schedule, which is not. */
+  by?: AuditOrigin | undefined;
   /** From a caller who may repeat the request: the same id is the same request. */
   id?: string | undefined;
 }
@@ -53,9 +58,18 @@ export async function requestSync(deps: SyncDeps, input: RequestSync): Promise<S
     requester: input.requester ?? 'api',
   };
   const id = input.id ?? randomUUID();
-  const joined = await insertOrFind(deps, id, request, { repeatable: input.id !== undefined });
-  return joined === undefined ? startPending(deps, { id, ...request }) : join(deps, joined);
+  const joined = await insertOrFind(deps, id, request, { repeatable: input.id !== undefined, by: input.by });
+  return joined === undefined ? startPending(deps, { id, ...request }, input.by) : join(deps, joined);
 }
+
+/** Records what becomes of a request, in the transaction that changes its row. */
+const recorder =
+  ({ log }: SyncDeps, action: AuditAction, { target, dryRun, skipUsers }: RunToStart, by: AuditOrigin | undefined) =>
+  async (trx: Transaction, id: string): Promise<void> => {
+    if (by === undefined) return;
+    const details = { target, dryRun, skipUsers };
+    await recordChange({ trx, log }, by, { action, target: { type: 'sync', id }, details });
+  };
 
 /**
  * Inserts the PENDING row.
@@ -66,10 +80,11 @@ async function insertOrFind(
   deps: SyncDeps,
   id: string,
   request: SyncRequest,
-  options: { repeatable: boolean },
+  options: { repeatable: boolean; by: AuditOrigin | undefined },
 ): Promise<ActiveRun | undefined> {
+  const record = recorder(deps, 'sync-requested', { id, ...request }, options.by);
   for (let attempt = 1; ; attempt += 1) {
-    if (await insertPendingLog(deps.db, id, request)) return undefined;
+    if (await insertPendingLog(deps.db, id, request, record)) return undefined;
     const repeated = options.repeatable ? await findRun(deps.db, id) : undefined;
     if (repeated !== undefined) return repeated;
     const running = await findRun(deps.db);
@@ -91,7 +106,7 @@ const isSameRequest = (run: ActiveRun, request: SyncRequest): boolean =>
   run.target === request.target && run.dryRun === request.dryRun && run.skipUsers === request.skipUsers;
 
 /** Starts the run of the row that this request inserted; takes the row back when it cannot be started. */
-async function startPending(deps: SyncDeps, run: RunToStart): Promise<SyncTicket> {
+async function startPending(deps: SyncDeps, run: RunToStart, by: AuditOrigin | undefined): Promise<SyncTicket> {
   const { id } = run;
   try {
     let runId = await startRun(deps, run);
@@ -105,7 +120,7 @@ async function startPending(deps: SyncDeps, run: RunToStart): Promise<SyncTicket
     return { syncLogId: id, taskId: runId ?? PANEL_SYNC_ID, status: 'PENDING', joined: false };
   } catch (error) {
     if (!isUnreachable(error)) deps.log.error({ err: error, logId: id }, 'a sync could not be started');
-    if (!(await withdrawPendingLog(deps.db, id))) {
+    if (!(await withdrawPendingLog(deps.db, id, recorder(deps, 'sync-withdrawn', run, by)))) {
       return { syncLogId: id, taskId: PANEL_SYNC_ID, status: 'RUNNING', joined: false };
     }
     throw engineUnavailable(deps, error);

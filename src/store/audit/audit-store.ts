@@ -35,6 +35,16 @@ export async function insertAuditEvent(db: Db, event: AuditEvent): Promise<void>
   await execute(db, sql, bindings);
 }
 
+/** Whether events can be recorded: there is no table before its migration, or only one of the site under this name. */
+export async function auditTableExists(db: Db): Promise<boolean> {
+  const [row] = await query<{ exists: boolean }>(
+    db,
+    `select exists (select 1 from pg_trigger
+       where tgrelid = to_regclass('audit_events') and tgname = 'audit_events_append_only') as exists`,
+  );
+  return row?.exists === true;
+}
+
 /** Deletes events that are older than a year. @returns how many. */
 export async function purgeAuditEvents(db: Db, batch: number): Promise<number> {
   const deleted = await query<{ id: string }>(

@@ -1,6 +1,6 @@
 import { AppError } from '../../domain/errors.ts';
 import { rememberCreated, takeSnapshot } from './created-objects.ts';
-import { createDb, type Db } from './db.ts';
+import { createDb, type Db, type Transaction } from './db.ts';
 import { appliedMigrations } from './migration-book.ts';
 import { migrationNames, ownObjects, runMigration, step } from './migration-steps.ts';
 import { requireOwnNames } from './own-objects.ts';
@@ -115,6 +115,8 @@ export interface MigrateOptions {
   /** Units by number, name or file; those they need come too. Not given = everything, our own tables included. */
   units?: readonly string[];
   onStep?: (step: MigrateStep) => void;
+  /** Records a migration, in its own transaction. */
+  record?: (trx: Transaction, name: string) => Promise<void>;
 }
 
 /**
@@ -139,6 +141,7 @@ export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promi
       const found = await takeSnapshot(trx);
       await runMigration(trx, name, 'up');
       await rememberCreated(trx, name, found);
+      await options.record?.(trx, name);
       return true;
     });
     if (!applied) continue;

@@ -73,6 +73,8 @@ export interface RollbackOptions {
   dropRows?: boolean;
   /** The migration that was agreed to. */
   expected?: string;
+  /** Records the rollback, in its transaction. */
+  record?: (trx: Transaction, name: string) => Promise<void>;
 }
 
 /**
@@ -101,6 +103,7 @@ export async function rollbackLast(db: Db, options: RollbackOptions = {}): Promi
     }
     await forgetCreated(trx, plan.name);
     await forgetInFormerBook(trx, plan.name);
+    await options.record?.(trx, plan.name);
     return plan.name;
   });
 }

@@ -17,7 +17,7 @@
 import { AppError } from '../../domain/errors.ts';
 import { doneMessage, type Progress, progressOf } from '../../domain/sync/progress.ts';
 import { ACTIVE_STATUSES, type SourcePlan, type SyncStatus, type SyncTarget } from '../../domain/sync/targets.ts';
-import { type Db, inTransaction } from '../db/db.ts';
+import { type Db, inTransaction, type Transaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
 import { enqueue } from '../outbox-store.ts';
@@ -48,11 +48,21 @@ export interface ActiveRun {
   cancelling: boolean;
 }
 
+/** Writes what is recorded of a change to the row with this id, in the transaction of the change. */
+type WriteEvent = (trx: Transaction, id: string) => Promise<void>;
+const NOT_RECORDED: WriteEvent = async () => undefined;
+
 /**
  * Inserts the PENDING row that is the intent of a sync (ADR 3).
+ * @param record writes the audit event, in the transaction of the row
  * @returns false when another row is active (the unique index `sync_logs_one_active` decides, ADR 2) or the id exists.
  */
-export async function insertPendingLog(db: Db, id: string, request: SyncRequest): Promise<boolean> {
+export async function insertPendingLog(
+  db: Db,
+  id: string,
+  request: SyncRequest,
+  record: WriteEvent = NOT_RECORDED,
+): Promise<boolean> {
   const metadata = {
     requested_by: request.requestedBy,
     skip_users: request.skipUsers,
@@ -83,6 +93,7 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
       if (inserted.length === 0) return false;
       await execute(trx, `insert into sync_runs (log_id, options) values (?, ?::jsonb)`, [id, JSON.stringify(options)]);
       await execute(trx, `select pg_notify('sync_log', ?)`, [id]);
+      await record(trx, id);
       return true;
     });
   } catch (error) {
@@ -95,13 +106,16 @@ export async function insertPendingLog(db: Db, id: string, request: SyncRequest)
  * Deletes a PENDING row whose start could not be handed to Temporal.
  * @returns false when the row is not PENDING any more, or is being cancelled.
  */
-export async function withdrawPendingLog(db: Db, id: string): Promise<boolean> {
-  const deleted = await query<{ id: string }>(
-    db,
-    `delete from sync_logs where id = ? and status = 'PENDING' and "cancelledAt" is null returning id`,
-    [id],
-  );
-  return deleted.length > 0;
+export async function withdrawPendingLog(db: Db, id: string, record: WriteEvent = NOT_RECORDED): Promise<boolean> {
+  return inTransaction(db, async (trx) => {
+    const deleted = await query<{ id: string }>(
+      trx,
+      `delete from sync_logs where id = ? and status = 'PENDING' and "cancelledAt" is null returning id`,
+      [id],
+    );
+    if (deleted.length > 0) await record(trx, id);
+    return deleted.length > 0;
+  });
 }
 
 const RUN_COLUMNS = `l.id, l.status, l.type as target, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "workflowRunId",
@@ -277,18 +291,24 @@ export async function writeProgressRow(
  * Marks a cancel, of the active run or of the given one. A row that no run has opened becomes CANCELLED at once. The lock
  * (`no key update`) is compatible with the key share that a merge holds until its commit: a cancel must not wait for the
  * merge that it cancels.
+ * @param record called unless the row was marked before
  * @returns the row that is being cancelled; undefined when none is active.
  */
-export async function markCancelled(db: Db, id?: string): Promise<{ id: string; closed: boolean } | undefined> {
+export async function markCancelled(
+  db: Db,
+  id?: string,
+  record: WriteEvent = NOT_RECORDED,
+): Promise<{ id: string; closed: boolean } | undefined> {
   return inTransaction(db, async (trx) => {
-    const [row] = await query<{ id: string; status: string; runId: string | null; type: string; dryRun: boolean }>(
+    const [row] = await query<{ id: string; status: string; type: string; dryRun: boolean; cancelling: boolean }>(
       trx,
-      `select l.id, l.status, l.type, r.workflow_run_id as "runId", coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
+      `select l.id, l.status, l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
        from sync_logs l left join sync_runs r on r.log_id = l.id
        where l.status in (${activeList}) and (?::text is null or l.id = ?::text) for no key update of l`,
       [id ?? null, id ?? null],
     );
     if (row === undefined) return undefined;
+    if (!row.cancelling) await record(trx, row.id);
     if (row.status === 'PENDING') {
       await finishLog(trx, { id: row.id, status: 'CANCELLED', closedBy: 'cancel', error: null });
       await insertSyncEvent(trx, {

@@ -31,6 +31,7 @@ describe('programs with an API key', () => {
       dryRun: false,
       requestedBy: 'cron',
       requester: 'api',
+      by: { actor: { type: 'apiKey' }, network: expect.any(String), requestId: expect.any(String) },
     });
 
     const nodes = await harness.get('/api/v1/sync/nodes', { method: 'POST', headers: key });
@@ -185,6 +186,7 @@ describe('administrators', () => {
       skipUsers: false,
       requestedBy: admin.id,
       requester: admin.id,
+      by: { actor: { type: 'user', id: admin.id }, network: expect.any(String), requestId: expect.any(String) },
     });
   });
 

@@ -9,6 +9,7 @@ import type { EmailTransport } from '../../../src/clients/email/transport.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../../src/embedded/temporal/temporal.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
@@ -134,7 +135,7 @@ test('after runs with every outcome the files of the server contain no key, pass
   await database.db.raw(`drop trigger refuse on users`);
   sim.settings.latencyMs = 300;
   const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'test' });
-  await launcher.cancelSync(syncLogId);
+  await launcher.cancelSync(syncLogId, OPERATOR);
   expect((await stack.ended(syncLogId)).status).toBe('CANCELLED');
   await gateway.client.workflow.execute('scheduledSync', { workflowId: 'tick', taskQueue: QUEUE.core, args: [] });
 

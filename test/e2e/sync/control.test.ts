@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createMaintenanceActivities } from '../../../src/activities/maintenance.ts';
 import { isAppError } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { createSyncLauncher } from '../../../src/services/sync/launcher.ts';
 import type { SyncLog } from '../../../src/store/sync/log-store.ts';
 import { insertPendingLog, markCancelled } from '../../../src/store/sync/run-store.ts';
@@ -205,7 +206,7 @@ describe('cancel', () => {
       await delay(moment * 28);
       let answered = true;
       try {
-        await stack.launcher.cancelSync(syncLogId);
+        await stack.launcher.cancelSync(syncLogId, OPERATOR);
       } catch (error) {
         if (!isAppError(error, 'BAD_REQUEST')) throw error;
         answered = false;
@@ -384,7 +385,7 @@ describe('terminate and reset', () => {
 
   test('a cancelled run: from after the cancel it is cancelled again, from before the cancel it converges', async () => {
     const { syncLogId, taskId } = await slowSync();
-    await stack.launcher.cancelSync(syncLogId);
+    await stack.launcher.cancelSync(syncLogId, OPERATOR);
     expect((await stack.ended(syncLogId, 3_000)).status).toBe('CANCELLED');
     expect(await settled()).toBe('CANCELLED');
     Object.assign(stack.sim.settings, { latencyMs: 0, perPageMax: undefined });
@@ -476,7 +477,7 @@ describe('schedules and maintenance', () => {
     });
     expect(result).toMatchObject({ syncLogs: kept - 1 });
     expect(await column<string>(`select id as v from sync_logs`)).toEqual([active]);
-    await stack.launcher.cancelSync(active);
+    await stack.launcher.cancelSync(active, OPERATOR);
   });
 
   test('the watch runs as a workflow', async () => {

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/domain/secret.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import type { SyncLog } from '../../../src/store/sync/log-store.ts';
 import { expectedMirror, readMirror, rowVersions, sorted, type Tables } from '../../support/mirror.ts';
 import { type Stack, startStack } from '../../support/stack.ts';
@@ -386,7 +387,7 @@ describe('what is really gone', () => {
     sim.settings.perPageMax = 25;
     const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'test' });
     while (sim.requests.length < 11) await delay(10);
-    await launcher.cancelSync(syncLogId);
+    await launcher.cancelSync(syncLogId, OPERATOR);
     const log = await stack.ended(syncLogId, 3_000);
     expect(log.status).toBe('CANCELLED');
     expect(log.error).toBeNull();

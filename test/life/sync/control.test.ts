@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { isAppError } from '../../../src/domain/errors.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { PANEL_SYNC_ID } from '../../../src/workflows/contract.ts';
 import { resetPoints } from '../../support/histories.ts';
 import { createJournal, onFailure } from '../../support/journal.ts';
@@ -291,7 +292,8 @@ describe('what administrators do in the Temporal UI', () => {
     async (how) => {
       const logId = await life.request();
       if (how === 'FAILED') installation.sim.faults.add({ afterNth: 20, action: { kind: 'status', status: 403 } });
-      if (how === 'CANCELLED') await installation.atRequest(20, () => installation.launcher.cancelSync(logId));
+      if (how === 'CANCELLED')
+        await installation.atRequest(20, () => installation.launcher.cancelSync(logId, OPERATOR));
       expect((await installation.ended(logId)).status).toBe(how);
       installation.sim.faults.clear();
       await installation.settled();

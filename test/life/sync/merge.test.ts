@@ -1,6 +1,7 @@
 /** Kills and freezes around the merge transaction: in its middle, and between its commit and its report. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { type HeldMerge, holdMerge } from '../../support/held-merge.ts';
 import { createJournal, onFailure } from '../../support/journal.ts';
 import { query } from '../../support/merge.ts';
@@ -101,7 +102,7 @@ describe('in the middle of the merge', () => {
     const logId = await life.request();
     await hold.reached();
     const asked = Date.now();
-    await installation.launcher.cancelSync(logId);
+    await installation.launcher.cancelSync(logId, OPERATOR);
     const log = await installation.ended(logId, 10_000);
     journal.add('cancelled', `${asked - began} ms`, 'in the merge', Date.now() - asked);
     expect(log.status).toBe('CANCELLED');

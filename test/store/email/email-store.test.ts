@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/domain/secret.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { copyOf, resendEmail } from '../../../src/services/email/resend-email.ts';
 import { startAttempt } from '../../../src/services/email/start-attempt.ts';
 import { ownerOfToken } from '../../../src/store/accounts/one-time-token-store.ts';
@@ -246,7 +247,9 @@ describe('a copy', () => {
   });
 
   test('of an email that does not exist is refused', async () => {
-    await expect(resendEmail({ db: database.db, emails }, randomUUID())).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(resendEmail({ db: database.db, emails }, randomUUID(), OPERATOR)).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
   });
 });
 

@@ -14,7 +14,7 @@ import {
   rejectedRecords,
   type SyncLog,
 } from '../../../store/sync/log-store.ts';
-import { signedIn, userOf } from '../../context.ts';
+import { changedBy, signedIn, userOf } from '../../context.ts';
 import { Count, IsoDate, ok } from '../../http/envelopes.ts';
 import {
   BodyFlag,
@@ -134,13 +134,15 @@ export const adminSyncRoutes: Route[] = [
     },
     errors: ['SYNC_RUNNING', 'SERVICE_UNAVAILABLE'],
     failureMessage: 'Failed to create sync log',
-    async handler({ input: { body }, caller, deps }) {
+    audit: 'sync-requested',
+    async handler({ input: { body }, caller, origin, deps }) {
       const run = await deps.launcher.requestSync({
         target: readTarget(body.type || body.target),
         dryRun: body.dry_run,
         skipUsers: body.skip_users,
         requestedBy: userOf(caller).id,
         requester: userOf(caller).id,
+        by: changedBy({ caller, origin }),
       });
       return { status: 202, body: { success: true, ...toStarted(run), message: 'Sync has been queued' } };
     },
@@ -161,8 +163,10 @@ export const adminSyncRoutes: Route[] = [
     },
     errors: ['NOT_FOUND', 'BAD_REQUEST'],
     failureMessage: 'Failed to cancel sync',
-    async handler({ input: { body }, deps }) {
-      const { syncLogId } = await deps.launcher.cancelSync(body.sync_log_id || body.id || undefined);
+    audit: 'sync-cancelled',
+    async handler({ input: { body }, deps, ...call }) {
+      const id = body.sync_log_id || body.id || undefined;
+      const { syncLogId } = await deps.launcher.cancelSync(id, changedBy(call));
       return { status: 200, body: { success: true, sync_log_id: syncLogId, message: 'Sync cancellation requested' } };
     },
   }),

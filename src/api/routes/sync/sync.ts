@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { AppError } from '../../../domain/errors.ts';
 import { API_TARGETS } from '../../../domain/sync/targets.ts';
 import { getSyncLog, latestSyncLogs, listSyncLogs } from '../../../store/sync/log-store.ts';
-import type { Caller } from '../../context.ts';
+import { type Caller, changedBy } from '../../context.ts';
 import { envelope, ok } from '../../http/envelopes.ts';
 import { BodyFlag, clampedInteger, documentedAs, Offset, PathId } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
@@ -50,12 +50,14 @@ const triggers: Route[] = API_TARGETS.map((target) =>
     responses: started,
     errors: ['SYNC_RUNNING', 'SERVICE_UNAVAILABLE'],
     failureMessage: 'Failed to create sync log',
-    async handler({ input, caller, deps }) {
+    audit: 'sync-requested',
+    async handler({ input, caller, origin, deps }) {
       const run = await deps.launcher.requestSync({
         target,
         dryRun: input.body.dry_run,
         skipUsers: input.body.skip_users,
         ...requestedFrom(caller, input.body.requested_by),
+        by: changedBy({ caller, origin }),
       });
       const name = target === 'full' ? 'Full' : target;
       return { status: 202, body: ok(toStarted(run), `${name} sync has been queued`) };
@@ -76,8 +78,9 @@ export const syncRoutes: Route[] = [
     responses: { 200: envelope(z.null()) },
     errors: ['BAD_REQUEST', 'NOT_FOUND'],
     failureMessage: 'Failed to request cancellation',
-    async handler({ input, deps }) {
-      await deps.launcher.cancelSync(input.params.id);
+    audit: 'sync-cancelled',
+    async handler({ input, deps, ...call }) {
+      await deps.launcher.cancelSync(input.params.id, changedBy(call));
       return { status: 200, body: ok(null, 'Cancellation requested') };
     },
   }),
