@@ -1,6 +1,7 @@
 /** Servers as the dashboard lists them, and the totals of a customer's first page. Reads only. */
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
+import { type DisplayedStatus, displayedAs, EFFECTIVE_STATUS, USAGE_JOIN } from './server-status.ts';
 
 /** Ids of the servers that a user owns or shares. Two index scans; takes the user's id twice as binding. */
 const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
@@ -25,25 +26,23 @@ export async function dashboardSummary(db: Db, userId: string): Promise<Dashboar
          where t."userId" = u.id and t.status in ('open', 'pending', 'in_progress')) as "openTickets"
      from users u cross join (
        select count(*)::int as total,
-         (count(*) filter (where s."isSuspended" is not true and lower(s.status) in ('online', 'running')))::int as online,
-         (count(*) filter (where s."isSuspended" is not true and lower(s.status) = 'offline'))::int as offline,
-         (count(*) filter (where s."isSuspended"))::int as suspended
-       from ${REACHABLE} r join servers s on s.id = r.id) c
+         (count(*) filter (where ${displayedAs('dashboard', 'online')}))::int as online,
+         (count(*) filter (where ${displayedAs('dashboard', 'offline')}))::int as offline,
+         (count(*) filter (where ${displayedAs('dashboard', 'suspended')}))::int as suspended
+       from ${REACHABLE} r join servers s on s.id = r.id ${USAGE_JOIN}) c
      where u.id = ?`,
     [userId, userId, userId],
   );
   return summary;
 }
 
-/** Only suspended servers, or only those in one of these states (lower case) that are not suspended. */
-export type ServerState = 'suspended' | readonly string[];
-
 export interface ServerQuery {
   /** Servers this user owns or shares; absent: all. */
   userId?: string;
   /** Looked for in name and description, as it stands. */
   search?: string;
-  state?: ServerState;
+  /** Only those that the dashboard shows so. */
+  status?: DisplayedStatus;
 }
 
 export interface DashboardServer {
@@ -51,7 +50,8 @@ export interface DashboardServer {
   uuid: string | null;
   name: string;
   description: string | null;
-  status: string | null;
+  /** As the site shows it, lower case; empty when nothing is known. */
+  status: string;
   isSuspended: boolean;
   game: string | null;
   node: string | null;
@@ -83,10 +83,9 @@ function selection(filter: ServerQuery): { sql: string; bindings: unknown[] } {
     conditions.push('(s.name ilike ? or s.description ilike ?)');
     bindings.push(pattern, pattern);
   }
-  if (filter.state === 'suspended') conditions.push('s."isSuspended"');
-  else if (filter.state !== undefined) {
-    conditions.push('s."isSuspended" is not true and lower(s.status) = any(?::text[])');
-    bindings.push([...filter.state]);
+  if (filter.status !== undefined) {
+    from = `${from} ${USAGE_JOIN}`;
+    conditions.push(displayedAs('dashboard', filter.status));
   }
   return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
 }
@@ -107,13 +106,14 @@ export async function listServers(
   // The page is cut first, so that names and allocations are looked up for its rows alone.
   return query(
     db,
-    `select s.id, s.uuid, s.name, s.description, lower(s.status) as status, coalesce(s."isSuspended", false) as "isSuspended",
+    `select s.id, s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status, coalesce(s."isSuspended", false) as "isSuspended",
        e.name as game, n.name as node, a.ip, a.port,
        coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail", s."createdAt"
      from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."eggId", s."nodeId", s."ownerId",
              s.memory, s.disk, s.cpu, s."createdAt", s."updatedAt"
            from ${sql} order by s."updatedAt" desc, s.id desc limit ? offset ?) s
+       ${USAGE_JOIN}
        left join eggs e on e.id = s."eggId"
        left join nodes n on n.id = s."nodeId"
        left join users o on o.id = s."ownerId"

@@ -113,7 +113,7 @@ describe('totals', () => {
     });
   });
 
-  test('count own and shared servers once; a suspended one counts as suspended only', async () => {
+  test('count own and shared servers once; a suspended one counts as suspended only, an unknown one as offline', async () => {
     const [user, other] = [await makeUser(harness), await makeUser(harness)];
     const owner = user.id;
     const own = await makeServer({ owner, status: 'online' });
@@ -128,7 +128,7 @@ describe('totals', () => {
     await share(await makeServer({ owner: other.id, status: 'offline' }), user.id);
     await makeServer({ owner: other.id });
     const { data } = await read<{ data: { servers: unknown } }>(user, 'stats');
-    expect(data.servers).toEqual({ total: 9, online: 2, offline: 2, suspended: 3 });
+    expect(data.servers).toEqual({ total: 9, online: 2, offline: 3, suspended: 3 });
   });
 
   test('have the balance as a number and count the user’s own tickets that are not closed', async () => {
@@ -295,12 +295,70 @@ describe('list of servers', () => {
     const found = async (status: string) => (await names(user, { status })).sort();
     expect(await found('running')).toEqual(['RUNNING', 'online']);
     expect(await found('Online')).toEqual(['RUNNING', 'online']);
-    expect(await found('offline')).toEqual(['offline']);
+    expect(await found('offline')).toEqual(['offline', 'unknown']);
     expect(await found('STARTING')).toEqual(['starting']);
     expect(await found('stopping')).toEqual(['stopping']);
     expect(await found('installing')).toEqual(['Installing']);
     expect(await found('suspended')).toEqual(['locked']);
     for (const status of ['all', '', 'constructor', "' or true --"]) expect(await found(status)).toHaveLength(8);
+  });
+
+  test('filter, counts and rows agree on what the site shows as offline, and follow the live state (W6)', async () => {
+    const user = await makeUser(harness);
+    const owner = user.id;
+    const live = async (
+      name: string,
+      status: string | null,
+      state: string | null,
+      age: number,
+      rest: NewServer = {},
+    ) => {
+      const id = await makeServer({ owner, name, status, ...rest });
+      await harness.database.db.raw(
+        `insert into server_usage (server_id, state, read_at) values (?, ?, now() - make_interval(secs => ?))`,
+        [id, state as string, age],
+      );
+    };
+    for (const status of ['install_failed', 'REINSTALL_FAILED', 'restoring_backup', 'transferring']) {
+      await live(status, status, 'running', 1);
+    }
+    await live('runs', 'online', 'running', 1);
+    await live('stands', 'online', 'offline', 1);
+    await live('begins', null, 'starting', 1);
+    await live('ends', 'offline', 'stopping', 1);
+    await live('long ago', 'online', 'offline', 600);
+    await live('no word', 'online', null, 1);
+    await live('locked', 'suspended', 'running', 1, { isSuspended: true });
+    await live('locked too', 'online', 'running', 1, { isSuspended: true });
+    const shown = Object.fromEntries((await list(user)).data.map(({ name, status }) => [name, status]));
+    expect(shown).toEqual({
+      install_failed: 'install_failed',
+      REINSTALL_FAILED: 'reinstall_failed',
+      restoring_backup: 'restoring_backup',
+      transferring: 'transferring',
+      runs: 'online',
+      stands: 'offline',
+      begins: 'starting',
+      ends: 'stopping',
+      'long ago': 'online',
+      'no word': 'online',
+      locked: 'suspended',
+      'locked too': 'suspended',
+    });
+    const found = async (status: string) => (await names(user, { status })).sort();
+    expect(await found('offline')).toEqual([
+      'REINSTALL_FAILED',
+      'install_failed',
+      'restoring_backup',
+      'stands',
+      'transferring',
+    ]);
+    expect(await found('running')).toEqual(['long ago', 'no word', 'runs']);
+    expect(await found('starting')).toEqual(['begins']);
+    expect(await found('stopping')).toEqual(['ends']);
+    expect(await found('suspended')).toEqual(['locked', 'locked too']);
+    const { data } = await read<{ data: { servers: unknown } }>(user, 'stats');
+    expect(data.servers).toEqual({ total: 12, online: 3, offline: 5, suspended: 2 });
   });
 
   test('searches name and description; wildcards, quotes and backslashes are ordinary characters', async () => {

@@ -1,6 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
-import { migrateLatest, migrationStatus, pendingMigrations, UNITS } from '../../../src/store/db/migrations.ts';
+import {
+  migrateLatest,
+  migrationStatus,
+  OWN_TABLES,
+  pendingMigrations,
+  UNITS,
+} from '../../../src/store/db/migrations.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { rollbackLast } from '../../../src/store/db/rollback.ts';
 import { createTestDatabase, type TestDatabase, type TestDb } from '../../support/database.ts';
@@ -30,21 +36,7 @@ const CONTRACT = new Map(
 const OTHERS = readdirSync(new URL('../../../migrations/', import.meta.url)).filter((f) =>
   /^\d+_(?!schema_).*\.ts$/.test(f),
 ).length;
-const OWN = [
-  'sync_pages',
-  'sync_runs',
-  'sync_failures',
-  'outbox',
-  'emails',
-  'rate_limits',
-  'audit_events',
-  'account_networks',
-  'pending_accounts',
-  'used_tokens',
-  'panel_address_matches',
-  'setting_entries',
-  'setup_window',
-];
+const OWN = Object.values(OWN_TABLES).flat();
 
 /** Tables of the database in the notation of the specification. Every unique key and every index is listed. */
 async function describeSchema(db: TestDb): Promise<Map<string, string[]>> {

@@ -3,13 +3,13 @@ import { z } from 'zod';
 import type { AuthUser } from '../../../domain/accounts/account.ts';
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
+import type { DisplayedStatus } from '../../../store/inventory/server-status.ts';
 import {
   countServers,
   type DashboardServer,
   dashboardSummary,
   listServers,
   type ServerQuery,
-  type ServerState,
 } from '../../../store/inventory/servers.ts';
 import { userOf } from '../../context.ts';
 import { Count, envelope, IsoDate, ok } from '../../http/envelopes.ts';
@@ -22,15 +22,14 @@ const area = { tags: ['Dashboard'], auth: 'user' } as const;
 const RECENT_SERVERS = 6;
 const PER_PAGE = { min: 1, max: 50, fallback: 12, above: 'fallback' } as const;
 
-const online: ServerState = ['online', 'running'];
 /** Words of the status filter; the site's own word for `online` is `running`. */
-const STATES: Readonly<Record<string, ServerState>> = {
-  running: online,
-  online,
-  offline: ['offline'],
-  starting: ['starting'],
-  stopping: ['stopping'],
-  installing: ['installing'],
+const STATUSES: Readonly<Record<string, DisplayedStatus>> = {
+  running: 'online',
+  online: 'online',
+  offline: 'offline',
+  starting: 'starting',
+  stopping: 'stopping',
+  installing: 'installing',
   suspended: 'suspended',
 };
 
@@ -86,7 +85,7 @@ const toWireServer = (server: DashboardServer): z.input<typeof ServerSchema> => 
   uuid: server.uuid ?? '',
   name: server.name,
   description: server.description ?? '',
-  status: server.status ?? '',
+  status: server.status,
   isSuspended: server.isSuspended,
   game: server.game ?? '',
   node: server.node ?? '',
@@ -104,17 +103,17 @@ const ServersQuery = z.object({
   page: PageNumber,
   per_page: clampedInteger(PER_PAGE),
   search: searchText('Part of the name or the description, in any case'),
-  status: wordFilter(Object.keys(STATES), 'In any case; other words do not filter'),
+  status: wordFilter(Object.keys(STATUSES), 'In any case; other words do not filter'),
   view_all: queryFlag('All servers, for administrators; others see theirs'),
 });
 
 /** The filter of a request: only an administrator who asks for it sees the servers of others. */
 function wantedServers(user: AuthUser, query: z.output<typeof ServersQuery>): ServerQuery {
-  const state = query.status === undefined ? undefined : STATES[query.status];
+  const status = query.status === undefined ? undefined : STATUSES[query.status];
   return {
     ...(query.view_all && isAdministrator(user) ? {} : { userId: user.id }),
     ...(query.search === undefined ? {} : { search: query.search }),
-    ...(state === undefined ? {} : { state }),
+    ...(status === undefined ? {} : { status }),
   };
 }
 
@@ -138,7 +137,7 @@ export const dashboardRoutes: Route[] = [
       const recentServers = recent.map((server) => ({
         id: server.uuid || server.id,
         name: server.name,
-        status: server.status ?? '',
+        status: server.status,
         game: server.game ?? '',
         node: server.node ?? '',
         resources: resourcesOf(server),
