@@ -6,12 +6,14 @@ import { createApp } from '../../src/api/app.ts';
 import { createHttpServer } from '../../src/api/http/http-server.ts';
 import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../src/config.ts';
+import { createQueueStats } from '../../src/services/runs/queue-stats.ts';
 import { createSettings } from '../../src/services/settings/settings.ts';
 import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
 import { createEmailStore } from '../../src/store/email/email-store.ts';
 import { createTemporalGateway } from '../../src/temporal/connection.ts';
+import { readTaskQueues } from '../../src/temporal/task-queues.ts';
 import { openTestDb } from '../../test/support/database.ts';
 import type { Case } from './cases.ts';
 import { httpLane } from './load.ts';
@@ -40,6 +42,7 @@ export async function countStatements(
     launcher: createSyncLauncher({ db, temporal, log }),
     // Not the real client: it throws from a timer when it is closed while it waits for its next try.
     temporal: { reachable: async () => false, workersPolling: async () => false },
+    queues: createQueueStats(() => readTaskQueues(temporal, 100)),
     streams,
     log,
     report: () => undefined,

@@ -10,6 +10,7 @@ import type { SignedInCaller } from '../services/accounts/callers.ts';
 import type { ReadOrigin, RequestOrigin } from '../services/accounts/networks.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { ListTotals } from '../services/list-totals.ts';
+import type { QueueStats } from '../services/runs/queue-stats.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
@@ -38,6 +39,7 @@ export interface AppDeps {
   emails: EmailStore;
   launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
   temporal: EngineHealth;
+  queues: QueueStats;
   streams: SyncStreams;
   log: Logger;
   /** Reports an error that a person should look at. Never throws. */

@@ -7,6 +7,7 @@ import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
+import { createQueueStats } from '../services/runs/queue-stats.ts';
 import { createSettings, type Settings } from '../services/settings/settings.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
 import type { Database } from '../store/db/db.ts';
@@ -16,6 +17,7 @@ import { createEmailStore } from '../store/email/email-store.ts';
 import { noteFirstStart } from '../store/settings/setup-window-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
+import { readTaskQueues } from '../temporal/task-queues.ts';
 import { packageVersion } from '../version.ts';
 import { createApp } from './app.ts';
 import { createHttpServer, drainServer } from './http/http-server.ts';
@@ -25,6 +27,9 @@ import { createSyncStreams } from './streams/sync-stream.ts';
 const DRAIN_MS = 10_000;
 /** Milliseconds for which a change of the schedule may delay the answer to the caller who changed it. */
 const SCHEDULE_DEADLINE_MS = 2000;
+/** Milliseconds that Temporal has to give the figures of its task queues. */
+const QUEUES_DEADLINE_MS = 2500;
+
 function warnAboutSecrets(config: Config, log: Logger): void {
   if (config.backendApiKey === undefined) log.warn('BACKEND_API_KEY is not set: calls with an API key are refused');
   for (const { name, message } of config.weakSecrets) log.warn(`${name} ${message}`);
@@ -56,6 +61,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     emails: createEmailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
     temporal,
+    queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),
     streams,
     log,
     report: captureError,

@@ -73,23 +73,34 @@ export function createTemporalGateway(config: TemporalConfig): TemporalGateway {
     reachable: async (timeoutMs) => (await state(timeoutMs)) === 'ok',
     workersPolling: (timeoutMs = 1_500) =>
       answers(timeoutMs, async () => {
-        // taskQueueType: 1 = workflow, 2 = activity (temporal.api.enums.v1.TaskQueueType)
-        const polled = async (name: string, taskQueueType: 1 | 2) => {
+        const polled = async (name: string, type: keyof typeof TASK_QUEUE_TYPE) => {
           const queue = await connection.workflowService.describeTaskQueue({
             namespace: config.namespace,
             taskQueue: { name },
-            taskQueueType,
+            taskQueueType: TASK_QUEUE_TYPE[type],
           });
-          // A poller that was last seen over a minute ago is a worker that is gone.
-          return (queue.pollers ?? []).some(
-            (p) => Number(p.lastAccessTime?.seconds ?? 0) * 1_000 > Date.now() - 70_000,
-          );
+          return livePollers(queue) > 0;
         };
-        const [core, panel] = await Promise.all([polled(QUEUE.core, 1), polled(QUEUE.panel, 2)]);
+        const [core, panel] = await Promise.all([polled(QUEUE.core, 'workflow'), polled(QUEUE.panel, 'activity')]);
         return core && panel;
       }),
     close: () => connection.close(),
   };
+}
+
+/** temporal.api.enums.v1.TaskQueueType. */
+export const TASK_QUEUE_TYPE = { workflow: 1, activity: 2 } as const;
+/** A poller that was last seen longer ago is a worker that is gone. */
+const POLLER_GONE_MS = 70_000;
+
+/** Number of workers that polled a task queue lately. */
+export function livePollers({
+  pollers,
+}: {
+  pollers?: { lastAccessTime?: { seconds?: unknown } | null }[] | null;
+}): number {
+  const since = Date.now() - POLLER_GONE_MS;
+  return (pollers ?? []).filter((poller) => Number(poller.lastAccessTime?.seconds ?? 0) * 1_000 > since).length;
 }
 
 /** The server is away or too slow (gRPC codes DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE, CANCELLED). */

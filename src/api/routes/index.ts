@@ -9,6 +9,7 @@ import { dashboardRoutes } from './dashboard/servers.ts';
 import { emailRoutes } from './email.ts';
 import { healthRoutes } from './health.ts';
 import { metricsRoutes } from './metrics.ts';
+import { queueRoutes } from './queues.ts';
 import { setupRoutes } from './setup/setup.ts';
 import { statsRoutes } from './statistics.ts';
 import { adminSyncRoutes } from './sync/admin-sync.ts';
@@ -28,4 +29,5 @@ export const routes: readonly Route[] = [
   ...syncRoutes,
   ...adminSyncRoutes,
   ...emailRoutes,
+  ...queueRoutes,
 ];

@@ -11,6 +11,7 @@ import { createSyncStreams, type SyncStreamOptions } from '../../../src/api/stre
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
+import { createQueueStats } from '../../../src/services/runs/queue-stats.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
 import type { SyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
@@ -18,6 +19,7 @@ import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createEmailStore } from '../../../src/store/email/email-store.ts';
+import { NO_FIGURES } from '../../../src/temporal/task-queues.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { checkAgainstDocument } from './document.ts';
 
@@ -139,6 +141,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       ...options.launcher,
     },
     temporal: { reachable: async () => true, workersPolling: async () => true },
+    queues: createQueueStats(async () => ({ core: NO_FIGURES, panel: NO_FIGURES, outbound: NO_FIGURES })),
     streams,
     log,
     report: () => undefined,

@@ -26,6 +26,7 @@ describe('route table', () => {
       GET    /api/v1/dashboard/account  getAccount  user
       GET    /api/v1/dashboard/servers  listDashboardServers  user
       GET    /api/v1/dashboard/stats  getDashboardStats  user
+      GET    /api/v1/queues/stats  getQueueStats  apiKeyOrAdmin
       GET    /api/v1/setup  getSetup  public
       GET    /api/v1/stats/admin  getAdminStatsV1  apiKeyOrAdmin
       GET    /api/v1/stats/overview  getOverviewStats  apiKeyOrAdmin
