@@ -1,6 +1,7 @@
 /** `setup status|open`: the time in which the first-run set-up needs no sign-in. */
 import type { Command } from 'commander';
 import { type Environment, loadDatabaseConfig } from '../config.ts';
+import { OPERATOR } from '../services/audit/record-change.ts';
 import {
   openSetup,
   type SetupStatus,
@@ -35,7 +36,7 @@ export function registerSetupCommands(program: Command, io: CommandIo = process)
     .action((flags: Flags) => show(flags, setupStatus));
   withDatabaseOptions(setup.command('open'))
     .description('open the set-up for 60 minutes; fails when a system administrator exists')
-    .action((flags: Flags) => show(flags, openSetup));
+    .action((flags: Flags) => show(flags, (db) => openSetup(db, OPERATOR)));
 }
 
 /** How the set-up stands, as sentences. */

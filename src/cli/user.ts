@@ -5,12 +5,12 @@ import { ROLES, type Role, type RoleChange } from '../domain/accounts/roles.ts';
 import { replacePassword } from '../services/accounts/passwords.ts';
 import { createUser } from '../services/accounts/register.ts';
 import { setActive, setRoles } from '../services/accounts/roles.ts';
-import { storedWithoutSignIn } from '../services/settings/setup-window.ts';
+import { OPERATOR } from '../services/audit/record-change.ts';
+import { confirmStored, dropStored, storedWithoutSignIn } from '../services/settings/setup-window.ts';
 import { findUserId, type ListedUser, listUsers } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
-import { confirmSetupValues, dropSetupValues } from '../store/settings/config-store.ts';
 import { storedLines } from './setup.ts';
 import { type CommandIo, type CommandRun, runCommand } from './support/command.ts';
 import { withCommandDb } from './support/database.ts';
@@ -138,7 +138,7 @@ async function reviewStored({ io, json }: Run, db: Db, drop: boolean): Promise<{
   if (stored.length === 0) return done(false, []);
   const listed = storedLines(stored);
   if (drop) {
-    await dropSetupValues(db);
+    await dropStored(db, OPERATOR);
     return done(true, [...listed, 'removed']);
   }
   if (json || io.stdin.isTTY !== true || io.stdout.isTTY !== true) {
@@ -147,8 +147,8 @@ async function reviewStored({ io, json }: Run, db: Db, drop: boolean): Promise<{
   io.stdout.write(`${listed.join('\n')}\n`);
   const { confirm } = await import('@clack/prompts');
   const keep = await confirm({ message: 'Keep these settings?', input: io.stdin, output: io.stdout });
-  if (keep === true) await confirmSetupValues(db);
-  if (keep === false) await dropSetupValues(db);
+  if (keep === true) await confirmStored(db, OPERATOR);
+  if (keep === false) await dropStored(db, OPERATOR);
   return done(keep === false, [keep === false ? 'removed' : 'kept']);
 }
 

@@ -77,9 +77,32 @@ const SYSTEM_SETTINGS: ReadonlySet<string> = new Set<SettingKey>([
 ]);
 export const isSystemSetting = (key: string): boolean => SYSTEM_SETTINGS.has(key);
 
+/** Switches, and what they are without a value. */
+export const SWITCHES = {
+  registration_enabled: true,
+  maintenance_mode: false,
+  auto_sync_enabled: false,
+  email_notifications_enabled: true,
+  discord_notifications_enabled: true,
+  sync_allow_mass_prune: false,
+  webhook_dispatch_all: true,
+} as const satisfies Partial<Record<SettingKey, boolean>>;
+export type Switch = keyof typeof SWITCHES;
+export const isSwitch = (key: string): key is Switch => Object.hasOwn(SWITCHES, key);
+
+/** The name of the site when none is stored. */
+export const DEFAULT_SITE_NAME = 'NodeByte Hosting';
+
+/** Fields whose name does not follow from the key. The interval is stored under both of its keys. */
+const FIELD_NAMES: Partial<Record<SettingKey, string>> = {
+  email_notifications_enabled: 'emailNotifications',
+  discord_notifications_enabled: 'discordNotifications',
+  auto_sync_interval: 'syncInterval',
+};
+
 /** The field of a request that holds a setting, such as `pterodactylUrl`. */
 export const fieldOfSetting = (key: SettingKey): string =>
-  key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  FIELD_NAMES[key] ?? key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 /** Who entered a stored value: the set-up without sign-in, an administrator, another program; or it was there before the upgrade. */
 export type EnteredBy = 'setup' | 'user' | 'elsewhere' | 'upgrade';

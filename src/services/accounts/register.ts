@@ -1,7 +1,7 @@
 /** New accounts: by registration on the site, and by an operator. */
 import { isSystemAdministrator } from '../../domain/accounts/roles.ts';
 import { AppError } from '../../domain/errors.ts';
-import { readBoolean } from '../../domain/settings.ts';
+import { readBoolean, SWITCHES } from '../../domain/settings.ts';
 import { insertPending } from '../../store/accounts/pending-account-store.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
@@ -62,7 +62,8 @@ export async function register(
 /** Only a stored "no" closes registration: the setting may never have been made. */
 async function requireOpenRegistration({ settings }: Pick<AccountDeps, 'settings'>): Promise<void> {
   const { values } = await settings.stored(['registration_enabled']);
-  if (!readBoolean(values.get('registration_enabled'), true)) throw new AppError('REGISTRATION_DISABLED');
+  if (!readBoolean(values.get('registration_enabled'), SWITCHES.registration_enabled))
+    throw new AppError('REGISTRATION_DISABLED');
 }
 
 /** The name under its field, trimmed; nothing when it is empty. */

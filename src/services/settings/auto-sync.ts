@@ -1,24 +1,28 @@
 /** Changes the schedule of automatic syncs. */
 import type { Logger } from 'pino';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { type AutoSync, MIN_SYNC_INTERVAL_SECONDS } from '../../domain/settings.ts';
+import type { Db } from '../../store/db/db.ts';
+import { changeSettings } from './change-settings.ts';
 import type { Settings } from './settings.ts';
 
 export interface AutoSyncDeps {
+  db: Db;
   settings: Settings;
-  log: Pick<Logger, 'warn'>;
+  log: Logger;
   /** Brings the Temporal Schedule in line with the stored setting; bounded in time by the caller. */
   reconcileAutoSync(setting: AutoSync): Promise<void>;
 }
 
 /**
- * Stores the schedule and applies it; absent fields stay. The interval is stored under both of its names. A schedule
- * that cannot be applied now is applied by the worker, which is notified of the change.
+ * Stores the schedule and applies it; absent fields stay.
  * @throws {AppError} VALIDATION_ERROR for an interval below the minimum.
  */
 export async function saveAutoSync(
   deps: AutoSyncDeps,
   change: { enabled: boolean | undefined; intervalSeconds: number | undefined },
+  by: AuditOrigin,
 ): Promise<void> {
   const { enabled, intervalSeconds } = change;
   if (intervalSeconds !== undefined && intervalSeconds < MIN_SYNC_INTERVAL_SECONDS) {
@@ -28,11 +32,15 @@ export async function saveAutoSync(
   }
   const values = {
     ...(enabled === undefined ? {} : { auto_sync_enabled: String(enabled) }),
-    ...(intervalSeconds === undefined
-      ? {}
-      : { auto_sync_interval: String(intervalSeconds), sync_interval: String(intervalSeconds) }),
+    ...(intervalSeconds === undefined ? {} : { auto_sync_interval: String(intervalSeconds) }),
   };
-  await deps.settings.save(values, { enteredBy: 'user' });
+  // Every administrator may change the schedule.
+  await changeSettings(deps, values, { editor: { kind: 'user', isSystemAdministrator: false }, by });
+  await applySchedule(deps);
+}
+
+/** Applies the stored schedule. One that cannot be applied now is applied by the worker, which is notified of the change. */
+export async function applySchedule(deps: AutoSyncDeps): Promise<void> {
   try {
     await deps.reconcileAutoSync(await deps.settings.autoSync());
   } catch (error) {

@@ -9,6 +9,7 @@ import {
   readInteger,
   type SentSetting,
   type SettingKey,
+  SWITCHES,
 } from '../../domain/settings.ts';
 import {
   type KnownSettings,
@@ -77,11 +78,11 @@ export function resolveSettings(config: SettingsConfig, stored: StoredSettings):
     autoSync: autoSyncOf(config, values),
     email: {
       ...present({ resendApiKey: secretFor('resend_api_key', urlOf('resend', known), known) }),
-      notifications: readBoolean(values.get('email_notifications_enabled'), true),
+      notifications: readBoolean(values.get('email_notifications_enabled'), SWITCHES.email_notifications_enabled),
       from: senderOf(config, text),
       siteUrl: siteUrlOf(config, text),
     },
-    allowMassPrune: readBoolean(values.get('sync_allow_mass_prune'), false),
+    allowMassPrune: readBoolean(values.get('sync_allow_mass_prune'), SWITCHES.sync_allow_mass_prune),
     cacheTimeoutSeconds: readInteger(values.get('cache_timeout'), 0) ?? DEFAULT_CACHE_TIMEOUT_SECONDS,
     unreadable,
     withheld: withheldSecrets(known),

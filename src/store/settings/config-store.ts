@@ -3,7 +3,7 @@
  * `setting_entries` holds what this service knows about the origin of each row.
  */
 import { randomUUID } from 'node:crypto';
-import type { EnteredBy } from '../../domain/settings.ts';
+import type { EnteredBy, SettingKey } from '../../domain/settings.ts';
 import { type Db, inTransaction, type Transaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 
@@ -92,22 +92,26 @@ export async function readSetupValues(db: Db): Promise<SetupValue[]> {
   );
 }
 
-/** Takes over what the set-up stored without sign-in: it counts as entered by an administrator. */
-export async function confirmSetupValues(db: Db): Promise<void> {
-  await execute(db, `update setting_entries set entered_by = 'user' where entered_by = 'setup'`);
+/** Takes over what the set-up stored without sign-in: it counts as entered by an administrator. @returns the keys. */
+export async function confirmSetupValues(db: Db): Promise<SettingKey[]> {
+  const confirmed = await query<{ key: SettingKey }>(
+    db,
+    `update setting_entries set entered_by = 'user' where entered_by = 'setup' returning key`,
+  );
+  return confirmed.map(({ key }) => key).sort();
 }
 
 /** Clears what the set-up stored without sign-in, and notifies every process. @returns the keys. */
-export async function dropSetupValues(db: Db): Promise<string[]> {
+export async function dropSetupValues(db: Db): Promise<SettingKey[]> {
   return inTransaction(db, async (trx) => {
     await lockSettings(trx);
-    const dropped = await query<{ key: string }>(
+    const dropped = await query<{ key: SettingKey }>(
       trx,
       `update config c set value = '', "updatedAt" = now() at time zone 'utc' from setting_entries e
         where e.key = c.key and e.entered_by = 'setup' and c.value <> '' returning c.key`,
     );
     await execute(trx, `delete from setting_entries where entered_by = 'setup'`);
     if (dropped.length > 0) await execute(trx, `select pg_notify('settings_changed', '')`);
-    return dropped.map(({ key }) => key);
+    return dropped.map(({ key }) => key).sort();
   });
 }

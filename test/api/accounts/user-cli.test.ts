@@ -1,6 +1,9 @@
 import { execFile } from 'node:child_process';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Check } from '../../../src/cli/doctor/check.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
+import { confirmStored } from '../../../src/services/settings/setup-window.ts';
+import { listAuditEvents } from '../../../src/store/audit/audit-list.ts';
 import { type Harness, JWT_SECRET, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 
 let harness: Harness;
@@ -54,6 +57,15 @@ describe('what was stored without sign-in (S11)', () => {
       (await harness.database.db('config').select('key', 'value')).map(({ key, value }) => [key, value]),
     );
 
+  const recorded = async (action: string) =>
+    (await listAuditEvents(harness.database.db, { limit: 50 })).filter((event) => event.action === action);
+
+  test('taking it over is recorded, once', async () => {
+    for (let i = 0; i < 2; i += 1) await confirmStored(harness.database.db, OPERATOR);
+    const confirmed = { actorType: 'cli', details: { fields: ['resendApiKey', 'siteUrl'] } };
+    expect(await recorded('setup-values-confirmed')).toMatchObject([confirmed]);
+  });
+
   test('without a terminal it is kept and listed with the first administrator, and the exit code is 0', async () => {
     const made = await cli(['--email', 'first@example.com', '--admin']);
     expect(made).toMatchObject({ code: 0, stderr: '' });
@@ -74,6 +86,8 @@ describe('what was stored without sign-in (S11)', () => {
     const made = await cli(['--email', 'first@example.com', '--admin', '--drop-stored']);
     expect([made.code, made.stdout.split('\n').at(-2)]).toEqual([0, 'removed']);
     expect(await stored()).toEqual({ site_url: '', resend_api_key: '', site_name: 'ours' });
+    const dropped = { action: 'setup-values-dropped', details: { fields: ['resendApiKey', 'siteUrl'] } };
+    expect(await recorded('setup-values-dropped')).toMatchObject([{ ...dropped, actorType: 'cli' }]);
     expect(JSON.parse((await setup('status', '--json')).stdout)).toMatchObject({ storedWithoutSignIn: [] });
     const member = await cli(['--email', 'm@example.com', '--drop-stored']);
     expect([member.code, member.stderr]).toEqual([1, 'error: --drop-stored needs --admin\n']);
@@ -87,6 +101,7 @@ describe('what was stored without sign-in (S11)', () => {
     expect(opened).toMatchObject({ code: 0, stderr: '' });
     const { openUntil, ...status } = JSON.parse(opened.stdout);
     expect(status).toMatchObject({ open: true, administered: false, storedWithoutSignIn: [{}, {}] });
+    expect(await recorded('setup-opened')).toMatchObject([{ actorType: 'cli', details: { after: { openUntil } } }]);
     expect(Math.abs(new Date(openUntil).getTime() - Date.now() - 3_600_000)).toBeLessThan(60_000);
     expect((await setup('status')).stdout).toContain(`open to everybody who reaches the api until ${openUntil}`);
     await cli(['--email', 'first@example.com', '--admin']);

@@ -1,15 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
+import pino from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { up } from '../../../migrations/20260101002700_setting_entries.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
-import { isSensitiveSetting } from '../../../src/domain/settings.ts';
+import { isSensitiveSetting, SECRET_MASK } from '../../../src/domain/settings.ts';
 import { saveAutoSync } from '../../../src/services/settings/auto-sync.ts';
 import { changeSettings } from '../../../src/services/settings/change-settings.ts';
 import type { RuntimeSettings } from '../../../src/services/settings/runtime-settings.ts';
 import { secretFor } from '../../../src/services/settings/secret-origins.ts';
 import { createSettings, type Settings } from '../../../src/services/settings/settings.ts';
+import { listAuditEvents } from '../../../src/store/audit/audit-list.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
@@ -20,6 +22,12 @@ import { createTestDatabase, type TestDatabase } from '../../support/database.ts
 let database: TestDatabase;
 const encryptionKey = new Secret(randomBytes(32).toString('base64'));
 const quiet = { warn: () => {}, info: () => {} };
+const log = pino({ level: 'silent' });
+/** A system administrator and the origin of the request. */
+const CHANGE = {
+  editor: { kind: 'user', isSystemAdministrator: true },
+  by: { actor: { type: 'user', id: 'admin-1' }, network: 'digest', requestId: 'r-1' },
+} as const;
 beforeAll(async () => {
   database = await createTestDatabase();
 });
@@ -115,8 +123,9 @@ describe('settings', () => {
 
   const saveSchedule = (settings: Settings, change: { enabled?: boolean; intervalSeconds?: number }): Promise<void> =>
     saveAutoSync(
-      { settings, log: quiet, reconcileAutoSync: async () => {} },
+      { db: database.db, settings, log, reconcileAutoSync: async () => {} },
       { enabled: change.enabled, intervalSeconds: change.intervalSeconds },
+      CHANGE.by,
     );
 
   test('the schedule is stored under both names; missing fields are not changed', async () => {
@@ -297,7 +306,6 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
   });
 
   test('a URL is judged in the service, so that no caller can leave it out', async () => {
-    const editor = { kind: 'user', isSystemAdministrator: true } as const;
     for (const [key, url] of [
       ['site_url', 'javascript:alert(1)'],
       ['pterodactyl_url', 'https://user:pass@a.example'],
@@ -305,9 +313,9 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
       ['favicon_url', 'ftp://a.example/f.ico'],
     ] as const) {
       const change = changeSettings(
-        { db: database.db, settings: settingsOf({}) },
+        { db: database.db, settings: settingsOf({}), log },
         { [key]: url, site_name: 'X' },
-        editor,
+        CHANGE,
       );
       await expect(change, key).rejects.toMatchObject({
         code: 'VALIDATION_ERROR',
@@ -315,6 +323,72 @@ describe('a secret goes only to the origin it was entered for (S3)', () => {
       });
     }
     expect(await stored('site_name')).toBeUndefined();
+  });
+
+  test('a change is recorded with its values before and after; of secrets and addresses only that they changed', async () => {
+    const env = { SITE_URL: 'https://user:pw@before.example/?t=1', RESEND_API_KEY: 're_env' };
+    const deps = { db: database.db, settings: settingsOf(env), log };
+    await deps.settings.save({ pterodactyl_url: 'https://a.example', pterodactyl_api_key: 'ptla_1' }, BY_USER);
+    const values = {
+      site_url: 'https://after.example/',
+      site_name: 'My Hosting',
+      maintenance_mode: 'true',
+      auto_sync_interval: '7200',
+      admin_email: 'jane@a.example',
+      resend_api_key: 're_new',
+      github_token: 'ghp_new',
+      pterodactyl_url: 'https://a.example/api',
+      pterodactyl_api_key: SECRET_MASK,
+      github_repositories: '["a/b","c/d"]',
+    };
+    const changed = await changeSettings(deps, values, CHANGE);
+    // The same again changes nothing, and so writes nothing.
+    expect(await changeSettings(deps, values, CHANGE)).toEqual([]);
+    await changeSettings(deps, { github_token: SECRET_MASK, admin_email: '', site_name: ' ' }, CHANGE);
+    const events = (await listAuditEvents(database.db, { limit: 3 })).reverse();
+    expect(events).toMatchObject([
+      {
+        action: 'settings-changed',
+        actorType: 'user',
+        actorId: 'admin-1',
+        network: 'digest',
+        requestId: 'r-1',
+        details: {
+          before: {
+            siteUrl: 'https://before.example',
+            siteName: 'NodeByte Hosting',
+            maintenanceMode: 'false',
+            syncInterval: '3600',
+            adminEmail: null,
+            resendApiKey: '(set)',
+            githubToken: null,
+          },
+          after: {
+            siteUrl: 'https://after.example',
+            siteName: 'My Hosting',
+            maintenanceMode: 'true',
+            syncInterval: '7200',
+            adminEmail: '(set)',
+            resendApiKey: '(changed)',
+            githubToken: '(set)',
+          },
+        },
+      },
+      { action: 'repositories-changed', details: { added: ['a/b', 'c/d'], removed: [] } },
+      { action: 'settings-changed', details: { after: { adminEmail: '(cleared)', siteName: null } } },
+    ]);
+    expect(changed).not.toContain('pterodactyl_url');
+    const texts = JSON.stringify(events.map(({ details }) => details));
+    for (const secret of ['re_', 'ghp_', 'jane', 'pw@', 't=1']) expect(texts).not.toContain(secret);
+  });
+
+  test('a change that fails is not recorded', async () => {
+    const settings = settingsOf({});
+    const failing = { ...settings, save: () => Promise.reject(new Error('no')) };
+    const before = await listAuditEvents(database.db, { limit: 1 });
+    const change = changeSettings({ db: database.db, settings: failing, log }, { site_name: 'X' }, CHANGE);
+    await expect(change).rejects.toThrow('no');
+    expect(await listAuditEvents(database.db, { limit: 1 })).toEqual(before);
   });
 
   test('a look from outside binds nothing', async () => {

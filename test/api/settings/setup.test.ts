@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { SECRET_MASK } from '../../../src/domain/settings.ts';
 import { createUser } from '../../../src/services/accounts/register.ts';
+import { listAuditEvents } from '../../../src/store/audit/audit-list.ts';
 import { noteFirstStart, openSetupWindow, readSetupWindow } from '../../../src/store/settings/setup-window-store.ts';
 import { API_KEY, bearer, type Harness, json, makeUser } from '../../support/api/harness.ts';
 import { prepareWizard, SAVE, save, state, TEST, tested, VF_KEY, type Wizard } from '../../support/api/wizard.ts';
@@ -41,6 +42,14 @@ describe('the wizard of a new installation', () => {
       expect(response.status).toBe(200);
       expect(await response.json()).toEqual({ success: true, message: 'Set-up saved' });
     }
+    expect(await listAuditEvents(wizard.database.db, { limit: 1 })).toMatchObject([
+      {
+        action: 'settings-changed',
+        actorType: 'anonymous',
+        network: expect.stringMatching(/./),
+        details: { after: { siteName: 'My Hosting', siteUrl: 'https://my.example' } },
+      },
+    ]);
     expect(await state(api)).toMatchObject({
       isComplete: false,
       components: { siteInfo: true },

@@ -9,7 +9,7 @@ import { AppError } from '../../../domain/errors.ts';
 import { changeSettings, type SettingsEditor } from '../../../services/settings/change-settings.ts';
 import { PANELS, readSetup } from '../../../services/settings/setup.ts';
 import { type ConnectionDeps, testPanel, untested } from '../../../services/settings/test-connections.ts';
-import type { Caller } from '../../context.ts';
+import { type Caller, changedBy } from '../../context.ts';
 import { byAddress, PUBLIC_READS } from '../../http/limits.ts';
 import { isLocalCaller } from '../../http/local-caller.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
@@ -83,8 +83,10 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       responses: { 200: z.object({ success: z.literal(true), message: z.string() }) },
       errors: ['FORBIDDEN', 'CONFLICT'],
       failureMessage: 'Failed to save the set-up',
-      async handler({ input: { body }, caller, deps }) {
-        await changeSettings(deps, toSettings(body), editorOf(caller));
+      audit: 'settings-changed',
+      async handler(call) {
+        const change = { editor: editorOf(call.caller), by: changedBy(call), storesDefaults: true };
+        await changeSettings(call.deps, toSettings(call.input.body), change);
         return { status: 200, body: { success: true, message: 'Set-up saved' } };
       },
     }),
@@ -97,6 +99,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
         'A connection that fails is a result, not an error. Without a key the known one is used, if it was entered for the origin of the URL.',
       tags,
       auth: 'setup',
+      audit: { none: 'tests a connection' },
       // The caller decides where this machine connects to.
       limits: [{ name: 'setup-test', max: 60, windowSeconds: 600, by: byAddress }],
       body: TestBody,

@@ -1,61 +1,23 @@
 /** The fields of the first-run wizard: what they may hold and under which key each is stored. */
 import { z } from 'zod';
-import { withoutApiPath } from '../../../domain/panel/base-url.ts';
 import { Secret } from '../../../domain/secret.ts';
+import { MAX_LONG, MAX_SHORT, SETTING_RULES } from '../../../domain/setting-rules.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
-import { webAddressProblem } from '../../../domain/web-address.ts';
 import type { PanelName } from '../../../services/settings/setup.ts';
 import { documentedAs } from '../../http/fields.ts';
 
-/** Characters of a URL or a secret, and of any other text. */
-const MAX_LONG = 2048;
-const MAX_SHORT = 255;
-const BULLET = SECRET_MASK.charAt(0);
-
-const text = (max: number) =>
-  z
-    .string()
-    .trim()
-    .max(max, `may have at most ${max} characters`)
-    .regex(/^\P{Cc}*$/u, 'holds control characters');
-
-const webAddress = (options: { base: boolean }) =>
-  text(MAX_LONG).superRefine((value, ctx) => {
-    const message = value === '' ? undefined : webAddressProblem(value, options);
-    if (message !== undefined) ctx.addIssue({ code: 'custom', message });
-  });
-const baseAddress = () => webAddress({ base: true });
-
-const withoutSlash = (value: string): string => value.replace(/\/+$/, '');
 /** Absent: leave it; null or empty: clear it. */
 const clearable = (value: string | null | undefined): string | undefined => (value === null ? '' : value);
 const documented = (maxLength: number, more: Record<string, unknown> = {}) =>
   documentedAs({ type: ['string', 'null'], maxLength, ...more });
 
-const Text = (max: number) => text(max).nullish().transform(clearable).meta(documented(max));
-const WebAddress = webAddress({ base: false })
-  .nullish()
-  .transform(clearable)
-  .meta(documented(MAX_LONG, { format: 'uri' }));
-const SiteAddress = baseAddress()
-  .transform(withoutSlash)
-  .nullish()
-  .transform(clearable)
-  .meta(documented(MAX_LONG, { format: 'uri' }));
-/** A panel's URL in the form it is stored in: often the address of its API is entered. */
-const PanelAddress = baseAddress()
-  .transform(withoutApiPath)
-  .nullish()
-  .transform(clearable)
-  .meta(documented(MAX_LONG, { format: 'uri' }));
+const clear = (rule: z.ZodType<string, string>) => rule.nullish().transform(clearable);
+const Text = (rule: z.ZodType<string, string>, max: number) => clear(rule).meta(documented(max));
+const WebAddress = (rule: z.ZodType<string, string>) => clear(rule).meta(documented(MAX_LONG, { format: 'uri' }));
+const PanelAddress = WebAddress(SETTING_RULES.pterodactyl_url);
 
 /** A secret; absent, null, empty and the mask leave the stored one alone. */
-const SecretText = text(MAX_LONG)
-  .refine((value) => value === SECRET_MASK || !value.includes(BULLET), {
-    error: 'holds a part of the mask: give it whole',
-    abort: true,
-  })
-  .refine((value) => value === SECRET_MASK || /^[\x21-\x7e]*$/.test(value), 'holds characters that no key has')
+const SecretText = SETTING_RULES.pterodactyl_api_key
   .nullish()
   .transform((value) =>
     value === undefined || value === null || value === '' || value === SECRET_MASK ? undefined : new Secret(value),
@@ -64,18 +26,18 @@ const SecretText = text(MAX_LONG)
 
 /** Body of a save: the fields of any step. Clear texts are '' where they are to be cleared. */
 export const SetupBody = z.object({
-  siteName: Text(MAX_SHORT),
-  siteUrl: SiteAddress,
-  faviconUrl: WebAddress,
+  siteName: Text(SETTING_RULES.site_name, MAX_SHORT),
+  siteUrl: WebAddress(SETTING_RULES.site_url),
+  faviconUrl: WebAddress(SETTING_RULES.favicon_url),
   pterodactylUrl: PanelAddress,
   pterodactylApiKey: SecretText,
-  pterodactylApi: Text(MAX_LONG),
+  pterodactylApi: Text(SETTING_RULES.pterodactyl_api, MAX_LONG),
   virtfusionUrl: PanelAddress,
   virtfusionApiKey: SecretText,
-  virtfusionApi: Text(MAX_LONG),
+  virtfusionApi: Text(SETTING_RULES.virtfusion_api, MAX_LONG),
   githubToken: SecretText,
   resendApiKey: SecretText,
-  crowdinProjectId: Text(MAX_SHORT),
+  crowdinProjectId: Text(SETTING_RULES.crowdin_project_id, MAX_SHORT),
   crowdinPersonalToken: SecretText,
 });
 export type SetupFields = z.output<typeof SetupBody>;

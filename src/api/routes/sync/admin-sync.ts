@@ -265,12 +265,15 @@ export const adminSyncRoutes: Route[] = [
     }),
     responses: { 200: z.object({ success: z.literal(true), data: z.null(), message: z.string() }) },
     errors: [],
+    audit: 'settings-changed',
     failureMessage: 'Failed to update settings',
-    async handler({ input: { body }, deps }) {
-      await saveAutoSync(deps, {
+    async handler(call) {
+      const { body } = call.input;
+      const change = {
         enabled: body.autoSyncEnabled ?? body.auto_sync_enabled,
         intervalSeconds: body.autoSyncInterval ?? body.sync_interval,
-      });
+      };
+      await saveAutoSync(call.deps, change, changedBy(call));
       return { status: 200, body: ok(null, 'Settings updated successfully') };
     },
   }),
