@@ -8,6 +8,7 @@ import { createTokens } from '../services/accounts/access-tokens.ts';
 import { createOriginReader } from '../services/accounts/networks.ts';
 import { createStatsCache } from '../services/inventory/statistics-cache.ts';
 import { createListTotals } from '../services/list-totals.ts';
+import type { UserCounts } from '../store/accounts/user-list.ts';
 import type { AppDeps, Services } from './context.ts';
 import { docs } from './http/docs.ts';
 import { isStorable } from './http/middleware/body.ts';
@@ -30,6 +31,7 @@ export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): 
     readOrigin: createOriginReader(deps.config.jwtSecret ?? deps.config.nextAuthSecret),
     stats: createStatsCache(deps),
     totals: createListTotals(),
+    userCounts: createListTotals<UserCounts>(),
   };
   const app = new Koa();
   // Only the last `trustedProxyHops` entries of X-Forwarded-For are believed: a caller can write the others.

@@ -13,6 +13,7 @@ import type { ListTotals } from '../services/list-totals.ts';
 import type { QueueStats } from '../services/runs/queue-stats.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
+import type { UserCounts } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
@@ -56,6 +57,7 @@ export interface Services extends AppDeps {
   readOrigin: ReadOrigin;
   stats: StatsCache;
   totals: ListTotals;
+  userCounts: ListTotals<UserCounts>;
 }
 
 /** The authenticated caller of a route. */

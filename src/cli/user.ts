@@ -7,7 +7,7 @@ import { createUser } from '../services/accounts/register.ts';
 import { setActive, setRoles } from '../services/accounts/roles.ts';
 import { OPERATOR } from '../services/audit/record-change.ts';
 import { confirmStored, dropStored, storedWithoutSignIn } from '../services/settings/setup-window.ts';
-import { findUserId, type ListedUser, listUsers } from '../store/accounts/user-list.ts';
+import { countUsers, findUserId, type ListedUser, listUsers, type UserFilter } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import { createEncryption } from '../store/db/encryption.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
@@ -156,14 +156,11 @@ async function list({ print, withDb }: Run, flags: ListFlags): Promise<void> {
   const { limit, page, search } = flags;
   const role = flags.role === undefined ? undefined : readRole(flags.role);
   await withDb(async (db) => {
-    const { users, total } = await listUsers(db, {
-      ...(search === undefined ? {} : { search }),
-      ...(role === undefined ? {} : { role }),
-      ...(flags.disabled === true ? { active: false } : {}),
-      admins: flags.admins === true,
-      limit,
-      offset: (page - 1) * limit,
-    });
+    const state = flags.disabled === true ? 'inactive' : undefined;
+    const filter: UserFilter = { search, role, state, admins: flags.admins === true };
+    const rows = { limit, offset: (page - 1) * limit };
+    const users = await listUsers(db, filter, { sort: 'createdAt', order: 'desc', ...rows });
+    const total = await countUsers(db, filter);
     const pages = Math.ceil(total / limit);
     const header = ['email', 'username', 'roles', 'admin', 'active', 'verified', 'last sign-in', 'created'];
     print({ users, total, page, limit }, [

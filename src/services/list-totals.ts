@@ -5,17 +5,18 @@ const KEEP_MS = 1000;
 /** Maximum number of totals that are kept. A search makes a key of any text. */
 const MAX_KEPT = 500;
 
-export interface ListTotals {
+/** `T`: a number, or the numbers that one statement counts. */
+export interface ListTotals<T = number> {
   /**
    * The total of a list at most a second old; concurrent callers share one count, and a failed count is not kept.
    * @param filter what decides about the total: every filter, not the page and not the order.
    */
-  of(list: string, filter: Readonly<Record<string, unknown>>, count: () => Promise<number>): Promise<number>;
+  of(list: string, filter: Readonly<Record<string, unknown>>, count: () => Promise<T>): Promise<T>;
 }
 
 /** Makes the totals of one process. */
-export function createListTotals(): ListTotals {
-  const kept = new Map<string, { until: number; total: Promise<number> }>();
+export function createListTotals<T = number>(): ListTotals<T> {
+  const kept = new Map<string, { until: number; total: Promise<T> }>();
   return {
     of(list, filter, count) {
       const key = `${list} ${JSON.stringify(filter)}`;

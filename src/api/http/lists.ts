@@ -32,3 +32,11 @@ export const yesNoFilter = (description: string) =>
       return ['no', 'false'].includes(word) ? false : undefined;
     })
     .meta({ description, ...documentedAs({ type: 'string', enum: ['all', 'yes', 'no', 'true', 'false'] }) });
+
+/** A column to sort by, in any case; any other text (undefined) leaves the default. */
+export const sortWord = <const W extends string>(words: readonly W[], description: string) =>
+  z
+    .string()
+    .optional()
+    .transform((text) => words.find((word) => word.toLowerCase() === text?.trim().toLowerCase()))
+    .meta({ description, ...documentedAs({ type: 'string', enum: [...words] }) });

@@ -1,5 +1,6 @@
 /** The route table: what is mounted and what the document describes. */
 import type { Route } from '../http/route.ts';
+import { adminUserRoutes } from './admin/users.ts';
 import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
 import { sessionRoutes } from './auth/sessions.ts';
@@ -30,4 +31,5 @@ export const routes: readonly Route[] = [
   ...adminSyncRoutes,
   ...emailRoutes,
   ...queueRoutes,
+  ...adminUserRoutes,
 ];

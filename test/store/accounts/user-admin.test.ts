@@ -5,7 +5,17 @@ import { ROLES } from '../../../src/domain/accounts/roles.ts';
 import { verifyPassword } from '../../../src/services/accounts/password-hash.ts';
 import { replacePassword } from '../../../src/services/accounts/passwords.ts';
 import { setActive, setRoles } from '../../../src/services/accounts/roles.ts';
-import { findUserId, listUsers } from '../../../src/store/accounts/user-list.ts';
+import {
+  countUsers,
+  countUsersByState,
+  findListedUser,
+  findUserId,
+  listUsers,
+  USER_STATES,
+  type UserFilter,
+  type UserPage,
+  type UserState,
+} from '../../../src/store/accounts/user-list.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createEmailStore } from '../../../src/store/email/email-store.ts';
 import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
@@ -290,9 +300,10 @@ describe('finding', () => {
 });
 
 describe('listing', () => {
-  const names = async (filter: Partial<Parameters<typeof listUsers>[1]>) => {
-    const { users, total } = await listUsers(database.db, { limit: 10, offset: 0, ...filter });
-    expect(total).toBe(users.length);
+  const FIRST = { sort: 'createdAt', order: 'desc', limit: 10, offset: 0 } as const;
+  const names = async (filter: UserFilter, page: Partial<UserPage> = {}) => {
+    const users = await listUsers(database.db, filter, { ...FIRST, ...page });
+    expect(await countUsers(database.db, filter)).toBe(users.length);
     return users.map((one) => one.email.split('@')[0]);
   };
 
@@ -308,41 +319,89 @@ describe('listing', () => {
     expect(await names({ search: `' or true --` })).toEqual([]);
   });
 
-  test('filters by role, admin rights and activity, alone and together', async () => {
+  test('filters by role, admin rights and state, alone and together; old rows have null flags', async () => {
+    const flag = (email: string, column: string) =>
+      query(database.db, `update users set "${column}" = true where email = ?`, [email]);
     await user({ email: 'old@x.net', roles: null, isSystemAdmin: null, isActive: null, createdAt: '2026-01-05' });
+    await query(
+      database.db,
+      `update users set "isMigrated" = null, "isPterodactylAdmin" = null, "isVirtfusionAdmin" = null`,
+    );
     await user({ email: 'flag@x.net', isSystemAdmin: true, createdAt: '2026-01-04' });
     await user({ email: 'role@x.net', roles: ['ADMINISTRATOR'], isActive: false, createdAt: '2026-01-03' });
     await user({ email: 'member@x.net', isActive: false, createdAt: '2026-01-02' });
+    await user({ email: 'panel@x.net', createdAt: '2026-01-01' });
+    await user({ email: 'virt@x.net', createdAt: '2025-12-31' });
+    await flag('panel@x.net', 'isPterodactylAdmin');
+    await flag('virt@x.net', 'isVirtfusionAdmin');
+    await flag('member@x.net', 'isMigrated');
     expect(await names({ admins: true })).toEqual(['flag', 'role']);
-    expect(await names({ role: 'MEMBER' })).toEqual(['flag', 'member']);
-    expect(await names({ active: false })).toEqual(['role', 'member']);
-    expect(await names({ active: true })).toEqual(['old', 'flag']);
-    expect(await names({ active: false, admins: true, search: 'ro' })).toEqual(['role']);
+    expect(await names({ role: 'MEMBER' })).toEqual(['flag', 'member', 'panel', 'virt']);
+    const states: Record<UserState, string[]> = {
+      active: ['old', 'flag', 'panel', 'virt'],
+      inactive: ['role', 'member'],
+      admin: ['flag', 'role', 'panel', 'virt'],
+      migrated: ['member'],
+      'not-migrated': ['old', 'flag', 'role', 'panel', 'virt'],
+    };
+    for (const state of USER_STATES) expect(await names({ state }), state).toEqual(states[state]);
+    expect(await countUsersByState(database.db)).toEqual({
+      all: 6,
+      ...Object.fromEntries(USER_STATES.map((state) => [state, states[state].length])),
+    });
+    expect(await names({ state: 'inactive', admins: true, search: 'ro' })).toEqual(['role']);
   });
 
-  test('pages are disjoint and complete, also when users have the same creation time', async () => {
-    for (let i = 0; i < 7; i += 1) await user();
-    const pages = await Promise.all([0, 3, 6, 9].map((offset) => listUsers(database.db, { limit: 3, offset })));
-    expect(pages.map((page) => page.users.length)).toEqual([3, 3, 1, 0]);
-    expect(pages.map((page) => page.total)).toEqual([7, 7, 7, 7]);
-    expect(new Set(pages.flatMap((page) => page.users.map((one) => one.id))).size).toBe(7);
+  test('each order has every user on one page, those without a value last in both directions (row 24)', async () => {
+    for (let i = 0; i < 7; i += 1) await user({ username: i < 3 ? null : `name${i % 3}` });
+    await query(database.db, `update users set "lastLoginAt" = "createdAt" where username is not null`);
+    for (const sort of ['username', 'email', 'createdAt', 'lastLoginAt', 'updatedAt'] as const) {
+      for (const order of ['asc', 'desc'] as const) {
+        const pages = await Promise.all(
+          [0, 3, 6, 9].map((offset) => listUsers(database.db, {}, { sort, order, limit: 3, offset })),
+        );
+        expect(pages.map((page) => page.length)).toEqual([3, 3, 1, 0]);
+        const users = pages.flat();
+        expect(new Set(users.map((one) => one.id)).size).toBe(7);
+        const values = users.flatMap((one) => {
+          const value = one[sort];
+          return value === null ? [] : [value instanceof Date ? value.getTime() : value];
+        });
+        // The users with a value come first, and in order.
+        expect(users.slice(0, values.length).every((one) => one[sort] !== null)).toBe(true);
+        const sorted = values.toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+        expect(values, `${sort} ${order}`).toEqual(order === 'asc' ? sorted : sorted.toReversed());
+      }
+    }
   });
 
   test('null columns are returned as their defaults, and the hash is not returned', async () => {
     const id = await user({ roles: null, isSystemAdmin: null, isActive: null });
-    const { users } = await listUsers(database.db, { limit: 1, offset: 0 });
-    expect(users).toEqual([
-      {
-        id,
-        email: `${id}@example.net`,
-        username: null,
-        roles: [],
-        isSystemAdmin: false,
-        isActive: true,
-        emailVerified: null,
-        lastLoginAt: null,
-        createdAt: new Date('2026-01-01T00:00:00Z'),
-      },
-    ]);
+    await query(
+      database.db,
+      `update users set "isMigrated" = null, "isPterodactylAdmin" = null, "isVirtfusionAdmin" = null`,
+    );
+    const row = {
+      id,
+      email: `${id}@example.net`,
+      username: null,
+      firstName: null,
+      lastName: null,
+      pterodactylId: null,
+      roles: [],
+      isPterodactylAdmin: false,
+      isVirtfusionAdmin: false,
+      isSystemAdmin: false,
+      isMigrated: false,
+      isActive: true,
+      emailVerified: null,
+      lastLoginAt: null,
+      createdAt: new Date('2026-01-01T00:00:00Z'),
+      updatedAt: new Date('2026-01-01T00:00:00Z'),
+      serverCount: 0,
+      sessionCount: 0,
+    };
+    expect(await listUsers(database.db, {}, FIRST)).toEqual([row]);
+    expect(await findListedUser(database.db, id)).toEqual(row);
   });
 });

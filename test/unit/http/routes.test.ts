@@ -16,6 +16,8 @@ describe('route table', () => {
       GET    /api/admin/sync/logs/:id  getSyncLog  admin
       GET    /api/admin/sync/settings  getSyncSettings  admin
       GET    /api/admin/sync/stream/:id  streamSync  adminQueryToken
+      GET    /api/admin/users  listUsers  admin
+      GET    /api/admin/users/:id  getUser  admin
       GET    /api/panel/counts  getPanelCounts  public
       GET    /api/panel/nodes  getPublicNodes  public
       GET    /api/stats  getSiteStats  public
