@@ -126,6 +126,7 @@ function addRows(path: string, items: Item[]): void {
         a['node'],
         a['egg'],
         a['nest'],
+        a['allocation'],
       );
       for (const { attributes: x } of included(item, 'allocations')) add('links', x['id'], a['id']);
       for (const database of included(item, 'databases')) {
@@ -184,7 +185,7 @@ const COLUMNS: Record<string, string> = {
   variables: 'id int, egg int, name text, description text, env text, dflt text, v bool, e bool, rules text',
   users: 'panel_id int, email text, username text, first text, last text, admin bool',
   servers:
-    'panel_id int, uuid text, short text, ext text, name text, description text, status text, suspended bool, memory int, disk int, cpu int, usr int, node int, egg int, nest int',
+    'panel_id int, uuid text, short text, ext text, name text, description text, status text, suspended bool, memory int, disk int, cpu int, usr int, node int, egg int, nest int, allocation int',
   links: 'id int, panel_id int',
   databases: 'panel_id int, server int, name text, username text, host text, port int, host_id int, max int',
   subusers: 'server int, usr int, permissions text[]',
@@ -254,9 +255,10 @@ const MERGES = [
       '"nodeId"',
       '"eggId"',
       '"nestId"',
+      '"primaryAllocationId"',
     ],
     '"pterodactylId"',
-    'select gen_random_uuid()::text, s.panel_id, s.uuid, s.short, s.ext, s.name, s.description, s.status, s.suspended, s.memory, s.disk, s.cpu, u.id, s.node, s.egg, s.nest from staged_servers s left join users u on u."pterodactylId" = s.usr',
+    'select gen_random_uuid()::text, s.panel_id, s.uuid, s.short, s.ext, s.name, s.description, s.status, s.suspended, s.memory, s.disk, s.cpu, u.id, s.node, s.egg, s.nest, s.allocation from staged_servers s left join users u on u."pterodactylId" = s.usr',
   ),
   upsert(
     'allocations',

@@ -85,6 +85,7 @@ export function expectedMirror(panel: PanelDump): Tables {
       nodeId: s.node,
       eggId: s.egg,
       nestId: s.nest,
+      primaryAllocationId: s.allocation,
       serverType: 'game_server',
     })),
     allocations: panel.allocations.map((a) => ({
@@ -137,7 +138,7 @@ const QUERIES: Record<string, string> = {
   egg_variables: `select id, egg_id, name, description, env_variable, default_value, user_viewable, user_editable, rules from egg_variables order by id`,
   users: `select "pterodactylId", email, username, "firstName", "lastName", "isPterodactylAdmin" from users where "pterodactylId" is not null order by "pterodactylId"`,
   servers: `select s."pterodactylId", s.uuid, s."uuidShort", s."externalId", s."panelType", s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu,
-    u."pterodactylId" as owner, s."nodeId", s."eggId", s."nestId", s."serverType" from servers s left join users u on u.id = s."ownerId" order by s."pterodactylId"`,
+    u."pterodactylId" as owner, s."nodeId", s."eggId", s."nestId", s."primaryAllocationId", s."serverType" from servers s left join users u on u.id = s."ownerId" order by s."pterodactylId"`,
   allocations: `select a.id, a.ip, a.port, a.alias, a.notes, a."isAssigned", a."nodeId", s."pterodactylId" as server
     from allocations a left join servers s on s.id = a."serverId" order by a.id`,
   databases: `select d."pterodactylId", s."pterodactylId" as server, d."databaseName", d.username, d.host, d.port, d."hostId", d."maxConnections"

@@ -174,6 +174,8 @@ const ServerSchema = z
     limits: mapOf(z.object({ memory: int4.nullish(), disk: int4.nullish(), cpu: int4.nullish() })).nullish(),
     user: int4.nullish(),
     node: int4.nullish(),
+    // Only for show: one that cannot be read is unknown, and the record is stored without it.
+    allocation: int4.nullish().catch(null),
     egg: int4.nullish(),
     nest: int4.nullish(),
   })
@@ -191,6 +193,7 @@ const ServerSchema = z
     cpu: a.limits?.cpu ?? 0,
     user: a.user ?? null,
     node: a.node ?? null,
+    allocation: a.allocation ?? null,
     egg: a.egg ?? null,
     nest: a.nest ?? null,
   }));

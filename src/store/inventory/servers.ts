@@ -55,6 +55,7 @@ export interface DashboardServer {
   isSuspended: boolean;
   game: string | null;
   node: string | null;
+  /** The alias of the primary allocation, where it has one. */
   ip: string | null;
   port: number | null;
   /** MB. 0 = no limit, here and in the next two. */
@@ -97,7 +98,7 @@ export async function countServers(db: Db, filter: ServerQuery): Promise<number>
   return count?.n ?? 0;
 }
 
-/** A page of servers, last changed first. The mirror knows no primary allocation: the oldest assigned one is shown. */
+/** A page of servers, last changed first. Where the primary allocation is not known, the oldest assigned one is shown. */
 export async function listServers(
   db: Db,
   filter: ServerQuery & { limit: number; offset: number },
@@ -110,15 +111,18 @@ export async function listServers(
        e.name as game, n.name as node, a.ip, a.port,
        coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail", s."createdAt"
-     from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."eggId", s."nodeId", s."ownerId",
+     from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."eggId", s."nodeId", s."ownerId", s."primaryAllocationId",
              s.memory, s.disk, s.cpu, s."createdAt", s."updatedAt"
            from ${sql} order by s."updatedAt" desc, s.id desc limit ? offset ?) s
        ${USAGE_JOIN}
        left join eggs e on e.id = s."eggId"
        left join nodes n on n.id = s."nodeId"
        left join users o on o.id = s."ownerId"
-       left join lateral (select al.ip, al.port from allocations al
-         where al."serverId" = s.id and al."isAssigned" is not false order by al.id limit 1) a on true
+       left join lateral (select case when al.id = s."primaryAllocationId" then coalesce(nullif(btrim(al.alias), ''), al.ip)
+             else al.ip end as ip, al.port
+         from allocations al
+         where al."serverId" = s.id and (al."isAssigned" is not false or al.id = s."primaryAllocationId")
+         order by al.id = s."primaryAllocationId" desc nulls last, al.id limit 1) a on true
      order by s."updatedAt" desc, s.id desc`,
     [...bindings, filter.limit, filter.offset],
   );

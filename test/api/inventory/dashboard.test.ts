@@ -244,6 +244,38 @@ describe('list of servers', () => {
     });
   });
 
+  test('shows the primary allocation, by its alias where it has one (P-2)', async () => {
+    const user = await makeUser(harness);
+    const other = await makeServer({ owner: null });
+    const address = async (name: string) => {
+      const found = (await list(user, { search: name })).data;
+      return found.map(({ ip, port }) => `${String(ip)}:${String(port)}`);
+    };
+    const setPrimary = (id: string, primary: number) =>
+      harness.database.db.raw('update servers set "primaryAllocationId" = ? where id = ?', [primary, id]);
+    const id = await makeServer({ owner: user.id, name: 'addressed' });
+    await allocate(other, '10.9.0.9', 1);
+    const foreign = allocation;
+    await allocate(id, '10.9.0.1', 2);
+    await allocate(id, '10.9.0.2', 3, null);
+    const primary = allocation;
+    await allocate(id, '10.9.0.3', 4);
+    expect(await address('addressed')).toEqual(['10.9.0.1:2']);
+    await setPrimary(id, primary);
+    expect(await address('addressed')).toEqual(['10.9.0.2:3']);
+    const setAlias = (alias: string) =>
+      harness.database.db.raw('update allocations set alias = ? where id in (?, ?)', [alias, primary, primary - 1]);
+    await setAlias('play.example.net');
+    expect(await address('addressed')).toEqual(['play.example.net:3']);
+    await setAlias(' ');
+    expect(await address('addressed')).toEqual(['10.9.0.2:3']);
+    await setAlias('play.example.net');
+    for (const wrong of [foreign, 999_999]) {
+      await setPrimary(id, wrong);
+      expect(await address('addressed')).toEqual(['10.9.0.1:2']);
+    }
+  });
+
   test('an owner without a username has an empty one', async () => {
     const user = await makeUser(harness);
     await harness.database.db.raw('update users set username = null where id = ?', [user.id]);

@@ -113,6 +113,12 @@ function applyChange(sim: PanelSimulator, [kind, a, b, c]: Change): void {
       if (server !== undefined && chosen !== undefined) sim.update('allocations', chosen.id, { server_id: server.id });
     },
     () => {
+      const server = pick(rows('servers'), a);
+      const own = rows('allocations').filter((x) => x.server_id === server?.id);
+      const chosen = pick(own, b);
+      if (server !== undefined && chosen !== undefined) sim.update('servers', server.id, { allocation: chosen.id });
+    },
+    () => {
       const primary = new Set(rows('servers').map((s) => s.allocation));
       const taken = pick(
         rows('allocations').filter((x) => x.server_id !== null && !primary.has(x.id)),

@@ -26,6 +26,26 @@ const ids = async (table: string, column = 'id') =>
     (r) => r['id'],
   );
 
+test('the primary allocation of a server follows the panel, whatever it names (P-2)', async () => {
+  const servers = (allocation?: unknown) =>
+    change({ servers: [{ id: 1, user: 1, node: 1, egg: 1, nest: 1, allocation }, ...(PANEL.servers ?? []).slice(1)] });
+  const primary = async () =>
+    (await query(database.db, 'select "primaryAllocationId" as id from servers where "pterodactylId" = 1'))[0]?.['id'];
+  // One of its own, another server's, one that is nowhere, a wrong type, none.
+  for (const [named, stored] of [
+    [1, 1],
+    [3, 3],
+    [999, 999],
+    ['1', null],
+    [2, 2],
+    [undefined, null],
+  ]) {
+    const { failures } = await mergeHand(database.db, servers(named));
+    expect(failures).toEqual([]);
+    expect(await primary()).toBe(stored);
+  }
+});
+
 describe('values that change hands', () => {
   test('two locations swap their short codes, two nodes and two eggs their uuids', async () => {
     await mergeHand(database.db, PANEL);

@@ -206,6 +206,15 @@ describe('a PHP list (P-1)', () => {
   });
 });
 
+test.each([[undefined], [null], ['7'], [1.5], [2 ** 31], [{}]])(
+  'a primary allocation of %j is unknown, and the server is stored without it (P-2)',
+  (allocation) => {
+    const page = mapServers([item({ id: 1, uuid: 'u', name: 'n', allocation })], []);
+    expect(page.rejected).toEqual([]);
+    expect(rowsOf(page, 'servers')).toMatchObject([{ panelId: 1, allocation: null }]);
+  },
+);
+
 describe('includes', () => {
   test('a subuser that cannot be read is rejected with the server that lists it (P-1)', () => {
     const subusers = list(item({ id: 2, user_id: 'x' }), item({ id: null, user_id: 5 }), item({ id: 3, user_id: 5 }));

@@ -159,7 +159,7 @@ const TARGET: Record<Entity, string> = {
     ), matched as (select * from by_id union all (select distinct on (b.id) b."panelId", b.id from by_uuid b order by b.id, b."panelId"))
     select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found, s."panelId" as "pterodactylId", s.uuid, s."uuidShort", s."externalId",
       s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu, coalesce(o.id, t."ownerId") as "ownerId",
-      kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", 'pterodactyl'::text as "panelType"
+      kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", s.allocation as "primaryAllocationId", 'pterodactyl'::text as "panelType"
     from staged_servers s left join matched m on m."panelId" = s."panelId" left join servers t on t.id = m.id
       left join user_map o on o."panelId" = s."user" left join known_nodes kn on kn.id = s.node
       left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest`,

@@ -52,7 +52,7 @@ export const STAGED: Record<StagedEntity, StagedSpec> = {
     key: '"panelId"',
     joins: '"panelId"',
     columns: `"panelId" int, uuid text, "uuidShort" text, "externalId" text, name text, description text, status text,
-      "isSuspended" boolean, memory int, disk int, cpu int, "user" int, node int, egg int, nest int`,
+      "isSuspended" boolean, memory int, disk int, cpu int, "user" int, node int, allocation int, egg int, nest int`,
   },
   links: { key: 'id', joins: 'id, server', columns: 'id int, server int' },
   allocations: {
@@ -258,6 +258,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
       '"nodeId"',
       '"eggId"',
       '"nestId"',
+      '"primaryAllocationId"',
       '"panelType"',
     ],
     onInsert: [],
