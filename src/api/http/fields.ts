@@ -3,6 +3,7 @@
  * an absent field and flags as words. Each field documents the one spelling that a caller should send.
  */
 import { z } from 'zod';
+import { AppError } from '../../domain/errors.ts';
 
 /** Largest value of a PostgreSQL `integer`. */
 const INT4_MAX = 2_147_483_647;
@@ -23,6 +24,16 @@ const textOrEmpty = z
   .string()
   .nullish()
   .transform((text) => text ?? '');
+/**
+ * The number that names something in a path or a query.
+ * @throws {AppError} BAD_REQUEST with this message unless the text is a number that the database can hold.
+ */
+export function numericId(text: string, publicMessage: string): number {
+  const id = /^\s*\d{1,10}\s*$/.test(text) ? Number(text) : Number.NaN;
+  if (!(id <= INT4_MAX)) throw new AppError('BAD_REQUEST', { publicMessage });
+  return id;
+}
+
 /** A text of a body that the route needs. Absent and null are "": the handler answers with the route's own error. */
 export const BodyText = textOrEmpty.meta(documentedAs({ type: 'string', minLength: 1 }));
 /** A text of a body that may be left out. Absent and null are "". */

@@ -40,3 +40,6 @@ export const sortWord = <const W extends string>(words: readonly W[], descriptio
     .optional()
     .transform((text) => words.find((word) => word.toLowerCase() === text?.trim().toLowerCase()))
     .meta({ description, ...documentedAs({ type: 'string', enum: [...words] }) });
+
+/** A time of the database; null stays null. */
+export const isoOrNull = (time: Date | null): string | null => time?.toISOString() ?? null;

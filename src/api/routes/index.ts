@@ -1,5 +1,8 @@
 /** The route table: what is mounted and what the document describes. */
 import type { Route } from '../http/route.ts';
+import { allocationRoutes } from './admin/allocations.ts';
+import { eggRoutes } from './admin/eggs.ts';
+import { nodeRoutes } from './admin/nodes.ts';
 import { adminUserRoutes } from './admin/users.ts';
 import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
@@ -27,6 +30,9 @@ export const routes: readonly Route[] = [
   ...denialRoutes,
   ...dashboardRoutes,
   ...accountRoutes,
+  ...nodeRoutes,
+  ...allocationRoutes,
+  ...eggRoutes,
   ...syncRoutes,
   ...adminSyncRoutes,
   ...emailRoutes,

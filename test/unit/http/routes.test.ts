@@ -8,8 +8,14 @@ describe('route table', () => {
       .sort();
     expect(`\n${table.join('\n')}\n`).toMatchInlineSnapshot(`
       "
+      GET    /api/admin/allocations  listAllocations  admin
+      GET    /api/admin/eggs  listEggs  admin
       GET    /api/admin/emails  listEmails  admin
       GET    /api/admin/emails/:id  getEmail  admin
+      GET    /api/admin/locations  listLocations  admin
+      GET    /api/admin/nests  listNests  admin
+      GET    /api/admin/nodes  listNodes  admin
+      GET    /api/admin/nodes/:id/allocations  listNodeAllocations  admin
       GET    /api/admin/stats  getAdminStats  admin
       GET    /api/admin/sync  getSyncState  admin
       GET    /api/admin/sync/logs  listAdminSyncLogs  admin
@@ -41,7 +47,9 @@ describe('route table', () => {
       GET    /health/live  getLiveness  public
       GET    /health/ready  getReadiness  public
       GET    /metrics  getMetrics  apiKeyOrAdmin
+      PATCH  /api/admin/nodes/:id/maintenance  changeMaintenance  admin
       POST   /api/admin/emails/:id/resend  resendEmail  admin
+      POST   /api/admin/nodes/:id/maintenance  postMaintenance  admin
       POST   /api/admin/sync  startSync  admin
       POST   /api/admin/sync/cancel  cancelSync  admin
       POST   /api/admin/sync/settings  saveSyncSettings  admin

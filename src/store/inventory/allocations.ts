@@ -1,0 +1,112 @@
+/** Allocations for administrators. Reads only. */
+import type { Db } from '../db/db.ts';
+import { contains, query } from '../db/query.ts';
+
+export interface AllocationFilter {
+  nodeId?: number | undefined;
+  isAssigned?: boolean | undefined;
+  /** Looked for in address, alias and port, as it stands. */
+  search?: string | undefined;
+}
+
+export interface AllocationRow {
+  id: number;
+  ip: string;
+  port: number;
+  alias: string | null;
+  isAssigned: boolean;
+  nodeId: number;
+  nodeName: string | null;
+  nodeFqdn: string | null;
+  serverId: string | null;
+  serverPterodactylId: number | null;
+  serverName: string | null;
+}
+
+/** Columns over `allocations a`, its node as `r`, and `servers s`. */
+const ROW = `a.id, a.ip, a.port, a.alias, coalesce(a."isAssigned", false) as "isAssigned",
+  r.id as "nodeId", r.name as "nodeName", r.fqdn as "nodeFqdn",
+  s.id as "serverId", s."pterodactylId" as "serverPterodactylId", s.name as "serverName"`;
+
+/** Condition over `allocations a`, without the node. */
+function conditionOf({ isAssigned, search }: AllocationFilter): { sql: string; bindings: unknown[] } {
+  const conditions: string[] = [];
+  const bindings: unknown[] = [];
+  if (isAssigned !== undefined) conditions.push(`a."isAssigned" is ${isAssigned ? 'true' : 'not true'}`);
+  if (search !== undefined) {
+    const pattern = contains(search);
+    conditions.push('(a.ip ilike ? or a.alias ilike ? or a.port::text like ?)');
+    bindings.push(pattern, pattern, pattern);
+  }
+  return { sql: conditions.join(' and ') || 'true', bindings };
+}
+
+/** Number of allocations that a filter finds. */
+export async function countAllocations(db: Db, filter: AllocationFilter): Promise<number> {
+  const { sql, bindings } = conditionOf(filter);
+  const ofNode = filter.nodeId === undefined ? [] : [filter.nodeId];
+  const [count] = await query<{ n: number }>(
+    db,
+    `select count(*)::int as n from allocations a where ${sql} ${ofNode.length === 0 ? '' : 'and a."nodeId" = ?'}`,
+    [...bindings, ...ofNode],
+  );
+  return count?.n ?? 0;
+}
+
+type Page = AllocationFilter & { limit: number; offset: number };
+
+/** A page of allocations by name of the node, address (as text) and port. */
+export const listAllocations = (db: Db, page: Page): Promise<AllocationRow[]> =>
+  page.search === undefined ? walkNodes(db, page) : sortFound(db, page);
+
+/** Sorts what the search finds. */
+function sortFound(db: Db, page: Page): Promise<AllocationRow[]> {
+  const { sql, bindings } = conditionOf(page);
+  const ofNode = page.nodeId === undefined ? [] : [page.nodeId];
+  return query(
+    db,
+    `with page as (
+       select a.id from allocations a join nodes r on r.id = a."nodeId"
+        where ${sql} ${ofNode.length === 0 ? '' : 'and r.id = ?'}
+        order by r.name, r.id, a.ip, a.port, a.id limit ? offset ?)
+     select ${ROW} from page join allocations a on a.id = page.id join nodes r on r.id = a."nodeId"
+       left join servers s on s.id = a."serverId"
+      order by r.name, r.id, a.ip, a.port, a.id`,
+    [...bindings, ...ofNode, page.limit, page.offset],
+  );
+}
+
+/**
+ * Goes through the nodes by name, counts their allocations until the page is reached, and reads the rows of the page from
+ * the index of its nodes: no page sorts the allocations of other nodes.
+ */
+function walkNodes(db: Db, page: Page): Promise<AllocationRow[]> {
+  const { sql, bindings } = conditionOf(page);
+  const { limit, offset } = page;
+  const ofNode = page.nodeId === undefined ? [] : [page.nodeId];
+  return query(
+    db,
+    `with recursive ranked as materialized (
+       select n.id, n.name, n.fqdn, row_number() over (order by n.name, n.id) as place
+         from nodes n ${ofNode.length === 0 ? '' : 'where n.id = ?'}),
+     walk as (
+       select 0::bigint as place, 0::bigint as before, 0::bigint as found
+       union all
+       select r.place, w.before + w.found, c.found
+         from walk w join ranked r on r.place = w.place + 1
+         cross join lateral (
+           select count(*) as found from allocations a where a."nodeId" = r.id and ${sql}) c
+        where w.before + w.found < ?::bigint)
+     select ${ROW}
+       from walk w join ranked r on r.place = w.place
+       cross join lateral (
+         select a.id, a.ip, a.port, a.alias, a."isAssigned", a."serverId" from allocations a
+          where a."nodeId" = r.id and ${sql}
+          order by a.ip, a.port, a.id
+          limit greatest(?::bigint - greatest(w.before, ?::bigint), 0) offset greatest(?::bigint - w.before, 0)) a
+       left join servers s on s.id = a."serverId"
+      where w.before + w.found > ?::bigint
+      order by r.place, a.ip, a.port, a.id`,
+    [...ofNode, ...bindings, offset + limit, ...bindings, offset + limit, offset, offset, offset],
+  );
+}
