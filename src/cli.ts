@@ -45,6 +45,14 @@ const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'keys',
+    description: 'the key of stored secrets',
+    async register(program) {
+      const { registerKeysCommands } = await import('./cli/keys.ts');
+      registerKeysCommands(program);
+    },
+  },
+  {
     name: 'audit',
     description: 'security events',
     async register(program) {

@@ -444,6 +444,27 @@ export function loadDatabaseConfig(env: Environment = process.env): Pick<Config,
   return { env: parsed.data.ENV, production: isProduction(parsed.data), databaseUrl: parsed.data.DATABASE_URL };
 }
 
+/** The keys of stored secrets. */
+export interface KeysConfig {
+  /** Undefined: none is configured. */
+  key: Secret | undefined;
+  previousKey: Secret | undefined;
+}
+
+/**
+ * Reads what a command on the encrypted values needs. Production refuses a key that can be guessed here, too, before
+ * anything is stored with it.
+ * @throws {ConfigError} with all problems at once.
+ */
+export function loadKeysConfig(env: Environment = process.env): KeysConfig {
+  const parsed = Variables.pick({ ENV: true, ENCRYPTION_KEY: true, ENCRYPTION_KEY_PREVIOUS: true }).safeParse(env);
+  if (!parsed.success) throw configError(parsed.error);
+  const { ENCRYPTION_KEY: key, ENCRYPTION_KEY_PREVIOUS: previousKey } = parsed.data;
+  const weak = key === undefined || !isProduction(parsed.data) ? undefined : encryptionKeyProblem(key.reveal());
+  if (weak !== undefined) throw new ConfigError([`ENCRYPTION_KEY: ${weak} when ENV=${parsed.data.ENV}`]);
+  return { key, previousKey };
+}
+
 /** A variable as the documents and `doctor` show it. */
 export interface ConfigVariable extends Omit<z.output<typeof Meta>, 'sharedDefault'> {
   name: string;

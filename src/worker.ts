@@ -9,10 +9,12 @@ import { captureError, flushErrors, startLogging } from './observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from './process.ts';
 import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
 import { createSettings, type Settings } from './services/settings/settings.ts';
+import { warnAboutUnreadable } from './services/settings/unreadable.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
 import type { Database } from './store/db/db.ts';
-import { createEncryption } from './store/db/encryption.ts';
+import { createEncryption, keyId } from './store/db/encryption.ts';
 import { createListener, type Listener } from './store/db/listener.ts';
+import { listenerName } from './store/db/running-processes.ts';
 import { createEmailStore } from './store/email/email-store.ts';
 import { workflowBundle } from './temporal/bundle.ts';
 import {
@@ -53,7 +55,7 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
   const listener = createListener({
     connectionString: config.databaseUrl.reveal(),
     log,
-    applicationName: 'nodebyte-worker-listen',
+    applicationName: listenerName('worker', config.encryptionKey && keyId(config.encryptionKey)),
   });
   const connection = await NativeConnection.connect(connectionOptions(config.temporal));
   return {
@@ -147,6 +149,7 @@ async function main(): Promise<void> {
   if ((await parts.temporal.state(NAMESPACE_TIMEOUT_MS)) === 'no namespace') {
     throw new Error(namespaceMissingMessage(parts.temporal.namespace));
   }
+  await warnAboutUnreadable(parts.settings, log);
   const workers = await openWorkers(config, parts, log);
   const ending = new AbortController();
   onEndRequest(log, () => {

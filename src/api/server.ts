@@ -9,10 +9,12 @@ import { captureError, flushErrors, startLogging } from '../observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
 import { createQueueStats } from '../services/runs/queue-stats.ts';
 import { createSettings, type Settings } from '../services/settings/settings.ts';
+import { warnAboutUnreadable } from '../services/settings/unreadable.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
 import type { Database } from '../store/db/db.ts';
-import { createEncryption } from '../store/db/encryption.ts';
+import { createEncryption, keyId } from '../store/db/encryption.ts';
 import { createListener } from '../store/db/listener.ts';
+import { listenerName } from '../store/db/running-processes.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
 import { noteFirstStart } from '../store/settings/setup-window-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
@@ -37,7 +39,8 @@ function warnAboutSecrets(config: Config, log: Logger): void {
 }
 
 /** The first look at the settings also binds the secrets of an installation from before this rule to their URLs. */
-async function warnAboutWithheld(settings: Settings, log: Logger): Promise<void> {
+async function warnAboutSettings(settings: Settings, log: Logger): Promise<void> {
+  await warnAboutUnreadable(settings, log);
   const { withheld } = await settings.runtime();
   if (withheld.length > 0) log.warn({ withheld }, 'secrets that were entered for another origin are not sent');
 }
@@ -47,7 +50,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
   const listener = createListener({
     connectionString: config.databaseUrl.reveal(),
     log,
-    applicationName: 'nodebyte-api-listen',
+    applicationName: listenerName('api', config.encryptionKey && keyId(config.encryptionKey)),
   });
   const temporal = createTemporalGateway(config.temporal);
   const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
@@ -92,7 +95,7 @@ async function main(): Promise<void> {
   warnAboutSecrets(config, log);
   await noteFirstStart(db);
   const { app, settings, streams, close } = compose(config, db, log);
-  await warnAboutWithheld(settings, log);
+  await warnAboutSettings(settings, log);
   const { maxConnections, trustedProxyHops } = config;
   // Behind a proxy all connections are the proxy's.
   const maxOfClient = trustedProxyHops > 0 ? maxConnections : Math.ceil(maxConnections / 16);

@@ -4,7 +4,7 @@
  */
 import { SENSITIVE_SETTINGS } from '../../domain/settings.ts';
 
-interface EncryptedTable {
+export interface EncryptedTable {
   /** The column that identifies a row, also towards an operator. */
   key: string;
   keyType: 'text' | 'uuid';
@@ -13,15 +13,18 @@ interface EncryptedTable {
   columns: readonly string[];
 }
 
-const ENCRYPTED_TABLES = {
-  config: { key: 'key', keyType: 'text', only: SENSITIVE_SETTINGS, columns: ['value'] },
+export const ENCRYPTED_TABLES = {
   emails: { key: 'id', keyType: 'uuid', columns: ['data', 'content'] },
   // The existing service stored these tokens in clear.
   hytale_oauth_tokens: { key: 'id', keyType: 'uuid', columns: ['access_token', 'refresh_token'] },
   hytale_game_sessions: { key: 'id', keyType: 'uuid', columns: ['session_token', 'identity_token'] },
+  // Last, because the rotation keeps this order and holds the lock of the settings from here on.
+  config: { key: 'key', keyType: 'text', only: SENSITIVE_SETTINGS, columns: ['value'] },
 } as const satisfies Readonly<Record<string, EncryptedTable>>;
 
 type Tables = typeof ENCRYPTED_TABLES;
-type EncryptedTableName = keyof Tables;
+export type EncryptedTableName = keyof Tables;
 /** An encrypted column with its table, such as `config.value`. */
 export type EncryptedColumn = { [T in EncryptedTableName]: `${T}.${Tables[T]['columns'][number]}` }[EncryptedTableName];
+
+export const ENCRYPTED_TABLE_NAMES = Object.keys(ENCRYPTED_TABLES) as EncryptedTableName[];

@@ -1,11 +1,12 @@
 /** Secrets at rest, in the format the existing database holds: base64( nonce[12] ‖ AES-256-GCM ciphertext ‖ tag[16] ). */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import { parseEncryptionKey } from '../../domain/encryption-key.ts';
 import type { Secret } from '../../domain/secret.ts';
 import type { EncryptedColumn } from './encrypted-columns.ts';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
+const KEY_ID_DIGITS = 12;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 /** Prefixes of tokens that were stored before a key was configured. */
 const CLEAR_PREFIXES = ['ptla_', 'ptlc_', 're_', 'ghp_', 'github_pat_'];
@@ -18,8 +19,9 @@ export type Decrypted = { value: string } | { unreadable: true };
 type Inspected =
   | { state: 'empty' | 'current' | 'previous' | 'clear'; value: string }
   | { state: 'unreadable'; value?: undefined };
+export type StoredState = Inspected['state'];
 
-interface EncryptionKeys {
+export interface EncryptionKeys {
   key?: Secret | undefined;
   /** The key before a rotation: it only reads. */
   previousKey?: Secret | undefined;
@@ -34,6 +36,15 @@ export interface Encryption {
   decrypt(stored: string): Decrypted;
   /** As `decrypt`, and how the value is stored. */
   inspect(stored: string): Inspected;
+}
+
+/** Tells one key from another without holding it; the same for both spellings of a key. */
+export function keyId(key: Secret): string {
+  const hash = createHash('sha256').update('nodebyte encryption key\n');
+  return hash
+    .update(readKey(key) ?? '')
+    .digest('hex')
+    .slice(0, KEY_ID_DIGITS);
 }
 
 /** Makes the codec. Keys are base64 of 32 bytes or 64 hex digits (`loadConfig` checked them). */

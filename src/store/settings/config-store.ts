@@ -45,6 +45,11 @@ export async function lockSettings(trx: Transaction): Promise<void> {
   await execute(trx, `select pg_advisory_xact_lock(hashtext('nodebyte-settings'))`);
 }
 
+/** Notifies every process at the commit that settings have changed. */
+export async function notifySettings(trx: Transaction): Promise<void> {
+  await execute(trx, `select pg_notify('settings_changed', '')`);
+}
+
 /** Writes rows and their entries in one transaction and notifies every process (`settings_changed`). */
 export async function writeConfig(db: Db, rows: readonly ConfigRow[], entries: readonly SettingEntry[]): Promise<void> {
   if (rows.length === 0) return;
@@ -59,7 +64,7 @@ export async function writeConfig(db: Db, rows: readonly ConfigRow[], entries: r
       [JSON.stringify(records)],
     );
     await writeEntries(trx, entries);
-    await execute(trx, `select pg_notify('settings_changed', '')`);
+    await notifySettings(trx);
   });
 }
 
@@ -111,7 +116,7 @@ export async function dropSetupValues(db: Db): Promise<SettingKey[]> {
         where e.key = c.key and e.entered_by = 'setup' and c.value <> '' returning c.key`,
     );
     await execute(trx, `delete from setting_entries where entered_by = 'setup'`);
-    if (dropped.length > 0) await execute(trx, `select pg_notify('settings_changed', '')`);
+    if (dropped.length > 0) await notifySettings(trx);
     return dropped.map(({ key }) => key).sort();
   });
 }

@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { ENTITIES } from '../../../src/domain/sync/targets.ts';
+import { ENCRYPTED_TABLE_NAMES } from '../../../src/store/db/encrypted-columns.ts';
 import { OWN_TABLES, UNITS } from '../../../src/store/db/migrations.ts';
 import { MIRROR } from '../../../src/store/sync/merge/tables.ts';
 
@@ -11,8 +12,14 @@ const STORE = fileURLToPath(new URL('../../../src/store/', import.meta.url));
 /** The merge takes its table names from a specification: `update ${table}`. */
 const MERGE = 'sync';
 
+/** The rotation of the encryption key takes its table names from a table, too. */
+const ROTATION = 'db';
+
 /** Tables that two folders write, and why. */
+const ROTATED = 'the rotation stores the same values again with another key';
 const SHARED: Readonly<Record<string, string>> = {
+  config: ROTATED,
+  emails: ROTATED,
   nodes: 'inventory writes the maintenance mode that an administrator sets, the merge writes what the panel knows',
   users: 'accounts writes what a person and an administrator change, the merge writes what the panel knows of a user',
 };
@@ -42,6 +49,7 @@ function writers(): Map<string, Set<string>> {
     }
   }
   for (const entity of ENTITIES) note(MIRROR[entity].table, MERGE);
+  for (const table of ENCRYPTED_TABLE_NAMES) note(table, ROTATION);
   return found;
 }
 
