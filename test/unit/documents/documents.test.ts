@@ -13,6 +13,7 @@ import { routes } from '../../../src/api/routes/index.ts';
 import { registerAuditCommands } from '../../../src/cli/audit.ts';
 import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { registerEmailCommands } from '../../../src/cli/email.ts';
+import { registerKeysCommands } from '../../../src/cli/keys.ts';
 import { registerSetupCommands } from '../../../src/cli/setup.ts';
 import { registerSyncCommands } from '../../../src/cli/sync.ts';
 import { registerUserCommands } from '../../../src/cli/user.ts';
@@ -52,6 +53,7 @@ const COMMANDS = (() => {
   registerDbCommands(program);
   registerSyncCommands(program);
   registerUserCommands(program);
+  registerKeysCommands(program);
   registerSetupCommands(program);
   registerEmailCommands(program);
   registerAuditCommands(program);
