@@ -6,38 +6,33 @@
  * Options: `-- --seconds 5 --concurrency 1,16 --only login,refresh --json`, or instead `-- --timing --logins 200`, or
  * `-- --attack --megabits 40 --seconds 20`.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import bcrypt from 'bcrypt';
 import { Pool } from 'undici';
-import { cacheFolder } from '../../src/embedded/folders.ts';
-import { startPostgres } from '../../src/embedded/postgres/postgres.ts';
-import type { ReadyMessage } from '../../src/embedded/process-group.ts';
-import { migrateLatest } from '../../src/store/db/migrations.ts';
-import type { TestDb } from '../../test/support/database.ts';
-import { openTestDb } from '../../test/support/database.ts';
 import { type AttackRow, measureAttacks } from './attack.ts';
 import { type Case, createCases } from './cases.ts';
-import { type Filled, fillDatabase, PASSWORD } from './data.ts';
+import { PASSWORD, SIZES, type SizeName } from './data.ts';
+import { measureLists } from './lists.ts';
 import { drive, expectAnswer, type Figures, httpLane, type Lane } from './load.ts';
-import { countStatements } from './statements.ts';
+import { printAttacks, printLists, printRows, printTiming, type Row } from './print.ts';
+import { cleanUp, isEnding, prepare, profiled, requireRunning, type Stack, say, startEntry } from './stack.ts';
+import { recordStatements } from './statements.ts';
 import { MAX_LOGINS, measureTiming, type TimingRow } from './timing.ts';
 
 /** Seconds per case that are not measured, in which code is compiled and connections are opened. */
 const WARM_UP_SECONDS = 1;
-/** Milliseconds between SIGTERM and SIGKILL. The api gives running requests 10 s. */
-const END_MS = 15_000;
 
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '5' },
-    concurrency: { type: 'string', default: '1,16' },
+    concurrency: { type: 'string' },
     only: { type: 'string' },
+    lists: { type: 'boolean', default: false },
+    sizes: { type: 'string', default: 'M,L' },
+    repeat: { type: 'string', default: '1' },
+    exact: { type: 'boolean', default: false },
+    profile: { type: 'string' },
     timing: { type: 'boolean', default: false },
     logins: { type: 'string', default: '200' },
     attack: { type: 'boolean', default: false },
@@ -55,72 +50,10 @@ function readNumber(text: string, option: string, max: number): number {
 const seconds = readNumber(values.seconds, 'seconds', 600);
 const megabits = readNumber(values.megabits, 'megabits', 1000);
 const logins = Math.ceil(readNumber(values.logins, 'logins', MAX_LOGINS));
-const concurrencies = values.concurrency.split(',').map((text) => Math.ceil(readNumber(text, 'concurrency', 256)));
-
-interface Row extends Figures {
-  name: string;
-  what: string;
-  concurrency: number;
-  /** SQL statements per request. Missing for a floor. */
-  statements?: number;
-  /** `perSecond` divided by the floor's. Missing for a floor. */
-  ofFloor?: number;
-}
-
-const folder = mkdtempSync(path.join(tmpdir(), 'nodebyte-bench-api-'));
-chmodSync(folder, 0o711);
-const say = (line: string) => process.stderr.write(`${line}\n`);
-const cleanups: (() => Promise<unknown> | unknown)[] = [];
-let cleaning: Promise<void> | undefined;
-function cleanUp(): Promise<void> {
-  cleaning ??= (async () => {
-    for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
-      try {
-        await cleanup();
-      } catch (error) {
-        say(String(error));
-      }
-    }
-    rmSync(folder, { recursive: true, force: true });
-  })();
-  return cleaning;
-}
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => void cleanUp().finally(() => process.exit(130)));
-}
-// PostgreSQL would not end with this process.
-process.once('uncaughtException', (error) => {
-  say(error.stack ?? String(error));
-  void cleanUp().finally(() => process.exit(1));
-});
-
-/** Starts an entry that sends its URL over IPC. It gets `env` only, not the environment of this process. */
-async function startEntry(
-  file: string,
-  env: Record<string, string>,
-): Promise<{ url: string; stop: () => Promise<void> }> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url))], {
-    env,
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  });
-  const stop = () => endChild(child);
-  cleanups.push(stop);
-  const url = await new Promise<string>((resolve, reject) => {
-    child.once('message', (message) => resolve((message as ReadyMessage).url ?? ''));
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`${file} ended with ${code} before it was ready`)));
-  });
-  return { url, stop };
-}
-
-async function endChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  const late = setTimeout(() => child.kill('SIGKILL'), END_MS);
-  await ended;
-  clearTimeout(late);
-}
+const repeat = Math.ceil(readNumber(values.repeat, 'repeat', 100));
+const concurrencies = (values.concurrency ?? (values.lists ? '32' : '1,16'))
+  .split(',')
+  .map((text) => Math.ceil(readNumber(text, 'concurrency', 256)));
 
 /** Runs the callers, first without measuring. Errors of the warm-up count too. */
 async function warmAndDrive(lanes: readonly Lane[]): Promise<Figures> {
@@ -155,39 +88,6 @@ function overBcrypt(concurrency: number, hash: string): Promise<Figures> {
   return warmAndDrive(Array.from({ length: concurrency }, () => lane));
 }
 
-interface Stack {
-  env: Record<string, string>;
-  db: TestDb;
-  filled: Filled;
-  cases: Case[];
-}
-
-/** A filled database, the environment of the api, and the cases. */
-async function prepare(): Promise<Stack> {
-  const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
-  const postgres = await startPostgres({ dataDir: path.join(folder, 'postgres'), cacheDir, log: say });
-  cleanups.push(() => postgres.stop());
-  const jwtSecret = randomBytes(32).toString('hex');
-  const env = {
-    ENV: 'production',
-    BACKEND_HOST: '127.0.0.1',
-    BACKEND_PORT: '0',
-    DATABASE_URL: postgres.url,
-    // Nothing listens on port 1, and the system never assigns it. The measured requests do not need Temporal.
-    TEMPORAL_ADDRESS: '127.0.0.1:1',
-    JWT_SECRET: jwtSecret,
-    BACKEND_API_KEY: randomBytes(32).toString('hex'),
-    ENCRYPTION_KEY: randomBytes(32).toString('hex'),
-    TRUSTED_PROXY_HOPS: '1',
-  };
-  const db = openTestDb({ connectionString: postgres.url, applicationName: 'bench', max: 4 });
-  cleanups.push(() => db.destroy());
-  await migrateLatest(db, {});
-  const filled = await fillDatabase(db);
-  say('the database is filled');
-  return { env, db, filled, cases: await createCases(db, filled, jwtSecret) };
-}
-
 /** The cases that `--only` names. @throws {Error} for an unknown name. */
 function chosen(cases: readonly Case[]): Case[] {
   if (values.only === undefined) return [...cases];
@@ -200,9 +100,9 @@ function chosen(cases: readonly Case[]): Case[] {
 }
 
 async function measure(stack: Stack): Promise<Row[]> {
-  const cases = chosen(stack.cases);
-  const statements = await countStatements(stack.env, cases);
-  const { url: apiUrl } = await startEntry('../../src/api/server.ts', stack.env);
+  const cases = chosen(await createCases(stack));
+  const statements = await recordStatements(stack.env, cases);
+  const { url: apiUrl } = await startEntry('../../src/api/server.ts', profiled(stack.env, values.profile));
   const { url: bareUrl } = await startEntry('./bare-server.ts', {});
   const floors = {
     http: { what: 'node:http alone', run: (concurrency: number) => overHttp(bareUrl, concurrency, bareExchange) },
@@ -210,7 +110,7 @@ async function measure(stack: Stack): Promise<Row[]> {
   };
   const rows: Row[] = [];
   const add = (row: Row): void => {
-    if (cleaning !== undefined) throw new Error('interrupted');
+    requireRunning();
     rows.push(row);
     say(`${row.what}, ${row.concurrency} at once: ${row.perSecond.toFixed(1)}/s`);
     const [first] = row.errors;
@@ -225,7 +125,14 @@ async function measure(stack: Stack): Promise<Row[]> {
       for (const { name, what, open } of casesOfKind) {
         const figures = await overHttp(apiUrl, concurrency, open);
         const ofFloor = figures.perSecond / floor.perSecond;
-        add({ name, what, concurrency, statements: statements.get(name) ?? Number.NaN, ofFloor, ...figures });
+        add({
+          name,
+          what,
+          concurrency,
+          statements: statements.get(name)?.second.length ?? Number.NaN,
+          ofFloor,
+          ...figures,
+        });
       }
     }
   }
@@ -247,79 +154,52 @@ async function underAttack(stack: Stack): Promise<AttackRow[]> {
     await stack.db.raw('delete from rate_limits');
     return startEntry('../../src/api/server.ts', stack.env);
   };
-  return measureAttacks(startApi, stack.cases, { seconds, megabits });
+  return measureAttacks(startApi, await createCases(stack), { seconds, megabits });
 }
 
-/** Prints a table: the first column is aligned to the left, the others to the right. */
-function print(head: readonly string[], lines: readonly (readonly string[])[]): void {
-  const all = [head, ...lines];
-  const widths = head.map((_, i) => Math.max(...all.map((cells) => cells[i]?.length ?? 0)));
-  const pad = (cell: string, i: number) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0));
-  for (const cells of all) process.stdout.write(`${cells.map(pad).join('  ')}\n`);
+/** The sizes of `--sizes`. @throws {Error} for an unknown one. */
+function chosenSizes(): SizeName[] {
+  return values.sizes.split(',').map((name) => {
+    const size = (Object.keys(SIZES) as SizeName[]).find((one) => one === name.trim());
+    if (size === undefined) throw new Error(`--sizes: M, L or both, not ${name}`);
+    return size;
+  });
 }
 
-const ms = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
-
-function printRows(rows: readonly Row[]): void {
-  print(
-    ['name', 'at once', 'n', 'req/s', 'p50 ms', 'p99 ms', 'max ms', 'errors', 'statements', 'of floor'],
-    rows.map((r) => [
-      r.name,
-      String(r.concurrency),
-      String(r.n),
-      r.perSecond.toFixed(1),
-      ms(r.p50),
-      ms(r.p99),
-      ms(r.max),
-      String(r.errors.length),
-      r.statements === undefined ? '-' : String(r.statements),
-      r.ofFloor === undefined ? '-' : `${(r.ofFloor * 100).toFixed(1)} %`,
-    ]),
-  );
+/** Prints the rows as JSON or as a table. */
+function output<R>(rows: readonly R[], print: (rows: readonly R[]) => void): readonly R[] {
+  if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  else print(rows);
+  return rows;
 }
 
-function printTiming(rows: readonly TimingRow[]): void {
-  print(
-    ['account', 'n', 'mean ms', 'p50 ms', 'p90 ms', 'p99 ms', 'median above the first'],
-    rows.map((r) => [
-      r.kind,
-      String(r.n),
-      r.mean.toFixed(2),
-      r.p50.toFixed(2),
-      r.p90.toFixed(2),
-      r.p99.toFixed(2),
-      `${r.above >= 0 ? '+' : ''}${r.above.toFixed(2)} ms`,
-    ]),
-  );
+async function main(): Promise<void> {
+  say(`Node ${process.version}, ${availableParallelism()} processors`);
+  if (values.timing) return void output(await timing(await prepare(SIZES.M)), printTiming);
+  if (values.attack) return void output(await underAttack(await prepare(SIZES.M)), printAttacks);
+  if (!values.lists) return fail(output(await measure(await prepare(SIZES.M)), printRows));
+  const rows = await measureLists({
+    sizes: chosenSizes(),
+    only: values.only?.split(','),
+    seconds,
+    concurrency: concurrencies[0] ?? 32,
+    repeat,
+    exact: values.exact,
+    profileInto: values.profile,
+  });
+  return fail(output(rows, printLists));
 }
 
-function printAttacks(rows: readonly AttackRow[]): void {
-  print(
-    ['attack', 'request', 'n', 'p50 ms', 'p99 ms', 'max ms', 'refused'],
-    rows.map((r) => [r.attack, r.name, String(r.n), ms(r.p50), ms(r.p99), ms(r.max), String(r.refused)]),
-  );
+/** The exit code, when an answer was wrong. */
+function fail(rows: readonly Figures[]): void {
+  if (rows.some(({ errors, n }) => errors.length > 0 || n === 0)) process.exitCode = 1;
 }
 
 try {
-  say(`Node ${process.version}, ${availableParallelism()} processors`);
-  const stack = await prepare();
-  if (values.timing) {
-    const rows = await timing(stack);
-    if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-    else printTiming(rows);
-  } else if (values.attack) {
-    const rows = await underAttack(stack);
-    if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-    else printAttacks(rows);
-  } else {
-    const rows = await measure(stack);
-    if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-    else printRows(rows);
-    if (rows.some(({ errors, n }) => errors.length > 0 || n === 0)) process.exitCode = 1;
-  }
+  await main();
 } catch (error) {
   // After a signal errors are expected, and they are not printed.
-  if (cleaning === undefined) {
+  if (!isEnding()) {
     say(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;
   }

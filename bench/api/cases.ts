@@ -4,9 +4,9 @@ import { Secret } from '../../src/domain/secret.ts';
 import { createTokens } from '../../src/services/accounts/access-tokens.ts';
 import { issuePair, openSession, type TokenPair } from '../../src/services/accounts/sessions.ts';
 import { inTransaction } from '../../src/store/db/db.ts';
-import type { TestDb } from '../../test/support/database.ts';
-import { emailOf, type Filled, FOUND, PASSWORD, SEARCH, SERVERS_PER_CUSTOMER, SIZE, WEAK_FROM } from './data.ts';
+import { emailOf, PASSWORD, SEARCH, SERVERS_PER_CUSTOMER } from './data.ts';
 import { type Exchange, expectAnswer } from './load.ts';
+import type { Stack } from './stack.ts';
 
 export interface Case {
   name: string;
@@ -52,25 +52,34 @@ function inTurn<T>(values: readonly T[]): () => T {
   };
 }
 
-/** All cases over a filled database. */
-export async function createCases(db: TestDb, filled: Filled, jwtSecret: string): Promise<Case[]> {
+/** Signs users in: each access token ends with its session. */
+function signInTo({ db, jwtSecret }: Pick<Stack, 'db' | 'jwtSecret'>) {
   const tokens = createTokens({
     jwtSecret: new Secret(jwtSecret),
     nextAuthSecret: undefined,
     accessTtlSeconds: 86_400,
   });
-  /** A session of the user: each access token ends with one. */
-  const signedIn = async (user: AuthUser): Promise<TokenPair> => {
+  return async (user: AuthUser): Promise<TokenPair> => {
     const pair = await issuePair({ tokens }, user);
     await inTransaction(db, (trx) => openSession(trx, user, pair));
     return pair;
   };
+}
+
+/** An access token of the administrator. */
+export const administratorToken = async (stack: Stack): Promise<string> =>
+  (await signInTo(stack)(stack.filled.admin)).accessToken;
+
+/** All cases over a filled database. */
+export async function createCases(stack: Stack): Promise<Case[]> {
+  const { filled } = stack;
+  const signedIn = signInTo(stack);
   const withToken = async (user: AuthUser) => ({ user, token: (await signedIn(user)).accessToken });
   const customers: { user: AuthUser; token: string }[] = [];
   for (const user of filled.customers) customers.push(await withToken(user));
   const nextCustomer = inTurn(customers);
   const admin = await withToken(filled.admin);
-  const nextEmail = inTurn(Array.from({ length: WEAK_FROM }, (_, n) => emailOf(n)));
+  const nextEmail = inTurn(Array.from({ length: filled.customers.length }, (_, n) => emailOf(n)));
 
   /** A page of servers: its path, its caller, and the expected total. */
   const page = (path: string, caller: () => { token: string }, total: number) => async (): Promise<Exchange> => ({
@@ -139,13 +148,13 @@ export async function createCases(db: TestDb, filled: Filled, jwtSecret: string)
       name: 'servers-all',
       what: 'GET dashboard/servers, all, by an administrator',
       floor: 'http',
-      open: page(`${servers}?view_all=true`, () => admin, SIZE.servers),
+      open: page(`${servers}?view_all=true`, () => admin, filled.size.servers),
     },
     {
       name: 'servers-search',
       what: 'GET dashboard/servers, search in all',
       floor: 'http',
-      open: page(`${servers}?view_all=true&search=${SEARCH}`, () => admin, FOUND),
+      open: page(`${servers}?view_all=true&search=${SEARCH}`, () => admin, filled.size.servers / 100),
     },
     {
       name: 'refresh',

@@ -29,6 +29,7 @@ export interface AnswerBody {
   user?: { id?: string };
   data?: readonly unknown[] & { servers?: { total?: number } };
   meta?: { total?: number };
+  pagination?: { total?: number };
 }
 
 export interface ApiRequest {
@@ -103,4 +104,12 @@ export async function drive(lanes: readonly Lane[], seconds: number): Promise<Fi
     }),
   );
   return figuresOf(times, performance.now() - startedAt, errors);
+}
+
+/** The measurement whose rate is the median. */
+export function medianOf(all: readonly Figures[]): Figures {
+  const sorted = all.toSorted((a, b) => a.perSecond - b.perSecond);
+  const median = sorted[Math.floor((sorted.length - 1) / 2)];
+  if (median === undefined) throw new Error('nothing was measured');
+  return median;
 }

@@ -1,9 +1,9 @@
-/** Counts the SQL statements of a request. For that, the same app runs in this process. */
+/** Records the SQL statements of requests. For that, the same app runs in this process. */
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import pino from 'pino';
 import { Pool } from 'undici';
 import { createApp } from '../../src/api/app.ts';
-import { createHttpServer } from '../../src/api/http/http-server.ts';
 import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createQueueStats } from '../../src/services/runs/queue-stats.ts';
@@ -16,16 +16,17 @@ import { createTemporalGateway } from '../../src/temporal/connection.ts';
 import { readTaskQueues } from '../../src/temporal/task-queues.ts';
 import { openTestDb } from '../../test/support/database.ts';
 import type { Case } from './cases.ts';
+import type { Statement } from './list-floor.ts';
 import { httpLane } from './load.ts';
 
-/**
- * Number of statements per case of its second request, with BEGIN and COMMIT.
- * @param env environment of the measured api, with DATABASE_URL and TEMPORAL_ADDRESS.
- */
-export async function countStatements(
-  env: Record<string, string>,
-  cases: readonly Case[],
-): Promise<ReadonlyMap<string, number>> {
+/** The statements of a case's first two requests, with BEGIN and COMMIT. */
+export interface Recorded {
+  first: Statement[];
+  second: Statement[];
+}
+
+/** Makes the app of the measured api, and what ends it. @param env with DATABASE_URL and TEMPORAL_ADDRESS. */
+function appOf(env: Record<string, string>) {
   const config = loadConfig(env);
   const connectionString = config.databaseUrl?.reveal() ?? '';
   const log = pino({ level: 'silent' });
@@ -34,44 +35,64 @@ export async function countStatements(
   const temporal = createTemporalGateway({ ...config.temporal, address: config.temporal.address ?? '' });
   const encryption = createEncryption({ key: config.encryptionKey });
   const streams = createSyncStreams({ db, listener, log });
-  const app = createApp({
-    config,
-    db,
-    settings: createSettings({ db, config, encryption }),
-    emails: createEmailStore(encryption),
-    launcher: createSyncLauncher({ db, temporal, log }),
-    // Not the real client: it throws from a timer when it is closed while it waits for its next try.
-    temporal: { reachable: async () => false, workersPolling: async () => false },
-    queues: createQueueStats(() => readTaskQueues(temporal, 100)),
-    streams,
-    log,
-    report: () => undefined,
-    version: '0.0.0',
-    reconcileAutoSync: async () => undefined,
-  });
-  const server = createHttpServer(app);
+  const create = () =>
+    createApp({
+      config,
+      db,
+      settings: createSettings({ db, config, encryption }),
+      emails: createEmailStore(encryption),
+      launcher: createSyncLauncher({ db, temporal, log }),
+      // Not the real client: it throws from a timer when it is closed while it waits for its next try.
+      temporal: { reachable: async () => false, workersPolling: async () => false },
+      queues: createQueueStats(() => readTaskQueues(temporal, 100)),
+      streams,
+      log,
+      report: () => undefined,
+      version: '0.0.0',
+      reconcileAutoSync: async () => undefined,
+    });
+  const close = async (): Promise<void> => {
+    streams.close();
+    await Promise.allSettled([listener.close(), temporal.close(), db.destroy()]);
+  };
+  return { db, create, close };
+}
+
+/**
+ * Sends two requests of each case and records their statements.
+ * @param env environment of the measured api.
+ * @param options `freshApp`: each case has an app of its own, which keeps no total of another case.
+ */
+export async function recordStatements(
+  env: Record<string, string>,
+  cases: readonly Pick<Case, 'name' | 'open'>[],
+  options: { freshApp?: boolean } = {},
+): Promise<ReadonlyMap<string, Recorded>> {
+  const { db, create, close } = appOf(env);
+  let handle = create().callback();
+  const server = createServer((request, response) => void handle(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const pool = new Pool(`http://127.0.0.1:${port}`, { connections: 1 });
   try {
-    let sent = 0;
-    db.on('query', () => {
-      sent += 1;
-    });
-    const counts = new Map<string, number>();
+    let sent: Statement[] = [];
+    db.on('query', ({ sql, bindings = [] }: { sql: string; bindings?: unknown[] }) => sent.push({ sql, bindings }));
+    const recorded = new Map<string, Recorded>();
     for (const { name, open } of cases) {
+      if (options.freshApp === true) handle = create().callback();
       const lane = httpLane(pool, await open());
+      sent = [];
       await lane();
-      sent = 0;
+      const first = sent;
+      sent = [];
       await lane();
-      counts.set(name, sent);
+      recorded.set(name, { first, second: sent });
     }
-    return counts;
+    return recorded;
   } finally {
     await pool.destroy();
-    streams.close();
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
-    await Promise.allSettled([listener.close(), temporal.close(), db.destroy()]);
+    await close();
   }
 }

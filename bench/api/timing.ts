@@ -2,14 +2,14 @@
 import { randomInt } from 'node:crypto';
 import type { Pool } from 'undici';
 import { post } from './cases.ts';
-import { ACCOUNTS, emailOf, NO_PASSWORD_FROM, WEAK_FROM } from './data.ts';
+import { ACCOUNTS, emailOf, noPasswordFrom, SIZES, weakFrom } from './data.ts';
 import { expectAnswer, type Figures, figuresOf, send } from './load.ts';
 
 /** Email address of the nth sign-in of each kind. The other kinds are compared with the first one. */
 const KINDS: readonly { name: string; email: (n: number) => string }[] = [
   { name: 'known, cost 12', email: (n) => emailOf(n % ACCOUNTS) },
-  { name: 'known, cost 10', email: (n) => emailOf(WEAK_FROM + (n % ACCOUNTS)) },
-  { name: 'known, no password', email: (n) => emailOf(NO_PASSWORD_FROM + (n % ACCOUNTS)) },
+  { name: 'known, cost 10', email: (n) => emailOf(weakFrom(SIZES.M) + (n % ACCOUNTS)) },
+  { name: 'known, no password', email: (n) => emailOf(noPasswordFrom(SIZES.M) + (n % ACCOUNTS)) },
   { name: 'unknown', email: (n) => `unknown${n % ACCOUNTS}@bench.example` },
 ];
 /** Maximum sign-ins per account, the unmeasured one included. The lowest limit is 10 per account and client in 15 min. */

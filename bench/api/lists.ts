@@ -1,0 +1,249 @@
+/** Measures the lists of the administration beside their floor, at sizes M and L, with and without pg_trgm. */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Pool } from 'undici';
+import { administratorToken } from './cases.ts';
+import { SIZES, type Size, type SizeName } from './data.ts';
+import type { ListStatements, Statement } from './list-floor.ts';
+import { drive, type Exchange, expectAnswer, type Figures, httpLane, medianOf } from './load.ts';
+import { type Entry, folder, prepare, profiled, requireRunning, type Stack, say, startEntry } from './stack.ts';
+import { recordStatements } from './statements.ts';
+
+interface ListCase {
+  name: string;
+  path: string;
+  /** Key of the rows in the answer. */
+  rows: string;
+  /** Expected number of rows on the page. */
+  length: number;
+  /** Expected total. Missing for a list without one. */
+  total?: number;
+  /** Measured once more without pg_trgm. */
+  search?: boolean;
+}
+
+export interface ListRow extends Figures {
+  size: SizeName;
+  name: string;
+  /** Statements of a request, the one for its token included. */
+  statements: number;
+  /** Statements that run once a second for all requests of one filter. */
+  statementsForTotal: number;
+  floorPerSecond: number;
+  /** The floor with a count for each request. */
+  exactFloorPerSecond?: number;
+  /** `perSecond` divided by that of the same case at size M. */
+  ofM?: number;
+}
+
+export interface ListOptions {
+  sizes: readonly SizeName[];
+  /** Names of cases, or beginnings of names. Absent: all. */
+  only: readonly string[] | undefined;
+  seconds: number;
+  concurrency: number;
+  /** How often floor and api are measured in turn; the medians are reported. */
+  repeat: number;
+  /** Whether the floor with an exact total is measured, too. */
+  exact: boolean;
+  /** Folder for CPU profiles of the api. */
+  profileInto: string | undefined;
+}
+
+/** How many numbers below `n` satisfy the condition. */
+const howMany = (n: number, condition: (i: number) => boolean): number =>
+  Array.from({ length: n }, (_, i) => i).filter(condition).length;
+
+/** The first page, one in the middle and the last one of a list, and its orders. */
+function pagesOf(list: string, pageSize: number, total: number, sorts: readonly string[] = []): ListCase[] {
+  const at = `/api/admin/${list}?pageSize=${pageSize}`;
+  const last = Math.ceil(total / pageSize);
+  const page = (name: string, query: string, length = Math.min(pageSize, total)): ListCase => ({
+    name: `${list} ${name}`,
+    path: `${at}${query}`,
+    rows: list,
+    length,
+    total,
+  });
+  return [
+    page('first', ''),
+    page('deep', `&page=${Math.ceil(last / 2)}`),
+    page('last', `&page=${last}`, total - (last - 1) * pageSize),
+    ...sorts.flatMap((sort) =>
+      ['asc', 'desc'].map((order) => page(`${sort} ${order}`, `&sort=${sort}&order=${order}`)),
+    ),
+  ];
+}
+
+function found(list: string, pageSize: number, query: string, total: number): ListCase {
+  const [, text = ''] = query.split('=');
+  return {
+    name: `${list} ${query.startsWith('search=') ? `search ${decodeURIComponent(text)}` : query}`,
+    path: `/api/admin/${list}?pageSize=${pageSize}&${query}`,
+    rows: list,
+    length: Math.min(pageSize, total),
+    total,
+    search: query.startsWith('search='),
+  };
+}
+
+/** All cases of a size. The expected totals follow from data.ts. */
+function casesOf(size: Size): ListCase[] {
+  const digits = (n: number, text: string): boolean => String(n).startsWith(text);
+  const aliases = howMany(size.allocations, (n) => n % 4 === 0 && digits(n, '12'));
+  const ofPort = howMany(
+    size.allocations,
+    (n) => Math.floor(n / size.nodes) === 17 || (n % 4 === 0 && String(n).includes('25017')),
+  );
+  return [
+    ...pagesOf('users', 25, size.users + 1, ['username', 'email', 'createdAt', 'lastLoginAt']),
+    found(
+      'users',
+      25,
+      'search=customer12',
+      howMany(size.users, (n) => digits(n, '12')),
+    ),
+    found('users', 25, 'search=missing', 0),
+    ...pagesOf('servers', 25, size.servers, ['name', 'status', 'created']),
+    found('servers', 25, 'search=lobby', size.servers / 100),
+    ...pagesOf('allocations', 50, size.allocations),
+    found('allocations', 50, 'search=play12', aliases),
+    found('allocations', 50, 'search=25017', ofPort),
+    found(
+      'allocations',
+      50,
+      'nodeId=7',
+      Math.floor(size.allocations / size.nodes) + (size.allocations % size.nodes > 6 ? 1 : 0),
+    ),
+    ...pagesOf('eggs', 25, size.eggs),
+    found(
+      'eggs',
+      25,
+      'search=game%2012',
+      howMany(size.eggs + 1, (n) => n > 0 && digits(n, '12')),
+    ),
+    ...pagesOf('nodes', 25, size.nodes).slice(0, 1),
+    ...pagesOf('nests', 25, size.nests).slice(0, 1),
+  ];
+}
+
+/** An administrator who reads one page again and again. */
+const reader = (one: ListCase, token: string): Exchange => ({
+  next: () => ({ method: 'GET', path: one.path, headers: { authorization: `Bearer ${token}` } }),
+  check(status, body) {
+    const rows = (body as Record<string, unknown>)[one.rows];
+    const right = Array.isArray(rows) && rows.length === one.length && body.pagination?.total === one.total;
+    expectAnswer(status === 200 && right, one.path, status, body);
+  },
+});
+
+const floorReader = (one: ListCase, token: string, exact: boolean): Exchange => ({
+  next: () => ({
+    method: 'GET',
+    path: `${exact ? '/exact' : ''}${one.path}`,
+    headers: { authorization: `Bearer ${token}` },
+  }),
+  check: (status, body) => expectAnswer(status === 200 && body.success === true, one.path, status, body),
+});
+
+/** Statements of each case: those that its second request repeats make the page, the others the total. */
+async function statementsOf(stack: Stack, cases: readonly ListCase[], token: string) {
+  const recorded = await recordStatements(
+    stack.env,
+    cases.map((one) => ({ name: one.path, open: async () => reader(one, token) })),
+    { freshApp: true },
+  );
+  const lists: Record<string, ListStatements> = {};
+  for (const { path: at } of cases) {
+    const { first = [], second = [] } = recorded.get(at) ?? {};
+    const isToken = ({ sql }: Statement): boolean => sql.includes('"tokenLives"');
+    const again = new Set(second.map(({ sql }) => sql));
+    lists[at] = {
+      token: second.find(isToken)?.sql ?? '',
+      rows: second.filter((statement) => !isToken(statement)),
+      total: first.filter(({ sql }) => !again.has(sql)),
+    };
+  }
+  return lists;
+}
+
+async function load(url: string, options: ListOptions, open: () => Exchange): Promise<Figures> {
+  const pool = new Pool(url, { connections: options.concurrency, pipelining: 1 });
+  try {
+    const lanes = Array.from({ length: options.concurrency }, () => httpLane(pool, open()));
+    const warm = await drive(lanes, Math.min(1, options.seconds));
+    return warm.errors.length > 0 ? warm : await drive(lanes, options.seconds);
+  } finally {
+    await pool.destroy();
+  }
+}
+
+/** Measures each case: api and floor in turn, so that both meet the same other load of the machine. */
+async function measureCases(
+  stack: Stack,
+  cases: readonly ListCase[],
+  run: { size: SizeName; suffix: string; options: ListOptions },
+): Promise<ListRow[]> {
+  const { options } = run;
+  const token = await administratorToken(stack);
+  const lists = await statementsOf(stack, cases, token);
+  const file = path.join(folder, 'lists.json');
+  writeFileSync(file, JSON.stringify(lists));
+  const api: Entry = await startEntry('../../src/api/server.ts', profiled(stack.env, options.profileInto));
+  const floor = await startEntry('./list-floor.ts', { ...stack.env, LISTS_FILE: file });
+  const rows: ListRow[] = [];
+  for (const one of cases) {
+    const ours: Figures[] = [];
+    const floors: Figures[] = [];
+    const exact: Figures[] = [];
+    for (let round = 0; round < options.repeat; round += 1) {
+      requireRunning();
+      floors.push(await load(floor.url, options, () => floorReader(one, token, false)));
+      ours.push(await load(api.url, options, () => reader(one, token)));
+      if (options.exact) exact.push(await load(floor.url, options, () => floorReader(one, token, true)));
+    }
+    const list = lists[one.path];
+    const row: ListRow = {
+      ...medianOf(ours),
+      size: run.size,
+      name: `${one.name}${run.suffix}`,
+      statements: 1 + (list?.rows.length ?? 0),
+      statementsForTotal: list?.total.length ?? 0,
+      floorPerSecond: medianOf(floors).perSecond,
+      ...(options.exact ? { exactFloorPerSecond: medianOf(exact).perSecond } : {}),
+    };
+    rows.push({ ...row, errors: [...ours, ...floors, ...exact].flatMap(({ errors }) => errors) });
+    const share = ((row.perSecond / row.floorPerSecond) * 100).toFixed(0);
+    say(`${run.size} ${row.name}: ${row.perSecond.toFixed(0)}/s, ${share} % of ${row.floorPerSecond.toFixed(0)}/s`);
+    const [error] = rows.at(-1)?.errors ?? [];
+    if (error !== undefined) say(`  ${error}`);
+  }
+  await Promise.all([api.stop(), floor.stop()]);
+  return rows;
+}
+
+/** The cases of each size in turn; then the searches once more after pg_trgm and its indexes are dropped. */
+export async function measureLists(options: ListOptions): Promise<ListRow[]> {
+  const rows: ListRow[] = [];
+  for (const size of options.sizes) {
+    const stack = await prepare(SIZES[size]);
+    const chosen = casesOf(SIZES[size]).filter(
+      ({ name }) => options.only === undefined || options.only.some((wanted) => name.startsWith(wanted)),
+    );
+    if (chosen.length === 0)
+      throw new Error(
+        `--only: no list begins so; there are ${casesOf(SIZES[size])
+          .map(({ name }) => name)
+          .join(', ')}`,
+      );
+    rows.push(...(await measureCases(stack, chosen, { size, suffix: '', options })));
+    const searches = chosen.filter(({ search }) => search === true);
+    await stack.db.raw('drop extension if exists pg_trgm cascade');
+    rows.push(...(await measureCases(stack, searches, { size, suffix: ', no pg_trgm', options })));
+  }
+  for (const row of rows) {
+    const atM = rows.find(({ size, name }) => size === 'M' && name === row.name);
+    if (row.size !== 'M' && atM !== undefined) row.ofM = row.perSecond / atM.perSecond;
+  }
+  return rows;
+}
