@@ -13,6 +13,7 @@ import { createSettings } from '../../services/settings/settings.ts';
 import type { Db } from '../../store/db/db.ts';
 import { createEncryption } from '../../store/db/encryption.ts';
 import { pendingMigrations } from '../../store/db/migrations.ts';
+import { searchIndexes } from '../../store/db/search-indexes.ts';
 import { serverVersion } from '../../store/db/server-version.ts';
 import { withDatabase } from '../../store/db/with-database.ts';
 import { heldEmails } from '../../store/email/email-list.ts';
@@ -51,7 +52,7 @@ export async function inspectDatabase(config: Config, databaseUrl: Secret, home:
       const schema = await checkSchema(db, embedded);
       if (schema.state !== 'ok') return { checks: [schema], stored: new Map() };
       const { checks, ...settings } = await inspectSettings(db, config, encryptionKey);
-      return { checks: [schema, ...checks], ...settings };
+      return { checks: [schema, ...(await checkSearch(db)), ...checks], ...settings };
     });
   } catch (error) {
     const advice = 'check DATABASE_URL and that the server runs';
@@ -67,6 +68,17 @@ async function checkSchema(db: Db, embedded: boolean): Promise<Check> {
   return embedded
     ? { name: NAME, state: 'warning', detail, advice: '`npm start` applies them' }
     : { name: NAME, state: 'failed', detail, advice: 'npm run db:migrate' };
+}
+
+/** Whether searches in lists have their indexes. Without them they are slower and find the same. */
+export async function checkSearch(db: Db): Promise<Check[]> {
+  const state = await searchIndexes(db);
+  if (state === 'complete') return [];
+  const advice =
+    state === 'missing' ? 'npm run db:migrate' : '`create extension pg_trgm` as a superuser, then npm run db:migrate';
+  return [
+    { name: NAME, state: 'warning', detail: 'searches read whole tables: indexes of pg_trgm are missing', advice },
+  ];
 }
 
 async function inspectSettings(db: Db, config: Config, key: Secret | undefined): Promise<DatabaseFindings> {

@@ -5,6 +5,7 @@ import { appliedMigrations } from './migration-book.ts';
 import { migrationNames, ownObjects, runMigration, step } from './migration-steps.ts';
 import { requireOwnNames } from './own-objects.ts';
 import { execute, query } from './query.ts';
+import { ensureSearchIndexes, searchIndexes } from './search-indexes.ts';
 
 /** One of the 15 parts of the schema that the web site shares. */
 export interface Unit {
@@ -149,7 +150,18 @@ export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promi
     run.push(name);
     options.onStep?.({ name, state: 'applied' });
   }
+  if (options.units === undefined) await completeSearchIndexes(db);
   return run;
+}
+
+/** Adds the indexes for searches when an operator has created their extension since the migration. */
+async function completeSearchIndexes(db: Db): Promise<void> {
+  if ((await searchIndexes(db)) !== 'missing') return;
+  await step(db, async (trx) => {
+    const found = await takeSnapshot(trx);
+    await ensureSearchIndexes(trx);
+    await rememberCreated(trx, '20260101003800_list_indexes.ts', found);
+  });
 }
 
 /** @throws {AppError} CONFLICT when a pending migration would meet a table of the site under a name of our own tables. */

@@ -50,10 +50,10 @@ export const isRowRefused = (error: unknown): boolean =>
   /^2[23]/.test(sqlState(error) ?? '') || hasState(error, [SQLSTATE.raiseException, SQLSTATE.programLimitExceeded]);
 
 /**
- * A change of the schema does not fit what is there: data (22), constraints (23), names and types (42), objects that
- * depend on what would be dropped (2BP01).
+ * A change of the schema does not fit what is there: data (22), constraints (23), names and types (42), a text too long for
+ * an index (54), objects that depend on what would be dropped (2BP01).
  */
-export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|2BP01)/.test(sqlState(error) ?? '');
+export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|54|2BP01)/.test(sqlState(error) ?? '');
 
 /** A table or column is missing: migrations are pending. */
 export const isSchemaMissing = (error: unknown): boolean =>

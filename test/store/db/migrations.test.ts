@@ -87,8 +87,23 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
     'tokensValidFrom | timestamp',
     'unique users_email_lower_unique (lower(email))',
     'unique users_pterodactyl_id_unique (pterodactylId) partial',
+    'index idx_users_list_created (createdAt, id)',
+    'index idx_users_list_updated (updatedAt, id)',
+    'index idx_users_list_email (email, id)',
+    'index idx_users_list_username (username, id)',
+    'index idx_users_list_username_desc (username desc, id desc)',
+    'index idx_users_list_login (lastLoginAt, id)',
+    'index idx_users_list_login_desc (lastLoginAt desc, id desc)',
+    'index idx_users_list_search (email, username)',
   ],
   sessions: ['index idx_sessions_family_id (familyId)'],
+  servers: [
+    'index idx_servers_list_created (createdAt, id)',
+    'index idx_servers_list_updated (updatedAt, id)',
+    'index idx_servers_list_name (name, id)',
+    'index idx_servers_list_search (name, description)',
+  ],
+  allocations: ['index idx_allocations_list_search (ip, alias, (port::text))'],
   sync_logs: ['unique sync_logs_one_active ((true)) partial'],
 };
 const specified = (name: string): string[] => [...(CONTRACT.get(name) ?? []), ...(ADDED[name] ?? [])].toSorted();
