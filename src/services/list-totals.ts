@@ -27,7 +27,8 @@ export function createListTotals<T = number>(): ListTotals<T> {
       kept.delete(key);
       kept.set(key, entry);
       // The oldest is first: a map keeps the order of insertion.
-      if (kept.size > MAX_KEPT) for (const oldest of [...kept.keys()].slice(0, 1)) kept.delete(oldest);
+      const [oldest] = kept.keys();
+      if (kept.size > MAX_KEPT && oldest !== undefined) kept.delete(oldest);
       entry.total.catch(() => {
         if (kept.get(key) === entry) kept.delete(key);
       });
