@@ -4,6 +4,7 @@
  * only, never values) and returns a frozen value that the entries pass down as arguments.
  */
 import { z } from 'zod';
+import { MIN_AUDIT_RETENTION_DAYS } from './domain/audit.ts';
 import { parseSender, SENDER_FORM } from './domain/email-sender.ts';
 import { parseEncryptionKey } from './domain/encryption-key.ts';
 import { parseWholeNumber } from './domain/numbers.ts';
@@ -105,6 +106,7 @@ const environment = text
 const DEFAULT_PORT = 8080;
 const DEFAULT_SITE_URL = 'https://nodebyte.host';
 const DEFAULT_RETENTION_DAYS = 30;
+const DEFAULT_AUDIT_RETENTION_DAYS = 365;
 /** A page of a developer's own machine may call the api outside production only. */
 const DEVELOPMENT_ORIGINS = ['http://localhost:3000', DEFAULT_SITE_URL];
 const PRODUCTION_ORIGINS = [DEFAULT_SITE_URL];
@@ -271,6 +273,14 @@ const Variables = z.object({
     }),
   }),
   ...section('Observability', {
+    AUDIT_RETENTION_DAYS: wholeNumberOr(DEFAULT_AUDIT_RETENTION_DAYS)
+      .refine(
+        (days) => days === 0 || days >= MIN_AUDIT_RETENTION_DAYS,
+        `must be 0, or ${MIN_AUDIT_RETENTION_DAYS} or more`,
+      )
+      .meta({
+        description: `Days for which an audit event is kept: at least ${MIN_AUDIT_RETENTION_DAYS}, because the database refuses to delete younger ones; 0 = kept for ever`,
+      }),
     SENTRY_DSN: secret.meta({ description: 'Address for error reports; empty = off' }),
   }),
 });
@@ -404,6 +414,8 @@ function toConfig(v: Variables, env: Environment) {
     /** Settings that the environment sets, by their key in the database. */
     environment: Object.freeze(environmentSettings(v, env)),
     syncLogRetentionDays: v.SYNC_LOG_RETENTION_DAYS || DEFAULT_RETENTION_DAYS,
+    /** 0: events are kept. */
+    auditRetentionDays: v.AUDIT_RETENTION_DAYS,
     sentryDsn: v.SENTRY_DSN,
   });
 }

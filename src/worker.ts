@@ -96,6 +96,7 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
     log,
     report: captureError,
     retentionDays: config.syncLogRetentionDays,
+    auditRetentionDays: config.auditRetentionDays,
     email: {
       emails: parts.emails,
       transport: parts.email.transport,

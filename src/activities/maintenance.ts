@@ -19,6 +19,8 @@ export interface MaintenanceActivityDeps {
   launcher: SyncLauncher;
   /** Days after which finished sync logs, outbox rows and emails are deleted. */
   retentionDays: number;
+  /** Days after which audit events are deleted; 0: never. */
+  auditRetentionDays: number;
 }
 
 /** Days after which a network without a sign-in is no longer known: twice the life of a session. */
@@ -27,15 +29,14 @@ const KNOWN_NETWORK_DAYS = 180;
 const BATCH_ROWS = 500;
 
 /** Handles at most {@link BATCH_ROWS} rows. @returns how many. */
-type Purge = (db: Db, retentionDays: number) => Promise<number>;
+type Purge = (db: Db, days: Pick<MaintenanceActivityDeps, 'retentionDays' | 'auditRetentionDays'>) => Promise<number>;
 
 /** What the retention deletes, by its name in the result. */
 const PAST_RETENTION = {
-  syncLogs: (db, days) => purgeSyncLogs(db, days, BATCH_ROWS),
-  outbox: (db, days) => purgeOutbox(db, days, BATCH_ROWS),
-  emails: (db, days) => purgeEmails(db, days, BATCH_ROWS),
-  // Kept for a fixed time, which the database demands.
-  auditEvents: (db) => purgeAuditEvents(db, BATCH_ROWS),
+  syncLogs: (db, days) => purgeSyncLogs(db, days.retentionDays, BATCH_ROWS),
+  outbox: (db, days) => purgeOutbox(db, days.retentionDays, BATCH_ROWS),
+  emails: (db, days) => purgeEmails(db, days.retentionDays, BATCH_ROWS),
+  auditEvents: (db, days) => purgeAuditEvents(db, days.auditRetentionDays, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 
 /** What expires by itself, by its name in the result. Lost emails end as failed; the contents of ended ones are cleared. */
@@ -60,7 +61,7 @@ async function purgeAll<Name extends string>(
   for (const name of Object.keys(purges) as Name[]) {
     let total = 0;
     for (let rows = BATCH_ROWS; rows === BATCH_ROWS && !signal.aborted; ) {
-      rows = await purges[name](deps.db, deps.retentionDays);
+      rows = await purges[name](deps.db, deps);
       total += rows;
     }
     totals[name] = total;
@@ -98,7 +99,7 @@ export function createMaintenanceActivities(deps: MaintenanceActivityDeps) {
     /** Requests the cancel of a run whose row is marked, since the process that marked it may be gone. */
     requestCancel: (input: { runId: string }): Promise<void> => launcher.requestCancel(input.runId),
 
-    /** Deletes finished sync logs, outbox rows and emails that are older than the retention, and audit events of last year. */
+    /** Deletes finished sync logs, outbox rows, emails and audit events that are older than their retention. */
     purgePastRetention: () => withHeartbeat((signal) => purgeAll(deps, PAST_RETENTION, signal)),
 
     /** Deletes expired sessions, one-time tokens, full rate-limit buckets; ends lost emails, clears ended ones. */

@@ -46,8 +46,10 @@ export type AuditAction = SecurityAction | (typeof ADMINISTRATION_ACTIONS)[numbe
 export const AUDIT_ACTIONS: readonly AuditAction[] = [...SECURITY_ACTIONS, ...ADMINISTRATION_ACTIONS];
 
 /** `refused`: the caller was not let through. */
-export type AuditOutcome = 'success' | 'refused';
+export const AUDIT_OUTCOMES = ['success', 'refused'] as const;
+export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 
+export const AUDIT_ACTOR_TYPES = ['user', 'apiKey', 'cli', 'system', 'anonymous'] as const;
 /** Who acted. `anonymous`: a caller who proved nothing. `system`: the service itself. */
 export type AuditActor =
   | { type: 'user'; id: string }
@@ -87,5 +89,5 @@ export interface AuditEvent {
   details?: AuditDetails;
 }
 
-/** Days for which events are kept. The database refuses to delete younger ones. */
-export const AUDIT_RETENTION_DAYS = 365;
+/** The database refuses to delete younger events (ADR 13). */
+export const MIN_AUDIT_RETENTION_DAYS = 30;

@@ -24,6 +24,8 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   /** File of the workflow bundle. */
   bundlePath: string;
   retentionDays: number;
+  /** Days after which audit events are deleted; 0: never. */
+  auditRetentionDays: number;
   email: Omit<EmailActivityDeps, 'db'>;
 }
 

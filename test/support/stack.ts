@@ -119,6 +119,7 @@ export async function startStack(
       report: () => undefined,
       bundlePath,
       retentionDays: 30,
+      auditRetentionDays: 365,
       email: {
         emails: createEmailStore(encryption),
         transport: options.emailTransport ?? (() => Promise.reject(new AppError('EMAIL_NOT_CONFIGURED'))),

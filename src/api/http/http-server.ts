@@ -25,7 +25,7 @@ export interface ConnectionLimits {
    * that has data to write, so it takes at most double the time. Default 60 s.
    */
   stallMs?: number;
-  /** Milliseconds for a whole answer, however slowly it is read; an event stream has no such limit. Default 5 minutes. */
+  /** Milliseconds for a whole answer, however slowly it is read; an event stream and a file have no such limit. Default 5 minutes. */
   answerMs?: number;
 }
 
@@ -59,7 +59,9 @@ export function createHttpServer(app: Koa, limits: ConnectionLimits = {}): Serve
 }
 
 function cutUnlessStream(socket: Socket, response: ServerResponse): void {
-  if (!String(response.getHeader('Content-Type')).startsWith('text/event-stream')) socket.destroy();
+  const isEvents = String(response.getHeader('Content-Type')).startsWith('text/event-stream');
+  const isFile = String(response.getHeader('Content-Disposition')).startsWith('attachment');
+  if (!isEvents && !isFile) socket.destroy();
 }
 
 /** Holds the connections to the limits: a stranger can open them faster than they time out. */

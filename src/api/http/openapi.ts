@@ -78,7 +78,12 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
   for (const [status, response] of Object.entries(route.responses)) {
     responses[`${Number(status)}` as '200'] = isRawResponse(response)
       ? // No schema: OpenAPI 3.1 cannot describe the events of a stream.
-        { description: response.description, content: { [response.contentType]: { schema: {} } } }
+        {
+          description: response.description,
+          content: Object.fromEntries(
+            [response.contentType, ...(response.otherTypes ?? [])].map((type) => [type, { schema: {} }]),
+          ),
+        }
       : {
           description: Number(status) < 400 ? 'Success' : 'The same shape as the success; it says what is wrong',
           content: { 'application/json': { schema: response } },

@@ -22,6 +22,8 @@ export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 /** An answer that is not JSON. */
 export interface RawResponse {
   contentType: string;
+  /** Further types; the handler names the one that it answers with in `Content-Type`. */
+  otherTypes?: readonly string[];
   description: string;
 }
 export type Responses = Record<number, z.ZodType | RawResponse>;
@@ -174,7 +176,8 @@ function checkReply(
     throw new AppError('INTERNAL_ERROR', { meta: { reason: 'undeclared status', status: reply.status } });
   }
   if (isRawResponse(declared)) {
-    return { status: reply.status, headers, contentType: declared.contentType, body: reply.raw };
+    const contentType = declared.otherTypes?.find((type) => type === headers['Content-Type']) ?? declared.contentType;
+    return { status: reply.status, headers, contentType, body: reply.raw };
   }
   const result = declared.safeParse(reply.body);
   if (result.success) return { status: reply.status, headers, contentType: undefined, body: result.data };

@@ -1,6 +1,7 @@
 /** The route table: what is mounted and what the document describes. */
 import type { Route } from '../http/route.ts';
 import { allocationRoutes } from './admin/allocations.ts';
+import { adminAuditRoutes } from './admin/audit.ts';
 import { eggRoutes } from './admin/eggs.ts';
 import { nodeRoutes } from './admin/nodes.ts';
 import { adminUserRoutes } from './admin/users.ts';
@@ -38,4 +39,5 @@ export const routes: readonly Route[] = [
   ...emailRoutes,
   ...queueRoutes,
   ...adminUserRoutes,
+  ...adminAuditRoutes,
 ];

@@ -1,5 +1,5 @@
-/** Writes to `audit_events`, which is append-only: rows are added, and deleted after a year. */
-import { AUDIT_RETENTION_DAYS, type AuditEvent } from '../../domain/audit.ts';
+/** Writes to `audit_events`, which is append-only: rows are added, and deleted when their retention is over. */
+import type { AuditEvent } from '../../domain/audit.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 
@@ -45,13 +45,14 @@ export async function auditTableExists(db: Db): Promise<boolean> {
   return row?.exists === true;
 }
 
-/** Deletes events that are older than a year. @returns how many. */
-export async function purgeAuditEvents(db: Db, batch: number): Promise<number> {
+/** Deletes events that are older; 0 days: none, they are kept. @returns how many. */
+export async function purgeAuditEvents(db: Db, days: number, batch: number): Promise<number> {
+  if (days === 0) return 0;
   const deleted = await query<{ id: string }>(
     db,
     `delete from audit_events where id in (
        select a.id from audit_events a where a.at < now() - make_interval(days => ?) order by a.at limit ?) returning id`,
-    [AUDIT_RETENTION_DAYS, batch],
+    [days, batch],
   );
   return deleted.length;
 }

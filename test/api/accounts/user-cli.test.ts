@@ -186,8 +186,8 @@ test('security events are listed, of one account also after it was deleted (S14)
   const listed = await run(['audit', 'list', '--user', id, '--json']);
   expect(listed).toMatchObject({ code: 0, stderr: '' });
   expect(JSON.parse(listed.stdout).events).toMatchObject([
-    { action: 'account-enabled', outcome: 'success', actorType: 'cli', targetId: id },
-    { action: 'account-disabled', outcome: 'success', actorType: 'cli', targetId: id },
+    { action: 'account-enabled', outcome: 'success', actor: { type: 'cli' }, target: { id: id } },
+    { action: 'account-disabled', outcome: 'success', actor: { type: 'cli' }, target: { id: id } },
   ]);
   const { stdout } = await run(['audit', 'list', '--limit', '1']);
   expect(stdout).toContain(id);

@@ -109,7 +109,12 @@ describe('start', () => {
   });
 
   test('a request that is repeated under its id is the same request, also when it has ended', async () => {
-    const acts = createMaintenanceActivities({ db: stack.database.db, launcher: stack.launcher, retentionDays: 30 });
+    const acts = createMaintenanceActivities({
+      db: stack.database.db,
+      launcher: stack.launcher,
+      retentionDays: 30,
+      auditRetentionDays: 365,
+    });
     const logId = crypto.randomUUID();
     expect(await acts.requestScheduledSync({ logId })).toEqual({ outcome: 'started', logId });
     expect(await acts.requestScheduledSync({ logId })).toEqual({ outcome: 'started', logId });

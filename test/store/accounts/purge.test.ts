@@ -135,7 +135,12 @@ describe('the activity', () => {
     get: (_target, name) => () => Promise.reject(new Error(`${String(name)} is not called here`)),
   });
   const run = () => {
-    const { purgeExpiredData } = createMaintenanceActivities({ db: database.db, launcher, retentionDays: 30 });
+    const { purgeExpiredData } = createMaintenanceActivities({
+      db: database.db,
+      launcher,
+      retentionDays: 30,
+      auditRetentionDays: 365,
+    });
     return new MockActivityEnvironment().run(purgeExpiredData);
   };
   const NO_ROWS = {

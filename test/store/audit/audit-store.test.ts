@@ -1,4 +1,4 @@
-/** The audit table only grows: the database itself refuses to change or delete a row of the last year. */
+/** The audit table only grows: the database itself refuses to change a row, or to delete one of the last 30 days. */
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { AuditEvent } from '../../../src/domain/audit.ts';
 import { insertAuditEvent, purgeAuditEvents } from '../../../src/store/audit/audit-store.ts';
@@ -75,8 +75,8 @@ test('the events of a user stay when the user is deleted (S14)', async () => {
   expect(await targets()).toEqual([userId]);
 });
 
-test('events are deleted after a year, in batches, and not before', async () => {
-  for (const age of ['400 days', '366 days', '364 days', '0 days']) {
+test('events are deleted when their retention is over, in batches, and not before; 0 days keep them', async () => {
+  for (const age of ['400 days', '91 days', '89 days', '31 days', '29 days', '0 days']) {
     await execute(
       database.db,
       `insert into audit_events (at, action, outcome, actor_type, target_type, target_id)
@@ -84,9 +84,13 @@ test('events are deleted after a year, in batches, and not before', async () => 
       [age, age],
     );
   }
-  expect(await purgeAuditEvents(database.db, 1)).toBe(1);
-  expect(await targets()).toEqual(['366 days', '364 days', '0 days']);
-  expect(await purgeAuditEvents(database.db, 10)).toBe(1);
-  expect(await purgeAuditEvents(database.db, 10)).toBe(0);
-  expect(await targets()).toEqual(['364 days', '0 days']);
+  expect(await purgeAuditEvents(database.db, 0, 10)).toBe(0);
+  expect(await purgeAuditEvents(database.db, 365, 10)).toBe(1);
+  expect(await purgeAuditEvents(database.db, 30, 1)).toBe(1);
+  expect(await targets()).toEqual(['89 days', '31 days', '29 days', '0 days']);
+  expect(await purgeAuditEvents(database.db, 30, 10)).toBe(2);
+  expect(await purgeAuditEvents(database.db, 30, 10)).toBe(0);
+  expect(await targets()).toEqual(['29 days', '0 days']);
+  // Whatever the variable says, the database keeps the last 30 days.
+  await expect(purgeAuditEvents(database.db, 1, 10)).rejects.toThrow('audit_events is append-only');
 });

@@ -9,6 +9,8 @@ describe('route table', () => {
     expect(`\n${table.join('\n')}\n`).toMatchInlineSnapshot(`
       "
       GET    /api/admin/allocations  listAllocations  admin
+      GET    /api/admin/audit  listAuditEvents  admin
+      GET    /api/admin/audit/export  exportAudit  admin
       GET    /api/admin/eggs  listEggs  admin
       GET    /api/admin/emails  listEmails  admin
       GET    /api/admin/emails/:id  getEmail  admin
