@@ -61,7 +61,7 @@ async function* batches(db: Db, filter: AuditFilter, format: ExportFormat): Asyn
   if (format === 'csv') yield csvLine(CSV_COLUMNS);
   let after: AuditPosition | undefined;
   do {
-    const events: StoredAuditEvent[] = await listAuditEvents(db, filter, { limit: BATCH_ROWS, after });
+    const events: StoredAuditEvent[] = await listAuditEvents(db, { ...filter, limit: BATCH_ROWS, after });
     if (events.length > 0) yield events.map(line).join('');
     after = events.length === BATCH_ROWS ? events.at(-1)?.position : undefined;
   } while (after !== undefined);

@@ -107,7 +107,7 @@ export async function readAuditPage(
   page: { limit: number; cursor?: string | undefined },
 ): Promise<AuditPage> {
   const after = page.cursor ? readCursor(page.cursor) : undefined;
-  const found = await listAuditEvents(db, filter, { limit: page.limit + 1, after });
+  const found = await listAuditEvents(db, { ...filter, limit: page.limit + 1, after });
   const events = found.slice(0, page.limit);
   const last = events.at(-1);
   return { events, nextCursor: found.length > page.limit && last !== undefined ? cursorOf(last.position) : null };

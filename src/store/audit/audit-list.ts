@@ -50,12 +50,18 @@ export interface AuditFilter {
   network?: string | undefined;
 }
 
+/** A page of the events of a filter: at most `limit`, after the one that stands at `after`. */
+export interface AuditPageQuery extends AuditFilter {
+  limit: number;
+  after?: AuditPosition | undefined;
+}
+
 interface Condition {
   sql: string;
   bindings: readonly unknown[];
 }
 
-function conditions(filter: AuditFilter, after: AuditPosition | undefined): Condition[] {
+function conditions({ after, ...filter }: AuditPageQuery): Condition[] {
   const equal = (column: string, value: string | undefined): Condition[] =>
     value === undefined ? [] : [{ sql: `a.${column} = ?`, bindings: [value] }];
   return [
@@ -76,10 +82,9 @@ function conditions(filter: AuditFilter, after: AuditPosition | undefined): Cond
 }
 
 /** The newest events of the filter, as a statement that reads as many rows of an index as it returns. */
-function newest(filter: AuditFilter, page: { limit: number; after?: AuditPosition | undefined }): Condition {
-  const { userId, ...rest } = filter;
+function newest({ userId, ...page }: AuditPageQuery): Condition {
   const select = (more: readonly Condition[]): Condition => {
-    const all = [...conditions(rest, page.after), ...more];
+    const all = [...conditions(page), ...more];
     const where = all.length === 0 ? '' : `where ${all.map(({ sql }) => sql).join(' and ')}`;
     return {
       sql: `(select a.* from audit_events a ${where} order by a.at desc, a.id desc limit ?)`,
@@ -99,12 +104,8 @@ function newest(filter: AuditFilter, page: { limit: number; after?: AuditPositio
 }
 
 /** A page of the events, newest first. */
-export async function listAuditEvents(
-  db: Db,
-  filter: AuditFilter,
-  page: { limit: number; after?: AuditPosition | undefined },
-): Promise<StoredAuditEvent[]> {
-  const events = newest(filter, page);
+export async function listAuditEvents(db: Db, page: AuditPageQuery): Promise<StoredAuditEvent[]> {
+  const events = newest(page);
   return query<StoredAuditEvent>(
     db,
     `select e.id, e.at, e.action, e.outcome, e.actor_type as "actorType", e.actor_id as "actorId",

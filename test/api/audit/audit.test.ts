@@ -154,7 +154,7 @@ describe('the list', () => {
     [{ user: 'ADA@example.com' }, ['roles-changed', 'sign-in']],
     [{ user: '$admin' }, ['settings-changed', 'roles-changed']],
     [{ user: 'gone' }, ['account-disabled']],
-    [{ user: 'nobody@example.com' }, []],
+    [{ user: 'stranger@example.com' }, []],
     [{ requestId: 'request-1' }, ['settings-changed']],
     [{ network: 'net-1' }, ['sign-in']],
     [{ from: '2020-03-02', to: '2020-03-02' }, ['account-disabled', 'sync-requested']],
@@ -205,7 +205,7 @@ describe('the list', () => {
     },
   );
 
-  test('limit is at most 200; nobody but an administrator reads it', async () => {
+  test('limit is at most 200; only an administrator reads it', async () => {
     expect((await list({ limit: '100000' })).events.length).toBeLessThanOrEqual(200);
     for (const path of ['', '/export']) {
       const asMember = await harness.get(`/api/admin/audit${path}`, { headers: bearer(ada.token) });
