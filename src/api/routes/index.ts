@@ -4,6 +4,7 @@ import { allocationRoutes } from './admin/allocations.ts';
 import { adminAuditRoutes } from './admin/audit.ts';
 import { eggRoutes } from './admin/eggs.ts';
 import { nodeRoutes } from './admin/nodes.ts';
+import { adminServerRoutes } from './admin/servers.ts';
 import { adminUserRoutes } from './admin/users.ts';
 import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
@@ -31,6 +32,7 @@ export const routes: readonly Route[] = [
   ...denialRoutes,
   ...dashboardRoutes,
   ...accountRoutes,
+  ...adminServerRoutes,
   ...nodeRoutes,
   ...allocationRoutes,
   ...eggRoutes,

@@ -23,8 +23,11 @@ export interface AllocationRow {
   serverName: string | null;
 }
 
+/** Old rows may lack the flag. */
+const IS_ASSIGNED = `coalesce(a."isAssigned", a."serverId" is not null)`;
+
 /** Columns over `allocations a`, its node as `r`, and `servers s`. */
-const ROW = `a.id, a.ip, a.port, a.alias, coalesce(a."isAssigned", false) as "isAssigned",
+const ROW = `a.id, a.ip, a.port, a.alias, ${IS_ASSIGNED} as "isAssigned",
   r.id as "nodeId", r.name as "nodeName", r.fqdn as "nodeFqdn",
   s.id as "serverId", s."pterodactylId" as "serverPterodactylId", s.name as "serverName"`;
 
@@ -32,7 +35,7 @@ const ROW = `a.id, a.ip, a.port, a.alias, coalesce(a."isAssigned", false) as "is
 function conditionOf({ isAssigned, search }: AllocationFilter): { sql: string; bindings: unknown[] } {
   const conditions: string[] = [];
   const bindings: unknown[] = [];
-  if (isAssigned !== undefined) conditions.push(`a."isAssigned" is ${isAssigned ? 'true' : 'not true'}`);
+  if (isAssigned !== undefined) conditions.push(`${isAssigned ? '' : 'not '}${IS_ASSIGNED}`);
   if (search !== undefined) {
     const pattern = contains(search);
     conditions.push('(a.ip ilike ? or a.alias ilike ? or a.port::text like ?)');

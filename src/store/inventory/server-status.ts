@@ -24,6 +24,17 @@ export const EFFECTIVE_STATUS = `(case when s."isSuspended" then 'suspended'
 /** Statuses that a list can be filtered by. */
 export type DisplayedStatus = 'online' | 'offline' | 'starting' | 'stopping' | 'installing' | 'suspended';
 
+/** Words of the status filters; the site's own word for `online` is `running`. */
+export const STATUS_WORDS: Readonly<Record<string, DisplayedStatus>> = {
+  running: 'online',
+  online: 'online',
+  offline: 'offline',
+  starting: 'starting',
+  stopping: 'stopping',
+  installing: 'installing',
+  suspended: 'suspended',
+};
+
 /** Statuses that a page of the site has a label for. It shows all others as offline. */
 const LABELLED = {
   dashboard: `('online', 'starting', 'stopping', 'installing', 'suspended')`,

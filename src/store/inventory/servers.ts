@@ -2,6 +2,7 @@
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
 import { type DisplayedStatus, displayedAs, EFFECTIVE_STATUS, USAGE_JOIN } from './server-status.ts';
+import { SHOWN_ALLOCATION } from './shown-allocation.ts';
 
 /** Ids of the servers that a user owns or shares. Two index scans; takes the user's id twice as binding. */
 const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
@@ -108,7 +109,8 @@ export async function listServers(
   return query(
     db,
     `select s.id, s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status, coalesce(s."isSuspended", false) as "isSuspended",
-       e.name as game, n.name as node, a.ip, a.port,
+       e.name as game, n.name as node,
+       case when sa.id = s."primaryAllocationId" then coalesce(sa.alias, sa.ip) else sa.ip end as ip, sa.port,
        coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail", s."createdAt"
      from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."eggId", s."nodeId", s."ownerId", s."primaryAllocationId",
@@ -118,11 +120,7 @@ export async function listServers(
        left join eggs e on e.id = s."eggId"
        left join nodes n on n.id = s."nodeId"
        left join users o on o.id = s."ownerId"
-       left join lateral (select case when al.id = s."primaryAllocationId" then coalesce(nullif(btrim(al.alias), ''), al.ip)
-             else al.ip end as ip, al.port
-         from allocations al
-         where al."serverId" = s.id and (al."isAssigned" is not false or al.id = s."primaryAllocationId")
-         order by al.id = s."primaryAllocationId" desc nulls last, al.id limit 1) a on true
+       ${SHOWN_ALLOCATION}
      order by s."updatedAt" desc, s.id desc`,
     [...bindings, filter.limit, filter.offset],
   );

@@ -1,21 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, startHarness } from '../../support/api/harness.ts';
+import { expectWholePages, insertBare, readList } from '../../support/api/lists.ts';
 
 type Row = Record<string, unknown> & { id: number };
-interface List {
-  success: boolean;
-  rows: Row[];
-  pagination: { page: number; pageSize: number; total: number; totalPages: number };
-}
-
 let harness: Harness;
 let admin: Awaited<ReturnType<typeof makeUser>>;
 beforeAll(async () => {
   harness = await startHarness();
   admin = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
   await harness.database.db.raw(INVENTORY);
-  for (const [table, row] of Object.entries(BARE_ROWS)) await insertBare(table, row);
+  for (const [table, row] of Object.entries(BARE_ROWS)) await insertBare(harness.database, table, row);
 });
 afterAll(() => harness.close());
 
@@ -42,7 +36,8 @@ const INVENTORY = `
   insert into allocations (id, ip, port, alias, "isAssigned", "nodeId", "serverId")
     select 100 - n, '10.0.0.' || n % 3, 25565 + n, case when n = 5 then 'play.example_x' end, n % 4 = 0, 1 + n % 2,
            case when n = 8 then 's1' when n = 0 then 's3' end from generate_series(0, 22) n;
-  insert into allocations (id, ip, port, "nodeId") values (500, '10.0.0.9', 30000, 1), (501, '10.0.0.9', 30000, 3);`;
+  insert into allocations (id, ip, port, "isAssigned", "nodeId", "serverId") values
+    (500, '10.0.0.9', 30000, false, 1, null), (501, '10.0.0.9', 30000, null, 3, 's2');`;
 
 /** One row per table that has nothing but what it must have. */
 const BARE_ROWS: Record<string, Record<string, unknown>> = {
@@ -53,30 +48,10 @@ const BARE_ROWS: Record<string, Record<string, unknown>> = {
   allocations: { id: 9, ip: '9.9.9.9', port: 9, nodeId: 9 },
 };
 
-/** Inserts a row whose every nullable column is null, whatever its default. */
-async function insertBare(table: string, row: Record<string, unknown>): Promise<void> {
-  const nullable = await query<{ name: string }>(
-    harness.database.db,
-    `select column_name as name from information_schema.columns
-      where table_schema = current_schema() and table_name = ? and is_nullable = 'YES'`,
-    [table],
-  );
-  expect(nullable.length).toBeGreaterThan(0);
-  const empty = Object.fromEntries(nullable.map(({ name }) => [name, null]));
-  await harness.database.db(table).insert({ ...empty, ...row });
-}
-
 const send = (path: string, init: RequestInit = {}) =>
   harness.get(`/api/admin/${path}`, { ...init, headers: { ...init.headers, ...bearer(admin.token) } });
 
-/** The list behind a path such as `nodes?search=x`. */
-async function list(path: string): Promise<List> {
-  const response = await send(path);
-  const { success, pagination, ...rest } = (await response.json()) as unknown as List & Record<string, Row[]>;
-  expect([response.status, success]).toEqual([200, true]);
-  const [rows] = Object.values(rest) as unknown as Row[][];
-  return { success, pagination, rows: rows ?? [] };
-}
+const list = (path: string) => readList<Row>(harness, admin.token, path);
 const ids = async (path: string) => (await list(path)).rows.map((row) => row.id);
 
 /** Status and text of a refusal. */
@@ -192,20 +167,7 @@ describe('order and pages', () => {
     'nodes/1/allocations?',
     'nodes/2/allocations?assigned=no',
   ])('the pages of %s are the whole list, in order and without repetition', async (path) => {
-    const whole = await list(`${path}&pageSize=200`);
-    const { total } = whole.pagination;
-    expect(total).toBeGreaterThan(2);
-    expect(new Set(whole.rows.map((row) => row.id)).size).toBe(total);
-    for (const pageSize of [2, 7]) {
-      const pages: Row[] = [];
-      for (let page = 1; page <= Math.ceil(total / pageSize); page += 1) {
-        const { rows, pagination } = await list(`${path}&page=${page}&pageSize=${pageSize}`);
-        expect(pagination).toEqual({ page, pageSize, total, totalPages: Math.ceil(total / pageSize) });
-        pages.push(...rows);
-      }
-      expect(pages).toEqual(whole.rows);
-    }
-    expect((await list(`${path}&page=${total + 1}&pageSize=1`)).rows).toEqual([]);
+    await expectWholePages(list, path);
   });
 
   test('by node, address and port; by nest and name; by name; ids decide between equals', async () => {
@@ -264,10 +226,10 @@ describe('query', () => {
     for (const word of ['all', '', 'x']) expect(await ids(`nodes?maintenance=${word}`)).toHaveLength(4);
   });
 
-  test('allocations by assignment and node; null counts as free', async () => {
+  test('allocations by assignment and node; without a flag the server decides', async () => {
     const total = async (path: string) => (await list(path)).pagination.total;
-    expect(await total('allocations?assigned=yes')).toBe(6);
-    expect(await total('allocations?assigned=no')).toBe(20);
+    expect(await total('allocations?assigned=yes')).toBe(7);
+    expect(await total('allocations?assigned=no')).toBe(19);
     expect(await total('allocations?assigned=all')).toBe(26);
     expect(await total('allocations?nodeId=')).toBe(26);
     expect(await ids('allocations?nodeId=9&assigned=no')).toEqual([9]);
@@ -300,8 +262,8 @@ describe('query', () => {
       expect(await refusal(`nodes/${id}/allocations`)).toEqual([404, 'Node not found', 'NOT_FOUND']);
       expect(await refusal(`nodes/${id}/maintenance`, toggle)).toEqual([404, 'Node not found', 'NOT_FOUND']);
     }
-    // A node without allocations is there.
-    expect(await ids('nodes/3/allocations?assigned=yes')).toEqual([]);
+    // A node without such allocations is there.
+    expect(await ids('nodes/3/allocations?assigned=no')).toEqual([]);
   });
 });
 

@@ -18,6 +18,7 @@ describe('route table', () => {
       GET    /api/admin/nests  listNests  admin
       GET    /api/admin/nodes  listNodes  admin
       GET    /api/admin/nodes/:id/allocations  listNodeAllocations  admin
+      GET    /api/admin/servers  listServers  admin
       GET    /api/admin/stats  getAdminStats  admin
       GET    /api/admin/sync  getSyncState  admin
       GET    /api/admin/sync/logs  listAdminSyncLogs  admin

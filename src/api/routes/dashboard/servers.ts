@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { AuthUser } from '../../../domain/accounts/account.ts';
 import { isAdministrator } from '../../../domain/accounts/roles.ts';
 import { AppError } from '../../../domain/errors.ts';
-import type { DisplayedStatus } from '../../../store/inventory/server-status.ts';
+import { STATUS_WORDS } from '../../../store/inventory/server-status.ts';
 import {
   countServers,
   type DashboardServer,
@@ -21,17 +21,6 @@ const area = { tags: ['Dashboard'], auth: 'user' } as const;
 
 const RECENT_SERVERS = 6;
 const PER_PAGE = { min: 1, max: 50, fallback: 12, above: 'fallback' } as const;
-
-/** Words of the status filter; the site's own word for `online` is `running`. */
-const STATUSES: Readonly<Record<string, DisplayedStatus>> = {
-  running: 'online',
-  online: 'online',
-  offline: 'offline',
-  starting: 'starting',
-  stopping: 'stopping',
-  installing: 'installing',
-  suspended: 'suspended',
-};
 
 /** `used` is not measured: 0. A limit of 0 means none. */
 const usage = (unit: string) =>
@@ -103,13 +92,13 @@ const ServersQuery = z.object({
   page: PageNumber,
   per_page: clampedInteger(PER_PAGE),
   search: searchText('Part of the name or the description, in any case'),
-  status: wordFilter(Object.keys(STATUSES), 'In any case; other words do not filter'),
+  status: wordFilter(Object.keys(STATUS_WORDS), 'In any case; other words do not filter'),
   view_all: queryFlag('All servers, for administrators; others see theirs'),
 });
 
 /** The filter of a request: only an administrator who asks for it sees the servers of others. */
 function wantedServers(user: AuthUser, query: z.output<typeof ServersQuery>): ServerQuery {
-  const status = query.status === undefined ? undefined : STATUSES[query.status];
+  const status = query.status === undefined ? undefined : STATUS_WORDS[query.status];
   return {
     ...(query.view_all && isAdministrator(user) ? {} : { userId: user.id }),
     ...(query.search === undefined ? {} : { search: query.search }),

@@ -1,0 +1,109 @@
+/** Servers as administrators list them. Reads only. */
+import type { Db } from '../db/db.ts';
+import { contains, query } from '../db/query.ts';
+import { type DisplayedStatus, displayedAs, EFFECTIVE_STATUS, USAGE_JOIN } from './server-status.ts';
+import { SHOWN_ALLOCATION } from './shown-allocation.ts';
+
+export interface AdminServerFilter {
+  /** Looked for in name and description, as it stands. */
+  search?: string | undefined;
+  /** Only those that the admin page shows so. */
+  status?: DisplayedStatus | undefined;
+  serverType?: string | undefined;
+}
+
+export const SERVER_SORTS = ['created', 'name', 'status'] as const;
+export interface ServerOrder {
+  sort: (typeof SERVER_SORTS)[number];
+  order: 'asc' | 'desc';
+}
+
+export interface AdminServerRow {
+  id: string;
+  serverType: string | null;
+  pterodactylId: number | null;
+  uuid: string | null;
+  name: string | null;
+  description: string | null;
+  status: string;
+  isSuspended: boolean;
+  panelType: string | null;
+  /** MB, like `disk`; 0 = no limit, here and in the next two. */
+  memory: number;
+  disk: number;
+  /** Per cent of a core. */
+  cpu: number;
+  createdAt: Date | null;
+  updatedAt: Date | null;
+  ownerId: string | null;
+  ownerName: string | null;
+  ownerEmail: string | null;
+  nodeId: number | null;
+  nodeName: string | null;
+  nodeFqdn: string | null;
+  eggId: number | null;
+  eggName: string | null;
+  nestName: string | null;
+  ip: string | null;
+  port: number | null;
+  alias: string | null;
+}
+
+/** FROM and WHERE of a filter, over `servers s`. */
+function selection(filter: AdminServerFilter, withUsage: boolean): { sql: string; bindings: unknown[] } {
+  const conditions: string[] = [];
+  const bindings: unknown[] = [];
+  if (filter.search !== undefined) {
+    const pattern = contains(filter.search);
+    conditions.push('(s.name ilike ? or s.description ilike ?)');
+    bindings.push(pattern, pattern);
+  }
+  if (filter.serverType !== undefined) {
+    conditions.push('s."serverType" = ?');
+    bindings.push(filter.serverType);
+  }
+  if (filter.status !== undefined) conditions.push(displayedAs('admin', filter.status));
+  const from = withUsage || filter.status !== undefined ? `servers s ${USAGE_JOIN}` : 'servers s';
+  return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
+}
+
+/** Number of servers that a filter finds. */
+export async function countAdminServers(db: Db, filter: AdminServerFilter): Promise<number> {
+  const { sql, bindings } = selection(filter, false);
+  const [count] = await query<{ n: number }>(db, `select count(*)::int as n from ${sql}`, bindings);
+  return count?.n ?? 0;
+}
+
+const SORT_KEY: Record<ServerOrder['sort'], string> = {
+  created: 's."createdAt"',
+  name: 's.name',
+  status: EFFECTIVE_STATUS,
+};
+
+/** A page of servers. It is cut first, so that names and allocations are looked up for its rows alone. */
+export function listAdminServers(
+  db: Db,
+  page: AdminServerFilter & ServerOrder & { limit: number; offset: number },
+): Promise<AdminServerRow[]> {
+  const { sql, bindings } = selection(page, page.sort === 'status');
+  const order = `${SORT_KEY[page.sort]} ${page.order}, s.id ${page.order}`;
+  return query(
+    db,
+    `select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status,
+       coalesce(s."isSuspended", false) as "isSuspended", s."panelType",
+       coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu, s."createdAt", s."updatedAt",
+       o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail",
+       n.id as "nodeId", n.name as "nodeName", n.fqdn as "nodeFqdn",
+       e.id as "eggId", e.name as "eggName", ne.name as "nestName", sa.ip, sa.port, sa.alias
+     from (select s.id from ${sql} order by ${order} limit ? offset ?) page
+       join servers s on s.id = page.id
+       ${USAGE_JOIN}
+       left join users o on o.id = s."ownerId"
+       left join nodes n on n.id = s."nodeId"
+       left join eggs e on e.id = s."eggId"
+       left join nests ne on ne.id = e."nestId"
+       ${SHOWN_ALLOCATION}
+     order by ${order}`,
+    [...bindings, page.limit, page.offset],
+  );
+}
