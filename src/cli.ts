@@ -1,5 +1,6 @@
 /** `nodebyte`: the command line. A group of commands is loaded when it is called, so that help is quick. */
 import { Command } from 'commander';
+import type { CommandIo } from './cli/support/command.ts';
 import { ConfigError } from './config.ts';
 import { EmbeddedError } from './embedded/process.ts';
 import { EXIT } from './process.ts';
@@ -8,64 +9,66 @@ import { packageVersion } from './version.ts';
 interface Group {
   name: string;
   description: string;
-  register(program: Command): Promise<void>;
+  /** @param io default: the process */
+  register(program: Command, io?: CommandIo): Promise<void>;
 }
 
-const GROUPS: readonly Group[] = [
+/** All commands, by their first word. */
+export const GROUPS: readonly Group[] = [
   {
     name: 'db',
     description: 'create, migrate and look at the database',
-    async register(program) {
+    async register(program, io) {
       const { registerDbCommands } = await import('./cli/db/db.ts');
-      registerDbCommands(program);
+      registerDbCommands(program, { io });
     },
   },
   {
     name: 'sync',
     description: 'start, watch and cancel syncs',
-    async register(program) {
+    async register(program, io) {
       const { registerSyncCommands } = await import('./cli/sync.ts');
-      registerSyncCommands(program);
+      registerSyncCommands(program, io);
     },
   },
   {
     name: 'user',
     description: 'accounts',
-    async register(program) {
+    async register(program, io) {
       const { registerUserCommands } = await import('./cli/user.ts');
-      registerUserCommands(program);
+      registerUserCommands(program, io);
     },
   },
   {
     name: 'setup',
     description: 'when the first-run set-up needs no sign-in',
-    async register(program) {
+    async register(program, io) {
       const { registerSetupCommands } = await import('./cli/setup.ts');
-      registerSetupCommands(program);
+      registerSetupCommands(program, io);
     },
   },
   {
     name: 'keys',
     description: 'the key of stored secrets',
-    async register(program) {
+    async register(program, io) {
       const { registerKeysCommands } = await import('./cli/keys.ts');
-      registerKeysCommands(program);
+      registerKeysCommands(program, io);
     },
   },
   {
     name: 'audit',
     description: 'security events',
-    async register(program) {
+    async register(program, io) {
       const { registerAuditCommands } = await import('./cli/audit.ts');
-      registerAuditCommands(program);
+      registerAuditCommands(program, io);
     },
   },
   {
     name: 'email',
     description: 'look at emails',
-    async register(program) {
+    async register(program, io) {
       const { registerEmailCommands } = await import('./cli/email.ts');
-      registerEmailCommands(program);
+      registerEmailCommands(program, io);
     },
   },
   {
@@ -79,17 +82,17 @@ const GROUPS: readonly Group[] = [
   {
     name: 'demo',
     description: 'show the product: its services, a simulated panel, one full sync',
-    async register(program) {
+    async register(program, io) {
       const { registerDemoCommand } = await import('./cli/demo/demo.ts');
-      registerDemoCommand(program);
+      registerDemoCommand(program, io);
     },
   },
   {
     name: 'doctor',
     description: 'what is configured, from where, and whether it can be reached',
-    async register(program) {
+    async register(program, io) {
       const { registerDoctorCommand } = await import('./cli/doctor/doctor.ts');
-      registerDoctorCommand(program);
+      registerDoctorCommand(program, io);
     },
   },
 ];
@@ -118,11 +121,14 @@ async function main(argv: readonly string[]): Promise<void> {
   await program.parseAsync([...argv], { from: 'user' });
 }
 
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  // Any other error is a defect: its stack is wanted.
-  const known = error instanceof ConfigError || error instanceof EmbeddedError;
-  console.error(known ? error.message : error);
-  process.exitCode = error instanceof ConfigError ? EXIT.config : EXIT.failed;
+// A test imports the table of the commands.
+if (import.meta.main) {
+  try {
+    await main(process.argv.slice(2));
+  } catch (error) {
+    // Any other error is a defect: its stack is wanted.
+    const known = error instanceof ConfigError || error instanceof EmbeddedError;
+    console.error(known ? error.message : error);
+    process.exitCode = error instanceof ConfigError ? EXIT.config : EXIT.failed;
+  }
 }

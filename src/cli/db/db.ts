@@ -11,7 +11,7 @@ import { makeMigration } from './make.ts';
 import { init, migrate } from './migrate.ts';
 
 export interface DbCommandOptions {
-  io?: CommandIo;
+  io?: CommandIo | undefined;
   /** Asked when neither `--database` nor DATABASE_URL is set; default: the embedded database. */
   embedded?: FindEmbedded;
 }

@@ -106,6 +106,16 @@ describe('db', () => {
         database: name,
         applied: { length: MIGRATIONS.length },
       });
+      // What was applied before the audit table is in its first event.
+      const events = await query<{ action: string; actor: string; reset: boolean; names: string[] }>(
+        db,
+        `select a.action, a.actor_type as actor, (a.details->>'reset')::boolean as reset, a.details->'migrations' as names
+           from audit_events a order by a.id`,
+      );
+      expect(events.flatMap((event) => event.names)).toEqual(MIGRATIONS);
+      expect(events.map(({ action, actor, reset }) => ({ action, actor, reset }))).toEqual(
+        events.map(() => ({ action: 'database-migrated', actor: 'cli', reset: true })),
+      );
     } finally {
       await db.destroy();
       await onServer(`drop database if exists "${name.replaceAll('"', '""')}" with (force)`);
