@@ -74,36 +74,43 @@ export async function countAdminServers(db: Db, filter: AdminServerFilter): Prom
   return count?.n ?? 0;
 }
 
-const SORT_KEY: Record<ServerOrder['sort'], string> = {
-  created: 's."createdAt"',
-  name: 's.name',
-  status: EFFECTIVE_STATUS,
+/** What a list is sorted by: over `servers s`, and over the rows of the page. */
+const SORT_KEY: Record<ServerOrder['sort'], { all: string; page: string }> = {
+  created: { all: 's."createdAt"', page: 's."createdAt"' },
+  name: { all: 's.name', page: 's.name' },
+  status: { all: EFFECTIVE_STATUS, page: 's.status' },
 };
 
-/** A page of servers. It is cut first, so that names and allocations are looked up for its rows alone. */
+/**
+ * A page of servers. It is cut first, so that names and allocations are looked up for its rows alone. Cut and names are
+ * planned apart, because planning one join of eight tables takes longer than running it.
+ */
 export function listAdminServers(
   db: Db,
   page: AdminServerFilter & ServerOrder & { limit: number; offset: number },
 ): Promise<AdminServerRow[]> {
   const { sql, bindings } = selection(page, page.sort === 'status');
-  const order = `${SORT_KEY[page.sort]} ${page.order}, s.id ${page.order}`;
+  const key = SORT_KEY[page.sort];
   return query(
     db,
-    `select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status,
-       coalesce(s."isSuspended", false) as "isSuspended", s."panelType",
-       coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu, s."createdAt", s."updatedAt",
+    `with page as materialized (
+       select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status,
+         coalesce(s."isSuspended", false) as "isSuspended", s."panelType", s."ownerId", s."nodeId", s."eggId",
+         s."primaryAllocationId", coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
+         s."createdAt", s."updatedAt"
+       from (select s.id from ${sql} order by ${key.all} ${page.order}, s.id ${page.order} limit ? offset ?) cut
+         join servers s on s.id = cut.id ${USAGE_JOIN})
+     select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, s.status, s."isSuspended", s."panelType",
+       s.memory, s.disk, s.cpu, s."createdAt", s."updatedAt",
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail",
-       n.id as "nodeId", n.name as "nodeName", n.fqdn as "nodeFqdn",
-       e.id as "eggId", e.name as "eggName", ne.name as "nestName", sa.ip, sa.port, sa.alias
-     from (select s.id from ${sql} order by ${order} limit ? offset ?) page
-       join servers s on s.id = page.id
-       ${USAGE_JOIN}
+       n.id as "nodeId", n.name as "nodeName", n.fqdn as "nodeFqdn", e.id as "eggId", e.name as "eggName",
+       (select ne.name from nests ne where ne.id = e."nestId") as "nestName", sa.ip, sa.port, sa.alias
+     from page s
        left join users o on o.id = s."ownerId"
        left join nodes n on n.id = s."nodeId"
        left join eggs e on e.id = s."eggId"
-       left join nests ne on ne.id = e."nestId"
        ${SHOWN_ALLOCATION}
-     order by ${order}`,
+     order by ${key.page} ${page.order}, s.id ${page.order}`,
     [...bindings, page.limit, page.offset],
   );
 }

@@ -30,7 +30,7 @@ const INVENTORY = `
            (2, 'uuid-ne2', 'Minecraft', null, null, '2026-01-09 10:30:00', '2026-01-09 10:30:00');
   insert into eggs (id, uuid, name, description, author, "nestId", "createdAt", "updatedAt")
     select n, 'uuid-e' || n, 'Egg ' || n % 3, case when n = 4 then 'Runs 100%' end, 'e@example.com', 1 + n % 2,
-           '2026-01-09 10:30:00', '2026-01-09 10:30:00' from generate_series(1, 7) n;
+           '2026-01-09 10:30:00', '2026-01-09 10:30:00' from generate_series(7, 1, -1) n;
   insert into servers (id, "pterodactylId", uuid, name, "eggId", "nestId", "nodeId") values
     ('s1', 11, 'uuid-s1', 'Lobby', 4, 1, 1), ('s2', 12, 'uuid-s2', 'World', 4, null, 1), ('s3', null, null, 'Shop', null, 1, null);
   insert into allocations (id, ip, port, alias, "isAssigned", "nodeId", "serverId")
