@@ -33,6 +33,7 @@ const ACCOUNT = {
 const SAMPLES: Readonly<Record<EmailTemplate, EmailData>> = {
   'email-verification': { ...ACCOUNT, openedOn: '2026-03-01', lapses: 'yes', denialToken: ACCOUNT.token },
   'password-reset': ACCOUNT,
+  'set-password': ACCOUNT,
   'magic-link': ACCOUNT,
   welcome: ACCOUNT,
   'email-changed': { name: 'Ada', newEmail: 'ada.new@example.com' },

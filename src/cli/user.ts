@@ -5,6 +5,7 @@ import { ROLES, type Role, type RoleChange } from '../domain/accounts/roles.ts';
 import { replacePassword } from '../services/accounts/passwords.ts';
 import { createUser } from '../services/accounts/register.ts';
 import { setActive, setRoles } from '../services/accounts/roles.ts';
+import { signOutUser } from '../services/accounts/sessions.ts';
 import { OPERATOR } from '../services/audit/record-change.ts';
 import { confirmStored, dropStored, storedWithoutSignIn } from '../services/settings/setup-window.ts';
 import { countUsers, findUserId, type ListedUser, listUsers, type UserFilter } from '../store/accounts/user-list.ts';
@@ -93,6 +94,9 @@ export function registerUserCommands(program: Command, io: CommandIo = process):
   withDatabaseOptions(onUser('enable'))
     .description('let a disabled user sign in again')
     .action((who: string, flags: Flags) => run(flags, (one) => activate(one, who, true)));
+  withDatabaseOptions(onUser('sign-out'))
+    .description('end all sessions, and the open links that sign in or set a password')
+    .action((who: string, flags: Flags) => run(flags, (one) => signOut(one, who)));
   withDatabaseOptions(withPasswordOptions(onUser('reset-password')))
     .description('set a password and end all sessions; without a password, generate and print one')
     .option('--verify', 'also count the address as verified')
@@ -187,7 +191,7 @@ function cells(user: ListedUser): string[] {
 async function changeRoles({ print, withDb }: Run, who: string, flags: RolesFlags): Promise<void> {
   const change = readRoleChange(flags);
   await withDb(async (db) => {
-    const { id, email, roles, isSystemAdmin: admin } = await setRoles(db, await findUserId(db, who), change);
+    const { id, email, roles, isSystemAdmin: admin } = await setRoles(db, await findUserId(db, who), change, OPERATOR);
     print({ id, email, roles, admin }, [printable(`${email} (${id}): ${roles.join(', ') || 'no roles'}`)]);
   });
 }
@@ -221,11 +225,19 @@ function readRole(name: string): Role {
 
 async function activate({ print, withDb }: Run, who: string, active: boolean): Promise<void> {
   await withDb(async (db) => {
-    const { id, email, changed } = await setActive(db, await findUserId(db, who), active);
+    const { id, email, changed } = await setActive(db, await findUserId(db, who), active, OPERATOR);
     const state = active ? 'enabled' : 'disabled';
     print({ id, email, active, changed }, [
       printable(changed ? `${state} ${email} (${id})` : `${email} (${id}) was already ${state}`),
     ]);
+  });
+}
+
+async function signOut({ print, withDb }: Run, who: string): Promise<void> {
+  await withDb(async (db) => {
+    const id = await findUserId(db, who);
+    const sessions = await signOutUser({ db }, id, OPERATOR);
+    print({ id, sessions }, [`signed out ${id}: ${sessions} sessions ended`]);
   });
 }
 

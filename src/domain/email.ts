@@ -5,6 +5,7 @@ import { z } from 'zod';
 export const EMAIL_TEMPLATES = [
   'email-verification',
   'password-reset',
+  'set-password',
   'magic-link',
   'welcome',
   'email-changed',
@@ -21,8 +22,8 @@ const ALIASES: Readonly<Record<string, EmailTemplate>> = {
   'reset-password': 'password-reset',
 };
 
-/** Notices to the owner of an account about what happened to it. Only this service sends them, so each one is true. */
-const OWN_NOTICES: readonly EmailTemplate[] = ['password-changed', 'new-network'];
+/** Emails to the owner of an account about what happened to it. Only this service sends them, so each one is true. */
+const OWN_NOTICES: readonly EmailTemplate[] = ['set-password', 'password-changed', 'new-network'];
 
 /** The template with this name or alias; undefined if there is none. */
 export function emailTemplate(name: string): EmailTemplate | undefined {
@@ -39,12 +40,13 @@ export const REQUESTED_TEMPLATE_NAMES: readonly string[] = EMAIL_TEMPLATE_NAMES.
 );
 
 /**
- * One-time tokens: `verification_tokens.type` and lifetime in seconds (contract: 24 hours, 24 hours, 30 minutes). The
- * token of a denial ("This was not me") lives as long as that of the verification, and proves nothing.
+ * One-time tokens: `verification_tokens.type` and lifetime in seconds (contract: 24 hours, 24 hours, 30 minutes). The link
+ * for a first password waits a week, because its reader did not ask for it. The token of a denial ("This was not me") lives as long as that of the verification, and proves nothing.
  */
 export const ONE_TIME_TOKENS = {
   email_verification: { lifetimeSeconds: 24 * 3600 },
   password_reset: { lifetimeSeconds: 24 * 3600 },
+  set_password: { lifetimeSeconds: 7 * 24 * 3600 },
   magic_link: { lifetimeSeconds: 30 * 60 },
   account_denial: { lifetimeSeconds: 24 * 3600 },
 } as const;
@@ -52,6 +54,7 @@ export type OneTimeTokenType = keyof typeof ONE_TIME_TOKENS;
 export const ONE_TIME_TOKEN_TYPES: readonly OneTimeTokenType[] = [
   'email_verification',
   'password_reset',
+  'set_password',
   'magic_link',
   'account_denial',
 ];
@@ -63,6 +66,7 @@ export const DENIAL_PATH = '/api/v1/auth/not-me';
 export const TOKEN_OF_TEMPLATE: Partial<Record<EmailTemplate, OneTimeTokenType>> = {
   'email-verification': 'email_verification',
   'password-reset': 'password_reset',
+  'set-password': 'set_password',
   'magic-link': 'magic_link',
   welcome: 'email_verification',
 };
@@ -125,6 +129,7 @@ const link = (key: string): EmailField => ({ key, description: 'URL of the link,
 export const EMAIL_FIELDS: Readonly<Record<EmailTemplate, readonly EmailField[]>> = {
   'email-verification': [NAME, link('verifyUrl'), TOKEN, ID, ...REGISTRATION],
   'password-reset': [NAME, link('resetUrl'), TOKEN, ID, REMOVED],
+  'set-password': [NAME, link('resetUrl'), TOKEN, ID],
   'magic-link': [NAME, link('magicLinkUrl'), TOKEN],
   welcome: [NAME, link('verifyUrl'), TOKEN, ID],
   'email-changed': [NAME, { key: 'newEmail', description: 'the new address', required: true }],

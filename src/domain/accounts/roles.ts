@@ -12,7 +12,10 @@ export const ROLES = [
 ] as const;
 export type Role = (typeof ROLES)[number];
 
-interface RoleHolder {
+/** Whether a text is the name of a role, as it is stored. */
+export const isRole = (text: string): text is Role => ROLES.some((role) => role === text);
+
+export interface RoleHolder {
   roles: readonly string[];
   isSystemAdmin: boolean;
 }
@@ -29,6 +32,23 @@ export const isSystemAdministrator = (user: RoleHolder): boolean =>
 export const losesAdministration = (before: RoleHolder, after: RoleHolder): boolean =>
   (isAdministrator(before) && !isAdministrator(after)) ||
   (isSystemAdministrator(before) && !isSystemAdministrator(after));
+
+/**
+ * Whether this administrator may disable, enable or sign out an account, or send it a link: an account of another
+ * administrator needs a system administrator.
+ */
+export const mayManage = (administrator: RoleHolder, user: RoleHolder): boolean =>
+  isSystemAdministrator(administrator) || !isAdministrator(user);
+
+/**
+ * Whether this administrator may change the roles of an account in this way. Only a system administrator grants or removes
+ * ADMINISTRATOR and SUPER_ADMIN, and changes a system administrator at all.
+ */
+export const mayChangeRoles = (administrator: RoleHolder, before: RoleHolder, after: RoleHolder): boolean =>
+  isSystemAdministrator(administrator) ||
+  (!isSystemAdministrator(before) &&
+    !isSystemAdministrator(after) &&
+    isAdministrator(before) === isAdministrator(after));
 
 /** Either the roles to hold from now on, or roles to add and to remove. */
 export type RoleChange = { set: readonly Role[] } | { add?: readonly Role[]; remove?: readonly Role[] };

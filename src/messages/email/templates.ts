@@ -52,6 +52,19 @@ const DRAFTS: Readonly<Record<EmailTemplate, (data: EmailData, site: EmailSite) 
     preheader: 'Choose a new password for your account.',
     blocks: [greeting(data), ...resetBlocks(data, site)],
   }),
+  'set-password': (data, site) => ({
+    subject: 'Set your password',
+    heading: 'Set your password',
+    preheader: 'Choose the password of your account.',
+    blocks: [
+      greeting(data),
+      text(
+        'An administrator of NodeByte sent you this link, because your NodeByte account with this address has no password yet. To choose a password also confirms the address.',
+      ),
+      ...linkBlocks(emailLink('set-password', data, site), 'Choose a password', 'set_password'),
+      note('If you do not want to use the account, you can ignore this email: the account stays without a password.'),
+    ],
+  }),
   'magic-link': (data, site) => ({
     subject: 'Your magic link',
     heading: 'Your magic link',
@@ -239,8 +252,9 @@ function linkBlocks(link: EmailLink, label: string, token: OneTimeTokenType): re
   return [{ kind: 'link', label, url: link.url }, note(`This link can be used once and expires in ${lifetime}.`)];
 }
 
-/** Seconds in words, in the largest unit that divides them: hours, minutes or seconds. */
+/** Seconds in words, in the largest unit that divides them; a day is 24 hours, more are days. */
 export function spelledDuration(seconds: number): string {
+  if (seconds > 86_400 && seconds % 86_400 === 0) return `${seconds / 86_400} days`;
   const [size, unit] = seconds % 3600 === 0 ? [3600, 'hour'] : seconds % 60 === 0 ? [60, 'minute'] : [1, 'second'];
   const count = seconds / size;
   return `${count} ${unit}${count === 1 ? '' : 's'}`;

@@ -7,12 +7,14 @@ import type { Transaction } from '../../store/db/db.ts';
  * Ends the sessions and access tokens of a user, and the open links that sign in or set a password. Open streams end at
  * their next ping. The caller holds the user's lock.
  * @param options `keep`: the caller's own session, which goes on with its tokens.
+ * @returns number of sessions that ended.
  */
 export async function endEverything(
   trx: Transaction,
   userId: string,
   options: { keep?: SessionIdentity } = {},
-): Promise<void> {
-  await endSessions(trx, userId, options.keep);
-  await deleteTokens(trx, userId, ['password_reset', 'magic_link']);
+): Promise<number> {
+  const ended = await endSessions(trx, userId, options.keep);
+  await deleteTokens(trx, userId, ['password_reset', 'set_password', 'magic_link']);
+  return ended;
 }

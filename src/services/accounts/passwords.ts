@@ -10,6 +10,7 @@ import {
   storePasswordHash,
 } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
+import { OPERATOR, recordChange } from '../audit/record-change.ts';
 import { accountEvent, recordRefusal } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { endEverything } from './end-everything.ts';
@@ -115,10 +116,15 @@ export async function replacePassword(
   // Hashed before the transaction, because it takes long and the row would be locked meanwhile.
   const hash = await hashPassword(password);
   return inTransaction(deps.db, async (trx) => {
-    const [user] = await lockManagedUsers(trx, id, { systemAdministrators: false });
+    const [user] = await lockManagedUsers(trx, [id], { systemAdministrators: false });
     if (user === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'User not found' });
     await setPassword(trx, id, hash);
-    const emailVerified = options.verify === true ? await markEmailVerified(trx, id) : user.emailVerified;
+    const verifies = options.verify === true && user.emailVerified === null;
+    const emailVerified = verifies ? await markEmailVerified(trx, id) : user.emailVerified;
+    if (verifies) {
+      const details = { proof: 'operator', passwordRemoved: false };
+      await recordChange({ trx }, OPERATOR, { action: 'email-verified', target: { type: 'user', id }, details });
+    }
     await recordNewPassword(trx, deps, id, { action: 'password-changed', actor: { type: 'cli' } });
     return { ...user, emailVerified: emailVerified ?? null };
   });

@@ -66,8 +66,11 @@ async function requireOpenRegistration({ settings }: Pick<AccountDeps, 'settings
     throw new AppError('REGISTRATION_DISABLED');
 }
 
-/** The name under its field, trimmed; nothing when it is empty. */
-function readName(text: string, field: 'username' | 'firstName' | 'lastName'): Partial<Record<typeof field, string>> {
+/** The name under its field, trimmed; nothing when it is empty. @throws {AppError} INVALID_REQUEST that names the field. */
+export function readName(
+  text: string,
+  field: 'username' | 'firstName' | 'lastName',
+): Partial<Record<typeof field, string>> {
   const name = text.trim();
   if (name.length > NAME_LIMIT || /\p{Cc}/u.test(name)) {
     const message = `at most ${NAME_LIMIT} characters, none of them a control character`;

@@ -11,7 +11,7 @@ import { requireGoodPassword, setPassword } from './passwords.ts';
 import { proveAddress } from './prove-address.ts';
 
 /**
- * Sets a new password by the token of a reset link, which is used up. The link was read in the mailbox, so it also proves
+ * Sets a new password by the token of a reset link, or of a link for a first password, which is used up. The link was read in the mailbox, so it also proves
  * the address. The site does not send this request again by itself, so a used token is refused like an unknown one.
  * @param reset `userId` may be empty; if given, it must be the owner of the token.
  * @throws {AppError} INVALID_LINK_TOKEN, TOKEN_EXPIRED, or a code of the password policy.
@@ -23,7 +23,7 @@ export async function resetPassword(
 ): Promise<void> {
   requireGoodPassword(reset.password);
   const ownerOf = async (trx: Transaction): Promise<string> => {
-    const found = await lockToken(trx, reset.token, 'password_reset');
+    const found = await lockToken(trx, reset.token, 'password_reset', 'set_password');
     if (found === undefined || (reset.userId !== '' && reset.userId !== found.userId)) {
       throw new AppError('INVALID_LINK_TOKEN');
     }

@@ -1,34 +1,35 @@
-/** Roles and the state of accounts. Whatever is asked for, one active system administrator remains. */
+/** Roles and the state of accounts. Whatever is asked for, one system administrator who can sign in remains. */
 import {
   changedRoles,
+  isRole,
   isSystemAdministrator,
   losesAdministration,
+  mayChangeRoles,
+  type Role,
   type RoleChange,
   removesSystemAdministrator,
 } from '../../domain/accounts/roles.ts';
 import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
-import { lockManagedUsers, type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
-import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
+import { type ManagedUser, storeActive, storeRoles } from '../../store/accounts/user-store.ts';
+import { type Db, inTransaction } from '../../store/db/db.ts';
 import { closeSetupWindow } from '../../store/settings/setup-window-store.ts';
-import { OPERATOR, recordChange } from '../audit/record-change.ts';
+import { recordChange } from '../audit/record-change.ts';
 import { endEverything } from './end-everything.ts';
+import { lockManaged, requireManageable, roleRefused } from './managed-user.ts';
 
 /**
  * Changes the roles; `isSystemAdmin` follows SUPER_ADMIN. Who loses rights of an administrator has to sign in again. A system
  * administrator closes the set-up for good.
- * @throws {AppError} NOT_FOUND; CONFLICT when it would demote the last active system administrator.
+ * @throws {AppError} NOT_FOUND; FORBIDDEN; CONFLICT when it would demote the last system administrator.
  */
-export async function setRoles(
-  db: Db,
-  id: string,
-  change: RoleChange,
-  by: AuditOrigin = OPERATOR,
-): Promise<ManagedUser> {
+export async function setRoles(db: Db, id: string, change: RoleChange, by: AuditOrigin): Promise<ManagedUser> {
   return inTransaction(db, async (trx) => {
-    const { user, others } = await lock(trx, id, removesSystemAdministrator(change));
+    const managed = await lockManaged(trx, id, by, { systemAdministrators: removesSystemAdministrator(change) });
+    const { user, others, manager } = managed;
     const roles = changedRoles(user, change);
     const isSystemAdmin = roles.includes('SUPER_ADMIN');
+    if (!mayChangeRoles(manager, user, { roles, isSystemAdmin })) throw administratorRolesRefused();
     if (isSystemAdmin) await closeSetupWindow(trx);
     else refuseLast(user, others);
     await storeRoles(trx, id, roles, isSystemAdmin);
@@ -41,20 +42,40 @@ export async function setRoles(
   });
 }
 
+/** The refusal of a role above the manager's own. */
+export const administratorRolesRefused = (): AppError =>
+  roleRefused('Only a system administrator may grant or remove ADMINISTRATOR and SUPER_ADMIN');
+
+/** The names as roles. @throws {AppError} VALIDATION_ERROR that names the first one that is none. */
+export function readRoles(names: readonly string[]): Role[] {
+  return names.map((name) => {
+    if (isRole(name)) return name;
+    throw new AppError('VALIDATION_ERROR', {
+      publicMessage: `Invalid role: ${name.slice(0, 100)}`,
+      details: [{ path: 'body.roles', message: 'is not a role' }],
+    });
+  });
+}
+
 /**
  * Disables the user and ends everything that signs in, or enables the user again. A repeat has no effect.
  * @returns the user, and whether the user was in the other state before.
- * @throws {AppError} NOT_FOUND; CONFLICT when it would disable the last active system administrator.
+ * @throws {AppError} NOT_FOUND; FORBIDDEN; CONFLICT when it would disable the last system administrator, or the caller.
  */
 export async function setActive(
   db: Db,
   id: string,
   active: boolean,
-  by: AuditOrigin = OPERATOR,
+  by: AuditOrigin,
 ): Promise<ManagedUser & { changed: boolean }> {
   return inTransaction(db, async (trx) => {
-    const { user, others } = await lock(trx, id, !active);
+    const managed = await lockManaged(trx, id, by, { systemAdministrators: !active });
+    const { user, others } = managed;
+    requireManageable(managed, by);
     if (!active) {
+      if (by.actor.id === id) {
+        throw new AppError('CONFLICT', { publicMessage: 'You cannot disable your own account' });
+      }
       refuseLast(user, others);
       await endEverything(trx, id);
     }
@@ -68,22 +89,10 @@ export async function setActive(
   });
 }
 
-/** The user and, where the change may remove a system administrator, the other active ones. All rows are locked. */
-async function lock(
-  trx: Transaction,
-  id: string,
-  systemAdministrators: boolean,
-): Promise<{ user: ManagedUser; others: ManagedUser[] }> {
-  const locked = await lockManagedUsers(trx, id, { systemAdministrators });
-  const user = locked.find((one) => one.id === id);
-  if (user === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'User not found' });
-  return { user, others: locked.filter((one) => one.id !== id) };
-}
-
 /** @throws {AppError} CONFLICT when the user is an active system administrator and `others` is empty. */
 function refuseLast(user: ManagedUser, others: readonly ManagedUser[]): void {
   if (!user.isActive || !isSystemAdministrator(user) || others.length > 0) return;
   throw new AppError('CONFLICT', {
-    publicMessage: 'This is the last active system administrator: make another one first',
+    publicMessage: 'This is the last active system administrator with a verified address: make another one first',
   });
 }

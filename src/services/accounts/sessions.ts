@@ -1,6 +1,7 @@
 /** Sessions: pairs of tokens are issued, exchanged and ended here. */
 import { randomUUID } from 'node:crypto';
 import type { AuthUser } from '../../domain/accounts/account.ts';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import {
   endFamily,
@@ -13,10 +14,14 @@ import {
 } from '../../store/accounts/session-store.ts';
 import { lockUser, lockUsers } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
+import { takeTokens } from '../../store/rate-limit-store.ts';
+import { recordChange } from '../audit/record-change.ts';
 import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import { newRefreshToken } from './access-tokens.ts';
 import { findCaller } from './callers.ts';
 import type { AccountDeps } from './deps.ts';
+import { endEverything } from './end-everything.ts';
+import { lockManaged, requireManageable } from './managed-user.ts';
 import type { RequestOrigin } from './networks.ts';
 
 /** Uses in a row, within the grace period, after which a used token is taken for a copy: more than any browser makes. */
@@ -141,5 +146,32 @@ export async function signOut(
     for (const userId of new Set([session?.userId, signedIn].filter((id) => id !== undefined))) {
       await recordSecurityEvent({ db: trx, log: deps.log }, accountEvent('sign-out', userId, { origin }));
     }
+  });
+}
+
+/** The same sign-out again within this time is a repeat of the site, whose answer was lost. */
+const SIGN_OUT_REPEAT = { name: 'sign-out-user-repeat', capacity: 1, windowSeconds: 5 };
+
+/**
+ * Signs a user out everywhere, at the request of an administrator: sessions, access tokens and open links end. An event is
+ * recorded, also when only tokens without a session can have ended, but not for a repeat that ends nothing.
+ * @returns number of sessions that ended.
+ * @throws {AppError} NOT_FOUND; FORBIDDEN.
+ */
+export async function signOutUser(
+  deps: Pick<AccountDeps, 'db'> & Partial<Pick<AccountDeps, 'log'>>,
+  id: string,
+  by: AuditOrigin,
+): Promise<number> {
+  return inTransaction(deps.db, async (trx) => {
+    const managed = await lockManaged(trx, id, by);
+    requireManageable(managed, by);
+    const sessions = await endEverything(trx, id);
+    const [first] = await takeTokens(trx, [{ ...SIGN_OUT_REPEAT, identity: id }]);
+    if (sessions > 0 || first?.allowed === true) {
+      const change = { action: 'sessions-ended', target: { type: 'user', id }, details: { sessions } } as const;
+      await recordChange({ trx, log: deps.log }, by, change);
+    }
+    return sessions;
   });
 }

@@ -1,11 +1,14 @@
 /** Verification of an address: sending the link, and using it. */
 import type { AuthUser } from '../../domain/accounts/account.ts';
+import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { lockToken, rememberUsed, wasUsed } from '../../store/accounts/one-time-token-store.ts';
 import { lockUser } from '../../store/accounts/user-store.ts';
 import { inTransaction } from '../../store/db/db.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
+import { recordChange } from '../audit/record-change.ts';
 import type { AccountDeps } from './deps.ts';
+import { lockManaged, requireManageable } from './managed-user.ts';
 import { proveAddress } from './prove-address.ts';
 
 /** Verification emails that an account gets in an hour. */
@@ -38,6 +41,38 @@ export async function resendVerification(deps: Pick<AccountDeps, 'db' | 'emails'
   if (user.emailVerified !== null) throw new AppError('ALREADY_VERIFIED', { publicMessage: 'Email already verified' });
   const [first] = await takeTokens(deps.db, [{ ...REPEAT, identity: user.id }]);
   if (first?.allowed === true) await queueVerification(deps, user);
+}
+
+/**
+ * Queues a verification email at the request of an administrator, within the account's limit. An account without a password
+ * gets the link to set one, which verifies the address as well. A repeat within seconds sends nothing.
+ * @throws {AppError} NOT_FOUND; FORBIDDEN; CONFLICT when there is nothing to verify; RATE_LIMITED.
+ */
+export async function resendVerificationTo(
+  deps: Pick<AccountDeps, 'db' | 'emails' | 'log'>,
+  id: string,
+  by: AuditOrigin,
+): Promise<void> {
+  await inTransaction(deps.db, async (trx) => {
+    const managed = await lockManaged(trx, id, by);
+    const { user } = managed;
+    requireManageable(managed, by);
+    if (user.emailVerified !== null) throw new AppError('CONFLICT', { publicMessage: 'Email already verified' });
+    if (!user.isActive) throw new AppError('CONFLICT', { publicMessage: 'This account is disabled: enable it first' });
+    const [first] = await takeTokens(trx, [{ ...REPEAT, identity: id }]);
+    if (first?.allowed !== true) return;
+    const { name, max: capacity, windowSeconds } = VERIFICATION_LIMIT;
+    const [bucket] = await takeTokens(trx, [{ name, identity: id, capacity, windowSeconds }]);
+    if (bucket?.allowed !== true) {
+      const retryAfterMs = Math.ceil(bucket?.waitSeconds ?? windowSeconds) * 1000;
+      const publicMessage = `An account gets at most ${capacity} verification emails in an hour`;
+      throw new AppError('RATE_LIMITED', { retryAfterMs, publicMessage });
+    }
+    const template = user.hasPassword ? 'email-verification' : 'set-password';
+    await deps.emails.queue(trx, { template, to: user.email, userId: id });
+    const change = { action: 'verification-resent', target: { type: 'user', id }, details: { template } } as const;
+    await recordChange({ trx, log: deps.log }, by, change);
+  });
 }
 
 /**

@@ -33,17 +33,17 @@ export async function ownerOfToken(db: Db, token: string, type: OneTimeTokenType
   return found?.userId;
 }
 
-/** The owner of a token and whether it has expired; locked until the transaction ends, so that it is used once. */
+/** The owner of a token of one of these types, and whether it has expired; locked until the transaction ends, so that it is used once. */
 export async function lockToken(
   trx: Db,
   token: string,
-  type: OneTimeTokenType,
+  ...types: readonly OneTimeTokenType[]
 ): Promise<{ userId: string; expired: boolean } | undefined> {
   const [found] = await query<{ userId: string; expired: boolean }>(
     trx,
     `select v.identifier as "userId", v.expires <= now() at time zone 'utc' as expired
-     from verification_tokens v where v.token = ? and v.type = ? for update`,
-    [hashOf(token), type],
+     from verification_tokens v where v.token = ? and v.type = any(?::text[]) for update`,
+    [hashOf(token), [...types]],
   );
   return found;
 }

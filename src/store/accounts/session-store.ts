@@ -115,16 +115,18 @@ export interface SessionIdentity {
  * Ends the sessions of a user, but for the family of `keep`, and with them every access token. Tokens that name no
  * session say only the second in which they were issued: those of the present second end, too. The caller holds the
  * user's lock.
+ * @returns number of rows that ended.
  */
-export async function endSessions(trx: Db, userId: string, keep?: SessionIdentity): Promise<void> {
-  await execute(
+export async function endSessions(trx: Db, userId: string, keep?: SessionIdentity): Promise<number> {
+  const [row] = await query<{ count: number }>(
     trx,
     `with ended as (
-       delete from sessions where "userId" = ? and coalesce("familyId", id) is distinct from ?::text)
+       delete from sessions where "userId" = ? and coalesce("familyId", id) is distinct from ?::text returning id)
      update users set "tokensValidFrom" = date_trunc('second', clock_timestamp() at time zone 'utc') + interval '1 second'
-      where id = ?`,
+      where id = ? returning (select count(*)::int from ended) as count`,
     [userId, keep?.sessionId ?? null, userId],
   );
+  return row?.count ?? 0;
 }
 
 /** Deletes expired sessions. @returns how many. */

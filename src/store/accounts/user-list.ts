@@ -4,6 +4,7 @@ import type { Role } from '../../domain/accounts/roles.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
+import type { NewUser } from './user-store.ts';
 
 export interface ListedUser {
   id: string;
@@ -123,6 +124,34 @@ export async function countUsersByState(db: Db): Promise<UserCounts> {
 export async function findListedUser(db: Db, id: string): Promise<ListedUser | undefined> {
   const [user] = await query<ListedUser>(db, `select ${COLUMNS} from users u where u.id = ?`, [id]);
   return user;
+}
+
+/**
+ * The user that this administrator has created a moment ago with these fields: found when a creation is repeated.
+ * @returns its id.
+ */
+export async function findCreated(
+  db: Db,
+  user: NewUser,
+  by: { creatorId: string; withinSeconds: number },
+): Promise<string | undefined> {
+  const [found] = await query<{ id: string }>(
+    db,
+    `select u.id from users u join audit_events a on a.target_type = 'user' and a.target_id = u.id
+      where lower(u.email) = ? and u.username is not distinct from ? and u."firstName" is not distinct from ?
+        and u."lastName" is not distinct from ? and u.roles = ?::text[] and a.action = 'account-created'
+        and a.actor_type = 'user' and a.actor_id = ? and a.at > now() - make_interval(secs => ?) limit 1`,
+    [
+      user.email,
+      user.username ?? null,
+      user.firstName ?? null,
+      user.lastName ?? null,
+      [...user.roles],
+      by.creatorId,
+      by.withinSeconds,
+    ],
+  );
+  return found?.id;
 }
 
 function conditionOf(filter: UserFilter): { condition: string; bindings: unknown[] } {

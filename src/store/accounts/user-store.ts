@@ -109,7 +109,7 @@ export interface NewUser {
  * Inserts an active user.
  * @throws {AppError} EMAIL_EXISTS when the address, in any case, is taken.
  */
-export async function insertUser(db: Db, user: NewUser & { passwordHash: string }): Promise<{ id: string }> {
+export async function insertUser(db: Db, user: NewUser & { passwordHash: string | null }): Promise<{ id: string }> {
   const email = normalizeEmail(user.email);
   const id = randomUUID();
   try {
@@ -254,27 +254,28 @@ export interface ManagedUser {
   isSystemAdmin: boolean;
   isActive: boolean;
   emailVerified: Date | null;
+  hasPassword: boolean;
 }
 
 /**
- * Locks a user and, with `systemAdministrators`, every active system administrator. A caller that had to wait sees the
+ * Locks users and, with `systemAdministrators`, every active system administrator. A caller that had to wait sees the
  * rows as the other left them, so the last two administrators cannot remove each other. One statement in the order of
  * ids, so two callers cannot wait for each other either.
  */
 export async function lockManagedUsers(
   trx: Db,
-  id: string,
+  ids: readonly string[],
   options: { systemAdministrators: boolean },
 ): Promise<ManagedUser[]> {
   return query<ManagedUser>(
     trx,
     `select u.id, u.email, coalesce(u.roles, '{}') as roles, coalesce(u."isSystemAdmin", false) as "isSystemAdmin",
-            coalesce(u."isActive", true) as "isActive", u."emailVerified"
+            coalesce(u."isActive", true) as "isActive", u."emailVerified", u.password is not null as "hasPassword"
        from users u
-      where u.id = ?
+      where u.id = any(?::text[])
          or (?::boolean and coalesce(u."isActive", true) and (u."isSystemAdmin" or 'SUPER_ADMIN' = any(u.roles)))
       order by u.id for no key update`,
-    [id, options.systemAdministrators],
+    [[...ids], options.systemAdministrators],
   );
 }
 

@@ -1,8 +1,10 @@
 /** Whatever ends sessions ends refresh tokens and access tokens, at the next request, and no token of another session. */
+
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { replacePassword } from '../../../src/services/accounts/passwords.ts';
 import { setActive, setRoles } from '../../../src/services/accounts/roles.ts';
 import type { TokenPair } from '../../../src/services/accounts/sessions.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { purgeSessions } from '../../../src/store/accounts/session-store.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, signToken, startHarness } from '../../support/api/harness.ts';
@@ -123,14 +125,14 @@ const EVENTS: [string, (who: Person) => Promise<unknown>, Which[]][] = [
   ],
   [
     'the loss of the role of an administrator',
-    (who) => setRoles(harness.database.db, who.id, { remove: ['ADMINISTRATOR'] }),
+    (who) => setRoles(harness.database.db, who.id, { remove: ['ADMINISTRATOR'] }, OPERATOR),
     ['own', 'other', 'sessionless'],
   ],
   [
     'disabling the account, also when it is enabled again',
     async (who) => {
-      await setActive(harness.database.db, who.id, false);
-      await setActive(harness.database.db, who.id, true);
+      await setActive(harness.database.db, who.id, false, OPERATOR);
+      await setActive(harness.database.db, who.id, true, OPERATOR);
     },
     ['own', 'other', 'sessionless'],
   ],
@@ -157,7 +159,7 @@ describe('refresh tokens and access tokens end together (S1)', () => {
 
   test('the loss of another role ends nothing', async () => {
     const who = await person();
-    await setRoles(harness.database.db, who.id, { add: ['PARTNER'], remove: ['MEMBER'] });
+    await setRoles(harness.database.db, who.id, { add: ['PARTNER'], remove: ['MEMBER'] }, OPERATOR);
     for (const token of [who.own.accessToken, who.sessionless]) expect(await me(token)).toBe(200);
   });
 

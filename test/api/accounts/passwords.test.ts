@@ -1,7 +1,9 @@
 /** Signing in with a password: accepted hashes, refused accounts, and what a refusal reveals. */
+
 import bcrypt from 'bcrypt';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { setActive } from '../../../src/services/accounts/roles.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { type Harness, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
 import {
@@ -171,7 +173,7 @@ describe('a change of the account while its password is checked', () => {
     return { answer, id: user.id };
   }
   test('a disabled account is refused', async () => {
-    const { answer, id } = await during((user) => setActive(harness.database.db, user, false));
+    const { answer, id } = await during((user) => setActive(harness.database.db, user, false, OPERATOR));
     expect(outcome(answer)).toEqual([401, 'account_disabled', 'ACCOUNT_DISABLED']);
     expect(await sessionsOf(harness, id)).toEqual([]);
   });

@@ -1,6 +1,8 @@
 /** What is recorded of accounts, what the log says of it, and what the owner learns by email. */
+
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { setActive, setRoles } from '../../../src/services/accounts/roles.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { recordRefusal, signInRefused } from '../../../src/services/audit/security-events.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, json, makeUser, PASSWORD, startHarness } from '../../support/api/harness.ts';
@@ -203,10 +205,10 @@ test('what an operator changes is recorded with before and after; a repeat is no
   const user = await makeUser(harness);
   const { db } = harness.database;
   for (let i = 0; i < 2; i += 1) {
-    await setRoles(db, user.id, { set: ['PARTNER'] });
-    await setActive(db, user.id, false);
+    await setRoles(db, user.id, { set: ['PARTNER'] }, OPERATOR);
+    await setActive(db, user.id, false, OPERATOR);
   }
-  await setActive(db, user.id, true);
+  await setActive(db, user.id, true, OPERATOR);
   expect(await eventsOf(user.id)).toEqual([
     { action: 'roles-changed', outcome: 'success', actor: 'cli', details: { before: ['MEMBER'], after: ['PARTNER'] } },
     { action: 'account-disabled', outcome: 'success', actor: 'cli', details: {} },

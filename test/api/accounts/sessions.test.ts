@@ -1,7 +1,9 @@
 /** Sessions: a refresh token is used once, a stolen one ends its family of sessions, and logout ends sessions. */
+
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { setActive } from '../../../src/services/accounts/roles.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { bearer, type Harness, makeUser, signToken, startHarness } from '../../support/api/harness.ts';
 import {
@@ -403,7 +405,7 @@ test('disabling an account ends all sessions, also those that parallel refreshes
     const user = await makeUser(harness);
     const tokens = [await opened(user), await opened(user), await opened(user), await opened(user)];
     const [disabled, ...answers] = await Promise.all([
-      setActive(harness.database.db, user.id, false),
+      setActive(harness.database.db, user.id, false, OPERATOR),
       ...tokens.map((token) => refresh(harness, token)),
     ]);
     expect(disabled.changed).toBe(true);

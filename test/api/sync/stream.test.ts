@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { setActive } from '../../../src/services/accounts/roles.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import {
   bearer,
   changeLog,
@@ -211,7 +212,7 @@ describe('the stream of a running sync', () => {
     const [kept, disabled, signedOut, demoted] = [await watched(), await watched(), await watched(), await watched()];
     const all = [kept, disabled, signedOut, demoted];
     await until(() => all.every(({ stream }) => stream.events.length === 2));
-    await setActive(db, disabled.id, false);
+    await setActive(db, disabled.id, false, OPERATOR);
     await post(harness, 'logout', { refreshToken: signedOut.refreshToken });
     // As the site would do it, which leaves the session.
     await db.raw(`update users set roles = '{MEMBER}' where id = ?`, [demoted.id]);

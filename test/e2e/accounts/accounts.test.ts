@@ -1,4 +1,5 @@
 /** The life of an account as its owner sees it: over HTTP, with the links of emails that were really sent. */
+
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { CaughtEmail, EmailCatcher } from '../../../simulators/email/contract.ts';
@@ -7,6 +8,7 @@ import { createResendTransport } from '../../../src/clients/email/resend.ts';
 import type { EmailTransport } from '../../../src/clients/email/transport.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { setActive } from '../../../src/services/accounts/roles.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener, type Listener } from '../../../src/store/db/listener.ts';
@@ -147,7 +149,7 @@ test('an account from its registration to its end: every step works and ends wha
   expect((await lastEmail(newEmail, 4)).subject).toMatch(/password was changed/i);
 
   // The account is disabled.
-  await setActive(stack.database.db, id, false);
+  await setActive(stack.database.db, id, false, OPERATOR);
   expect(outcome(await me(again))[1]).toBe('account_disabled');
   expect((await refresh(api, again.body.refreshToken)).status).toBe(401);
   expect(outcome(await login(api, newEmail, 'Second-horse-2'))[1]).toBe('account_disabled');

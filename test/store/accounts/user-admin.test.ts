@@ -1,10 +1,12 @@
 /** Changes of accounts by administrators. At least one active system administrator always remains. */
+
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ROLES } from '../../../src/domain/accounts/roles.ts';
 import { verifyPassword } from '../../../src/services/accounts/password-hash.ts';
 import { replacePassword } from '../../../src/services/accounts/passwords.ts';
 import { setActive, setRoles } from '../../../src/services/accounts/roles.ts';
+import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import {
   countUsers,
   countUsersByState,
@@ -35,13 +37,14 @@ interface Fields {
   isSystemAdmin?: boolean | null;
   isActive?: boolean | null;
   createdAt?: string;
+  verified?: boolean;
 }
 async function user(fields: Fields = {}): Promise<string> {
   const id = randomUUID();
   await query(
     database.db,
-    `insert into users (id, email, password, username, roles, "isSystemAdmin", "isActive", "createdAt", "updatedAt")
-     values (?, ?, 'old', ?, ?::text[], ?, ?, ?::timestamp, '2026-01-01')`,
+    `insert into users (id, email, password, username, roles, "isSystemAdmin", "isActive", "createdAt", "updatedAt", "emailVerified")
+     values (?, ?, 'old', ?, ?::text[], ?, ?, ?::timestamp, '2026-01-01', case when ?::boolean then timestamp '2026-01-01' end)`,
     [
       id,
       fields.email ?? `${id}@example.net`,
@@ -50,11 +53,12 @@ async function user(fields: Fields = {}): Promise<string> {
       fields.isSystemAdmin === undefined ? false : fields.isSystemAdmin,
       fields.isActive === undefined ? true : fields.isActive,
       fields.createdAt ?? '2026-01-01',
+      fields.verified ?? false,
     ],
   );
   return id;
 }
-const admin = (fields: Fields = {}) => user({ roles: ['SUPER_ADMIN'], isSystemAdmin: true, ...fields });
+const admin = (fields: Fields = {}) => user({ roles: ['SUPER_ADMIN'], isSystemAdmin: true, verified: true, ...fields });
 const stored = async (id: string) =>
   (
     await query(
@@ -86,54 +90,54 @@ const settled = async (changes: readonly Promise<unknown>[]) => {
 describe('roles', () => {
   test('are set without duplicates, added in order, and removed', async () => {
     const id = await user();
-    expect(await setRoles(database.db, id, { set: ['PARTNER', 'PARTNER', 'SPONSOR'] })).toMatchObject({
+    expect(await setRoles(database.db, id, { set: ['PARTNER', 'PARTNER', 'SPONSOR'] }, OPERATOR)).toMatchObject({
       id,
       roles: ['PARTNER', 'SPONSOR'],
       isSystemAdmin: false,
     });
-    await setRoles(database.db, id, { add: ['TECH_TEAM', 'PARTNER'], remove: ['SPONSOR'] });
+    await setRoles(database.db, id, { add: ['TECH_TEAM', 'PARTNER'], remove: ['SPONSOR'] }, OPERATOR);
     expect(await stored(id)).toMatchObject({ roles: ['PARTNER', 'TECH_TEAM'] });
-    await setRoles(database.db, id, { set: [] });
+    await setRoles(database.db, id, { set: [] }, OPERATOR);
     expect(await stored(id)).toMatchObject({ roles: [] });
   });
 
   test('an account can have every known role', async () => {
     const id = await user({ roles: null, isSystemAdmin: null });
-    expect((await setRoles(database.db, id, { add: ROLES })).roles).toEqual(ROLES);
+    expect((await setRoles(database.db, id, { add: ROLES }, OPERATOR)).roles).toEqual(ROLES);
     expect(await stored(id)).toMatchObject({ roles: ROLES, isSystemAdmin: true });
   });
 
   test('SUPER_ADMIN sets and clears the system flag', async () => {
     await admin();
     const id = await user();
-    await setRoles(database.db, id, { add: ['SUPER_ADMIN'] });
+    await setRoles(database.db, id, { add: ['SUPER_ADMIN'] }, OPERATOR);
     expect(await stored(id)).toMatchObject({ roles: ['MEMBER', 'SUPER_ADMIN'], isSystemAdmin: true });
-    await setRoles(database.db, id, { remove: ['SUPER_ADMIN'] });
+    await setRoles(database.db, id, { remove: ['SUPER_ADMIN'] }, OPERATOR);
     expect(await stored(id)).toMatchObject({ roles: ['MEMBER'], isSystemAdmin: false });
   });
 
   test('an administrator with the flag alone gets SUPER_ADMIN together with a new role', async () => {
     const id = await user({ isSystemAdmin: true });
-    await setRoles(database.db, id, { add: ['PARTNER'] });
+    await setRoles(database.db, id, { add: ['PARTNER'] }, OPERATOR);
     expect(await stored(id)).toMatchObject({ roles: ['MEMBER', 'SUPER_ADMIN', 'PARTNER'], isSystemAdmin: true });
   });
 
   test('unknown roles of old rows stay when a role is added', async () => {
     const id = await user({ roles: ['OLD_WORD'] });
-    expect((await setRoles(database.db, id, { add: ['PARTNER'] })).roles).toEqual(['OLD_WORD', 'PARTNER']);
+    expect((await setRoles(database.db, id, { add: ['PARTNER'] }, OPERATOR)).roles).toEqual(['OLD_WORD', 'PARTNER']);
   });
 
   test('a change without effect does not write the row', async () => {
     const id = await user();
-    await setRoles(database.db, id, { add: ['MEMBER'] });
+    await setRoles(database.db, id, { add: ['MEMBER'] }, OPERATOR);
     expect((await stored(id))?.['updatedAt']).toEqual(new Date('2026-01-01T00:00:00Z'));
   });
 
   test('of two parallel changes both take effect', async () => {
     const id = await user();
     await Promise.all([
-      setRoles(database.db, id, { add: ['PARTNER'] }),
-      setRoles(database.db, id, { add: ['SPONSOR'] }),
+      setRoles(database.db, id, { add: ['PARTNER'] }, OPERATOR),
+      setRoles(database.db, id, { add: ['SPONSOR'] }, OPERATOR),
     ]);
     expect((await stored(id))?.['roles']).toEqual(expect.arrayContaining(['MEMBER', 'PARTNER', 'SPONSOR']));
   });
@@ -150,29 +154,34 @@ describe('the last active system administrator', () => {
     await session(id);
     await admin({ isActive: false });
     await user({ roles: ['ADMINISTRATOR'] });
-    await expect(setRoles(database.db, id, { set: ['ADMINISTRATOR'] })).rejects.toMatchObject(LAST);
-    await expect(setRoles(database.db, id, { remove: ['SUPER_ADMIN'] })).rejects.toMatchObject(LAST);
-    await expect(setActive(database.db, id, false)).rejects.toMatchObject(LAST);
+    await expect(setRoles(database.db, id, { set: ['ADMINISTRATOR'] }, OPERATOR)).rejects.toMatchObject(LAST);
+    await expect(setRoles(database.db, id, { remove: ['SUPER_ADMIN'] }, OPERATOR)).rejects.toMatchObject(LAST);
+    await expect(setActive(database.db, id, false, OPERATOR)).rejects.toMatchObject(LAST);
     expect(await stored(id)).toEqual(before);
     expect(await sessionsOf(id)).toBe(1);
   });
 
   test('may lose other roles, and may be demoted when there is another administrator', async () => {
     const id = await admin({ roles: ['SUPER_ADMIN', 'PARTNER'] });
-    expect((await setRoles(database.db, id, { set: ['SUPER_ADMIN'] })).roles).toEqual(['SUPER_ADMIN']);
-    await setRoles(database.db, await user(), { add: ['SUPER_ADMIN'] });
-    expect((await setRoles(database.db, id, { set: ['MEMBER'] })).isSystemAdmin).toBe(false);
+    expect((await setRoles(database.db, id, { set: ['SUPER_ADMIN'] }, OPERATOR)).roles).toEqual(['SUPER_ADMIN']);
+    // This one cannot sign in.
+    await setRoles(database.db, await user(), { add: ['SUPER_ADMIN'] }, OPERATOR);
+    await expect(setRoles(database.db, id, { set: ['MEMBER'] }, OPERATOR)).rejects.toMatchObject(LAST);
+    await setRoles(database.db, await user({ verified: true }), { add: ['SUPER_ADMIN'] }, OPERATOR);
+    expect((await setRoles(database.db, id, { set: ['MEMBER'] }, OPERATOR)).isSystemAdmin).toBe(false);
   });
 
   test('a disabled administrator can be demoted when there is no active one', async () => {
     const id = await admin({ isActive: false });
-    expect((await setRoles(database.db, id, { set: [] })).isSystemAdmin).toBe(false);
+    expect((await setRoles(database.db, id, { set: [] }, OPERATOR)).isSystemAdmin).toBe(false);
   });
 
   test('of the last two one remains when both are demoted in parallel', async () => {
     for (let i = 0; i < 10; i += 1) {
       const ids = [await admin(), await admin()];
-      const { done, refused } = await settled(ids.map((id) => setRoles(database.db, id, { set: ['MEMBER'] })));
+      const { done, refused } = await settled(
+        ids.map((id) => setRoles(database.db, id, { set: ['MEMBER'] }, OPERATOR)),
+      );
       expect(done).toBe(1);
       expect(refused).toMatchObject([LAST]);
       expect(await administrators()).toBe(1);
@@ -184,7 +193,9 @@ describe('the last active system administrator', () => {
     const ids = await Promise.all(Array.from({ length: 8 }, () => admin()));
     const { done, refused } = await settled(
       ids.map((id, i) =>
-        i % 2 === 0 ? setRoles(database.db, id, { remove: ['SUPER_ADMIN'] }) : setActive(database.db, id, false),
+        i % 2 === 0
+          ? setRoles(database.db, id, { remove: ['SUPER_ADMIN'] }, OPERATOR)
+          : setActive(database.db, id, false, OPERATOR),
       ),
     );
     expect(done).toBe(7);
@@ -195,9 +206,9 @@ describe('the last active system administrator', () => {
   test('a change waits for an open change of another administrator and sees its result', async () => {
     const [first, second] = [await admin(), await admin()];
     const open = await openTransaction(database.db);
-    await setRoles(open, first, { set: ['MEMBER'] });
+    await setRoles(open, first, { set: ['MEMBER'] }, OPERATOR);
     let ended = false;
-    const waiting = settled([setActive(database.db, second, false)]).finally(() => {
+    const waiting = settled([setActive(database.db, second, false, OPERATOR)]).finally(() => {
       ended = true;
     });
     const blocked = `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
@@ -214,13 +225,13 @@ describe('disable and enable', () => {
   test('disabling ends the sessions of this user only; both can be repeated', async () => {
     const [id, other] = [await user(), await user({ isActive: null })];
     await Promise.all([session(id), session(id), session(other)]);
-    expect(await setActive(database.db, id, false)).toMatchObject({ id, isActive: false, changed: true });
+    expect(await setActive(database.db, id, false, OPERATOR)).toMatchObject({ id, isActive: false, changed: true });
     expect([await sessionsOf(id), await sessionsOf(other)]).toEqual([0, 1]);
     expect(await stored(id)).toMatchObject({ isActive: false });
-    expect(await setActive(database.db, id, false)).toMatchObject({ isActive: false, changed: false });
-    expect(await setActive(database.db, id, true)).toMatchObject({ isActive: true, changed: true });
+    expect(await setActive(database.db, id, false, OPERATOR)).toMatchObject({ isActive: false, changed: false });
+    expect(await setActive(database.db, id, true, OPERATOR)).toMatchObject({ isActive: true, changed: true });
     expect(await stored(id)).toMatchObject({ isActive: true });
-    expect(await setActive(database.db, other, true)).toMatchObject({ changed: false });
+    expect(await setActive(database.db, other, true, OPERATOR)).toMatchObject({ changed: false });
   });
 });
 
@@ -272,8 +283,8 @@ describe('a new password', () => {
 test('all changes of an unknown id fail with NOT_FOUND', async () => {
   await admin();
   const missing = { code: 'NOT_FOUND', publicMessage: 'User not found' };
-  await expect(setRoles(database.db, 'x', { set: ['MEMBER'] })).rejects.toMatchObject(missing);
-  await expect(setActive(database.db, 'x', false)).rejects.toMatchObject(missing);
+  await expect(setRoles(database.db, 'x', { set: ['MEMBER'] }, OPERATOR)).rejects.toMatchObject(missing);
+  await expect(setActive(database.db, 'x', false, OPERATOR)).rejects.toMatchObject(missing);
   await expect(replacePassword(accounts(), 'x', 'New-password-1')).rejects.toMatchObject(missing);
   await expect(findUserId(database.db, 'x')).rejects.toMatchObject(missing);
 });

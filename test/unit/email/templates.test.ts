@@ -18,6 +18,7 @@ const ACCOUNT = { name: 'Ada', token: 'abc123', id: 'user-1' };
 const DATA: Readonly<Record<EmailTemplate, EmailData>> = {
   'email-verification': ACCOUNT,
   'password-reset': ACCOUNT,
+  'set-password': ACCOUNT,
   'magic-link': ACCOUNT,
   welcome: ACCOUNT,
   'email-changed': { name: 'Ada', newEmail: 'new@example.com' },
@@ -102,6 +103,7 @@ describe('links', () => {
   const built: readonly [EmailTemplate, string][] = [
     ['email-verification', 'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1'],
     ['password-reset', 'https://nodebyte.host/auth/reset-password?token=abc123&id=user-1'],
+    ['set-password', 'https://nodebyte.host/auth/reset-password?token=abc123&id=user-1'],
     ['magic-link', 'https://nodebyte.host/auth/magic-link?token=abc123'],
     ['welcome', 'https://nodebyte.host/auth/verify-email?token=abc123&id=user-1'],
   ];
@@ -172,7 +174,7 @@ describe('links', () => {
   });
 
   test('says so if token and URL are missing; a welcome needs neither', () => {
-    for (const template of ['email-verification', 'password-reset', 'magic-link'] as const) {
+    for (const template of ['email-verification', 'password-reset', 'set-password', 'magic-link'] as const) {
       expect(words(render(template, { name: 'Ada' }).html)).toContain('Please ask for a new email.');
     }
     expect(words(render('email-verification', { token: 'abc' }).html)).toContain('Please ask for a new email.');
@@ -184,6 +186,7 @@ describe('texts', () => {
   test.each([
     ['email-verification', 'expires in 24 hours'],
     ['password-reset', 'expires in 24 hours'],
+    ['set-password', 'expires in 7 days'],
     ['welcome', 'expires in 24 hours'],
     ['magic-link', 'expires in 30 minutes'],
   ] as const)('%s %s', (template, lifetime) => {
@@ -193,7 +196,9 @@ describe('texts', () => {
   });
   test.each([
     [3600, '1 hour'],
-    [172_800, '48 hours'],
+    [86_400, '24 hours'],
+    [172_800, '2 days'],
+    [90_000, '25 hours'],
     [5400, '90 minutes'],
     [60, '1 minute'],
     [90, '90 seconds'],
