@@ -41,7 +41,7 @@ export const mayManage = (administrator: RoleHolder, user: RoleHolder): boolean 
   isSystemAdministrator(administrator) || !isAdministrator(user);
 
 /**
- * Whether this administrator may change the roles of an account in this way. Only a system administrator grants or removes
+ * Whether this administrator may change the roles of an account in this way. Only a system administrator gives or removes
  * ADMINISTRATOR and SUPER_ADMIN, and changes a system administrator at all.
  */
 export const mayChangeRoles = (administrator: RoleHolder, before: RoleHolder, after: RoleHolder): boolean =>

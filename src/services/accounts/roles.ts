@@ -44,7 +44,7 @@ export async function setRoles(db: Db, id: string, change: RoleChange, by: Audit
 
 /** The refusal of a role above the manager's own. */
 export const administratorRolesRefused = (): AppError =>
-  roleRefused('Only a system administrator may grant or remove ADMINISTRATOR and SUPER_ADMIN');
+  roleRefused('Only a system administrator may give or remove ADMINISTRATOR and SUPER_ADMIN');
 
 /** The names as roles. @throws {AppError} VALIDATION_ERROR that names the first one that is none. */
 export function readRoles(names: readonly string[]): Role[] {

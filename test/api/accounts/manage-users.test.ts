@@ -118,7 +118,7 @@ describe('creation', () => {
     expect(await emailsTo(harness, form.email)).toHaveLength(1);
   });
 
-  test('grants no role above the administrator’s own, and records the refusal', async () => {
+  test('gives no role above the administrator’s own, and records the refusal', async () => {
     const form = (role: string) => ({ email: `${role.toLowerCase()}@people.example`, roles: ['MEMBER', role] });
     for (const role of ['ADMINISTRATOR', 'SUPER_ADMIN']) {
       expect(await statusOf(admin, '', form(role))).toBe(403);
@@ -196,7 +196,7 @@ describe('roles', () => {
     expect([answer.status, answer.body.error, answer.body.success]).toEqual([status, error, false]);
   });
 
-  test('only a system administrator grants or removes the roles of administrators; others change the other roles', async () => {
+  test('only a system administrator gives or removes the roles of administrators; others change the other roles', async () => {
     const [member, peer, above, flagged] = await Promise.all([
       makeUser(harness),
       makeUser(harness, { roles: ['ADMINISTRATOR'] }),
@@ -289,7 +289,7 @@ describe('the state of an account', () => {
     }
   });
 
-  test('nobody disables the own account; everybody may sign out the own', async () => {
+  test('administrators do not disable their own accounts, and may sign out of them', async () => {
     const own = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
     expect(await refusal(own, `/${own.id}/disable`)).toEqual([409, 'You cannot disable your own account', 'CONFLICT']);
     expect(await statusOf(own, `/${own.id}/sign-out`)).toBe(200);
@@ -330,7 +330,7 @@ describe('resend-verification', () => {
     expect(await eventsOf(user.id)).toMatchObject([{ action: 'verification-resent' }]);
   });
 
-  test('an account gets three in an hour, whoever asks', async () => {
+  test('an account gets three in an hour, from all administrators together', async () => {
     const user = await makeUser(harness, { emailVerified: false });
     const nextClick = () => sql(`delete from rate_limits where key like 'resend-verification-repeat%'`);
     for (let i = 0; i < 3; i += 1) {

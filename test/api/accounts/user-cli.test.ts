@@ -200,6 +200,9 @@ test('a disabled user is signed out and cannot sign in until enabled', async () 
   expect((await login(email, PASSWORD)).status).toBe(200);
   const sessions = async () => (await harness.database.db('sessions').where({ userId: id })).length;
   expect(await sessions()).toBe(1);
+  const signedOut = await user(['sign-out', email, '--json']);
+  expect([signedOut.code, JSON.parse(signedOut.stdout), await sessions()]).toEqual([0, { id, sessions: 1 }, 0]);
+  expect((await login(email, PASSWORD)).status).toBe(200);
   expect(await user(['disable', email])).toEqual({ code: 0, stdout: `disabled ${email} (${id})\n`, stderr: '' });
   expect(await sessions()).toBe(0);
   expect(await (await login(email, PASSWORD)).json()).toMatchObject({ error: 'account_disabled' });

@@ -56,6 +56,12 @@ describe('route table', () => {
       POST   /api/admin/sync  startSync  admin
       POST   /api/admin/sync/cancel  cancelSync  admin
       POST   /api/admin/sync/settings  saveSyncSettings  admin
+      POST   /api/admin/users  createUser  admin
+      POST   /api/admin/users/:id/disable  disableUser  admin
+      POST   /api/admin/users/:id/enable  enableUser  admin
+      POST   /api/admin/users/:id/resend-verification  resendUserVerification  admin
+      POST   /api/admin/users/:id/sign-out  signOutUser  admin
+      POST   /api/admin/users/roles  setUserRoles  admin
       POST   /api/v1/auth/forgot-password  forgotPassword  public
       POST   /api/v1/auth/login  login  public
       POST   /api/v1/auth/logout  logout  public

@@ -249,7 +249,7 @@ export const adminUserRoutes: Route[] = [
     operationId: 'setUserRoles',
     summary: 'Set the roles of a user',
     description:
-      'Only a system administrator grants or removes ADMINISTRATOR and SUPER_ADMIN, and changes a system administrator. The last system administrator who can sign in keeps the role.',
+      'Only a system administrator gives or removes ADMINISTRATOR and SUPER_ADMIN, and changes a system administrator. The last system administrator who can sign in keeps the role.',
     audit: 'roles-changed',
     invalid: unreadable,
     body: z.object({ userId: BodyText, roles: RoleNames }),
