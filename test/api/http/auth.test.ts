@@ -127,7 +127,7 @@ describe.each(Object.entries(callers))('%s', (_name, caller) => {
     '%s accepts or refuses as its declaration says',
     async (_title, route) => {
       const init = await caller.init();
-      const path = route.path.replace(':id', route.path.includes('/users/') ? admin.id : logId);
+      const path = route.path.replace(':id', route.path.includes('/auth/users/') ? admin.id : logId);
       const response = await harness.get(caller.query === undefined ? path : `${path}?${caller.query}`, {
         ...init,
         method: route.method.toUpperCase(),
