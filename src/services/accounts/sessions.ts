@@ -14,7 +14,6 @@ import {
 } from '../../store/accounts/session-store.ts';
 import { lockUser, lockUsers } from '../../store/accounts/user-store.ts';
 import { inTransaction, type Transaction } from '../../store/db/db.ts';
-import { takeTokens } from '../../store/rate-limit-store.ts';
 import { recordChange } from '../audit/record-change.ts';
 import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import { newRefreshToken } from './access-tokens.ts';
@@ -149,9 +148,6 @@ export async function signOut(
   });
 }
 
-/** The same sign-out again within this time is a repeat of the site, whose answer was lost. */
-const SIGN_OUT_REPEAT = { name: 'sign-out-user-repeat', capacity: 1, windowSeconds: 5 };
-
 /**
  * Signs a user out everywhere, at the request of an administrator: sessions, access tokens and open links end. An event is
  * recorded, also when only tokens without a session can have ended, but not for a repeat that ends nothing.
@@ -167,8 +163,7 @@ export async function signOutUser(
     const managed = await lockManaged(trx, id, by);
     requireManageable(managed, by);
     const sessions = await endEverything(trx, id);
-    const [first] = await takeTokens(trx, [{ ...SIGN_OUT_REPEAT, identity: id }]);
-    if (sessions > 0 || first?.allowed === true) {
+    if (sessions > 0 || !managed.user.justSignedOut) {
       const change = { action: 'sessions-ended', target: { type: 'user', id }, details: { sessions } } as const;
       await recordChange({ trx, log: deps.log }, by, change);
     }

@@ -5,6 +5,7 @@ import { AppError } from '../../domain/errors.ts';
 import { lockToken, rememberUsed, wasUsed } from '../../store/accounts/one-time-token-store.ts';
 import { lockUser } from '../../store/accounts/user-store.ts';
 import { inTransaction } from '../../store/db/db.ts';
+import { wasJustQueued } from '../../store/email/email-list.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
 import { recordChange } from '../audit/record-change.ts';
 import type { AccountDeps } from './deps.ts';
@@ -59,8 +60,9 @@ export async function resendVerificationTo(
     requireManageable(managed, by);
     if (user.emailVerified !== null) throw new AppError('CONFLICT', { publicMessage: 'Email already verified' });
     if (!user.isActive) throw new AppError('CONFLICT', { publicMessage: 'This account is disabled: enable it first' });
-    const [first] = await takeTokens(trx, [{ ...REPEAT, identity: id }]);
-    if (first?.allowed !== true) return;
+    const template = user.hasPassword ? 'email-verification' : 'set-password';
+    // The user's lock makes a request at the same moment wait, and then find the email.
+    if (await wasJustQueued(trx, id, template, REPEAT.windowSeconds)) return;
     const { name, max: capacity, windowSeconds } = VERIFICATION_LIMIT;
     const [bucket] = await takeTokens(trx, [{ name, identity: id, capacity, windowSeconds }]);
     if (bucket?.allowed !== true) {
@@ -68,7 +70,6 @@ export async function resendVerificationTo(
       const publicMessage = `An account gets at most ${capacity} verification emails in an hour`;
       throw new AppError('RATE_LIMITED', { retryAfterMs, publicMessage });
     }
-    const template = user.hasPassword ? 'email-verification' : 'set-password';
     await deps.emails.queue(trx, { template, to: user.email, userId: id });
     const change = { action: 'verification-resent', target: { type: 'user', id }, details: { template } } as const;
     await recordChange({ trx, log: deps.log }, by, change);

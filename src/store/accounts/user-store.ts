@@ -255,6 +255,8 @@ export interface ManagedUser {
   isActive: boolean;
   emailVerified: Date | null;
   hasPassword: boolean;
+  /** Everything that signs in was ended a moment ago. */
+  justSignedOut: boolean;
 }
 
 /**
@@ -270,7 +272,8 @@ export async function lockManagedUsers(
   return query<ManagedUser>(
     trx,
     `select u.id, u.email, coalesce(u.roles, '{}') as roles, coalesce(u."isSystemAdmin", false) as "isSystemAdmin",
-            coalesce(u."isActive", true) as "isActive", u."emailVerified", u.password is not null as "hasPassword"
+            coalesce(u."isActive", true) as "isActive", u."emailVerified", u.password is not null as "hasPassword",
+            coalesce(u."tokensValidFrom" > now() at time zone 'utc' - interval '5 seconds', false) as "justSignedOut"
        from users u
       where u.id = any(?::text[])
          or (?::boolean and coalesce(u."isActive", true) and (u."isSystemAdmin" or 'SUPER_ADMIN' = any(u.roles)))

@@ -1,5 +1,5 @@
 /** List reads of `emails` for administrators and `/metrics`. */
-import { EMAIL_STATUSES, type EmailStatus } from '../../domain/email.ts';
+import { EMAIL_STATUSES, type EmailStatus, type EmailTemplate } from '../../domain/email.ts';
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
 
@@ -64,6 +64,22 @@ export async function findRecentResend(db: Db, id: string, seconds: number): Pro
     [id, seconds],
   );
   return recent?.id;
+}
+
+/** Whether an email of this template was requested for the account within `seconds`. */
+export async function wasJustQueued(
+  db: Db,
+  userId: string,
+  template: EmailTemplate,
+  seconds: number,
+): Promise<boolean> {
+  const [row] = await query<{ found: boolean }>(
+    db,
+    `select exists (select 1 from emails e where e.user_id = ? and e.template = ?
+       and e.created_at > now() - make_interval(secs => ?)) as found`,
+    [userId, template, seconds],
+  );
+  return row?.found === true;
 }
 
 /** Emails that wait for the operator, with the reason of the latest; undefined if there is none. */

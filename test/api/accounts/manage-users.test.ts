@@ -332,7 +332,8 @@ describe('resend-verification', () => {
 
   test('an account gets three in an hour, from all administrators together', async () => {
     const user = await makeUser(harness, { emailVerified: false });
-    const nextClick = () => sql(`delete from rate_limits where key like 'resend-verification-repeat%'`);
+    const nextClick = () =>
+      sql(`update emails set created_at = created_at - interval '10 s' where user_id = ?`, [user.id]);
     for (let i = 0; i < 3; i += 1) {
       expect((await resend(user, i === 1 ? root : admin)).status).toBe(200);
       await nextClick();

@@ -114,5 +114,6 @@ export const COMMANDS: Readonly<Record<string, CommandRecipe | { reads: string }
   'user enable': onUser('account-enabled', [], { isActive: false }),
   'user list': { reads: 'it lists' },
   'user reset-password': { ...onUser('password-changed', []), repeats: 'it makes another password' },
+  'user sign-out': onUser('sessions-ended', []),
   'user roles': onUser('roles-changed', ['--add', 'PARTNER']),
 };
