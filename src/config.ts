@@ -45,12 +45,12 @@ const secretUrl = (pattern: RegExp, problem: string) =>
 /** `true`, `1`, `yes` are true, any other non-empty text is false (contract of the existing service). */
 const flag = (fallback: boolean) => text.transform((v) => readBoolean(v, fallback)).default(fallback);
 /** The digits at the start; a text without them counts as not set (contract of the existing service). */
-const wholeNumber = (min: number) =>
+const wholeNumber = (min: number, reason = '') =>
   text
     .transform((v, ctx) => {
       const parsed = parseWholeNumber(v, { ignoreRest: true });
       if (parsed === undefined || parsed >= min) return parsed;
-      ctx.addIssue({ code: 'custom', message: `must be ${min} or more` });
+      ctx.addIssue({ code: 'custom', message: `must be ${min} or more${reason}` });
       return z.NEVER;
     })
     .optional();
@@ -103,6 +103,8 @@ const environment = text
   .pipe(z.enum(ENVIRONMENTS, `must be one of ${ENVIRONMENTS.join(', ')}, in lower case`))
   .default('development');
 
+/** The relay's, the merge's, that of a merge which waits for its turn, and one with which they report and are cancelled. */
+const MIN_POOL = 4;
 const DEFAULT_PORT = 8080;
 const DEFAULT_SITE_URL = 'https://nodebyte.host';
 const DEFAULT_RETENTION_DAYS = 30;
@@ -156,6 +158,12 @@ const Variables = z.object({
   ...section('Services', {
     DATABASE_URL: secretUrl(/^postgres(ql)?:\/\//, 'must start with postgres:// or postgresql://').meta({
       description: 'postgres://… of an external PostgreSQL 12 or newer; empty = the embedded one',
+    }),
+    DATABASE_POOL_MAX: wholeNumber(
+      MIN_POOL,
+      ': the outbox relay and a merge each hold a connection of the worker while they need others to finish',
+    ).meta({
+      description: `Maximum number of connections to PostgreSQL of each api and each worker, beside the one that listens; at least ${MIN_POOL}; empty = 10 of an api, 12 of a worker`,
     }),
     TEMPORAL_ADDRESS: optionalText.meta({
       description: 'host:port of an external Temporal; empty = the embedded dev server',
@@ -369,6 +377,8 @@ function toConfig(v: Variables, env: Environment) {
     dataDir: v.DATA_DIR,
     cacheDir: v.CACHE_DIR,
     databaseUrl: v.DATABASE_URL,
+    /** Undefined: each process has its own default. */
+    databasePoolMax: v.DATABASE_POOL_MAX,
     temporal: Object.freeze({
       address: v.TEMPORAL_ADDRESS,
       namespace: v.TEMPORAL_NAMESPACE,

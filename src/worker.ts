@@ -29,6 +29,8 @@ import { registerSearchAttributes } from './temporal/search-attributes.ts';
 import { packageVersion } from './version.ts';
 import { createWorkers } from './worker/workers.ts';
 
+/** Connections to PostgreSQL. */
+const DEFAULT_POOL = 12;
 /** Milliseconds that Temporal has to describe the namespace at the start. */
 const NAMESPACE_TIMEOUT_MS = 5_000;
 /** Milliseconds until the schedules are reconciled again after a failure. */
@@ -143,7 +145,7 @@ async function main(): Promise<void> {
   const db = await openDatabase({
     connectionString: config.databaseUrl.reveal(),
     applicationName: 'nodebyte-worker',
-    max: 12,
+    max: config.databasePoolMax ?? DEFAULT_POOL,
   });
   const parts = await openParts(config, db, log);
   // Without its namespace no worker can poll; the SDK would say so only by the gRPC code of a call.

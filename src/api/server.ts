@@ -25,6 +25,8 @@ import { createApp } from './app.ts';
 import { createHttpServer, drainServer } from './http/http-server.ts';
 import { createSyncStreams } from './streams/sync-stream.ts';
 
+/** Connections to PostgreSQL. */
+const DEFAULT_POOL = 10;
 /** Milliseconds that running requests have to finish when the process is asked to end. */
 const DRAIN_MS = 10_000;
 /** Milliseconds for which a change of the schedule may delay the answer to the caller who changed it. */
@@ -91,7 +93,11 @@ function localUrl(server: Server, host: string): string {
 async function main(): Promise<void> {
   const config = readServiceConfig({ signsTokens: true });
   const log = startLogging(config, 'api', packageVersion());
-  const db = await openDatabase({ connectionString: config.databaseUrl.reveal(), applicationName: 'nodebyte-api' });
+  const db = await openDatabase({
+    connectionString: config.databaseUrl.reveal(),
+    applicationName: 'nodebyte-api',
+    max: config.databasePoolMax ?? DEFAULT_POOL,
+  });
   warnAboutSecrets(config, log);
   await noteFirstStart(db);
   const { app, settings, streams, close } = compose(config, db, log);

@@ -219,6 +219,8 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
           PTERODACTYL_URL: sim.url,
           PTERODACTYL_API_KEY: sim.keys.full,
           PANEL_CONCURRENCY: '8',
+          // The smallest pool that is accepted: every promise holds with it.
+          DATABASE_POOL_MAX: '4',
           ...env,
         },
       });

@@ -59,8 +59,8 @@ interface KeyDeps {
   log?: Logger | undefined;
 }
 
-/** Rows per statement: some megabytes at most, because the content of an email has some kilobytes. */
-const BATCH = 500;
+/** Rows per statement. An email has some kilobytes, and at most a quarter of a megabyte. */
+const BATCH = 250;
 const MAX_LISTED = 100;
 /** Times that the transaction is repeated after a conflict with another writer. */
 const RETRIES = 3;

@@ -1,8 +1,12 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { keyId } from '../../../src/store/db/encryption.ts';
+import { listenerName } from '../../../src/store/db/running-processes.ts';
 import { bearer, insertLog, JWT_SECRET, makeUser } from '../../support/api/harness.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { createTestDatabase, openTransaction, type TestDatabase } from '../../support/database.ts';
+import { encryptByHand, randomKey } from '../../support/encrypted.ts';
+import { query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -16,8 +20,16 @@ function start(env: Record<string, string>) {
   child.stderr?.on('data', (chunk) => {
     stderr += String(chunk);
   });
-  child.stdout?.resume();
-  return { child, stderr: () => stderr, ended: once(child, 'exit').then(([code]) => code as number | null) };
+  let stdout = '';
+  child.stdout?.on('data', (chunk) => {
+    stdout += String(chunk);
+  });
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    ended: once(child, 'exit').then(([code]) => code as number | null),
+  };
 }
 const working = () => ({
   DATABASE_URL: database.url,
@@ -38,6 +50,37 @@ describe('the api process', () => {
     const { ended, stderr } = start({});
     expect(await ended).toBe(78);
     for (const name of ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'JWT_SECRET']) expect(stderr()).toContain(name);
+  });
+
+  test('has at most DATABASE_POOL_MAX connections to the database, and warns about secrets that it cannot read', async () => {
+    const lost = encryptByHand(randomKey(), 'lost');
+    await query(database.db, `insert into config (id, key, value) values ('1', 'github_token', ?)`, [lost]);
+    const key = randomKey();
+    const { child, ended, stdout } = start({ ...working(), DATABASE_POOL_MAX: '4', ENCRYPTION_KEY: key.reveal() });
+    const url = await ready(child);
+    const [warning] = stdout()
+      .split('\n')
+      .filter((line) => line.includes('cannot be decrypted'));
+    expect(JSON.parse(warning ?? '')).toMatchObject({ level: 'warn', unreadable: ['github_token'] });
+    expect(stdout()).not.toContain(lost);
+    const connections = (name: string) =>
+      query(
+        database.db,
+        `select a.pid from pg_stat_activity a where a.datname = current_database() and a.application_name = ?`,
+        [name],
+      );
+    const lock = await openTransaction(database.db);
+    await query(lock, 'lock table users');
+    // Each waits with a connection for the table; those beyond the pool wait for a connection.
+    const calls = Array.from({ length: 8 }, () => fetch(`${url}/api/v1/auth/check-email?email=a@example.com`));
+    await expect.poll(async () => (await connections('nodebyte-api')).length, { timeout: 10_000 }).toBe(4);
+    expect(await connections(listenerName('api', keyId(key)))).toHaveLength(1);
+    await lock.rollback();
+    expect((await Promise.all(calls)).map(({ status }) => status)).toEqual(Array(8).fill(200));
+    expect(await connections('nodebyte-api')).toHaveLength(4);
+    child.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    await query(database.db, 'delete from config');
   });
 
   test('refuses a database without the current migrations', async () => {

@@ -199,6 +199,14 @@ describe('what production demands (S9)', () => {
     expect(config.weakSecrets.map(({ name }) => name)).toEqual(['BACKEND_API_KEY', 'JWT_SECRET']);
   });
 
+  test('a pool in which the worker would wait for itself is refused, with the reason', () => {
+    expect(() => loadConfig({ DATABASE_POOL_MAX: '3' })).toThrow(
+      'DATABASE_POOL_MAX: must be 4 or more: the outbox relay and a merge each hold a connection',
+    );
+    expect(loadConfig({ DATABASE_POOL_MAX: '4' }).databasePoolMax).toBe(4);
+    expect(loadConfig({}).databasePoolMax).toBeUndefined();
+  });
+
   test.each(['Production', 'PRODUCTION', 'prod', 'live', 'stage', 'dev'])(
     'ENV=%s is refused, not read as development',
     (ENV) => {
