@@ -5,11 +5,17 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { up } from '../../../migrations/20260101002700_setting_entries.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
-import { isSensitiveSetting, SECRET_MASK } from '../../../src/domain/settings.ts';
+import {
+  isSensitiveSetting,
+  SECRET_MASK,
+  SENSITIVE_SETTINGS,
+  SENT_SETTING_KEYS,
+  SENT_SETTINGS,
+} from '../../../src/domain/settings.ts';
 import { saveAutoSync } from '../../../src/services/settings/auto-sync.ts';
 import { changeSettings } from '../../../src/services/settings/change-settings.ts';
 import type { RuntimeSettings } from '../../../src/services/settings/runtime-settings.ts';
-import { secretFor } from '../../../src/services/settings/secret-origins.ts';
+import { secretFor, secretsForPanel, urlOf } from '../../../src/services/settings/secret-origins.ts';
 import { createSettings, type Settings } from '../../../src/services/settings/settings.ts';
 import { listAuditEvents } from '../../../src/store/audit/audit-list.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
@@ -18,6 +24,7 @@ import { createListener } from '../../../src/store/db/listener.ts';
 import { knexOf, query } from '../../../src/store/db/query.ts';
 import { readSetupWindow } from '../../../src/store/settings/setup-window-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { encryptByHand, randomKey } from '../../support/encrypted.ts';
 
 let database: TestDatabase;
 const encryptionKey = new Secret(randomBytes(32).toString('base64'));
@@ -114,11 +121,38 @@ describe('settings', () => {
     expect([read.panelApiKey?.reveal(), read.panelClientApiKey?.reveal()]).toEqual(['ptla_new', 'ptlc_clear']);
   });
 
-  test('a secret that cannot be decrypted is listed as unreadable; the environment does not replace it', async () => {
-    await make(new Secret(randomBytes(32).toString('base64'))).save({ pterodactyl_api_key: 'ptla_lost' }, BY_USER);
-    const settings = await make().runtime();
-    expect(settings.unreadable).toEqual(['pterodactyl_api_key']);
-    expect(settings.panelApiKey).toBeUndefined();
+  test('secrets that cannot be decrypted are listed, and no consumer gets one, nor that of the environment in its place', async () => {
+    const other = randomKey();
+    for (const key of SENSITIVE_SETTINGS) await put(key, encryptByHand(other, `${key}-lost`));
+    const env = {
+      ...Object.fromEntries(SENT_SETTING_KEYS.map((key) => [key.toUpperCase(), `${key}-of-the-environment`])),
+      PTERODACTYL_URL: 'https://a.example',
+      VIRTFUSION_URL: 'https://b.example',
+    };
+    const encryption = createEncryption({ key: encryptionKey });
+    const settings = createSettings({ db: database.db, config: loadConfig(env), encryption });
+    const known = await settings.known();
+    expect(known.stored.unreadable.sort()).toEqual([...SENSITIVE_SETTINGS].sort());
+    expect(known.stored.values.size).toBe(0);
+    for (const key of SENT_SETTING_KEYS.filter(isSensitiveSetting)) {
+      expect(secretFor(key, urlOf(SENT_SETTINGS[key], known), known), key).toBeUndefined();
+    }
+    for (const [name, url] of [
+      ['pterodactyl', 'https://a.example'],
+      ['virtfusion', 'https://b.example'],
+    ] as const) {
+      expect(secretsForPanel(name, url, known)).toEqual({});
+    }
+    const runtime = await settings.runtime();
+    expect(runtime.email.resendApiKey).toBeUndefined();
+    const names = [
+      'panelApiKey',
+      'panelClientApiKey',
+      'cfAccessClientId',
+      'cfAccessClientSecret',
+      'virtfusionApiKey',
+    ] as const;
+    for (const name of names) expect(runtime[name], name).toBeUndefined();
   });
 
   const saveSchedule = (settings: Settings, change: { enabled?: boolean; intervalSeconds?: number }): Promise<void> =>

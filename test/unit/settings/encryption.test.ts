@@ -53,6 +53,17 @@ describe('encryption at rest', () => {
     expect(codec.encrypt('config.value', 'ptla_abc')).not.toBe(stored);
   });
 
+  test('reads values that another program made, byte for byte', () => {
+    // Made with AESGCM of Python's package cryptography: the key of bytes 1 to 32, the nonce of bytes 100 to 111.
+    const vector = 'ZGVmZ2hpamtsbW5vECsfLc7k1QGdM/n9e1iXTsWS6pttkqpCsN9POg50PCTy';
+    const key = new Secret('AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=');
+    expect(createEncryption({ key }).decrypt(vector)).toEqual({ value: 'ptla_fixedVector1' });
+    expect(createEncryption({ key: other, previousKey: key }).inspect(vector)).toEqual({
+      state: 'previous',
+      value: 'ptla_fixedVector1',
+    });
+  });
+
   test('a key in hex is the same key', () => {
     const hex = createEncryption({ key: new Secret(bytes.toString('hex')) });
     expect(hex.decrypt(codec.encrypt('config.value', 'x'))).toEqual({ value: 'x' });
@@ -80,6 +91,8 @@ describe('encryption at rest', () => {
     ['not base64', 'ptla_k3y-with.signs'],
     ['short', 'c2hvcnQ='],
     ['shorter than nonce and tag', Buffer.alloc(27, 1).toString('base64')],
+    ['a JSON web token', 'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg'],
+    ['an opaque token', 'ory_rt_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789.AbCdEfGhIjKlMnOpQrSt'],
     ['a token of hex digits', 'ab'.repeat(32)],
     ['a known prefix', `re${'A'.repeat(62)}`.replace(/^re/, 're_')],
   ])('a clear text of old rows is returned unchanged: %s', (_name, text) => {
