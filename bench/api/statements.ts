@@ -43,7 +43,7 @@ function appOf(env: Record<string, string>) {
       emails: createEmailStore(encryption),
       launcher: createSyncLauncher({ db, temporal, log }),
       // Not the real client: it throws from a timer when it is closed while it waits for its next try.
-      temporal: { reachable: async () => false, workersPolling: async () => false },
+      temporal: { state: async () => 'no answer', reachable: async () => false, workersPolling: async () => false },
       queues: createQueueStats(() => readTaskQueues(temporal, 100)),
       streams,
       log,

@@ -16,10 +16,12 @@ import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { UserCounts } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
+import type { NamespaceState } from '../temporal/connection.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
 
-/** The health of the workflow engine; both calls answer within their timeout. */
+/** The health of the workflow engine; each call answers within its timeout. */
 export interface EngineHealth {
+  state(timeoutMs?: number): Promise<NamespaceState>;
   reachable(timeoutMs?: number): Promise<boolean>;
   workersPolling(timeoutMs?: number): Promise<boolean>;
 }

@@ -15,3 +15,12 @@ function isWebAddress(value: string): boolean {
   const { username, password, hostname } = new URL(value);
   return hostname !== '' && username === '' && password === '';
 }
+
+/** A URL as it may be shown: without user name and password. Other texts as they are. */
+export function withoutLogin(url: string): string {
+  const parsed = URL.parse(url);
+  if (parsed === null || (parsed.username === '' && parsed.password === '')) return url;
+  parsed.username = '';
+  parsed.password = '';
+  return parsed.href.replace(/\/$/, '');
+}

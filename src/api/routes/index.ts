@@ -4,7 +4,9 @@ import { allocationRoutes } from './admin/allocations.ts';
 import { adminAuditRoutes } from './admin/audit.ts';
 import { eggRoutes } from './admin/eggs.ts';
 import { nodeRoutes } from './admin/nodes.ts';
+import { repositoryRoutes } from './admin/repositories.ts';
 import { adminServerRoutes } from './admin/servers.ts';
+import { settingsRoutes } from './admin/settings.ts';
 import { adminUserRoutes } from './admin/users.ts';
 import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
@@ -25,6 +27,8 @@ export const routes: readonly Route[] = [
   ...healthRoutes,
   ...metricsRoutes,
   ...setupRoutes,
+  ...settingsRoutes,
+  ...repositoryRoutes,
   ...statsRoutes,
   ...signInRoutes,
   ...sessionRoutes,

@@ -1,16 +1,10 @@
 /** Changes the schedule of automatic syncs. */
-import type { Logger } from 'pino';
 import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { type AutoSync, MIN_SYNC_INTERVAL_SECONDS } from '../../domain/settings.ts';
-import type { Db } from '../../store/db/db.ts';
-import { changeSettings } from './change-settings.ts';
-import type { Settings } from './settings.ts';
+import { type ChangeDeps, changeSettings } from './change-settings.ts';
 
-export interface AutoSyncDeps {
-  db: Db;
-  settings: Settings;
-  log: Logger;
+export interface AutoSyncDeps extends ChangeDeps {
   /** Brings the Temporal Schedule in line with the stored setting; bounded in time by the caller. */
   reconcileAutoSync(setting: AutoSync): Promise<void>;
 }

@@ -16,6 +16,7 @@ import {
   type SettingKey,
   URL_SETTINGS,
 } from '../../domain/settings.ts';
+import { withoutLogin } from '../../domain/web-address.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { lockSettings } from '../../store/settings/config-store.ts';
 import { ROLE_REFUSED } from '../audit/security-events.ts';
@@ -27,11 +28,19 @@ import { setText, type ValuesInForce, valuesInForce } from './values-in-force.ts
 /** Who changes settings: a caller of the set-up without an account, or an administrator. */
 export type SettingsEditor = { kind: 'setup' } | { kind: 'user'; isSystemAdministrator: boolean };
 
+export interface ChangeDeps {
+  db: Db;
+  settings: Settings;
+  log: Logger;
+}
+
 export interface SettingsChange {
   editor: SettingsEditor;
   by: AuditOrigin;
   /** The set-up: a default counts as no value, so that a step is done once something is stored. */
   storesDefaults?: boolean;
+  /** Secrets to clear: their values cannot say it, because an empty one means "leave unchanged". */
+  clear?: readonly SettingKey[];
 }
 
 /** The application key of each panel, without which its URL is of no use. */
@@ -49,9 +58,9 @@ const KEY_OF_URL = [
  * @throws {AppError} FORBIDDEN, CONFLICT or VALIDATION_ERROR that names the field.
  */
 export async function changeSettings(
-  deps: { db: Db; settings: Settings; log: Logger },
+  deps: ChangeDeps,
   values: SettingValues | ((present: ValuesInForce) => SettingValues),
-  { editor, by, storesDefaults = false }: SettingsChange,
+  { editor, by, storesDefaults = false, clear = [] }: SettingsChange,
 ): Promise<SettingKey[]> {
   const changed = await inTransaction(deps.db, async (trx) => {
     await lockSettings(trx);
@@ -59,7 +68,8 @@ export async function changeSettings(
     const inForce = valuesInForce(known);
     const given = typeof values === 'function' ? values(inForce) : values;
     const present = (key: SettingKey): string => (storesDefaults ? (setText(key, known) ?? '') : inForce[key]);
-    const changes = withRules(differences(given, known, present), present);
+    const cleared = clear.filter((key) => isStored(key, known)).map((key) => [key, ''] as const);
+    const changes = { ...withRules(differences(given, known, present), present), ...Object.fromEntries(cleared) };
     for (const key of Object.keys(changes) as SettingKey[]) refuseForEditor(key, editor, known);
     for (const key of Object.values(URL_SETTINGS)) refuseAddress(key, changes[key]);
     refuseUrlWithoutKey(changes, known);
@@ -73,6 +83,10 @@ export async function changeSettings(
   deps.settings.forget();
   return changed;
 }
+
+/** Whether the database holds a value, also one that cannot be decrypted. */
+const isStored = (key: SettingKey, { stored }: KnownSettings): boolean =>
+  (stored.values.get(key)?.trim() ?? '') !== '' || stored.unreadable.includes(key);
 
 type Present = (key: SettingKey) => string;
 
@@ -91,7 +105,7 @@ function isChange(
 ): boolean {
   if (isSensitiveSetting(key) && isUnchanged(value)) return false;
   // An empty text gives way to the environment: it changes what is stored, or nothing.
-  if (value.trim() === '') return (known.stored.values.get(key)?.trim() ?? '') !== '';
+  if (value.trim() === '') return isStored(key, known);
   const differs = normal(key, value) !== normal(key, present(key));
   if (!isSent(key)) return differs;
   // An id that a page sends back beside its masked secret is not entered again.
@@ -106,11 +120,12 @@ const isUnchanged = (value: string | undefined): boolean => [undefined, '', SECR
 
 const isSent = (key: SettingKey): key is SentSetting => Object.hasOwn(SENT_SETTINGS, key);
 
-/** A text as it is compared. */
+/** A text as it is compared: in the form in which it is stored and shown. */
 function normal(key: SettingKey, value: string): string {
-  if (isPanelUrl(key)) return withoutApiPath(value.trim());
   if (key === 'github_repositories') return repositoriesText(readRepositories(value));
-  return value.trim().replace(key === 'site_url' ? /\/+$/ : '', '');
+  const text = key.endsWith('_url') ? withoutLogin(value.trim()) : value.trim();
+  if (isPanelUrl(key)) return withoutApiPath(text);
+  return text.replace(key === 'site_url' ? /\/+$/ : '', '');
 }
 const isPanelUrl = (key: SettingKey): boolean => KEY_OF_URL.some(([urlKey]) => urlKey === key);
 

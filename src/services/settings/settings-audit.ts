@@ -23,9 +23,15 @@ export async function recordSettings(
   changes: SettingValues,
   before: ValuesInForce,
 ): Promise<void> {
-  const { github_repositories: repositories, sync_interval: _secondName, ...others } = changes;
-  if (Object.keys(others).length > 0) {
-    await recordChange(deps, by, { action: 'settings-changed', details: settingsDetails(others, before) });
+  const { github_repositories: repositories, ...others } = changes;
+  const keys = Object.keys(others) as SettingKey[];
+  const cleared = keys.filter((key) => isSensitiveSetting(key) && changes[key] === '');
+  const changed = keys.filter((key) => !cleared.includes(key));
+  if (changed.length > 0) {
+    await recordChange(deps, by, { action: 'settings-changed', details: settingsDetails(changed, changes, before) });
+  }
+  if (cleared.length > 0) {
+    await recordChange(deps, by, { action: 'secrets-cleared', details: { fields: cleared.map(fieldOfSetting) } });
   }
   if (repositories !== undefined) {
     const details = repositoriesDetails(before.github_repositories, repositories);
@@ -33,8 +39,7 @@ export async function recordSettings(
   }
 }
 
-function settingsDetails(changes: SettingValues, before: ValuesInForce): AuditDetails {
-  const keys = Object.keys(changes) as SettingKey[];
+function settingsDetails(keys: readonly SettingKey[], changes: SettingValues, before: ValuesInForce): AuditDetails {
   const field = (key: SettingKey, value: string | null) => [fieldOfSetting(key), value] as const;
   return {
     before: Object.fromEntries(

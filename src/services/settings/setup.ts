@@ -1,4 +1,5 @@
 /** The first-run set-up: how far it is, who may go on with it, and saving a step of it. */
+import { withoutLogin } from '../../domain/web-address.ts';
 import { systemAdministratorExists } from '../../store/accounts/administrators.ts';
 import type { Db } from '../../store/db/db.ts';
 import { readSetupWindow } from '../../store/settings/setup-window-store.ts';
@@ -52,7 +53,8 @@ export async function readSetup(deps: SetupDeps, caller: SetupCaller): Promise<S
     deps.settings.known(),
   ]);
   const { values } = known.stored;
-  const whileOpen = (value: string | undefined): string | null => (open ? (value ?? null) : null);
+  const whileOpen = (value: string | undefined): string | null =>
+    open && value !== undefined ? withoutLogin(value) : null;
   const panels = {
     pterodactyl: runtime.panelUrl !== undefined && runtime.panelApiKey !== undefined,
     virtfusion: runtime.virtfusionUrl !== undefined && runtime.virtfusionApiKey !== undefined,

@@ -55,3 +55,7 @@ export function setText(key: SettingKey, { config, stored }: KnownSettings): str
   const text = environment instanceof Secret ? environment.reveal() : environment;
   return stored.values.get(key)?.trim() || text || undefined;
 }
+
+/** Whether there is a value, also one that cannot be decrypted. */
+export const isSet = (key: SettingKey, known: KnownSettings): boolean =>
+  known.stored.unreadable.includes(key) || setText(key, known) !== undefined;

@@ -286,10 +286,11 @@ describe('hostile input', () => {
 });
 
 describe('health', () => {
+  const state = async () => 'no answer' as const;
   const withTemporal = (reachable: boolean, workersPolling: boolean) =>
     startHarness({
       database: harness.database,
-      deps: { temporal: { reachable: async () => reachable, workersPolling: async () => workersPolling } },
+      deps: { temporal: { state, reachable: async () => reachable, workersPolling: async () => workersPolling } },
     });
 
   test('is healthy with database and workers', async () => {
@@ -316,7 +317,7 @@ describe('health', () => {
     };
     const busy = await startHarness({
       database: harness.database,
-      deps: { temporal: { reachable: polling, workersPolling: polling } },
+      deps: { temporal: { state, reachable: polling, workersPolling: polling } },
     });
     const statements: string[] = [];
     const record = ({ sql }: { sql: string }) => statements.push(sql);
@@ -347,7 +348,9 @@ describe('health', () => {
   test('answers when Temporal never answers', async () => {
     const stuck = await startHarness({
       database: harness.database,
-      deps: { temporal: { reachable: () => new Promise(() => {}), workersPolling: () => new Promise(() => {}) } },
+      deps: {
+        temporal: { state, reachable: () => new Promise(() => {}), workersPolling: () => new Promise(() => {}) },
+      },
     });
     const startedAt = performance.now();
     expect((await stuck.get('/health')).status).toBe(200);

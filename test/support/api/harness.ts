@@ -140,7 +140,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       },
       ...options.launcher,
     },
-    temporal: { reachable: async () => true, workersPolling: async () => true },
+    temporal: { state: async () => 'ok', reachable: async () => true, workersPolling: async () => true },
     queues: createQueueStats(async () => ({ core: NO_FIGURES, panel: NO_FIGURES, outbound: NO_FIGURES })),
     streams,
     log,

@@ -5,10 +5,12 @@ import { expect } from 'vitest';
 import { type PanelSimulator, startPanelSimulator } from '../../../simulators/panel/simulator.ts';
 import { createApp } from '../../../src/api/app.ts';
 import { createHttpServer } from '../../../src/api/http/http-server.ts';
+import { createSettingsRoutes } from '../../../src/api/routes/admin/settings.ts';
 import { createSetupRoutes, type SetupRouteOptions } from '../../../src/api/routes/setup/setup.ts';
 import { loadConfig } from '../../../src/config.ts';
+import { Secret } from '../../../src/domain/secret.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
-import { createEncryption } from '../../../src/store/db/encryption.ts';
+import { createEncryption, type Encryption } from '../../../src/store/db/encryption.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { noteFirstStart } from '../../../src/store/settings/setup-window-store.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
@@ -34,9 +36,10 @@ export interface Wizard {
   database: TestDatabase;
   sim: PanelSimulator;
   virtfusion: RawServer;
+  encryption: Encryption;
   /** Starts an api over the shared database with these environment variables. */
   start(env?: Record<string, string>): Promise<Harness>;
-  /** Starts a server with the wizard's routes only, with the test's own resolver or timeout. @returns its URL. */
+  /** Starts a server with the routes of settings only, with the test's own resolver or timeout. @returns its URL. */
   startAlone(harness: Harness, options: SetupRouteOptions): Promise<string>;
   /** Starts a server with one handler. */
   serve(handler: Parameters<typeof startRawServer>[0]): Promise<RawServer>;
@@ -74,6 +77,7 @@ export async function prepareWizard(): Promise<Wizard> {
     database,
     sim,
     virtfusion,
+    encryption: createEncryption({ key: new Secret(ENCRYPTION_KEY) }),
     async start(env = {}) {
       const config = loadConfig({ JWT_SECRET, BACKEND_API_KEY: API_KEY, ENCRYPTION_KEY, ...env });
       const settings = createSettings({ db, config, encryption: createEncryption({ key: config.encryptionKey }) });
@@ -82,7 +86,9 @@ export async function prepareWizard(): Promise<Wizard> {
       return harness;
     },
     async startAlone(harness, options) {
-      const server = createHttpServer(createApp(harness.deps, createSetupRoutes(options)));
+      const server = createHttpServer(
+        createApp(harness.deps, [...createSetupRoutes(options), ...createSettingsRoutes(options)]),
+      );
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
       closers.push(async () => {
         server.closeAllConnections();

@@ -8,6 +8,7 @@ describe('route table', () => {
       .sort();
     expect(`\n${table.join('\n')}\n`).toMatchInlineSnapshot(`
       "
+      DELETE /api/admin/settings/repos  removeRepository  admin
       GET    /api/admin/allocations  listAllocations  admin
       GET    /api/admin/audit  listAuditEvents  admin
       GET    /api/admin/audit/export  exportAudit  admin
@@ -19,6 +20,8 @@ describe('route table', () => {
       GET    /api/admin/nodes  listNodes  admin
       GET    /api/admin/nodes/:id/allocations  listNodeAllocations  admin
       GET    /api/admin/servers  listServers  admin
+      GET    /api/admin/settings  getSettings  admin
+      GET    /api/admin/settings/repos  listRepositories  admin
       GET    /api/admin/stats  getAdminStats  admin
       GET    /api/admin/sync  getSyncState  admin
       GET    /api/admin/sync/logs  listAdminSyncLogs  admin
@@ -53,6 +56,9 @@ describe('route table', () => {
       PATCH  /api/admin/nodes/:id/maintenance  changeMaintenance  admin
       POST   /api/admin/emails/:id/resend  resendEmail  admin
       POST   /api/admin/nodes/:id/maintenance  postMaintenance  admin
+      POST   /api/admin/settings  saveSettings  admin
+      POST   /api/admin/settings/repos  addRepository  admin
+      POST   /api/admin/settings/test  testConnection  admin
       POST   /api/admin/sync  startSync  admin
       POST   /api/admin/sync/cancel  cancelSync  admin
       POST   /api/admin/sync/settings  saveSyncSettings  admin
@@ -87,6 +93,8 @@ describe('route table', () => {
       POST   /api/v1/sync/nodes  startNodesSync  apiKeyOrAdmin
       POST   /api/v1/sync/servers  startServersSync  apiKeyOrAdmin
       POST   /api/v1/sync/users  startUsersSync  apiKeyOrAdmin
+      PUT    /api/admin/settings  clearSecrets  admin
+      PUT    /api/admin/settings/repos  replaceRepository  admin
       PUT    /api/v1/dashboard/account  updateAccount  user
       PUT    /api/v1/dashboard/account/password  changePassword  user
       "
@@ -125,7 +133,10 @@ describe('route table', () => {
     const inSignIn = routes.filter((route) => route.path.startsWith('/api/v1/auth/'));
     expect(new Set(inSignIn.map((route) => route.bodyLimitBytes))).toEqual(new Set([16 * 1024]));
     const others = routes.filter((route) => !inSignIn.includes(route) && route.bodyLimitBytes !== undefined);
-    expect(others.map((route) => [route.operationId, route.bodyLimitBytes])).toEqual([['queueEmail', 128 * 1024]]);
+    expect(others.map((route) => [route.operationId, route.bodyLimitBytes])).toEqual([
+      ['saveSettings', 1024 * 1024],
+      ['queueEmail', 128 * 1024],
+    ]);
   });
 
   test('every route that strangers may call has a rate limit that is checked before the body is read (S7)', () => {

@@ -84,14 +84,15 @@ export const SetupState = z.object({
 
 /** A field as it was typed: what is wrong with it is the result of the test, not an error of the request. */
 const Typed = z.unknown().optional().meta(documented(MAX_LONG));
-/** Body of a connection test: one panel or both. */
-export const TestBody = z.object({
-  testConnections: z.unknown().optional(),
+/** URL and key of the panels, as they were typed. */
+export const PanelFields = z.object({
   pterodactylUrl: Typed,
   pterodactylApiKey: Typed,
   virtfusionUrl: Typed,
   virtfusionApiKey: Typed,
 });
+/** Body of a connection test: one panel or both. */
+export const TestBody = z.object({ testConnections: z.unknown().optional(), ...PanelFields.shape });
 
 /** Whether the body of a test names a panel, by its URL or its key. */
 export const namesPanel = (body: z.output<typeof TestBody>, name: PanelName): boolean =>

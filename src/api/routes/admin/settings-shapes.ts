@@ -1,0 +1,105 @@
+/** What the settings page sends and reads. */
+import { z } from 'zod';
+import { readRepositories } from '../../../domain/repositories.ts';
+import { SECRET_MASK } from '../../../domain/settings.ts';
+import { maskedWebhookUrl } from '../../../domain/webhooks.ts';
+import type { Connection as ConnectionResult } from '../../../services/settings/connections.ts';
+import {
+  NUMBER_FIELDS,
+  SECRET_FIELDS,
+  SENSITIVE_FIELDS,
+  type ShownSettings,
+  SWITCH_FIELDS,
+  TEXT_FIELDS,
+} from '../../../services/settings/settings-page.ts';
+import type { StoredWebhook } from '../../../store/webhooks/webhook-list.ts';
+import { IsoDate } from '../../http/envelopes.ts';
+import { BodyFlag, documentedAs, OptionalFlag, optionalInteger } from '../../http/fields.ts';
+
+/** One schema for each of these fields. */
+const each = <F extends string, S extends z.ZodType>(fields: Record<F, unknown>, schema: S): Record<F, S> =>
+  Object.fromEntries(Object.keys(fields).map((field) => [field, schema])) as Record<F, S>;
+
+const Webhook = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    webhookUrl: z.string().meta({ description: 'The mask stands in place of its token' }),
+    type: z.string(),
+    scope: z.string(),
+    description: z.string(),
+    enabled: z.boolean(),
+    testSuccessAt: IsoDate.nullable(),
+    createdAt: IsoDate.nullable(),
+  })
+  .meta({ id: 'Webhook' });
+
+const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
+const toWebhook = (webhook: StoredWebhook): z.input<typeof Webhook> => ({
+  ...webhook,
+  webhookUrl: maskedWebhookUrl(webhook.webhookUrl),
+  testSuccessAt: iso(webhook.testSuccessAt),
+  createdAt: iso(webhook.createdAt),
+});
+
+export const SettingsSchema = z
+  .object({
+    ...each(TEXT_FIELDS, z.string()),
+    ...each(SECRET_FIELDS, z.enum(['', SECRET_MASK]).meta({ description: 'The mask when a secret is set' })),
+    ...each(SWITCH_FIELDS, z.boolean()),
+    ...each(NUMBER_FIELDS, z.int()),
+    githubRepositories: z.array(z.string()),
+    discordWebhooks: z.array(Webhook),
+  })
+  .meta({
+    id: 'Settings',
+    description: 'The values in force: of the database, else of the environment, else the default',
+  });
+
+export const toSettings = (
+  shown: ShownSettings,
+  webhooks: readonly StoredWebhook[],
+): z.input<typeof SettingsSchema> => ({ ...shown, discordWebhooks: webhooks.map(toWebhook) });
+
+export const ConnectionSchema = z
+  .object({
+    connected: z.boolean().meta({ description: 'The same as `success`' }),
+    success: z.boolean(),
+    latency: z.int().min(0).optional().meta({ description: 'Milliseconds' }),
+    version: z.string().optional(),
+    error: z.string().optional(),
+  })
+  .meta({ id: 'Connection' });
+
+/** @param version only the panels have one. */
+export const toConnection = (result: ConnectionResult, version?: string): z.input<typeof ConnectionSchema> => ({
+  connected: result.success,
+  ...result,
+  ...(result.success && version !== undefined ? { version } : {}),
+});
+
+const Text = z
+  .string()
+  .nullish()
+  .meta(documentedAs({ type: ['string', 'null'] }));
+const Repositories = z
+  .union([z.array(z.string()), z.string(), z.null()])
+  .optional()
+  .transform((value) => (typeof value === 'string' ? readRepositories(value) : (value ?? undefined)))
+  .meta(documentedAs({ type: 'array', items: { type: 'string' } }));
+
+/** Body of a save. The rules of each field are those of the settings, and only what differs is judged. */
+export const SettingsBody = z.object({
+  ...each(TEXT_FIELDS, Text),
+  ...each(SECRET_FIELDS, Text),
+  ...each(SWITCH_FIELDS, OptionalFlag),
+  cacheTimeout: optionalInteger({ minimum: 0 }),
+  syncInterval: optionalInteger({ minimum: 60 }),
+  autoSyncInterval: optionalInteger({ minimum: 60 }).meta({ description: 'Other name of `syncInterval`' }),
+  githubRepositories: Repositories,
+  githubRepositoriesMerge: BodyFlag,
+});
+
+export const ClearBody = z.object({
+  keys: z.array(z.string()).meta({ description: `Of ${SENSITIVE_FIELDS.join(', ')}; other names are ignored` }),
+});
