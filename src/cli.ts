@@ -32,6 +32,14 @@ export const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'runs',
+    description: 'runs of every kind, and retries of failed ones',
+    async register(program, io) {
+      const { registerRunCommands } = await import('./cli/runs.ts');
+      registerRunCommands(program, io);
+    },
+  },
+  {
     name: 'user',
     description: 'accounts',
     async register(program, io) {

@@ -28,6 +28,11 @@ function isHttpOrigin(text: string): boolean {
   return url !== null && /^https?:$/.test(url.protocol) && [`${url.origin}/`, url.origin].includes(url.href);
 }
 
+function isPageUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && /^https?:$/.test(url.protocol) && `${url.origin}${url.pathname}` === url.href;
+}
+
 const text = z.string().trim();
 const optionalText = text.transform((v) => v || undefined).optional();
 const textOr = (fallback: string) => text.transform((v) => v || fallback).default(fallback);
@@ -62,6 +67,11 @@ const httpUrl = text
 const httpOrigin = text
   .refine((v) => v === '' || isHttpOrigin(v), 'must be an http(s) URL without a path')
   .transform((v) => (v === '' ? undefined : new URL(v).origin))
+  .optional();
+/** A page that people open: no password, query or fragment. */
+const pageUrl = text
+  .refine((v) => v === '' || isPageUrl(v), 'must be an http(s) URL without user, query and fragment')
+  .transform((v) => (v === '' ? undefined : new URL(v).href.replace(/\/+$/, '')))
   .optional();
 const httpUrlOr = (fallback: string) => httpUrl.transform((v) => v ?? fallback);
 const sitePath = (fallback: string) =>
@@ -177,6 +187,10 @@ const Variables = z.object({
     TEMPORAL_TLS_CA_PATH: optionalText.meta({ description: 'File with the certificate authority' }),
     TEMPORAL_TLS_CERT_PATH: optionalText.meta({ description: 'File with the client certificate' }),
     TEMPORAL_TLS_KEY_PATH: optionalText.meta({ description: 'File with the client key' }),
+    TEMPORAL_UI_URL: pageUrl.meta({
+      description:
+        'Address of the Temporal web UI, with its path if it has one: administrators then get links to workflows; the embedded one is known',
+    }),
     TEMPORAL_CLI_PATH: optionalText.meta({
       description: 'Path of a Temporal CLI for the embedded dev server; empty = found or downloaded',
     }),
@@ -388,6 +402,7 @@ function toConfig(v: Variables, env: Environment) {
       tlsCaPath: v.TEMPORAL_TLS_CA_PATH,
       tlsCertPath: v.TEMPORAL_TLS_CERT_PATH,
       tlsKeyPath: v.TEMPORAL_TLS_KEY_PATH,
+      uiUrl: v.TEMPORAL_UI_URL,
       cliPath: v.TEMPORAL_CLI_PATH,
     }),
     backendApiKey: v.BACKEND_API_KEY,

@@ -7,12 +7,14 @@ import { createApp } from '../../src/api/app.ts';
 import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createQueueStats } from '../../src/services/runs/queue-stats.ts';
+import { createRuns } from '../../src/services/runs/runs.ts';
 import { createSettings } from '../../src/services/settings/settings.ts';
 import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
 import { createEmailStore } from '../../src/store/email/email-store.ts';
 import { createTemporalGateway } from '../../src/temporal/connection.ts';
+import { createEngineRuns } from '../../src/temporal/engine-runs.ts';
 import { readTaskQueues } from '../../src/temporal/task-queues.ts';
 import { openTestDb } from '../../test/support/database.ts';
 import type { Case } from './cases.ts';
@@ -35,16 +37,21 @@ function appOf(env: Record<string, string>) {
   const temporal = createTemporalGateway({ ...config.temporal, address: config.temporal.address ?? '' });
   const encryption = createEncryption({ key: config.encryptionKey });
   const streams = createSyncStreams({ db, listener, log });
+  const emails = createEmailStore(encryption);
+  const launcher = createSyncLauncher({ db, temporal, log });
+  const engine = createEngineRuns(temporal);
+  const ui = { url: undefined, namespace: temporal.namespace };
   const create = () =>
     createApp({
       config,
       db,
       settings: createSettings({ db, config, encryption }),
-      emails: createEmailStore(encryption),
-      launcher: createSyncLauncher({ db, temporal, log }),
+      emails,
+      launcher,
       // Not the real client: it throws from a timer when it is closed while it waits for its next try.
       temporal: { state: async () => 'no answer', reachable: async () => false, workersPolling: async () => false },
       queues: createQueueStats(() => readTaskQueues(temporal, 100)),
+      runs: createRuns({ db, emails, launcher, engine, ui, log }),
       streams,
       log,
       report: () => undefined,

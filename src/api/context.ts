@@ -11,6 +11,7 @@ import type { ReadOrigin, RequestOrigin } from '../services/accounts/networks.ts
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { ListTotals } from '../services/list-totals.ts';
 import type { QueueStats } from '../services/runs/queue-stats.ts';
+import type { Runs } from '../services/runs/runs.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { UserCounts } from '../store/accounts/user-list.ts';
@@ -43,6 +44,7 @@ export interface AppDeps {
   launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
   temporal: EngineHealth;
   queues: QueueStats;
+  runs: Runs;
   streams: SyncStreams;
   log: Logger;
   /** Reports an error that a person should look at. Never throws. */

@@ -8,6 +8,7 @@ import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
 import { createQueueStats } from '../services/runs/queue-stats.ts';
+import { createRuns } from '../services/runs/runs.ts';
 import { createSettings, type Settings } from '../services/settings/settings.ts';
 import { warnAboutUnreadable } from '../services/settings/unreadable.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
@@ -18,6 +19,7 @@ import { listenerName } from '../store/db/running-processes.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
 import { noteFirstStart } from '../store/settings/setup-window-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
+import { createEngineRuns } from '../temporal/engine-runs.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
 import { readTaskQueues } from '../temporal/task-queues.ts';
 import { packageVersion } from '../version.ts';
@@ -58,15 +60,20 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
   const encryption = createEncryption({ key: config.encryptionKey, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption });
   const streams = createSyncStreams({ db, listener, log });
+  const emails = createEmailStore(encryption);
+  const launcher = createSyncLauncher({ db, temporal, log });
+  const engine = createEngineRuns(temporal);
+  const ui = { url: config.temporal.uiUrl, namespace: config.temporal.namespace };
   listener.on('settings_changed', settings.forget, settings.forget);
   const app = createApp({
     config,
     db,
     settings,
-    emails: createEmailStore(encryption),
-    launcher: createSyncLauncher({ db, temporal, log }),
+    emails,
+    launcher,
     temporal,
     queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),
+    runs: createRuns({ db, emails, launcher, engine, ui, log }),
     streams,
     log,
     report: captureError,

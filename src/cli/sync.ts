@@ -9,10 +9,9 @@ import { OPERATOR } from '../services/audit/record-change.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/launcher.ts';
 import type { Db } from '../store/db/db.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, rejectedRecords, type SyncLog } from '../store/sync/log-store.ts';
-import { createTemporalGateway, type TemporalGateway } from '../temporal/connection.ts';
-import { type CommandIo, type CommandRun, runCommand } from './support/command.ts';
-import { attach, withDb } from './support/database.ts';
+import { type CommandIo, runCommand } from './support/command.ts';
 import { wholeNumber, withJson } from './support/options.ts';
+import { noTemporal, type ServiceRun, withServices } from './support/services.ts';
 import { createTerminal, printable, type Terminal, table } from './support/terminal.ts';
 
 interface Flags {
@@ -31,12 +30,6 @@ interface LogsFlags extends Flags {
   type?: string;
 }
 
-/** One run of a `sync` command, on the services of the installation. */
-interface Run extends CommandRun<CommandIo> {
-  db: Db;
-  temporal: TemporalGateway | undefined;
-}
-
 /** Milliseconds between two reads of the log row while a command waits. */
 const POLL_MS = 250;
 /** Milliseconds after which a sync that has not started is explained. */
@@ -48,7 +41,7 @@ const JSON_FAILURES = 10_000;
 /** Adds the `sync` commands. A command that fails prints why and sets the exit code. */
 export function registerSyncCommands(program: Command, io: CommandIo = process): void {
   const sync = program.command('sync').description('start, watch and cancel syncs');
-  const run = (flags: Flags, work: (run: Run) => Promise<void>): Promise<void> =>
+  const run = (flags: Flags, work: (run: ServiceRun) => Promise<void>): Promise<void> =>
     runCommand(io, flags, (command) => withServices(command, work));
 
   withJson(sync.command('run'))
@@ -74,31 +67,11 @@ export function registerSyncCommands(program: Command, io: CommandIo = process):
     .action((flags: LogsFlags) => run(flags, (one) => logs(one, flags)));
 }
 
-async function withServices(command: CommandRun<CommandIo>, work: (run: Run) => Promise<void>): Promise<void> {
-  const { config, url, temporalAddress: address, release } = await attach(command.io);
-  try {
-    const temporal = address === undefined ? undefined : createTemporalGateway({ ...config.temporal, address });
-    try {
-      await withDb(url, (db) => work({ ...command, db, temporal }));
-    } finally {
-      await temporal?.close();
-    }
-  } finally {
-    await release();
-  }
-}
-
 /** @throws {AppError} SERVICE_UNAVAILABLE without Temporal. */
-function launcherOf({ db, temporal }: Run): SyncLauncher {
-  if (temporal === undefined) {
-    throw new AppError('SERVICE_UNAVAILABLE', {
-      publicMessage: 'Temporal is not running: start it with `npm start`, or set TEMPORAL_ADDRESS',
-    });
-  }
-  return createSyncLauncher({ db, temporal, log: pino({ level: 'silent' }) });
-}
+const launcherOf = ({ db, temporal }: ServiceRun): SyncLauncher =>
+  createSyncLauncher({ db, temporal: temporal ?? noTemporal(), log: pino({ level: 'silent' }) });
 
-async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: RunFlags): Promise<void> {
+async function start(run: ServiceRun, target: SyncTarget, { dryRun, skipUsers, wait }: RunFlags): Promise<void> {
   const { syncLogId, taskId, status, joined } = await launcherOf(run).requestSync({
     target,
     dryRun,
@@ -125,7 +98,7 @@ async function start(run: Run, target: SyncTarget, { dryRun, skipUsers, wait }: 
   if (log.status !== 'COMPLETED') process.exitCode = 1;
 }
 
-async function status({ io, db, print }: Run, id: string | undefined): Promise<void> {
+async function status({ io, db, print }: ServiceRun, id: string | undefined): Promise<void> {
   const log = id === undefined ? await latestSync(db) : await getSyncLog(db, id);
   if (log === undefined) {
     throw new AppError('NOT_FOUND', { publicMessage: id === undefined ? 'No sync was ever started' : 'No such sync' });
@@ -142,13 +115,13 @@ async function latestSync(db: Db): Promise<SyncLog | undefined> {
   return (await activeSyncLog(db)) ?? (await listSyncLogs(db, { limit: 1, offset: 0 }))[0];
 }
 
-async function cancel(run: Run, id: string | undefined): Promise<void> {
+async function cancel(run: ServiceRun, id: string | undefined): Promise<void> {
   const { syncLogId } = await launcherOf(run).cancelSync(id, OPERATOR);
   const log = await follow(run, syncLogId, false);
   run.print(view(log), [`${log.status} ${log.type} sync ${log.id}`]);
 }
 
-async function logs({ db, print }: Run, flags: LogsFlags): Promise<void> {
+async function logs({ db, print }: ServiceRun, flags: LogsFlags): Promise<void> {
   const found = await listSyncLogs(db, flags);
   const rows = found.map((log) => [
     log.startedAt.toISOString(),
@@ -164,7 +137,7 @@ async function logs({ db, print }: Run, flags: LogsFlags): Promise<void> {
 }
 
 /** Follows a run to its end. With `shown`, its progress goes to stderr. */
-async function follow({ io, db, temporal }: Run, id: string, shown: boolean): Promise<SyncLog> {
+async function follow({ io, db, temporal }: ServiceRun, id: string, shown: boolean): Promise<SyncLog> {
   const progress = createTerminal(io.stderr).progress();
   const startedAt = Date.now();
   let explained = false;

@@ -50,7 +50,7 @@ export async function attachServices(config: Config, log: ProgressLog = () => un
   const temporalAddress = config.temporal.address ?? note?.temporalAddress;
   const common = {
     temporalAddress,
-    temporalUiUrl: config.temporal.address === undefined ? note?.temporalUiUrl : undefined,
+    temporalUiUrl: config.temporal.uiUrl ?? (config.temporal.address === undefined ? note?.temporalUiUrl : undefined),
     apiUrl: note?.apiUrl,
   };
   if (config.databaseUrl !== undefined) {

@@ -194,7 +194,11 @@ async function describeServices(
     temporalUiUrl,
     secrets,
     embedded,
-    childEnvironment: () => childEnvironment(databaseUrl, temporalAddress, secrets, embedded.temporal),
+    childEnvironment: () => ({
+      ...childEnvironment(databaseUrl, temporalAddress, secrets, embedded.temporal),
+      // A configured address wins: the UI may be behind a proxy.
+      ...(temporalUiUrl === undefined ? {} : { TEMPORAL_UI_URL: config.temporal.uiUrl ?? temporalUiUrl }),
+    }),
     noteApi: (url) => writeNote({ ...note, apiUrl: url }),
     stop,
   };

@@ -64,6 +64,30 @@ export async function postpone(trx: Db, id: string, reason: string): Promise<voi
   );
 }
 
+/** Locks a row until the transaction ends. @returns undefined if it does not exist. */
+export async function lockOutboxRow(
+  trx: Db,
+  id: string,
+): Promise<{ kind: string; status: string; failed: boolean } | undefined> {
+  const [row] = await query<{ kind: string; status: string; failed: boolean }>(
+    trx,
+    `select o.kind, o.status, o.status <> 'dispatched' and (o.status = 'failed' or o.last_error is not null) as failed
+     from outbox o where o.id = ?::uuid for update`,
+    [id],
+  );
+  return row;
+}
+
+/** Makes a row due now, with all attempts before it, and wakes the relay. */
+export async function makeDue(trx: Db, id: string): Promise<void> {
+  await execute(
+    trx,
+    `update outbox set status = 'pending', attempts = 0, last_error = null, available_at = now() where id = ?::uuid`,
+    [id],
+  );
+  await execute(trx, `select pg_notify('outbox', '')`);
+}
+
 export interface OutboxBacklog {
   kind: string;
   pending: number;

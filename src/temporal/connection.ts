@@ -114,7 +114,7 @@ export function isUnreachable(error: unknown): boolean {
 }
 
 /** gRPC code NOT_FOUND. */
-const NOT_FOUND = 5;
+export const NOT_FOUND = 5;
 
 /**
  * The server answered that it has no such namespace. The client reports that by an error of its own; the plain service call

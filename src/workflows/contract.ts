@@ -16,6 +16,9 @@ export type MaintenanceKind = 'sync-watch' | 'retention' | 'expired-data';
 /** One workflow per email: the workflow id is derived from the email's id. */
 export const sendEmailId = (emailId: string) => `email:${emailId}`;
 
+/** Key of the memo of a failed workflow that holds the reason: a public sentence, as in the failure itself. */
+export const FAILURE_MEMO = 'failure';
+
 /** Set at the start only. Ids and kinds, since search attributes are never encrypted. */
 export const SEARCH_ATTRIBUTES = {
   syncType: defineSearchAttributeKey('SyncType', 'KEYWORD'),

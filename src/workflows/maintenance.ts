@@ -2,6 +2,7 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import { type MaintenanceKind, QUEUE } from './contract.ts';
+import { notingFailure } from './failure-note.ts';
 
 const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgePastRetention' | 'purgeExpiredData'>>({
   taskQueue: QUEUE.core,
@@ -11,12 +12,14 @@ const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgePas
 });
 
 export async function maintenance(kind: MaintenanceKind): Promise<Record<string, number | string>> {
-  switch (kind) {
-    case 'sync-watch':
-      return acts.watchSync();
-    case 'retention':
-      return acts.purgePastRetention();
-    case 'expired-data':
-      return acts.purgeExpiredData();
-  }
+  return notingFailure(async () => {
+    switch (kind) {
+      case 'sync-watch':
+        return acts.watchSync();
+      case 'retention':
+        return acts.purgePastRetention();
+      case 'expired-data':
+        return acts.purgeExpiredData();
+    }
+  });
 }

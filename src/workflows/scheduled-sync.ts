@@ -2,6 +2,7 @@
 import { proxyActivities, uuid4 } from '@temporalio/workflow';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import { QUEUE, type ScheduledSyncResult } from './contract.ts';
+import { notingFailure } from './failure-note.ts';
 
 const acts = proxyActivities<Pick<MaintenanceActivities, 'requestScheduledSync'>>({
   taskQueue: QUEUE.core,
@@ -11,5 +12,5 @@ const acts = proxyActivities<Pick<MaintenanceActivities, 'requestScheduledSync'>
 
 export async function scheduledSync(): Promise<ScheduledSyncResult> {
   // The id is created here, so that a retried activity requests the same row again.
-  return acts.requestScheduledSync({ logId: uuid4() });
+  return notingFailure(() => acts.requestScheduledSync({ logId: uuid4() }));
 }

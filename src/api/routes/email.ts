@@ -159,7 +159,7 @@ export const emailRoutes: Route[] = [
     failureMessage: 'Failed to queue email',
     audit: 'email-resent',
     async handler({ input, deps, ...call }) {
-      const emailId = await resendEmail(deps, readEmailId(input.params.id), changedBy(call));
+      const { id: emailId } = await resendEmail(deps, readEmailId(input.params.id), changedBy(call));
       return { status: 202, body: { success: true, message: 'Email has been queued', email_id: emailId } };
     },
   }),

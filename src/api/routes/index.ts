@@ -5,6 +5,7 @@ import { adminAuditRoutes } from './admin/audit.ts';
 import { eggRoutes } from './admin/eggs.ts';
 import { nodeRoutes } from './admin/nodes.ts';
 import { repositoryRoutes } from './admin/repositories.ts';
+import { runRoutes } from './admin/runs.ts';
 import { adminServerRoutes } from './admin/servers.ts';
 import { settingsRoutes } from './admin/settings.ts';
 import { adminUserRoutes } from './admin/users.ts';
@@ -44,6 +45,7 @@ export const routes: readonly Route[] = [
   ...adminSyncRoutes,
   ...emailRoutes,
   ...queueRoutes,
+  ...runRoutes,
   ...adminUserRoutes,
   ...adminAuditRoutes,
 ];

@@ -1,5 +1,6 @@
 /** How a command reaches its database, and Temporal where it needs it. */
 import { type Config, type Environment, loadConfig, loadDatabaseConfig } from '../../config.ts';
+import type { Secret } from '../../domain/secret.ts';
 import type { Database } from '../../store/db/db.ts';
 import { withDatabase } from '../../store/db/with-database.ts';
 import type { CommandIo } from './command.ts';
@@ -30,6 +31,8 @@ export interface LentServices extends LentDatabase {
   config: Config;
   /** `undefined` when none is configured and no installation runs. */
   temporalAddress: string | undefined;
+  temporalUiUrl: string | undefined;
+  encryptionKey: Secret | undefined;
 }
 
 /**
@@ -44,6 +47,8 @@ export async function attach(io: Pick<CommandIo, 'env' | 'stderr'>): Promise<Len
     config,
     url: services.databaseUrl.reveal(),
     temporalAddress: services.temporalAddress,
+    temporalUiUrl: services.temporalUiUrl,
+    encryptionKey: services.secrets.encryptionKey,
     release: () => services.release(),
   };
 }

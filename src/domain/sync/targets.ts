@@ -21,24 +21,22 @@ export const SYNC_STATUSES = ['PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANC
 export type SyncStatus = (typeof SYNC_STATUSES)[number];
 export const ACTIVE_STATUSES: readonly SyncStatus[] = ['PENDING', 'RUNNING'];
 
-/** Status of a stored row. Rows that the existing service wrote hold other spellings. */
+/** Spellings of stored statuses, in upper case: ours, and others that the existing service wrote. */
+export const STATUS_SPELLINGS: Readonly<Record<string, SyncStatus>> = {
+  PENDING: 'PENDING',
+  RUNNING: 'RUNNING',
+  IN_PROGRESS: 'RUNNING',
+  CANCELLING: 'RUNNING',
+  COMPLETED: 'COMPLETED',
+  SUCCESS: 'COMPLETED',
+  CANCELLED: 'CANCELLED',
+  CANCELED: 'CANCELLED',
+};
+
+/** Status of a stored row. What is not known failed. */
 export function readStatus(stored: string | null): SyncStatus {
-  switch (stored?.toUpperCase()) {
-    case 'PENDING':
-      return 'PENDING';
-    case 'RUNNING':
-    case 'IN_PROGRESS':
-    case 'CANCELLING':
-      return 'RUNNING';
-    case 'COMPLETED':
-    case 'SUCCESS':
-      return 'COMPLETED';
-    case 'CANCELLED':
-    case 'CANCELED':
-      return 'CANCELLED';
-    default:
-      return 'FAILED';
-  }
+  const spelling = stored?.toUpperCase() ?? '';
+  return Object.hasOwn(STATUS_SPELLINGS, spelling) ? (STATUS_SPELLINGS[spelling] ?? 'FAILED') : 'FAILED';
 }
 
 /** Tables of the mirror, parents before children: the order of writing. Rows are deleted in the reverse order. */

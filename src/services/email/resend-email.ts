@@ -13,25 +13,29 @@ const DOUBLE_CLICK_SECONDS = 10;
 
 /**
  * Queues a copy of an email; a request within ten seconds of another returns the copy of the other.
- * @returns id of the copy.
+ * @param action what the audit records: that an email was sent again, or that a failed run was retried.
+ * @returns id of the copy; `repeated`: another request made it.
  * @throws {AppError} NOT_FOUND; CONFLICT if the data of the email was cleared.
  */
 export function resendEmail(
   deps: { db: Db; emails: EmailStore; log?: Logger },
   id: string,
   by: AuditOrigin,
-): Promise<string> {
+  action: 'email-resent' | 'run-retried' = 'email-resent',
+): Promise<{ id: string; repeated: boolean }> {
   return inTransaction(deps.db, async (trx) => {
     // Two requests at once: the lock makes the second wait for the first, and then find its copy.
     const original = await deps.emails.lock(trx, id);
     if (original === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Email not found' });
     const recent = await findRecentResend(trx, id, DOUBLE_CLICK_SECONDS);
-    if (recent !== undefined) return recent;
+    if (recent !== undefined) return { id: recent, repeated: true };
     const request = copyOf(original);
     const copy = await deps.emails.queue(trx, request);
-    const details = { template: request.template, copy };
-    await recordChange({ trx, log: deps.log }, by, { action: 'email-resent', target: { type: 'email', id }, details });
-    return copy;
+    const retried = action === 'run-retried';
+    const details = { ...(retried ? { kind: 'email' } : {}), template: request.template, copy };
+    const target = { type: retried ? 'run' : 'email', id } as const;
+    await recordChange({ trx, log: deps.log }, by, { action, target, details });
+    return { id: copy, repeated: false };
   });
 }
 

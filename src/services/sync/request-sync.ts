@@ -25,6 +25,8 @@ export interface RequestSync extends Pick<SyncRequest, 'target' | 'requestedBy'>
   requester?: string | undefined;
   /** Who is recorded in the audit; absent: the schedule, which is not. */
   by?: AuditOrigin | undefined;
+  /** Id of the failed sync that this one repeats: the audit then records a retry of that run. */
+  retryOf?: string | undefined;
   /** From a caller who may repeat the request: the same id is the same request. */
   id?: string | undefined;
 }
@@ -58,18 +60,37 @@ export async function requestSync(deps: SyncDeps, input: RequestSync): Promise<S
     requester: input.requester ?? 'api',
   };
   const id = input.id ?? randomUUID();
-  const joined = await insertOrFind(deps, id, request, { repeatable: input.id !== undefined, by: input.by });
+  const joined = await insertOrFind(deps, id, request, {
+    repeatable: input.id !== undefined,
+    record: recordRequest(deps, input, { id, ...request }),
+  });
   return joined === undefined ? startPending(deps, { id, ...request }, input.by) : join(deps, joined);
 }
 
 /** Records what becomes of a request, in the transaction that changes its row. */
 const recorder =
-  ({ log }: SyncDeps, action: AuditAction, { target, dryRun, skipUsers }: RunToStart, by: AuditOrigin | undefined) =>
+  (
+    { log }: Pick<SyncDeps, 'log'>,
+    action: AuditAction,
+    { target, dryRun, skipUsers }: RunToStart,
+    by: AuditOrigin | undefined,
+  ) =>
   async (trx: Transaction, id: string): Promise<void> => {
     if (by === undefined) return;
     const details = { target, dryRun, skipUsers };
     await recordChange({ trx, log }, by, { action, target: { type: 'sync', id }, details });
   };
+
+/** Records the request, in the transaction that inserts its row. */
+function recordRequest({ log }: SyncDeps, { by, retryOf }: RequestSync, run: RunToStart) {
+  if (retryOf === undefined) return recorder({ log }, 'sync-requested', run, by);
+  const { target, dryRun, skipUsers } = run;
+  return async (trx: Transaction, id: string): Promise<void> => {
+    if (by === undefined) return;
+    const details = { kind: 'sync', sync: id, target, dryRun, skipUsers };
+    await recordChange({ trx, log }, by, { action: 'run-retried', target: { type: 'run', id: retryOf }, details });
+  };
+}
 
 /**
  * Inserts the PENDING row.
@@ -80,11 +101,10 @@ async function insertOrFind(
   deps: SyncDeps,
   id: string,
   request: SyncRequest,
-  options: { repeatable: boolean; by: AuditOrigin | undefined },
+  options: { repeatable: boolean; record: ReturnType<typeof recorder> },
 ): Promise<ActiveRun | undefined> {
-  const record = recorder(deps, 'sync-requested', { id, ...request }, options.by);
   for (let attempt = 1; ; attempt += 1) {
-    if (await insertPendingLog(deps.db, id, request, record)) return undefined;
+    if (await insertPendingLog(deps.db, id, request, options.record)) return undefined;
     const repeated = options.repeatable ? await findRun(deps.db, id) : undefined;
     if (repeated !== undefined) return repeated;
     const running = await findRun(deps.db);

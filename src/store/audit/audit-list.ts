@@ -1,5 +1,5 @@
 /** Reads of `audit_events`. */
-import type { AuditEvent } from '../../domain/audit.ts';
+import type { AuditAction, AuditEvent, AuditTarget } from '../../domain/audit.ts';
 import type { Db } from '../db/db.ts';
 import { query } from '../db/query.ts';
 
@@ -119,4 +119,18 @@ export async function listAuditEvents(db: Db, page: AuditPageQuery): Promise<Sto
       order by e.at desc, e.id desc limit ?`,
     [...events.bindings, page.limit],
   );
+}
+
+/** Whether such an event was recorded of this target within the last `seconds`. */
+export async function happenedLately(
+  db: Db,
+  event: { action: AuditAction; target: AuditTarget; seconds: number },
+): Promise<boolean> {
+  const [row] = await query<{ found: boolean }>(
+    db,
+    `select exists (select 1 from audit_events a where a.target_type = ? and a.target_id = ? and a.action = ?
+       and a.outcome = 'success' and a.at > now() - make_interval(secs => ?)) as found`,
+    [event.target.type, event.target.id, event.action, event.seconds],
+  );
+  return row?.found === true;
 }

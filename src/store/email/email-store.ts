@@ -282,11 +282,14 @@ export async function failLostEmails(db: Db, batch: number): Promise<number> {
   return failed.length;
 }
 
-/** Clears the data of failed emails whose link expired or that failed a day ago. @returns number of rows. */
+/**
+ * Clears the data of failed emails whose link expired or that failed a day ago. The time of their failure stays.
+ * @returns number of rows.
+ */
 export async function clearDeadEmails(db: Db, batch: number): Promise<number> {
   const cleared = await query<{ id: string }>(
     db,
-    `update emails set data = null, content = null, updated_at = now() where id in (
+    `update emails set data = null, content = null where id in (
        select e.id from emails e where (e.data is not null or e.content is not null) and e.status <> 'queued'
          and (e.token_expires_at <= now() or e.updated_at < now() - interval '1 day') limit ? for update skip locked) returning id`,
     [batch],

@@ -12,6 +12,7 @@ import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
 import { createQueueStats } from '../../../src/services/runs/queue-stats.ts';
+import { createRuns } from '../../../src/services/runs/runs.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
 import type { SyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
@@ -19,6 +20,7 @@ import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createEmailStore } from '../../../src/store/email/email-store.ts';
+import type { EngineRuns } from '../../../src/temporal/engine-runs.ts';
 import { NO_FIGURES } from '../../../src/temporal/task-queues.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { checkAgainstDocument } from './document.ts';
@@ -83,6 +85,10 @@ export interface HarnessOptions {
   deps?: Partial<AppDeps>;
   config?: Partial<AppDeps['config']>;
   launcher?: Partial<SyncLauncher>;
+  /** What Temporal says of the runs of schedules; default: it has none. */
+  engine?: Partial<EngineRuns>;
+  /** Address of the Temporal UI. */
+  temporalUiUrl?: string;
   streams?: SyncStreamOptions;
 }
 
@@ -115,6 +121,24 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const requested: Harness['requested'] = [];
   const cancelled: Harness['cancelled'] = [];
   const reconciled: Harness['reconciled'] = [];
+  const launcher: AppDeps['launcher'] = {
+    async requestSync(request) {
+      requested.push(request);
+      return { syncLogId: randomUUID(), taskId: 'task', status: 'PENDING', joined: false };
+    },
+    async cancelSync(id) {
+      cancelled.push(id);
+      return { syncLogId: id ?? 'newest' };
+    },
+    ...options.launcher,
+  };
+  const engine: EngineRuns = {
+    list: async () => [],
+    find: async () => undefined,
+    trigger: async () => true,
+    ...options.engine,
+  };
+  const emails = createEmailStore(encryption);
   const deps: AppDeps = {
     config: {
       production: false,
@@ -128,20 +152,18 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     db: database.db,
     settings,
-    emails: createEmailStore(encryption),
-    launcher: {
-      async requestSync(request) {
-        requested.push(request);
-        return { syncLogId: randomUUID(), taskId: 'task', status: 'PENDING', joined: false };
-      },
-      async cancelSync(id) {
-        cancelled.push(id);
-        return { syncLogId: id ?? 'newest' };
-      },
-      ...options.launcher,
-    },
+    emails,
+    launcher,
     temporal: { state: async () => 'ok', reachable: async () => true, workersPolling: async () => true },
     queues: createQueueStats(async () => ({ core: NO_FIGURES, panel: NO_FIGURES, outbound: NO_FIGURES })),
+    runs: createRuns({
+      db: database.db,
+      emails,
+      launcher,
+      engine,
+      ui: { url: options.temporalUiUrl, namespace: 'name space/2' },
+      log,
+    }),
     streams,
     log,
     report: () => undefined,

@@ -3,8 +3,11 @@
  * line here.
  */
 
+import { inTransaction } from '../../../src/store/db/db.ts';
 import { migrateLatest } from '../../../src/store/db/migrations.ts';
+import { query } from '../../../src/store/db/query.ts';
 import { rollbackLast } from '../../../src/store/db/rollback.ts';
+import { enqueue } from '../../../src/store/outbox-store.ts';
 import { ENCRYPTION_KEY, makeUser } from '../api/harness.ts';
 import type { TestDatabase } from '../database.ts';
 import { temporalAddress } from '../temporal.ts';
@@ -84,6 +87,20 @@ export const COMMANDS: Readonly<Record<string, CommandRecipe | { reads: string }
     },
   },
   openapi: { reads: 'it writes a file of the source tree' },
+  'runs list': { reads: 'it lists' },
+  'runs retry': {
+    events: ['run-retried'],
+    async prepare({ database }) {
+      const dedupeKey = key('effect');
+      await inTransaction(database.db, (trx) => enqueue(trx, { kind: 'no.such', dedupeKey, payload: {} }));
+      const [effect] = await query<{ id: string }>(
+        database.db,
+        `update outbox o set status = 'failed', last_error = 'refused' where o.dedupe_key = ? returning o.id`,
+        [dedupeKey],
+      );
+      return { args: ['outbox', effect?.id ?? ''] };
+    },
+  },
   'setup open': {
     events: ['setup-opened'],
     prepare: async ({ second }) => ({ args: [], database: second }),

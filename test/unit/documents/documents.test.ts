@@ -14,6 +14,7 @@ import { registerAuditCommands } from '../../../src/cli/audit.ts';
 import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { registerEmailCommands } from '../../../src/cli/email.ts';
 import { registerKeysCommands } from '../../../src/cli/keys.ts';
+import { registerRunCommands } from '../../../src/cli/runs.ts';
 import { registerSetupCommands } from '../../../src/cli/setup.ts';
 import { registerSyncCommands } from '../../../src/cli/sync.ts';
 import { registerUserCommands } from '../../../src/cli/user.ts';
@@ -52,6 +53,7 @@ const COMMANDS = (() => {
   const program = new Command();
   registerDbCommands(program);
   registerSyncCommands(program);
+  registerRunCommands(program);
   registerUserCommands(program);
   registerKeysCommands(program);
   registerSetupCommands(program);

@@ -19,6 +19,8 @@ describe('route table', () => {
       GET    /api/admin/nests  listNests  admin
       GET    /api/admin/nodes  listNodes  admin
       GET    /api/admin/nodes/:id/allocations  listNodeAllocations  admin
+      GET    /api/admin/runs  listRuns  admin
+      GET    /api/admin/runs/:kind/:id  getRun  admin
       GET    /api/admin/servers  listServers  admin
       GET    /api/admin/settings  getSettings  admin
       GET    /api/admin/settings/repos  listRepositories  admin
@@ -56,6 +58,7 @@ describe('route table', () => {
       PATCH  /api/admin/nodes/:id/maintenance  changeMaintenance  admin
       POST   /api/admin/emails/:id/resend  resendEmail  admin
       POST   /api/admin/nodes/:id/maintenance  postMaintenance  admin
+      POST   /api/admin/runs/:kind/:id/retry  retryRun  admin
       POST   /api/admin/settings  saveSettings  admin
       POST   /api/admin/settings/repos  addRepository  admin
       POST   /api/admin/settings/test  testConnection  admin
