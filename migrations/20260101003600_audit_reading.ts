@@ -1,6 +1,8 @@
 import type { Knex } from 'knex';
 import { dropCreated } from '../src/store/db/created-objects.ts';
 
+export const FUNCTIONS = [{ signature: 'keep_audit_events()', result: 'trigger' }];
+
 /** One index per filter of the list, in its order, so that a page is read and not sorted. */
 const INDEXES = `
 create index if not exists idx_audit_events_action on audit_events (action, at desc, id desc);
