@@ -3,12 +3,13 @@ import { dropCreated } from '../src/store/db/created-objects.ts';
 import { ensureTables } from './schema/ensure.ts';
 import { defineTable } from './schema/table.ts';
 
+// No foreign keys: a sync that deletes servers never waits for a reader, and rows without a server are purged.
 export const TABLES = [
   // What the node of a server said last. `asked_until`: a process reads it now; `paused_until`: it is not asked before.
   defineTable(
     'server_usage',
     `
-    server_id text primary key references servers (id) on delete cascade
+    server_id text primary key
     state text
     memory_mb integer
     cpu_percent double precision
@@ -22,7 +23,7 @@ export const TABLES = [
   defineTable(
     'node_usage_pauses',
     `
-    node_id integer primary key references nodes (id) on delete cascade
+    node_id integer primary key
     paused_until timestamptz not null
     `,
   ),

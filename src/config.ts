@@ -216,7 +216,7 @@ const Variables = z.object({
       databaseKey: 'pterodactyl_api_key',
     }),
     PTERODACTYL_CLIENT_API_KEY: secret.meta({
-      description: 'Client API key of a panel administrator',
+      description: 'Client API key of a panel administrator: for subusers, and for the state and usage of servers',
       databaseKey: 'pterodactyl_client_api_key',
     }),
     CF_ACCESS_CLIENT_ID: optionalText.meta({

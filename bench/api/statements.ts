@@ -6,6 +6,7 @@ import { Pool } from 'undici';
 import { createApp } from '../../src/api/app.ts';
 import { createSyncStreams } from '../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../src/config.ts';
+import { createLiveUsage } from '../../src/services/inventory/live-usage.ts';
 import { createQueueStats } from '../../src/services/runs/queue-stats.ts';
 import { createRuns } from '../../src/services/runs/runs.ts';
 import { createSettings } from '../../src/services/settings/settings.ts';
@@ -41,11 +42,13 @@ function appOf(env: Record<string, string>) {
   const launcher = createSyncLauncher({ db, temporal, log });
   const engine = createEngineRuns(temporal);
   const ui = { url: undefined, namespace: temporal.namespace };
+  const settings = createSettings({ db, config, encryption });
+  const usage = createLiveUsage({ db, settings, environmentUrl: undefined, log });
   const create = () =>
     createApp({
       config,
       db,
-      settings: createSettings({ db, config, encryption }),
+      settings,
       emails,
       launcher,
       // Not the real client: it throws from a timer when it is closed while it waits for its next try.
@@ -53,6 +56,7 @@ function appOf(env: Record<string, string>) {
       queues: createQueueStats(() => readTaskQueues(temporal, 100)),
       runs: createRuns({ db, emails, launcher, engine, ui, log }),
       streams,
+      usage,
       log,
       report: () => undefined,
       version: '0.0.0',
@@ -60,6 +64,7 @@ function appOf(env: Record<string, string>) {
     });
   const close = async (): Promise<void> => {
     streams.close();
+    await usage.close();
     await Promise.allSettled([listener.close(), temporal.close(), db.destroy()]);
   };
   return { db, create, close };

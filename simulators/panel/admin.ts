@@ -48,6 +48,7 @@ const SettingsSchema = z.object({
   clientLimit: z.int().optional(),
   windowMs: z.number().optional(),
   perPageMax: z.int().nullable().optional(),
+  clockMs: z.number().optional(),
   maintenance: z.object({ retryAfter: z.int().optional() }).nullable().optional(),
   twoFactor: z.boolean().optional(),
 });

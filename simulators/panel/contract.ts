@@ -16,6 +16,8 @@ export interface SimulatorSettings {
   windowMs: number;
   /** Maximum `per_page` of the application API; undefined = no maximum, as in panel 1.11. */
   perPageMax: number | undefined;
+  /** Time at which the nodes measure what a server uses, milliseconds; undefined: the time since the start. */
+  clockMs: number | undefined;
   /** When set, every call answers 503, with `Retry-After` when `retryAfter` (seconds) is set. */
   maintenance: { retryAfter?: number } | undefined;
   /** The panel requires two-factor login: every call answers 400. */

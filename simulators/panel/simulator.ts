@@ -33,6 +33,7 @@ const settingsOf = (options: PanelSimulatorOptions): SimulatorSettings => ({
   clientLimit: options.clientLimit ?? 720,
   windowMs: options.windowMs ?? 60_000,
   perPageMax: options.perPageMax,
+  clockMs: options.clockMs,
   maintenance: options.maintenance,
   twoFactor: options.twoFactor ?? false,
 });

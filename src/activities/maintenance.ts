@@ -8,6 +8,7 @@ import { purgeSessions } from '../store/accounts/session-store.ts';
 import { purgeAuditEvents } from '../store/audit/audit-store.ts';
 import type { Db } from '../store/db/db.ts';
 import { clearDeadEmails, failLostEmails, purgeEmails } from '../store/email/email-store.ts';
+import { purgeUsage } from '../store/inventory/usage-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
 import { purgeSyncLogs } from '../store/sync/log-store.ts';
@@ -47,6 +48,7 @@ const EXPIRED = {
   usedTokens: (db) => purgeUsed(db, BATCH_ROWS),
   pendingAccounts: (db) => purgePendingAccounts(db, BATCH_ROWS),
   buckets: (db) => purgeBuckets(db, BATCH_ROWS),
+  serverUsage: (db) => purgeUsage(db, BATCH_ROWS),
   lostEmails: (db) => failLostEmails(db, BATCH_ROWS),
   emailContents: (db) => clearDeadEmails(db, BATCH_ROWS),
 } satisfies Record<string, Purge>;

@@ -8,6 +8,7 @@ import type { AutoSync } from '../domain/settings.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { SignedInCaller } from '../services/accounts/callers.ts';
 import type { ReadOrigin, RequestOrigin } from '../services/accounts/networks.ts';
+import type { LiveUsage } from '../services/inventory/live-usage.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { ListTotals } from '../services/list-totals.ts';
 import type { QueueStats } from '../services/runs/queue-stats.ts';
@@ -46,6 +47,7 @@ export interface AppDeps {
   queues: QueueStats;
   runs: Runs;
   streams: SyncStreams;
+  usage: LiveUsage;
   log: Logger;
   /** Reports an error that a person should look at. Never throws. */
   report(error: unknown, context: { requestId: string; code: string }): void;

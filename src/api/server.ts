@@ -7,6 +7,7 @@ import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
+import { createLiveUsage } from '../services/inventory/live-usage.ts';
 import { createQueueStats } from '../services/runs/queue-stats.ts';
 import { createRuns } from '../services/runs/runs.ts';
 import { createSettings, type Settings } from '../services/settings/settings.ts';
@@ -64,6 +65,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
   const launcher = createSyncLauncher({ db, temporal, log });
   const engine = createEngineRuns(temporal);
   const ui = { url: config.temporal.uiUrl, namespace: config.temporal.namespace };
+  const usage = createLiveUsage({ db, settings, environmentUrl: config.panel.url, log });
   listener.on('settings_changed', settings.forget, settings.forget);
   const app = createApp({
     config,
@@ -75,6 +77,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),
     runs: createRuns({ db, emails, launcher, engine, ui, log }),
     streams,
+    usage,
     log,
     report: captureError,
     version: packageVersion(),
@@ -85,6 +88,8 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     settings,
     streams,
     async close(): Promise<void> {
+      // Its reads store what they have before the database closes.
+      await usage.close().catch(() => undefined);
       await Promise.allSettled([listener.close(), temporal.close(), db.destroy(), flushErrors()]);
     },
   };

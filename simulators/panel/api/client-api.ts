@@ -6,6 +6,7 @@ import { applyFilters, type Filters, pageAnswer } from '../http/paging.ts';
 import { columnOf, type ServerRow, type SubuserRow, type UserRow, type VariableRow } from '../world/rows.ts';
 import { brokenRule } from '../world/rules.ts';
 import { type IncludeTree, parseIncludes } from './kinds.ts';
+import { usageOf } from './usage.ts';
 
 const list = (data: unknown[], meta?: unknown) => ({ object: 'list', data, ...(meta === undefined ? {} : { meta }) });
 const json = (value: unknown): PanelAnswer => ({ body: JSON.stringify(value) });
@@ -235,23 +236,7 @@ function permissions(call: PanelCall, server: ServerRow): string[] {
 
 function resources(call: PanelCall, server: ServerRow): PanelAnswer {
   if (call.store.world.nodes.get(server.node)?.daemon_down === true) throw daemonUnreachable();
-  const running = server.current_state !== 'offline';
-  const load = running ? server.id * 7_919 : 0;
-  return json({
-    object: 'stats',
-    attributes: {
-      current_state: server.current_state,
-      is_suspended: server.status === 'suspended',
-      resources: {
-        memory_bytes: running ? 50_000_000 + load : 0,
-        cpu_absolute: running ? (server.id % 200) + 0.7 : 0,
-        disk_bytes: 50_000_000 + load,
-        network_rx_bytes: load,
-        network_tx_bytes: Math.floor(load / 2),
-        uptime: running ? 1_000_000 + load : 0,
-      },
-    },
-  });
+  return json({ object: 'stats', attributes: usageOf(server, call.clockMs) });
 }
 
 /** Sets one variable. The panel turns an empty text into null before it checks the value. */

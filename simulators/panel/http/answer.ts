@@ -76,6 +76,8 @@ export interface PanelCall {
   store: WorldStore;
   serializer: Serializer;
   perPageMax: number | undefined;
+  /** Time of the daemons, milliseconds. */
+  clockMs: number;
   tweaks: ListTweaks;
 }
 

@@ -203,6 +203,7 @@ export function respond(parts: ResponderParts, { request, url, bodyText, actions
       store,
       serializer,
       perPageMax: settings.perPageMax,
+      clockMs: settings.clockMs ?? performance.now(),
       tweaks: tweaksOf(actions, entry.n),
     };
     return success(route.handle(call, params), hit);

@@ -15,6 +15,18 @@ export interface DemoLog {
   warnings: string[];
 }
 
+/** What a server uses, as its owner's dashboard shows it. */
+export interface DemoUsage {
+  name: string;
+  status: string;
+  /** MB */
+  memory: number;
+  /** MB */
+  disk: number;
+  /** Per cent of a core. */
+  cpu: number;
+}
+
 export interface DemoApi {
   signIn(email: string, password: string): Promise<void>;
   /** Starts a full sync and gives the id of its log. */
@@ -24,6 +36,8 @@ export interface DemoApi {
   register(email: string, password: string): Promise<void>;
   /** Rows per table, as the administrators' page shows them. */
   inventory(): Promise<Record<string, number>>;
+  /** The first server that runs; undefined without one. */
+  serverUsage(): Promise<DemoUsage | undefined>;
 }
 
 const SignedIn = z.object({ tokens: z.object({ accessToken: z.string() }) });
@@ -49,7 +63,20 @@ const Log = z.object({
   }),
 });
 const State = z.object({ counts: z.record(z.string(), z.number()) });
+const Used = z.object({ used: z.number() });
+const Servers = z.object({
+  data: z.array(
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      resources: z.object({ memory: Used, cpu: Used, disk: Used }),
+    }),
+  ),
+});
 const Failure = z.object({ error: z.string() }).loose();
+
+/** Servers that run, for the demo's administrator. */
+export const USAGE_PATH = '/api/v1/dashboard/servers?view_all=true&status=running';
 
 const TIMEOUT_MS = 30_000;
 
@@ -108,6 +135,13 @@ export function createDemoApi(baseUrl: string): DemoApi {
     },
     async inventory() {
       return (await call(State, 'GET', '/api/admin/sync')).counts;
+    },
+    async serverUsage() {
+      const { data } = await call(Servers, 'GET', USAGE_PATH);
+      const server = data[0];
+      if (server === undefined) return undefined;
+      const { memory, cpu, disk } = server.resources;
+      return { name: server.name, status: server.status, memory: memory.used, cpu: cpu.used, disk: disk.used };
     },
   };
 }

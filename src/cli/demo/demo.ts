@@ -11,9 +11,9 @@ import { apiAndWorker, type ProcessGroup, startProcessGroup } from '../../embedd
 import { type Services, startServices } from '../../embedded/services.ts';
 import { EXIT, messageOf, onInterrupt } from '../../process.ts';
 import { createTerminal, type Terminal } from '../support/terminal.ts';
-import { createDemoApi } from './api.ts';
+import { createDemoApi, type DemoApi, USAGE_PATH } from './api.ts';
 import { addDemoOptions, type DemoFlags } from './options.ts';
-import { followSync, printPlaces, printResult } from './report.ts';
+import { followSync, followUsage, printPlaces, printResult } from './report.ts';
 import {
   ADMIN_EMAIL,
   demoConfig,
@@ -120,6 +120,7 @@ interface Installation {
   group: ProcessGroup;
   /** Of the api. */
   url: string;
+  api: DemoApi;
   logFile: string;
   /** Of the administrator. */
   password: string;
@@ -160,7 +161,7 @@ async function openInstallation(demo: Demo): Promise<Installation> {
   await interrupts.race(group.ready);
   const url = localUrl(config, port);
   await services.noteApi(url);
-  return { services, panel, inbox, group, url, logFile, password };
+  return { services, panel, inbox, group, url, api: createDemoApi(url), logFile, password };
 }
 
 function localUrl({ host }: Config, port: number): string {
@@ -168,8 +169,7 @@ function localUrl({ host }: Config, port: number): string {
 }
 
 /** Runs a full sync and a registration through the HTTP API, and shows both. @returns the exit code. */
-async function showSync({ terminal, interrupts }: Demo, { url, password, inbox }: Installation): Promise<number> {
-  const api = createDemoApi(url);
+async function showSync({ terminal, interrupts }: Demo, { api, password, inbox }: Installation): Promise<number> {
   await interrupts.race(api.signIn(ADMIN_EMAIL, password));
   terminal.line(terminal.strong('Full sync'));
   const startedAt = performance.now();
@@ -186,11 +186,12 @@ async function showSync({ terminal, interrupts }: Demo, { url, password, inbox }
 
 /** Prints where to look and waits for an interrupt or the failure of a process. @returns the exit code. */
 async function keepRunning({ terminal, interrupts }: Demo, installation: Installation): Promise<number> {
-  const { services, panel, inbox, group, url, logFile, password } = installation;
+  const { services, panel, inbox, group, url, api, logFile, password } = installation;
   printPlaces(
     {
       'API documents': `${url}/docs   ${url}/swagger`,
       'Temporal UI': services.temporalUiUrl ?? '-',
+      Usage: `${url}${USAGE_PATH} (as the administrator)`,
       'Sign in': `${ADMIN_EMAIL}  ${password}`,
       'API key': services.secrets.backendApiKey?.reveal() ?? '-',
       Email: inbox.url,
@@ -200,6 +201,8 @@ async function keepRunning({ terminal, interrupts }: Demo, installation: Install
     terminal,
   );
   terminal.line('Ctrl-C stops everything');
+  // For show only: it neither ends the demo nor holds it up.
+  followUsage(api, terminal, () => !interrupts.happened).catch(() => undefined);
   return interrupts.race(group.failed);
 }
 

@@ -2,7 +2,7 @@
 import { ENTITIES } from '../../domain/sync/targets.ts';
 import { sleep } from '../../embedded/process.ts';
 import { printable, type Terminal, table } from '../support/terminal.ts';
-import type { DemoApi, DemoLog } from './api.ts';
+import type { DemoApi, DemoLog, DemoUsage } from './api.ts';
 
 const POLL_MS = 250;
 
@@ -65,6 +65,30 @@ export function printResult(
   terminal.line();
   const stored = Object.entries(inventory).map(([name, count]) => `${count} ${printable(name)}`);
   terminal.line(`In PostgreSQL now: ${stored.join(', ')}`);
+}
+
+/** Milliseconds between two looks at the usage, and for how long it is looked at. */
+const USAGE_POLL_MS = 5_000;
+const USAGE_SHOWN_MS = 70_000;
+
+/**
+ * Prints what a running server uses, and again whenever that has changed, for a minute.
+ * @param goesOn is asked before each look
+ */
+export async function followUsage(api: DemoApi, terminal: Terminal, goesOn: () => boolean): Promise<void> {
+  let last = '';
+  for (let passed = 0; passed < USAGE_SHOWN_MS && goesOn(); passed += USAGE_POLL_MS) {
+    const line = usageLine(await api.serverUsage());
+    if (line !== last) terminal.line(line);
+    last = line;
+    await sleep(USAGE_POLL_MS);
+  }
+}
+
+function usageLine(usage: DemoUsage | undefined): string {
+  if (usage === undefined) return 'No server runs';
+  const { name, status, memory, disk, cpu } = usage;
+  return `Usage of ${printable(name)} (${printable(status)}): memory ${memory} MB, disk ${disk} MB, cpu ${cpu} %`;
 }
 
 /** Prints titles and values in two columns. */

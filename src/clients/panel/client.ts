@@ -46,6 +46,11 @@ export interface PanelClient {
    * @throws {AppError} PANEL_NOT_CONFIGURED without a client key: the application key is never used instead.
    */
   clientList(path: string, query?: ListQuery, options?: { signal?: AbortSignal }): Promise<PanelPage>;
+  /**
+   * GET {url}/api/client/servers/{uuid}/resources with the client key: the live state of a server and what it uses.
+   * @throws {AppError} as {@link PanelClient.clientList}; PANEL_CONFLICT when the server's state forbids it.
+   */
+  resources(serverUuid: string, options?: { signal?: AbortSignal }): Promise<{ item: PanelItem; throttle: Throttle }>;
   /** Waits for requests in flight and ends the pool. */
   close(): Promise<void>;
 }
@@ -114,6 +119,12 @@ async function call<T>(panel: Panel, request: Call<T>): Promise<{ value: T; thro
   return readAnswer(answer, bare, request.parse);
 }
 
+/** @throws {AppError} PANEL_NOT_CONFIGURED without a client key. */
+function clientKey({ clientApiKey }: PanelClientOptions): Secret {
+  if (clientApiKey !== undefined) return clientApiKey;
+  throw new AppError('PANEL_NOT_CONFIGURED', { publicMessage: 'The panel client API key is not configured' });
+}
+
 /**
  * A client with a pool of its own; {@link PanelClient.close} it.
  * @throws {AppError} PANEL_NOT_CONFIGURED when the URL or a key cannot be used in a request.
@@ -139,13 +150,15 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
       return { item: value, throttle };
     },
     async clientList(path, query = {}, { signal } = {}) {
-      const key = options.clientApiKey;
-      if (key === undefined) {
-        throw new AppError('PANEL_NOT_CONFIGURED', { publicMessage: 'The panel client API key is not configured' });
-      }
       const where = { path: `/api/client${path}`, query, signal };
-      const { value, throttle } = await call(panel, { ...where, key, parse: parseListEnvelope });
+      const { value, throttle } = await call(panel, { ...where, key: clientKey(options), parse: parseListEnvelope });
       return { ...value, throttle };
+    },
+    async resources(serverUuid, { signal } = {}) {
+      const path = `/api/client/servers/${encodeURIComponent(serverUuid)}/resources`;
+      const request = { path, query: {}, signal, key: clientKey(options), parse: parseItemEnvelope };
+      const { value, throttle } = await call(panel, request);
+      return { item: value, throttle };
     },
     close: () => http.close(),
   };

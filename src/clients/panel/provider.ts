@@ -13,13 +13,13 @@ export interface PanelAccess extends ProxyCredentials {
 
 /**
  * @param options `environmentUrl`: the panel URL of the environment, whose address is not judged. `timeoutMs`: milliseconds
- * for one exchange; default the client's.
+ * for one exchange; `maxBodyBytes`: bytes of one body; defaults the client's.
  * @returns a function that gives the client, and `close` for the end of the process.
  * The function throws {AppError} PANEL_NOT_CONFIGURED without URL or application key.
  */
 export function createPanelProvider(
   settings: () => Promise<PanelAccess>,
-  { environmentUrl, ...options }: { environmentUrl: string | undefined; timeoutMs?: number },
+  { environmentUrl, ...options }: { environmentUrl: string | undefined; timeoutMs?: number; maxBodyBytes?: number },
 ): {
   client: () => Promise<PanelClient>;
   close: () => Promise<void>;

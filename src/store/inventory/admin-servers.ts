@@ -1,7 +1,14 @@
 /** Servers as administrators list them. Reads only. */
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
-import { type DisplayedStatus, displayedAs, EFFECTIVE_STATUS, USAGE_JOIN } from './server-status.ts';
+import {
+  type DisplayedStatus,
+  displayedAs,
+  EFFECTIVE_STATUS,
+  type ServerUsage,
+  USAGE_COLUMNS,
+  USAGE_JOIN,
+} from './server-status.ts';
 import { SHOWN_ALLOCATION } from './shown-allocation.ts';
 
 export interface AdminServerFilter {
@@ -18,11 +25,9 @@ export interface ServerOrder {
   order: 'asc' | 'desc';
 }
 
-export interface AdminServerRow {
-  id: string;
+export interface AdminServerRow extends ServerUsage {
   serverType: string | null;
   pterodactylId: number | null;
-  uuid: string | null;
   name: string | null;
   description: string | null;
   status: string;
@@ -38,7 +43,6 @@ export interface AdminServerRow {
   ownerId: string | null;
   ownerName: string | null;
   ownerEmail: string | null;
-  nodeId: number | null;
   nodeName: string | null;
   nodeFqdn: string | null;
   eggId: number | null;
@@ -97,14 +101,15 @@ export function listAdminServers(
        select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status,
          coalesce(s."isSuspended", false) as "isSuspended", s."panelType", s."ownerId", s."nodeId", s."eggId",
          s."primaryAllocationId", coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
-         s."createdAt", s."updatedAt"
+         s."createdAt", s."updatedAt", ${USAGE_COLUMNS}
        from (select s.id from ${sql} order by ${key.all} ${page.order}, s.id ${page.order} limit ? offset ?) cut
          join servers s on s.id = cut.id ${USAGE_JOIN})
      select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, s.status, s."isSuspended", s."panelType",
        s.memory, s.disk, s.cpu, s."createdAt", s."updatedAt",
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail",
        n.id as "nodeId", n.name as "nodeName", n.fqdn as "nodeFqdn", e.id as "eggId", e.name as "eggName",
-       (select ne.name from nests ne where ne.id = e."nestId") as "nestName", sa.ip, sa.port, sa.alias
+       (select ne.name from nests ne where ne.id = e."nestId") as "nestName", sa.ip, sa.port, sa.alias,
+       s."usedMemory", s."usedDisk", s."usedCpu", s."usageDue"
      from page s
        left join users o on o.id = s."ownerId"
        left join nodes n on n.id = s."nodeId"

@@ -1,14 +1,17 @@
 /**
- * The status of a server as the site shows it, as SQL over `servers s` joined with {@link USAGE_JOIN}. Rows, filters and
- * counts of every list use it, so that they agree.
+ * Status and usage of a server as the site shows them, as SQL over `servers s` joined with {@link USAGE_JOIN}. Rows,
+ * filters and counts of every list use it, so that they agree.
  */
 
-/** Minutes for which a live state counts. The site itself keeps a page for five minutes. */
-const LIVE_MINUTES = 5;
+/** Minutes for which figures and a live state are shown. The site itself keeps a page for five minutes. */
+const SHOWN_MINUTES = 5;
+/** Seconds after which they are read again. The panel itself keeps them for so long. */
+const KEPT_SECONDS = 20;
 
-/** Brings the last figures and the live state of a server (alias lu) to `servers s`, if they are recent enough. */
-export const USAGE_JOIN = `left join server_usage lu on lu.server_id = s.id
-  and lu.read_at > now() - interval '${LIVE_MINUTES} minutes'`;
+/** Brings what is known of its usage (alias lu) to `servers s`. */
+export const USAGE_JOIN = 'left join server_usage lu on lu.server_id = s.id';
+
+const IS_SHOWN = `lu.read_at > now() - interval '${SHOWN_MINUTES} minutes'`;
 
 /** Statuses that say only whether a server runs: the node's word is newer. All others say what the panel does to it. */
 const RUN_STATES = `('', 'online', 'running', 'offline', 'starting', 'stopping')`;
@@ -19,7 +22,7 @@ const RUN_STATES = `('', 'online', 'running', 'offline', 'starting', 'stopping')
  */
 export const EFFECTIVE_STATUS = `(case when s."isSuspended" then 'suspended'
   when lower(coalesce(s.status, '')) not in ${RUN_STATES} then lower(s.status)
-  else replace(coalesce(lu.state, lower(s.status), ''), 'running', 'online') end)`;
+  else replace(coalesce(case when ${IS_SHOWN} then lu.state end, lower(s.status), ''), 'running', 'online') end)`;
 
 /** Statuses that a list can be filtered by. */
 export type DisplayedStatus = 'online' | 'offline' | 'starting' | 'stopping' | 'installing' | 'suspended';
@@ -44,3 +47,36 @@ const LABELLED = {
 /** SQL condition over `s` and `lu`: the page of the site shows the server so. */
 export const displayedAs = (page: keyof typeof LABELLED, status: DisplayedStatus): string =>
   status === 'offline' ? `${EFFECTIVE_STATUS} not in ${LABELLED[page]}` : `${EFFECTIVE_STATUS} = '${status}'`;
+
+/** SQL condition over `lu`: the figures are old, no process reads them now, and no failure forbids it. */
+export const IS_UNREAD = `(coalesce(lu.read_at <= now() - interval '${KEPT_SECONDS} seconds', true)
+  and coalesce(lu.asked_until <= now(), true) and coalesce(lu.paused_until <= now(), true))`;
+
+/**
+ * SQL condition over `s` and `lu`: the figures are to be read. The panel refuses a server that is suspended, installed,
+ * restored or moved, and those of a node under maintenance.
+ */
+const IS_DUE = `(s.uuid <> '' and s."panelType" = 'pterodactyl' and s."pterodactylId" is not null and ${IS_UNREAD}
+  and s."isSuspended" is not true and lower(coalesce(s.status, '')) in ${RUN_STATES.replace('(', "('reinstall_failed', ")}
+  and not exists (select 1 from nodes m where m.id = s."nodeId" and m."isMaintenanceMode")
+  and not exists (select 1 from node_usage_pauses p where p.node_id = s."nodeId" and p.paused_until > now()))`;
+
+/** Figures of a server that a list shows, and what {@link ../../services/inventory/live-usage.ts} needs to read them. */
+export interface ServerUsage {
+  id: string;
+  uuid: string | null;
+  nodeId: number | null;
+  /** MB; null when it is not known. */
+  usedMemory: number | null;
+  /** MB */
+  usedDisk: number | null;
+  /** Per cent of a core. */
+  usedCpu: number | null;
+  /** Figures and live state are old, and the panel may be asked. */
+  usageDue: boolean;
+}
+
+/** SQL of the columns of {@link ServerUsage}, over `s` and `lu`, but for those that every list of servers has. */
+export const USAGE_COLUMNS = `case when ${IS_SHOWN} then lu.memory_mb end as "usedMemory",
+  case when ${IS_SHOWN} then lu.disk_mb end as "usedDisk", case when ${IS_SHOWN} then lu.cpu_percent end as "usedCpu",
+  coalesce(${IS_DUE}, false) as "usageDue"`;

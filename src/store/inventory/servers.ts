@@ -1,7 +1,14 @@
 /** Servers as the dashboard lists them, and the totals of a customer's first page. Reads only. */
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
-import { type DisplayedStatus, displayedAs, EFFECTIVE_STATUS, USAGE_JOIN } from './server-status.ts';
+import {
+  type DisplayedStatus,
+  displayedAs,
+  EFFECTIVE_STATUS,
+  type ServerUsage,
+  USAGE_COLUMNS,
+  USAGE_JOIN,
+} from './server-status.ts';
 import { SHOWN_ALLOCATION } from './shown-allocation.ts';
 
 /** Ids of the servers that a user owns or shares. Two index scans; takes the user's id twice as binding. */
@@ -46,9 +53,7 @@ export interface ServerQuery {
   status?: DisplayedStatus;
 }
 
-export interface DashboardServer {
-  id: string;
-  uuid: string | null;
+export interface DashboardServer extends ServerUsage {
   name: string;
   description: string | null;
   /** As the site shows it, lower case; empty when nothing is known. */
@@ -112,8 +117,9 @@ export async function listServers(
        e.name as game, n.name as node,
        case when sa.id = s."primaryAllocationId" then coalesce(sa.alias, sa.ip) else sa.ip end as ip, sa.port,
        coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
+       s."nodeId", ${USAGE_COLUMNS},
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail", s."createdAt"
-     from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."eggId", s."nodeId", s."ownerId", s."primaryAllocationId",
+     from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."panelType", s."pterodactylId", s."eggId", s."nodeId", s."ownerId", s."primaryAllocationId",
              s.memory, s.disk, s.cpu, s."createdAt", s."updatedAt"
            from ${sql} order by s."updatedAt" desc, s.id desc limit ? offset ?) s
        ${USAGE_JOIN}

@@ -60,6 +60,7 @@ const SERVERS = `
            timestamp '2026-01-01' + n % 4 * interval '1 day' from generate_series(0, 20) n;
   insert into servers (id, name, status, "isSuspended", "serverType") values
     ${STATUSES.map(([status, suspended], n) => `('status-${n}', 'State ${n}', ${text(status)}, ${String(suspended)}, 'state')`).join()};
+  insert into server_usage (server_id, memory_mb, disk_mb, cpu_percent, read_at) values ('full', 512, 0, 12.5, now());
   insert into server_usage (server_id, state, read_at) values
     ${STATUSES.flatMap(([, , live], n) => (live === null ? [] : [`('status-${n}', '${live}', now())`])).join()};`;
 
@@ -68,6 +69,7 @@ const names = async (path: string) => (await list(path)).rows.map((server) => se
 const nothing = {
   ...{ serverType: 'game_server', pterodactylId: 0, uuid: '', description: '', status: '', isSuspended: false },
   ...{ panelType: '', owner: null, node: null, egg: null, allocation: null, memory: 0, disk: 0, cpu: 0 },
+  usage: { memory: null, disk: null, cpu: null },
   ...{ createdAt: expect.any(String), updatedAt: expect.any(String) },
 };
 
@@ -91,6 +93,7 @@ describe('a server', () => {
         memory: 4096,
         disk: 10_240,
         cpu: 200,
+        usage: { memory: 512, disk: 0, cpu: 12.5 },
         createdAt: '2026-03-01T10:00:00.500Z',
         updatedAt: '2026-03-02T10:00:00.000Z',
       },

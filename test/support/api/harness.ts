@@ -11,6 +11,7 @@ import { createSyncStreams, type SyncStreamOptions } from '../../../src/api/stre
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
+import { createLiveUsage } from '../../../src/services/inventory/live-usage.ts';
 import { createQueueStats } from '../../../src/services/runs/queue-stats.ts';
 import { createRuns } from '../../../src/services/runs/runs.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
@@ -90,6 +91,10 @@ export interface HarnessOptions {
   /** Address of the Temporal UI. */
   temporalUiUrl?: string;
   streams?: SyncStreamOptions;
+  /** The environment's panel; default: none. */
+  panel?: { url: string; apiKey: Secret; clientApiKey: Secret };
+  /** Milliseconds that a page waits for its panel. */
+  patienceMs?: number;
 }
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
@@ -110,13 +115,20 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const settings = createSettings({
     db: database.db,
     config: {
-      panel: panelConfig,
+      panel: { ...panelConfig, ...options.panel },
       virtfusion: { url: undefined, apiKey: undefined },
       autoSync: { enabled: false, intervalSeconds: 3600 },
       email: loadConfig({}).email,
       environment: {},
     },
     encryption,
+  });
+  const usage = createLiveUsage({
+    db: database.db,
+    settings,
+    environmentUrl: options.panel?.url,
+    log,
+    patienceMs: options.patienceMs,
   });
   const requested: Harness['requested'] = [];
   const cancelled: Harness['cancelled'] = [];
@@ -165,6 +177,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       log,
     }),
     streams,
+    usage,
     log,
     report: () => undefined,
     version: '9.9.9',
@@ -194,6 +207,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       deps.streams.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
+      await deps.usage.close();
       await listener.close();
       if (options.database === undefined) await database.drop();
     },

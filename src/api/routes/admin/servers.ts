@@ -33,6 +33,9 @@ const AdminServerSchema = z
     memory: z.int().meta({ description: 'Limit in MB; 0 means none' }),
     disk: z.int().meta({ description: 'Limit in MB; 0 means none' }),
     cpu: z.int().meta({ description: 'Limit in per cent of a core; 0 means none' }),
+    usage: z
+      .object({ memory: z.number().nullable(), disk: z.number().nullable(), cpu: z.number().nullable() })
+      .meta({ description: 'MB, MB and per cent of a core, as the node said in the last minutes; null: not known' }),
     createdAt: IsoDate.nullable(),
     updatedAt: IsoDate.nullable(),
   })
@@ -55,6 +58,7 @@ const toWireServer = (row: AdminServerRow): z.input<typeof AdminServerSchema> =>
   memory: row.memory,
   disk: row.disk,
   cpu: row.cpu,
+  usage: { memory: row.usedMemory, disk: row.usedDisk, cpu: row.usedCpu },
   createdAt: isoOrNull(row.createdAt),
   updatedAt: isoOrNull(row.updatedAt),
 });
@@ -92,9 +96,9 @@ export const adminServerRoutes: Route[] = [
         serverType: ['', 'all'].includes(query.serverType) ? undefined : query.serverType,
       };
       const sort = query.sort === 'createdAt' ? 'created' : (query.sort ?? 'created');
+      const list = { ...filter, sort, order: query.order ?? 'desc', ...rowsOf(query) } as const;
+      const servers = await deps.usage.listed(() => listAdminServers(deps.db, list));
       const total = await deps.totals.of('servers', filter, () => countAdminServers(deps.db, filter));
-      const order = query.order ?? 'desc';
-      const servers = await listAdminServers(deps.db, { ...filter, sort, order, ...rowsOf(query) });
       const pagination = paginationOf(query, total);
       return { status: 200, body: { success: true, servers: servers.map(toWireServer), pagination } };
     },

@@ -22,9 +22,10 @@ const area = { tags: ['Dashboard'], auth: 'user' } as const;
 const RECENT_SERVERS = 6;
 const PER_PAGE = { min: 1, max: 50, fallback: 12, above: 'fallback' } as const;
 
-/** `used` is not measured: 0. A limit of 0 means none. */
 const usage = (unit: string) =>
-  z.object({ used: z.number(), limit: z.number() }).meta({ description: `${unit}; a limit of 0 means none` });
+  z
+    .object({ used: z.number(), limit: z.number() })
+    .meta({ description: `${unit}; \`used\` is 0 when it is not known, a limit of 0 means none` });
 const Resources = z.object({ memory: usage('MB'), cpu: usage('Per cent of a core'), disk: usage('MB') });
 
 const StatsSchema = z.object({
@@ -64,9 +65,9 @@ const ServerSchema = z
   .meta({ id: 'DashboardServer', description: 'A server as its owner and its subusers see it' });
 
 const resourcesOf = (server: DashboardServer): z.input<typeof Resources> => ({
-  memory: { used: 0, limit: server.memory },
-  cpu: { used: 0, limit: server.cpu },
-  disk: { used: 0, limit: server.disk },
+  memory: { used: server.usedMemory ?? 0, limit: server.memory },
+  cpu: { used: server.usedCpu ?? 0, limit: server.cpu },
+  disk: { used: server.usedDisk ?? 0, limit: server.disk },
 });
 
 const toWireServer = (server: DashboardServer): z.input<typeof ServerSchema> => ({
@@ -119,10 +120,11 @@ export const dashboardRoutes: Route[] = [
     failureMessage: 'Failed to fetch recent servers',
     async handler({ caller, deps }) {
       const userId = userOf(caller).id;
+      const list = { userId, limit: RECENT_SERVERS, offset: 0 };
+      const recent = await deps.usage.listed(() => listServers(deps.db, list));
       const summary = await dashboardSummary(deps.db, userId);
       if (summary === undefined) throw new AppError('UNAUTHORIZED', { publicMessage: 'User not found' });
       const { accountBalance, openTickets, ...servers } = summary;
-      const recent = await listServers(deps.db, { userId, limit: RECENT_SERVERS, offset: 0 });
       const recentServers = recent.map((server) => ({
         id: server.uuid || server.id,
         name: server.name,
@@ -154,8 +156,9 @@ export const dashboardRoutes: Route[] = [
     async handler({ input: { query }, caller, deps }) {
       const { page, per_page: perPage } = query;
       const wanted = wantedServers(userOf(caller), query);
+      const list = { ...wanted, limit: perPage, offset: (page - 1) * perPage };
+      const servers = await deps.usage.listed(() => listServers(deps.db, list));
       const total = await countServers(deps.db, wanted);
-      const servers = await listServers(deps.db, { ...wanted, limit: perPage, offset: (page - 1) * perPage });
       const meta = { total, page, perPage, totalPages: Math.ceil(total / perPage) };
       return { status: 200, body: { success: true, data: servers.map(toWireServer), meta } };
     },
