@@ -13,7 +13,7 @@ import {
   URL_SETTINGS,
 } from '../../domain/settings.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
-import type { Encryption } from '../../store/db/encryption.ts';
+import { type Decrypted, type Encryption, looksEncrypted } from '../../store/db/encryption.ts';
 import {
   lockSettings,
   readConfig,
@@ -103,7 +103,7 @@ function decode({ encryption }: SettingsDeps, rows: readonly StoredRow[]): Decod
   const unreadable: string[] = [];
   const unbound: SentSetting[] = [];
   for (const { key, value, enteredBy, origin, fingerprint } of rows) {
-    const clear = isSensitiveSetting(key) ? encryption.decrypt(value) : { value };
+    const clear = isSensitiveSetting(key) ? readSecret(encryption, { key, value, fingerprint }) : { value };
     if ('unreadable' in clear) unreadable.push(key);
     else if (clear.value !== '') values.set(key, clear.value);
     const about = 'unreadable' in clear ? undefined : clear.value;
@@ -114,6 +114,15 @@ function decode({ encryption }: SettingsDeps, rows: readonly StoredRow[]): Decod
     }
   }
   return { values, unreadable, entries, unbound };
+}
+
+/** Without a key, what looks encrypted is clear text only when it was entered so: else it would be sent as a secret. */
+function readSecret(encryption: Encryption, row: Pick<StoredRow, 'key' | 'value' | 'fingerprint'>): Decrypted {
+  const { key, value, fingerprint } = row;
+  if (!encryption.enabled && isSent(key) && looksEncrypted(value) && fingerprint !== fingerprintOf(key, value)) {
+    return { unreadable: true };
+  }
+  return encryption.decrypt(value);
 }
 
 /** The settings as they are once their new secrets are bound: each to the URL that stands beside it. */

@@ -70,6 +70,13 @@ export function createEncryption(keys: EncryptionKeys): Encryption {
   };
 }
 
+/** Whether a text has the form of an encrypted value and is no token of a known form: only its key can tell. */
+export const looksEncrypted = (stored: string): boolean =>
+  BASE64.test(stored) &&
+  Buffer.from(stored, 'base64').length >= NONCE_BYTES + TAG_BYTES &&
+  !HEX.test(stored) &&
+  !CLEAR_PREFIXES.some((prefix) => stored.startsWith(prefix));
+
 function inspectValue(stored: string, current: Uint8Array | undefined, previous: Uint8Array | undefined): Inspected {
   const clear: Inspected = { state: 'clear', value: stored };
   if (stored === '') return { state: 'empty', value: '' };
@@ -80,8 +87,7 @@ function inspectValue(stored: string, current: Uint8Array | undefined, previous:
   if (ofCurrent !== undefined) return { state: 'current', value: ofCurrent };
   const ofPrevious = open(previous, bytes);
   if (ofPrevious !== undefined) return { state: 'previous', value: ofPrevious };
-  if (HEX.test(stored) || CLEAR_PREFIXES.some((prefix) => stored.startsWith(prefix))) return clear;
-  return { state: 'unreadable' };
+  return looksEncrypted(stored) ? { state: 'unreadable' } : clear;
 }
 
 function readKey(secret: Secret | undefined): Uint8Array | undefined {

@@ -155,6 +155,22 @@ describe('settings', () => {
     for (const name of names) expect(runtime[name], name).toBeUndefined();
   });
 
+  test('without a key an encrypted secret is not taken for clear text, and one that was entered in clear is', async () => {
+    const without = () =>
+      createSettings({
+        db: database.db,
+        config: loadConfig({ PTERODACTYL_URL: 'https://a.example' }),
+        encryption: createEncryption({}),
+      });
+    await put('pterodactyl_api_key', encryptByHand(randomKey(), 'ptla_1'));
+    // Random bytes in base64, as an encrypted value is.
+    const clear = randomBytes(48).toString('base64');
+    await without().save({ virtfusion_url: 'https://b.example', virtfusion_api_key: clear }, BY_USER);
+    const runtime = await without().runtime();
+    expect(runtime.unreadable).toEqual(['pterodactyl_api_key']);
+    expect([runtime.panelApiKey, runtime.virtfusionApiKey?.reveal()]).toEqual([undefined, clear]);
+  });
+
   const saveSchedule = (settings: Settings, change: { enabled?: boolean; intervalSeconds?: number }): Promise<void> =>
     saveAutoSync(
       { db: database.db, settings, log, reconcileAutoSync: async () => {} },
