@@ -47,6 +47,21 @@ describe('users', () => {
     ]);
   });
 
+  test('a system administrator stays one, whatever the panel says of the user', async () => {
+    const rights = { roles: ['SUPER_ADMIN'], isSystemAdmin: true, isActive: true };
+    await insertUser({ id: 'root', email: 'root@example.net', pterodactylId: 1, emailVerified: new Date(), ...rights });
+    const before = await database.db('users').first('emailVerified', ...Object.keys(rights));
+    for (const panel of [[{ id: 1, email: 'other@example.net', root_admin: false }], [{ id: 2 }], []]) {
+      await syncUsers(panel);
+      expect(
+        await database
+          .db('users')
+          .where({ id: 'root' })
+          .first(...Object.keys(before)),
+      ).toEqual(before);
+    }
+  });
+
   test('an account that was never used follows the panel', async () => {
     await syncUsers([{ id: 1 }]);
     await syncUsers([{ id: 1, email: 'New@example.net', username: 'new', first_name: null, last_name: 'Name' }]);
