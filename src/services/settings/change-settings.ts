@@ -70,7 +70,7 @@ export async function changeSettings(
     const present = (key: SettingKey): string => (storesDefaults ? (setText(key, known) ?? '') : inForce[key]);
     const cleared = clear.filter((key) => isStored(key, known)).map((key) => [key, ''] as const);
     const changes = { ...withRules(differences(given, known, present), present), ...Object.fromEntries(cleared) };
-    for (const key of Object.keys(changes) as SettingKey[]) refuseForEditor(key, editor, known);
+    for (const key of [...(Object.keys(changes) as SettingKey[]), ...clear]) refuseForEditor(key, editor, known);
     for (const key of Object.values(URL_SETTINGS)) refuseAddress(key, changes[key]);
     refuseUrlWithoutKey(changes, known);
     const { auto_sync_interval: interval } = changes;

@@ -393,9 +393,9 @@ describe('a save', () => {
       const { error } = await response.json();
       expect([response.status, error], field).toEqual([403, `${field}: only a system administrator may change it`]);
     }
-    const refused = await call(api, 'PUT', '', { keys: ['githubToken'] }, plain);
-    expect(refused.status).toBe(200);
-    expect((await written())[0]).toEqual(before[0]);
+    // Whether one is stored or not.
+    expect((await call(api, 'PUT', '', { keys: ['githubToken'] }, plain)).status).toBe(403);
+    expect((await written()).slice(0, 2)).toEqual(before.slice(0, 2));
     await save(api, { githubToken: 'ghp_1' });
     expect((await call(api, 'PUT', '', { keys: ['githubToken'] }, plain)).status).toBe(403);
     expect((await save(api, posted(await load(api, plain), { maintenanceMode: true }), plain)).status).toBe(200);

@@ -222,11 +222,39 @@ describe('settings', () => {
     await listener.close();
   });
 
-  test('a process sees the save of another process within two seconds', async () => {
-    const settings = make();
-    await settings.runtime();
-    await make().save({ pterodactyl_url: 'https://other.example' }, BY_USER);
-    await expect.poll(async () => (await settings.runtime()).panelUrl, { timeout: 2500 }).toBe('https://other.example');
+  test('a change that one copy makes is in force in every other process as soon as it is notified', async () => {
+    // As the api and the worker compose them: settings that forget on the notification.
+    const processes = await Promise.all(
+      ['api one', 'api two', 'worker'].map(async (applicationName) => {
+        const settings = make();
+        const listener = createListener({ connectionString: database.url, log: quiet, applicationName });
+        let notified = Promise.withResolvers<void>();
+        listener.on('settings_changed', () => {
+          settings.forget();
+          notified.resolve();
+          notified = Promise.withResolvers<void>();
+        });
+        await expect.poll(() => listener.connected()).toBe(true);
+        return { settings, listener, next: () => notified.promise };
+      }),
+    );
+    const [one] = processes;
+    for (const [i, url] of ['https://first.example', 'https://second.example', ''].entries()) {
+      // Each has the value of before in its cache, which would be kept for two seconds.
+      await Promise.all(processes.map(({ settings }) => settings.runtime()));
+      const notified = Promise.all(processes.map(({ next }) => next()));
+      const values = { site_url: url, auto_sync_interval: String(600 + i), maintenance_mode: String(i === 0) };
+      const begun = performance.now();
+      await changeSettings({ db: database.db, settings: one?.settings ?? make(), log }, values, CHANGE);
+      await notified;
+      const seen = await Promise.all(processes.map(({ settings }) => settings.runtime()));
+      expect(performance.now() - begun).toBeLessThan(1000);
+      const siteUrl = url === '' ? 'https://nodebyte.host' : url;
+      expect(seen.map(({ email, autoSync }) => [email.siteUrl, autoSync.intervalSeconds])).toEqual(
+        processes.map(() => [siteUrl, 600 + i]),
+      );
+    }
+    await Promise.all(processes.map(({ listener }) => listener.close()));
   });
 
   test('a failed read is not cached', async () => {

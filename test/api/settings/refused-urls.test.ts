@@ -1,0 +1,200 @@
+/** Every route that takes a URL, and URLs that must not be reached: by a name, a redirect, a name that changes, an odd notation. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
+import { routes } from '../../../src/api/routes/index.ts';
+import type { Harness } from '../../support/api/harness.ts';
+import { bearer, makeUser } from '../../support/api/harness.ts';
+import { prepareWizard, type Wizard } from '../../support/api/wizard.ts';
+
+let wizard: Wizard;
+let system: Record<string, string>;
+let plain: Record<string, string>;
+beforeAll(async () => {
+  wizard = await prepareWizard();
+});
+beforeEach(async () => {
+  await wizard.empty();
+  system = await wizard.administrator();
+  plain = bearer((await makeUser({ database: wizard.database }, { roles: ['ADMINISTRATOR'] })).token);
+});
+afterEach(() => wizard.closeAll());
+afterAll(() => wizard.stop());
+
+const REFUSED = 'This address may not be reached from here';
+
+interface Answer {
+  status: number;
+  body: Record<string, unknown>;
+}
+type Send = (base: string, url: string, headers: Record<string, string>) => Promise<Answer>;
+const post =
+  (path: string, bodyOf: (url: string) => object): Send =>
+  async (base, url, headers) => {
+    const response = await fetch(`${base}${path}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', ...headers },
+      body: JSON.stringify(bodyOf(url)),
+    });
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  };
+const pterodactyl = (url: string) => ({ pterodactylUrl: url, pterodactylApiKey: 'k' });
+const virtfusion = (url: string) => ({ virtfusionUrl: url, virtfusionApiKey: 'k' });
+
+/** Routes that connect to the URL at once, and what their answer says about it. */
+const CONNECTING: Record<string, [send: Send, errorOf: (answer: Answer) => unknown][]> = {
+  testSetupConnections: [
+    [post('/api/v1/setup/test', pterodactyl), ({ body }) => errorIn(body, 'testResults', 'pterodactyl')],
+    [post('/api/v1/setup/test', virtfusion), ({ body }) => errorIn(body, 'testResults', 'virtfusion')],
+  ],
+  testConnection: [
+    [post('/api/admin/settings/test?type=pterodactyl', pterodactyl), ({ body }) => body['error']],
+    [post('/api/admin/settings/test?type=virtfusion', virtfusion), ({ body }) => body['error']],
+  ],
+};
+/** Routes that store the URL. What it leads to is connected to later, by the page and by the sync. */
+const STORING: Record<string, Send[]> = {
+  saveSetup: [post('/api/v1/setup', pterodactyl), post('/api/v1/setup', virtfusion)],
+  saveSettings: [post('/api/admin/settings', pterodactyl), post('/api/admin/settings', virtfusion)],
+};
+/** Routes whose URLs this service never connects to: they are links in emails of the site's own origin. */
+const LINKS: Record<string, Send> = {
+  queueEmail: post('/api/v1/email/queue', (resetUrl) => ({
+    to: 'ada@example.com',
+    subject: 'x',
+    template: 'password-reset',
+    data: { resetUrl },
+  })),
+};
+
+function errorIn(body: Record<string, unknown>, ...path: string[]): unknown {
+  return [...path, 'error'].reduce<unknown>((value, key) => (value as Record<string, unknown>)?.[key], body);
+}
+
+/** Addresses that no caller may reach, written so that a comparison of texts misses them. */
+const NEVER = [
+  'http://169.254.169.254/latest/meta-data',
+  'http://2852039166',
+  'http://0xa9fea9fe',
+  'http://0251.0376.0251.0376',
+  'http://169.254.43518',
+  'http://169。254。169。254',
+  'http://[::ffff:169.254.169.254]',
+  'http://[64:ff9b::a9fe:a9fe]',
+  'http://[fe80::1]',
+  'http://[fd00:ec2::254]',
+  'http://0.0.0.0',
+  'http://0',
+  'http://224.0.0.1',
+];
+/** Of this machine or a private network: for a system administrator only. */
+const PRIVATE = [
+  'http://127.0.0.1',
+  'http://2130706433',
+  'http://0x7f.1',
+  'http://[::1]',
+  'http://[::ffff:10.0.0.1]',
+].concat('http://192.168.1.1', 'http://localhost');
+
+const resolvingTo =
+  (...answers: string[][]) =>
+  async () =>
+    (answers.length > 1 ? answers.shift() : answers[0])?.map((address) => ({
+      address,
+      family: address.includes(':') ? 6 : 4,
+    })) ?? [];
+
+test('every route that takes a URL is in this table (S12)', () => {
+  const fields = (schema: z.ZodType | undefined): string[] => {
+    const shape = schema === undefined ? {} : z.toJSONSchema(schema, { unrepresentable: 'any', io: 'input' });
+    return Object.keys((shape as { properties?: object }).properties ?? {});
+  };
+  const taking = routes.filter(({ body, query }) =>
+    [...fields(body), ...fields(query)].some((field) => /url|^data$/i.test(field)),
+  );
+  expect(taking.map(({ operationId }) => operationId).sort()).toEqual(
+    [CONNECTING, STORING, LINKS].flatMap((table) => Object.keys(table)).sort(),
+  );
+});
+
+test('an address in any notation is refused by every one of them (S12)', async () => {
+  const api = await wizard.start({ ENV: 'production' });
+  const base = await wizard.startAlone(api, { timeoutMs: 1000 });
+  for (const headers of [system, plain]) {
+    const urls = headers === system ? NEVER : [...NEVER, ...PRIVATE];
+    for (const [send, errorOf] of Object.values(CONNECTING).flat()) {
+      const answers = await Promise.all(urls.map((url) => send(base, url, headers)));
+      expect(answers.map(errorOf)).toEqual(urls.map(() => REFUSED));
+      await wizard.database.db.raw('delete from rate_limits');
+    }
+  }
+  for (const send of Object.values(STORING).flat()) {
+    for (const [headers, status] of [
+      [system, 400],
+      [plain, 403],
+    ] as const) {
+      for (const url of NEVER) expect((await send(api.url, url, headers)).status, url).toBe(status);
+    }
+  }
+  for (const [name, send] of Object.entries(LINKS)) {
+    for (const url of [...NEVER, ...PRIVATE])
+      expect((await send(api.url, url, system)).status, `${name} ${url}`).toBe(400);
+  }
+  expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
+  expect(await wizard.stored('virtfusion_url')).toBeUndefined();
+});
+
+test('a name that leads to such an address is refused when it is connected to, also when it changes (S12)', async () => {
+  const api = await wizard.start({ ENV: 'production' });
+  const inside = await wizard.serve((_request, response) => response.end('{"object":"list","data":[]}'));
+  const url = `http://panel.example:${new URL(inside.url).port}`;
+  const connect = async (at: Harness['url'], headers: Record<string, string>) => {
+    const errors: unknown[] = [];
+    for (const [send, errorOf] of Object.values(CONNECTING).flat()) errors.push(errorOf(await send(at, url, headers)));
+    return errors;
+  };
+  const all = Object.values(CONNECTING)
+    .flat()
+    .map(() => REFUSED);
+  for (const [addresses, headers] of [
+    [['169.254.169.254'], system],
+    [['1.1.1.1', '169.254.169.254'], system],
+    [['::ffff:a9fe:a9fe'], system],
+    [['127.0.0.1'], plain],
+    [['1.1.1.1', '10.0.0.1'], plain],
+  ] as const) {
+    const at = await wizard.startAlone(api, { timeoutMs: 1000, resolve: resolvingTo([...addresses]) });
+    expect(await connect(at, headers), addresses.join()).toEqual(all);
+  }
+  // The check and the connection use one answer of the resolver: a second, different one is not asked for.
+  for (const [send] of Object.values(CONNECTING).flat()) {
+    const resolve = resolvingTo(['192.88.99.1'], ['127.0.0.1']);
+    const at = await wizard.startAlone(api, { timeoutMs: 300, resolve });
+    await send(at, url, plain);
+  }
+  for (const send of Object.values(STORING).flat()) expect((await send(api.url, url, system)).status).toBe(200);
+  const page = await wizard.startAlone(api, { timeoutMs: 1000, resolve: resolvingTo(['169.254.169.254']) });
+  expect(await (await fetch(`${page}/api/admin/settings`, { headers: system })).json()).toMatchObject({
+    pterodactylStatus: { success: false, error: REFUSED },
+    virtfusionStatus: { success: false, error: REFUSED },
+  });
+  expect(inside.requests).toEqual([]);
+});
+
+test('a redirect is followed by none of them (S12)', async () => {
+  const api = await wizard.start({ ENV: 'production' });
+  const inside = await wizard.serve((_request, response) => response.end('{"object":"list","data":[]}'));
+  const redirecting = await wizard.serve((request, response) => {
+    response.writeHead(307, { location: `${inside.url}${request.url}` });
+    response.end();
+  });
+  for (const [send, errorOf] of Object.values(CONNECTING).flat()) {
+    expect(errorOf(await send(api.url, redirecting.url, system))).toMatch(/redirects to/);
+  }
+  for (const send of Object.values(STORING).flat()) {
+    expect((await send(api.url, redirecting.url, system)).status).toBe(200);
+  }
+  const page = await fetch(`${api.url}/api/admin/settings`, { headers: system });
+  const failed = { success: false, error: expect.stringMatching(/redirects to/) };
+  expect(await page.json()).toMatchObject({ pterodactylStatus: failed, virtfusionStatus: failed });
+  expect([inside.requests.length, redirecting.requests.length]).toEqual([0, 6]);
+});
