@@ -2,10 +2,12 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Pool } from 'undici';
+import { query } from '../../src/store/db/query.ts';
 import { administratorToken } from './cases.ts';
 import { SIZES, type Size, type SizeName } from './data.ts';
 import type { ListStatements, Statement } from './list-floor.ts';
 import { drive, type Exchange, expectAnswer, type Figures, httpLane, medianOf } from './load.ts';
+import { childrenMs, parentOf, processorMs } from './processor-time.ts';
 import { type Entry, folder, prepare, profiled, requireRunning, type Stack, say, startEntry } from './stack.ts';
 import { recordStatements } from './statements.ts';
 
@@ -32,6 +34,12 @@ export interface ListRow extends Figures {
   floorPerSecond: number;
   /** The floor with a count for each request. */
   exactFloorPerSecond?: number;
+  /** Processor milliseconds per request of the api, and of the database for it; missing where they cannot be read. */
+  apiCpu?: number | undefined;
+  databaseCpu?: number | undefined;
+  /** The same of the floor. */
+  floorCpu?: number | undefined;
+  floorDatabaseCpu?: number | undefined;
   /** `perSecond` divided by that of the same case at size M. */
   ofM?: number;
 }
@@ -167,12 +175,25 @@ async function statementsOf(stack: Stack, cases: readonly ListCase[], token: str
   return lists;
 }
 
-async function load(url: string, options: ListOptions, open: () => Exchange): Promise<Figures> {
-  const pool = new Pool(url, { connections: options.concurrency, pipelining: 1 });
+interface Loaded extends Figures {
+  /** Processor milliseconds per request. */
+  cpu: number | undefined;
+  databaseCpu: number | undefined;
+}
+
+async function load(entry: Entry, postgresPid: number, options: ListOptions, open: () => Exchange): Promise<Loaded> {
+  const pool = new Pool(entry.url, { connections: options.concurrency, pipelining: 1 });
+  const read = () => [processorMs(entry.pid), childrenMs(postgresPid)] as const;
   try {
     const lanes = Array.from({ length: options.concurrency }, () => httpLane(pool, open()));
     const warm = await drive(lanes, Math.min(1, options.seconds));
-    return warm.errors.length > 0 ? warm : await drive(lanes, options.seconds);
+    if (warm.errors.length > 0) return { ...warm, cpu: undefined, databaseCpu: undefined };
+    const before = read();
+    const figures = await drive(lanes, options.seconds);
+    const after = read();
+    const perRequest = (i: 0 | 1) =>
+      before[i] === undefined || after[i] === undefined ? undefined : (after[i] - before[i]) / figures.n;
+    return { ...figures, cpu: perRequest(0), databaseCpu: perRequest(1) };
   } finally {
     await pool.destroy();
   }
@@ -191,25 +212,32 @@ async function measureCases(
   writeFileSync(file, JSON.stringify(lists));
   const api: Entry = await startEntry('../../src/api/server.ts', profiled(stack.env, options.profileInto));
   const floor = await startEntry('./list-floor.ts', { ...stack.env, LISTS_FILE: file });
+  const [connection] = await query<{ pid: number }>(stack.db, 'select pg_backend_pid() as pid');
+  const postgres = parentOf(connection?.pid ?? 0);
   const rows: ListRow[] = [];
   for (const one of cases) {
-    const ours: Figures[] = [];
-    const floors: Figures[] = [];
-    const exact: Figures[] = [];
+    const ours: Loaded[] = [];
+    const floors: Loaded[] = [];
+    const exact: Loaded[] = [];
     for (let round = 0; round < options.repeat; round += 1) {
       requireRunning();
-      floors.push(await load(floor.url, options, () => floorReader(one, token, false)));
-      ours.push(await load(api.url, options, () => reader(one, token)));
-      if (options.exact) exact.push(await load(floor.url, options, () => floorReader(one, token, true)));
+      floors.push(await load(floor, postgres, options, () => floorReader(one, token, false)));
+      ours.push(await load(api, postgres, options, () => reader(one, token)));
+      if (options.exact) exact.push(await load(floor, postgres, options, () => floorReader(one, token, true)));
     }
     const list = lists[one.path];
+    const { cpu: apiCpu, ...median } = medianOf(ours);
+    const floorMedian = medianOf(floors);
     const row: ListRow = {
-      ...medianOf(ours),
+      ...median,
+      apiCpu,
+      floorCpu: floorMedian.cpu,
+      floorDatabaseCpu: floorMedian.databaseCpu,
       size: run.size,
       name: `${one.name}${run.suffix}`,
       statements: 1 + (list?.rows.length ?? 0),
       statementsForTotal: list?.total.length ?? 0,
-      floorPerSecond: medianOf(floors).perSecond,
+      floorPerSecond: floorMedian.perSecond,
       ...(options.exact ? { exactFloorPerSecond: medianOf(exact).perSecond } : {}),
     };
     rows.push({ ...row, errors: [...ours, ...floors, ...exact].flatMap(({ errors }) => errors) });

@@ -107,7 +107,7 @@ export async function drive(lanes: readonly Lane[], seconds: number): Promise<Fi
 }
 
 /** The measurement whose rate is the median. */
-export function medianOf(all: readonly Figures[]): Figures {
+export function medianOf<F extends Figures>(all: readonly F[]): F {
   const sorted = all.toSorted((a, b) => a.perSecond - b.perSecond);
   const median = sorted[Math.floor((sorted.length - 1) / 2)];
   if (median === undefined) throw new Error('nothing was measured');

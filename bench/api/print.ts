@@ -25,6 +25,10 @@ function print(head: readonly string[], lines: readonly (readonly string[])[]): 
 const ms = (value: number): string => value.toFixed(value < 10 ? 2 : 1);
 const percent = (share: number | undefined): string => (share === undefined ? '-' : `${(share * 100).toFixed(1)} %`);
 
+/** Processor milliseconds of the process + of the database. */
+const cpu = (own: number | undefined, database: number | undefined): string =>
+  own === undefined || database === undefined ? '-' : `${own.toFixed(2)} + ${database.toFixed(2)}`;
+
 export function printRows(rows: readonly Row[]): void {
   print(
     ['name', 'at once', 'n', 'req/s', 'p50 ms', 'p99 ms', 'max ms', 'errors', 'statements', 'of floor'],
@@ -45,7 +49,21 @@ export function printRows(rows: readonly Row[]): void {
 
 export function printLists(rows: readonly ListRow[]): void {
   print(
-    ['size and list', 'n', 'req/s', 'p50 ms', 'p99 ms', 'errors', 'statements', 'floor', 'exact', 'of floor', 'of M'],
+    [
+      'size and list',
+      'n',
+      'req/s',
+      'p50 ms',
+      'p99 ms',
+      'errors',
+      'statements',
+      'floor',
+      'exact',
+      'of floor',
+      'of M',
+      'cpu',
+      'floor cpu',
+    ],
     rows.map((r) => [
       `${r.size} ${r.name}`,
       String(r.n),
@@ -58,6 +76,8 @@ export function printLists(rows: readonly ListRow[]): void {
       r.exactFloorPerSecond === undefined ? '-' : r.exactFloorPerSecond.toFixed(0),
       percent(r.perSecond / r.floorPerSecond),
       percent(r.ofM),
+      cpu(r.apiCpu, r.databaseCpu),
+      cpu(r.floorCpu, r.floorDatabaseCpu),
     ]),
   );
 }

@@ -58,6 +58,7 @@ process.once('uncaughtException', (error) => {
 
 export interface Entry {
   url: string;
+  pid: number;
   stop(): Promise<void>;
 }
 
@@ -74,7 +75,7 @@ export async function startEntry(file: string, env: Record<string, string>): Pro
     child.once('error', reject);
     child.once('exit', (code) => reject(new Error(`${file} ended with ${code} before it was ready`)));
   });
-  return { url, stop };
+  return { url, pid: child.pid ?? 0, stop };
 }
 
 async function endChild(child: ChildProcess): Promise<void> {
