@@ -15,12 +15,14 @@ import '../../src/store/db/db.ts';
 export interface Statement {
   sql: string;
   bindings: readonly unknown[];
+  /** Of a prepared one. */
+  name?: string;
 }
 
 /** What the api runs for one list. */
 export interface ListStatements {
   /** The user and the session of a token with a session: bindings are the session, the user, the user. */
-  token: string;
+  token: Statement;
   rows: readonly Statement[];
   total: readonly Statement[];
 }
@@ -58,7 +60,9 @@ async function answer(request: IncomingMessage): Promise<{ status: number; body:
   if (list === undefined) return { status: 404, body: { success: false } };
   const token = request.headers.authorization?.replace(/^Bearer /, '') ?? '';
   const { payload } = await jwtVerify(token, key, { algorithms: ['HS256'] });
-  const { rows } = await pool.query(list.token, [payload['sid'], payload['id'], payload['id']]);
+  const { sql: text, name } = list.token;
+  const values = [payload['sid'], payload['id'], payload['id']];
+  const { rows } = await pool.query({ text, values, ...(name === undefined ? {} : { name }) });
   if (rows[0]?.tokenLives !== true) return { status: 401, body: { success: false } };
   const [total, page] = await Promise.all([exact ? run(list.total) : totalOf(path, list), run(list.rows)]);
   return { status: 200, body: { success: true, rows: page, pagination: total } };

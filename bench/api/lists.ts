@@ -2,12 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Pool } from 'undici';
+import { readAuditFilter, readAuditPage } from '../../src/services/audit/read-audit.ts';
 import { query } from '../../src/store/db/query.ts';
 import { administratorToken } from './cases.ts';
 import { SIZES, type Size, type SizeName } from './data.ts';
 import type { ListStatements, Statement } from './list-floor.ts';
 import { drive, type Exchange, expectAnswer, type Figures, httpLane, medianOf } from './load.ts';
-import { childrenMs, parentOf, processorMs } from './processor-time.ts';
+import { childrenMs, parentOf, processorMs, sumSince } from './processor-time.ts';
 import { type Entry, folder, prepare, profiled, requireRunning, type Stack, say, startEntry } from './stack.ts';
 import { recordStatements } from './statements.ts';
 
@@ -95,8 +96,8 @@ function found(list: string, pageSize: number, query: string, total: number): Li
   };
 }
 
-/** All cases of a size. The expected totals follow from data.ts. */
-function casesOf(size: Size): ListCase[] {
+/** The lists with pages. The expected totals follow from data.ts. */
+function casesWithPages(size: Size): ListCase[] {
   const digits = (n: number, text: string): boolean => String(n).startsWith(text);
   const aliases = howMany(size.allocations, (n) => n % 4 === 0 && digits(n, '12'));
   const ofPort = howMany(
@@ -135,6 +136,30 @@ function casesOf(size: Size): ListCase[] {
   ];
 }
 
+/** The audit has a cursor in place of pages, and no total. */
+async function auditCases({ db, filled }: Stack): Promise<ListCase[]> {
+  const limit = 50;
+  const one = (name: string, query: string): ListCase => ({
+    name: `audit ${name}`,
+    path: `/api/admin/audit?limit=${limit}${query}`,
+    rows: 'events',
+    length: limit,
+  });
+  // The events cover 300 days.
+  const middle = new Date(Date.now() - 150 * 86_400_000).toISOString();
+  const { nextCursor } = await readAuditPage(db, await readAuditFilter(db, { to: middle }), {
+    limit,
+    cursor: undefined,
+  });
+  return [
+    one('first', ''),
+    one('deep', `&cursor=${encodeURIComponent(nextCursor ?? '')}`),
+    one('action', '&action=roles-changed'),
+    one('period', `&to=${middle}`),
+    one('user', `&user=${filled.admin.id}`),
+  ];
+}
+
 /** An administrator who reads one page again and again. */
 const reader = (one: ListCase, token: string): Exchange => ({
   next: () => ({ method: 'GET', path: one.path, headers: { authorization: `Bearer ${token}` } }),
@@ -167,7 +192,7 @@ async function statementsOf(stack: Stack, cases: readonly ListCase[], token: str
     const isToken = ({ sql }: Statement): boolean => sql.includes('"tokenLives"');
     const again = new Set(second.map(({ sql }) => sql));
     lists[at] = {
-      token: second.find(isToken)?.sql ?? '',
+      token: second.find(isToken) ?? { sql: '', bindings: [] },
       rows: second.filter((statement) => !isToken(statement)),
       total: first.filter(({ sql }) => !again.has(sql)),
     };
@@ -176,24 +201,28 @@ async function statementsOf(stack: Stack, cases: readonly ListCase[], token: str
 }
 
 interface Loaded extends Figures {
-  /** Processor milliseconds per request. */
-  cpu: number | undefined;
-  databaseCpu: number | undefined;
+  /** Processor milliseconds per request; missing where they cannot be read. */
+  cpu?: number;
+  databaseCpu?: number;
 }
 
 async function load(entry: Entry, postgresPid: number, options: ListOptions, open: () => Exchange): Promise<Loaded> {
   const pool = new Pool(entry.url, { connections: options.concurrency, pipelining: 1 });
-  const read = () => [processorMs(entry.pid), childrenMs(postgresPid)] as const;
+  const read = () => ({ own: processorMs(entry.pid) ?? Number.NaN, database: childrenMs(postgresPid) });
   try {
     const lanes = Array.from({ length: options.concurrency }, () => httpLane(pool, open()));
     const warm = await drive(lanes, Math.min(1, options.seconds));
-    if (warm.errors.length > 0) return { ...warm, cpu: undefined, databaseCpu: undefined };
+    if (warm.errors.length > 0) return warm;
     const before = read();
     const figures = await drive(lanes, options.seconds);
     const after = read();
-    const perRequest = (i: 0 | 1) =>
-      before[i] === undefined || after[i] === undefined ? undefined : (after[i] - before[i]) / figures.n;
-    return { ...figures, cpu: perRequest(0), databaseCpu: perRequest(1) };
+    const database = sumSince(before.database, after.database);
+    return {
+      ...figures,
+      ...(database === undefined
+        ? {}
+        : { cpu: (after.own - before.own) / figures.n, databaseCpu: database / figures.n }),
+    };
   } finally {
     await pool.destroy();
   }
@@ -255,15 +284,12 @@ export async function measureLists(options: ListOptions): Promise<ListRow[]> {
   const rows: ListRow[] = [];
   for (const size of options.sizes) {
     const stack = await prepare(SIZES[size]);
-    const chosen = casesOf(SIZES[size]).filter(
+    const cases = [...casesWithPages(SIZES[size]), ...(await auditCases(stack))];
+    const chosen = cases.filter(
       ({ name }) => options.only === undefined || options.only.some((wanted) => name.startsWith(wanted)),
     );
     if (chosen.length === 0)
-      throw new Error(
-        `--only: no list begins so; there are ${casesOf(SIZES[size])
-          .map(({ name }) => name)
-          .join(', ')}`,
-      );
+      throw new Error(`--only: no case begins so; there are ${cases.map(({ name }) => name).join(', ')}`);
     rows.push(...(await measureCases(stack, chosen, { size, suffix: '', options })));
     const searches = chosen.filter(({ search }) => search === true);
     await stack.db.raw('drop extension if exists pg_trgm cascade');

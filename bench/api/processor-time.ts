@@ -29,9 +29,22 @@ export const processorMs = (pid: number): number | undefined => readStat(pid)?.m
 /** The process that started `pid`. */
 export const parentOf = (pid: number): number => readStat(pid)?.parent ?? 0;
 
-/** Milliseconds that the processes which `parent` started have run: those of one PostgreSQL. */
-export function childrenMs(parent: number): number | undefined {
+/** Milliseconds by process of all that `parent` started: those of one PostgreSQL. */
+export function childrenMs(parent: number): ReadonlyMap<string, number> | undefined {
   if (readStat(parent) === undefined) return undefined;
-  const stats = readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? [readStat(name)] : []));
-  return stats.reduce((sum, stat) => sum + (stat?.parent === parent ? stat.ms : 0), 0);
+  const times = new Map<string, number>();
+  for (const name of readdirSync('/proc')) {
+    const stat = /^\d+$/.test(name) ? readStat(name) : undefined;
+    if (stat?.parent === parent) times.set(name, stat.ms);
+  }
+  return times;
+}
+
+/** What the processes of the second reading have run since the first; of one that has ended meanwhile nothing is known. */
+export function sumSince(
+  before: ReadonlyMap<string, number> | undefined,
+  after: ReadonlyMap<string, number> | undefined,
+): number | undefined {
+  if (before === undefined || after === undefined) return undefined;
+  return [...after].reduce((sum, [pid, ms]) => sum + ms - (before.get(pid) ?? 0), 0);
 }

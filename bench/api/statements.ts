@@ -88,7 +88,11 @@ export async function recordStatements(
   const pool = new Pool(`http://127.0.0.1:${port}`, { connections: 1 });
   try {
     let sent: Statement[] = [];
-    db.on('query', ({ sql, bindings = [] }: { sql: string; bindings?: unknown[] }) => sent.push({ sql, bindings }));
+    db.on(
+      'query',
+      ({ sql, bindings = [], options }: { sql: string; bindings?: unknown[]; options?: { name?: string } }) =>
+        sent.push({ sql, bindings, ...(options?.name === undefined ? {} : { name: options.name }) }),
+    );
     const recorded = new Map<string, Recorded>();
     for (const { name, open } of cases) {
       if (options.freshApp === true) handle = create().callback();

@@ -8,7 +8,7 @@ import type { AuditEvent } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { auditInsert } from '../audit/audit-store.ts';
 import type { Db } from '../db/db.ts';
-import { execute, query } from '../db/query.ts';
+import { execute, query, queryPrepared } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
 
 const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", coalesce(u.roles, '{}') as roles,
@@ -51,8 +51,9 @@ export async function findTokenUser(db: Db, token: TokenReference): Promise<Toke
                        and s.expires > now() at time zone 'utc' limit 1), false)`,
           [sessionId, userId, userId],
         ];
-  const [user] = await query<TokenUser>(
+  const [user] = await queryPrepared<TokenUser>(
     db,
+    sessionId === undefined ? 'token-user' : 'token-user-of-session',
     `select ${AUTH_COLUMNS}, ${lives} as "tokenLives" from users u where u.id = ?`,
     bindings,
   );

@@ -1,6 +1,7 @@
 /** Raw statements. Only `store` and `migrations` import this file, so all SQL of the product stands in those folders. */
 import type { Knex } from 'knex';
 import type { Db } from './db.ts';
+import { isPreparedLost } from './sql-errors.ts';
 
 /** The query builder behind a `Db`. */
 export const knexOf = (db: Db | Knex): Knex => db as unknown as Knex;
@@ -9,6 +10,32 @@ export const knexOf = (db: Db | Knex): Knex => db as unknown as Knex;
 export async function query<T>(db: Db | Knex, sql: string, bindings: readonly unknown[] = []): Promise<T[]> {
   const result = (await knexOf(db).raw(sql, bindings as Knex.RawBinding[])) as { rows: T[] };
   return result.rows;
+}
+
+/** Whether statements are still prepared by name; see {@link queryPrepared}. */
+let byName = true;
+
+/**
+ * Rows of a statement that each connection prepares once: for one that runs all the time and is planned longer than it
+ * runs. Behind a pooler that gives a client another connection for each transaction and does not know prepared statements,
+ * such a statement is missing or there already; then this process prepares none any more. Not inside a transaction.
+ * @param name the same text always has the same name.
+ */
+export async function queryPrepared<T>(
+  db: Db,
+  name: string,
+  sql: string,
+  bindings: readonly Knex.RawBinding[],
+): Promise<T[]> {
+  if (!byName) return query(db, sql, bindings);
+  try {
+    const result = (await knexOf(db).raw(sql, bindings).options({ name })) as { rows: T[] };
+    return result.rows;
+  } catch (error) {
+    if (!isPreparedLost(error)) throw error;
+    byName = false;
+    return query(db, sql, bindings);
+  }
 }
 
 /**

@@ -59,6 +59,12 @@ export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|54|2BP01
 export const isSchemaMissing = (error: unknown): boolean =>
   hasState(error, [SQLSTATE.undefinedTable, SQLSTATE.undefinedColumn]);
 
+/**
+ * A prepared statement is not there (26000), is there already (42P05), or was prepared before the type of a column changed
+ * (0A000).
+ */
+export const isPreparedLost = (error: unknown): boolean => /^(26000|42P05|0A000)$/.test(sqlState(error) ?? '');
+
 /** The connection to PostgreSQL was lost or refused: the statement may be tried again later. */
 export function isConnectionFailure(error: unknown): boolean {
   if (typeof error !== 'object' || error === null) return false;

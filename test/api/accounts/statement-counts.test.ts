@@ -1,5 +1,5 @@
-/** Number of SQL statements of requests to the auth routes. Each statement is a round trip to the database. */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+/** Number of SQL statements of requests to the auth routes and of lists. Each statement is a round trip to the database. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 import { type Answer, call, login, post, refresh, resetRateLimits } from '../../support/api/sign-in.ts';
 
@@ -10,6 +10,9 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 beforeEach(async () => {
   await resetRateLimits(harness);
+});
+afterEach(() => {
+  vi.useRealTimers();
 });
 
 /** The statements of a successful request, with BEGIN and COMMIT. */
@@ -53,4 +56,23 @@ test('a request for a reset link takes the same statements whether the account e
   const unknown = await statementsOf(() => post(harness, 'forgot-password', { email: 'unknown@example.com' }));
   expect(known.length).toBeGreaterThan(1);
   expect(unknown).toEqual(known);
+});
+
+test('a page of a list takes one statement for the caller and one for the rows; a total is counted once for a second', async () => {
+  const admin = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
+  const read = (path: string) => async (): Promise<Answer> => {
+    const response = await harness.get(`/api/admin/${path}`, { headers: bearer(admin.token) });
+    return { status: response.status, headers: response.headers, body: await response.json() };
+  };
+  // The second does not end meanwhile.
+  vi.useFakeTimers({ toFake: ['performance'] });
+  for (const list of ['users', 'servers', 'nodes', 'allocations', 'nests', 'eggs']) {
+    for (const query of ['pageSize=10', `pageSize=10&search=${list}`]) {
+      // A search among the users counts what it finds and the statistics.
+      expect((await statementsOf(read(`${list}?${query}`))).length, list).toBeLessThanOrEqual(4);
+      const another = await statementsOf(read(`${list}?${query}&page=2&sort=name&order=asc`));
+      expect(another, another.join('\n')).toHaveLength(2);
+    }
+  }
+  expect(await statementsOf(read('audit?limit=10'))).toHaveLength(2);
 });
