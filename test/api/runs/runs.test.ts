@@ -69,6 +69,8 @@ beforeAll(async () => {
         ),
       find: (kind, id) => answer(scheduled.find((run) => run.kind === kind && run.id === id)),
       async trigger(scheduleId) {
+        // Long enough for a second request to arrive meanwhile.
+        await new Promise((resolve) => setTimeout(resolve, 50));
         triggered.push(scheduleId);
         return answer(scheduleId !== 'maintenance:gone');
       },

@@ -217,6 +217,24 @@ describe('data folder', () => {
     await discardPostgres(join(dataDir, 'postgres'));
   });
 
+  test('the api gets the address of the embedded web UI, unless one is configured', async () => {
+    const cacheDir = process.env['CACHE_DIR'] ?? '';
+    const env = { DATA_DIR: fresh('ui'), CACHE_DIR: cacheDir, DATABASE_URL: 'postgres://x@127.0.0.1:1/x' };
+    const services = await startServices(loadConfig(env), quiet);
+    try {
+      const url = services.childEnvironment()['TEMPORAL_UI_URL'] ?? '';
+      expect(url).toBe(services.temporalUiUrl);
+      expect((await fetch(`${url}/namespaces/default/workflows/a/b/history`)).status).toBe(200);
+      expect(loadConfig({ ...env, ...services.childEnvironment() }).temporal.uiUrl).toBe(url);
+    } finally {
+      await services.stop();
+    }
+    const configured = { ...env, TEMPORAL_ADDRESS: '127.0.0.1:1', TEMPORAL_UI_URL: 'https://ui.example' };
+    const external = await startServices(loadConfig(configured), quiet);
+    await external.stop();
+    expect({ ...configured, ...external.childEnvironment() }['TEMPORAL_UI_URL']).toBe('https://ui.example');
+  });
+
   test('no secrets are generated for an external database', async () => {
     const dataDir = fresh('external');
     const env = { DATA_DIR: dataDir, DATABASE_URL: 'postgres://x@127.0.0.1:1/x', TEMPORAL_ADDRESS: '127.0.0.1:1' };

@@ -111,6 +111,24 @@ describe('the schema of the configuration', () => {
     expect(loadConfig(Object.fromEntries(NAMES.map((name) => [name, ''])))).toEqual(loadConfig({}));
   });
 
+  test('TEMPORAL_UI_URL is a page: an origin with a path, and nothing that a link must not have', () => {
+    const uiUrl = (TEMPORAL_UI_URL: string) => loadConfig({ TEMPORAL_UI_URL }).temporal.uiUrl;
+    expect([uiUrl(''), uiUrl(' https://UI.example:443/temporal/ ')]).toEqual([
+      undefined,
+      'https://ui.example/temporal',
+    ]);
+    expect(uiUrl('http://127.0.0.1:8233')).toBe('http://127.0.0.1:8233');
+    for (const url of [
+      'ui.example',
+      'javascript:alert(1)',
+      'https://a:b@ui.example',
+      'https://ui.example/?a=1',
+      'https://ui.example/#a',
+    ]) {
+      expect(() => uiUrl(url), url).toThrow('TEMPORAL_UI_URL: must be an http(s) URL without user, query and fragment');
+    }
+  });
+
   test('API_URL is an origin (S4)', () => {
     expect(loadConfig({}).email.apiUrl).toBeUndefined();
     expect(loadConfig({ API_URL: 'https://API.example:443/' }).email.apiUrl).toBe('https://api.example');
