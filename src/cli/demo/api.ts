@@ -36,7 +36,7 @@ export interface DemoApi {
   register(email: string, password: string): Promise<void>;
   /** Rows per table, as the administrators' page shows them. */
   inventory(): Promise<Record<string, number>>;
-  /** The first server that runs; undefined without one. */
+  /** The first running server whose usage is known, else the first running one; undefined without one. */
   serverUsage(): Promise<DemoUsage | undefined>;
 }
 
@@ -138,7 +138,8 @@ export function createDemoApi(baseUrl: string): DemoApi {
     },
     async serverUsage() {
       const { data } = await call(Servers, 'GET', USAGE_PATH);
-      const server = data[0];
+      // The panel says nothing of some, for example of those on a node under maintenance.
+      const server = data.find(({ resources }) => resources.cpu.used > 0) ?? data[0];
       if (server === undefined) return undefined;
       const { memory, cpu, disk } = server.resources;
       return { name: server.name, status: server.status, memory: memory.used, cpu: cpu.used, disk: disk.used };
