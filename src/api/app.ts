@@ -9,6 +9,7 @@ import { createOriginReader } from '../services/accounts/networks.ts';
 import { createStatsCache } from '../services/inventory/statistics-cache.ts';
 import { createListTotals } from '../services/list-totals.ts';
 import type { UserCounts } from '../store/accounts/user-list.ts';
+import type { NodeCount } from '../store/inventory/allocations.ts';
 import type { AppDeps, Services } from './context.ts';
 import { docs } from './http/docs.ts';
 import { isStorable } from './http/middleware/body.ts';
@@ -32,6 +33,7 @@ export function createApp(deps: AppDeps, routes: readonly Route[] = allRoutes): 
     stats: createStatsCache(deps),
     totals: createListTotals(),
     userCounts: createListTotals<UserCounts>(),
+    allocationCounts: createListTotals<readonly NodeCount[]>(),
   };
   const app = new Koa();
   // Only the last `trustedProxyHops` entries of X-Forwarded-For are believed: a caller can write the others.

@@ -18,6 +18,7 @@ import type { SyncLauncher } from '../services/sync/launcher.ts';
 import type { UserCounts } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
+import type { NodeCount } from '../store/inventory/allocations.ts';
 import type { NamespaceState } from '../temporal/connection.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
 
@@ -64,6 +65,7 @@ export interface Services extends AppDeps {
   stats: StatsCache;
   totals: ListTotals;
   userCounts: ListTotals<UserCounts>;
+  allocationCounts: ListTotals<readonly NodeCount[]>;
 }
 
 /** The authenticated caller of a route. */

@@ -44,23 +44,52 @@ function conditionOf({ isAssigned, search }: AllocationFilter): { sql: string; b
   return { sql: conditions.join(' and ') || 'true', bindings };
 }
 
-/** Number of allocations that a filter finds. */
-export async function countAllocations(db: Db, filter: AllocationFilter): Promise<number> {
+/** Number of allocations that a filter finds on one node. */
+export interface NodeCount {
+  nodeId: number;
+  count: number;
+}
+
+/** Number of allocations that a filter finds on each node that has any, in the order of the list. */
+export function countAllocations(db: Db, filter: AllocationFilter): Promise<NodeCount[]> {
   const { sql, bindings } = conditionOf(filter);
   const ofNode = filter.nodeId === undefined ? [] : [filter.nodeId];
-  const [count] = await query<{ n: number }>(
+  return query(
     db,
-    `select count(*)::int as n from allocations a where ${sql} ${ofNode.length === 0 ? '' : 'and a."nodeId" = ?'}`,
+    `select c."nodeId", c.count
+       from (select a."nodeId", count(*)::int as count from allocations a
+              where ${sql} ${ofNode.length === 0 ? '' : 'and a."nodeId" = ?'} group by a."nodeId") c
+       join nodes n on n.id = c."nodeId" order by n.name, n.id`,
     [...bindings, ...ofNode],
   );
-  return count?.n ?? 0;
 }
 
 type Page = AllocationFilter & { limit: number; offset: number };
 
-/** A page of allocations by name of the node, address (as text) and port. */
-export const listAllocations = (db: Db, page: Page): Promise<AllocationRow[]> =>
-  page.search === undefined ? walkNodes(db, page) : sortFound(db, page);
+/**
+ * A page of allocations by name of the node, address (as text) and port.
+ * @param counts of the same filter, at most a second old: they say at which node a page far back begins.
+ */
+export const listAllocations = (db: Db, page: Page, counts: readonly NodeCount[]): Promise<AllocationRow[]> =>
+  page.search === undefined ? walkNodes(db, page, startOf(counts, page.offset)) : sortFound(db, page);
+
+interface Start {
+  nodeId: number | null;
+  /** Number of allocations on the nodes before it. */
+  before: number;
+}
+
+/** The node with the first row of a page. Null in the first node: there may be a new node before it. */
+function startOf(counts: readonly NodeCount[], offset: number): Start {
+  let start: Start = { nodeId: null, before: 0 };
+  let before = 0;
+  for (const { nodeId, count } of counts) {
+    if (before > offset) break;
+    if (before > 0) start = { nodeId, before };
+    before += count;
+  }
+  return start;
+}
 
 /** Sorts what the search finds. */
 function sortFound(db: Db, page: Page): Promise<AllocationRow[]> {
@@ -80,10 +109,11 @@ function sortFound(db: Db, page: Page): Promise<AllocationRow[]> {
 }
 
 /**
- * Goes through the nodes by name, counts their allocations until the page is reached, and reads the rows of the page from
- * the index of its nodes: no page sorts the allocations of other nodes.
+ * Goes through the nodes by name from the start of the page, counts their allocations until its end is reached, and reads
+ * its rows from the index of its nodes: no page sorts or counts the allocations of other nodes. A start that is gone counts
+ * as none.
  */
-function walkNodes(db: Db, page: Page): Promise<AllocationRow[]> {
+function walkNodes(db: Db, page: Page, start: Start): Promise<AllocationRow[]> {
   const { sql, bindings } = conditionOf(page);
   const { limit, offset } = page;
   const ofNode = page.nodeId === undefined ? [] : [page.nodeId];
@@ -93,7 +123,8 @@ function walkNodes(db: Db, page: Page): Promise<AllocationRow[]> {
        select n.id, n.name, n.fqdn, row_number() over (order by n.name, n.id) as place
          from nodes n ${ofNode.length === 0 ? '' : 'where n.id = ?'}),
      walk as (
-       select 0::bigint as place, 0::bigint as before, 0::bigint as found
+       select coalesce(max(r.place) - 1, 0) as place, coalesce(max(?::bigint), 0) as before, 0::bigint as found
+         from ranked r where r.id = ?::integer
        union all
        select r.place, w.before + w.found, c.found
          from walk w join ranked r on r.place = w.place + 1
@@ -110,6 +141,12 @@ function walkNodes(db: Db, page: Page): Promise<AllocationRow[]> {
        left join servers s on s.id = a."serverId"
       where w.before + w.found > ?::bigint
       order by r.place, a.ip, a.port, a.id`,
-    [...ofNode, ...bindings, offset + limit, ...bindings, offset + limit, offset, offset, offset],
+    [
+      ...ofNode,
+      ...[start.before, start.nodeId],
+      ...[...bindings, offset + limit],
+      ...[...bindings, offset + limit, offset, offset],
+      offset,
+    ],
   );
 }

@@ -45,12 +45,13 @@ const toWireAllocation = (row: AllocationRow): z.input<typeof AllocationSchema> 
 
 /** A page of allocations and the total of its filter. */
 async function pageOf(
-  { db, totals }: Services,
+  { db, allocationCounts }: Services,
   { page, pageSize }: { page: number; pageSize: number },
   filter: AllocationFilter,
 ) {
-  const total = await totals.of('allocations', { ...filter }, () => countAllocations(db, filter));
-  const rows = await listAllocations(db, { ...filter, ...rowsOf({ page, pageSize }) });
+  const counts = await allocationCounts.of('allocations', { ...filter }, () => countAllocations(db, filter));
+  const rows = await listAllocations(db, { ...filter, ...rowsOf({ page, pageSize }) }, counts);
+  const total = counts.reduce((sum, { count }) => sum + count, 0);
   return {
     success: true as const,
     allocations: rows.map(toWireAllocation),
