@@ -103,7 +103,7 @@ function newest({ userId, ...page }: AuditPageQuery): Condition {
   return { sql: `(${about.sql} union all ${by.sql})`, bindings: [...about.bindings, ...by.bindings] };
 }
 
-/** A page of the events, newest first. */
+/** A page of the events, newest first. Users are looked up for its events alone: a plain join would read all of them. */
 export async function listAuditEvents(db: Db, page: AuditPageQuery): Promise<StoredAuditEvent[]> {
   const events = newest(page);
   return query<StoredAuditEvent>(
@@ -114,8 +114,10 @@ export async function listAuditEvents(db: Db, page: AuditPageQuery): Promise<Sto
             case when actor.id is not null then json_build_object('email', actor.email, 'username', actor.username) end as actor,
             case when target.id is not null then json_build_object('email', target.email, 'username', target.username) end as target
        from ${events.sql} e
-       left join users actor on e.actor_type = 'user' and actor.id = e.actor_id
-       left join users target on e.target_type = 'user' and target.id = e.target_id
+       left join lateral (select u.id, u.email, u.username from users u
+         where e.actor_type = 'user' and u.id = e.actor_id limit 1) actor on true
+       left join lateral (select u.id, u.email, u.username from users u
+         where e.target_type = 'user' and u.id = e.target_id limit 1) target on true
       order by e.at desc, e.id desc limit ?`,
     [...events.bindings, page.limit],
   );
