@@ -14,7 +14,7 @@ import { SHOWN_ALLOCATION } from './shown-allocation.ts';
 export interface AdminServerFilter {
   /** Looked for in name and description, as it stands. */
   search?: string | undefined;
-  /** Only those that the admin page shows so. */
+  /** Only those that this filter finds. */
   status?: DisplayedStatus | undefined;
   serverType?: string | undefined;
 }
@@ -66,7 +66,7 @@ function selection(filter: AdminServerFilter, withUsage: boolean): { sql: string
     conditions.push('s."serverType" = ?');
     bindings.push(filter.serverType);
   }
-  if (filter.status !== undefined) conditions.push(displayedAs('admin', filter.status));
+  if (filter.status !== undefined) conditions.push(displayedAs(filter.status));
   const from = withUsage || filter.status !== undefined ? `servers s ${USAGE_JOIN}` : 'servers s';
   return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
 }

@@ -34,9 +34,9 @@ export async function dashboardSummary(db: Db, userId: string): Promise<Dashboar
          where t."userId" = u.id and t.status in ('open', 'pending', 'in_progress')) as "openTickets"
      from users u cross join (
        select count(*)::int as total,
-         (count(*) filter (where ${displayedAs('dashboard', 'online')}))::int as online,
-         (count(*) filter (where ${displayedAs('dashboard', 'offline')}))::int as offline,
-         (count(*) filter (where ${displayedAs('dashboard', 'suspended')}))::int as suspended
+         (count(*) filter (where ${displayedAs('online')}))::int as online,
+         (count(*) filter (where ${displayedAs('offline')}))::int as offline,
+         (count(*) filter (where ${displayedAs('suspended')}))::int as suspended
        from ${REACHABLE} r join servers s on s.id = r.id ${USAGE_JOIN}) c
      where u.id = ?`,
     [userId, userId, userId],
@@ -92,7 +92,7 @@ function selection(filter: ServerQuery): { sql: string; bindings: unknown[] } {
   }
   if (filter.status !== undefined) {
     from = `${from} ${USAGE_JOIN}`;
-    conditions.push(displayedAs('dashboard', filter.status));
+    conditions.push(displayedAs(filter.status));
   }
   return { sql: conditions.length === 0 ? from : `${from} where ${conditions.join(' and ')}`, bindings };
 }

@@ -69,8 +69,7 @@ export const adminServerRoutes: Route[] = [
     path: '/api/admin/servers',
     operationId: 'listServers',
     summary: 'All servers',
-    description:
-      '`status=offline` finds what the admin page shows as offline: every status but those that it has another label for.',
+    description: '`status=offline` finds every server that is not online, starting, stopping, installing or suspended.',
     tags: ['Inventory'],
     auth: 'admin',
     query: z.object({
