@@ -69,7 +69,10 @@ function conditions({ after, ...filter }: AuditPageQuery): Condition[] {
     ...equal('outcome', filter.outcome),
     ...equal('actor_type', filter.actorType),
     ...equal('actor_id', filter.actorId),
-    ...equal('target_type', filter.targetType),
+    // The second condition is that of the index.
+    ...(filter.targetType === undefined
+      ? []
+      : [{ sql: 'a.target_type = ? and a.target_id is not null', bindings: [filter.targetType] }]),
     ...equal('target_id', filter.targetId),
     ...equal('request_id', filter.requestId),
     ...equal('network', filter.network),

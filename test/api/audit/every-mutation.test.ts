@@ -18,10 +18,11 @@ import {
   createWorld,
   eventsSince,
   lastEvent,
+  type Refusal,
+  refusing,
   send,
   stateOf,
   type World,
-  withoutAudit,
 } from '../../support/mutations/world.ts';
 import { createTestNamespace } from '../../support/temporal.ts';
 
@@ -41,6 +42,10 @@ beforeAll(async () => {
   }
 });
 afterAll(() => world.close());
+
+/** What is refused to a recipe, one at a time; what keeps its state has nothing to commit. */
+const refusalsOf = ({ keepsState }: { keepsState?: string }): readonly Refusal[] =>
+  keepsState === undefined ? ['event', 'commit'] : ['event'];
 
 describe('every route that changes something', () => {
   test('is declared with its event, and has a recipe', () => {
@@ -79,13 +84,16 @@ describe('every route that changes something', () => {
         return;
       }
 
-      // When the event cannot be written, nothing of the change is kept.
-      const failed = await withoutAudit(world.database, () => send(world, request));
-      expect(failed.status).toBeGreaterThanOrEqual(500);
-      expect(await stateOf(world.database)).toEqual(before);
-      expect([world.started.length, world.harness.reconciled.length]).toEqual([started, reconciled]);
-
+      // Event and change are one transaction: without one, nothing of the other is kept.
       const mark = await lastEvent(world.database);
+      for (const refusal of refusalsOf(recipe)) {
+        const failed = await refusing(world.database, refusal, () => send(world, request));
+        expect({ refusal, failed: failed.status >= 500 }).toEqual({ refusal, failed: true });
+        expect(await stateOf(world.database)).toEqual(before);
+        expect(await eventsSince(world.database, mark)).toEqual([]);
+        expect([world.started.length, world.harness.reconciled.length]).toEqual([started, reconciled]);
+      }
+
       const answer = await send(world, request);
       expect([answer.status < 300, answer.status], await answer.text()).toEqual([true, answer.status]);
       const expected = {
@@ -163,11 +171,14 @@ describe('every command', () => {
     const call = await recipe.prepare(world, namespace);
     const database = call.database ?? world.database;
     const before = await stateOf(database);
-    const failed = await withoutAudit(database, () => runCommand(name, call));
-    expect([failed.code, failed.text]).toEqual([1, expect.stringContaining('cannot be written')]);
-    expect(await stateOf(database)).toEqual(before);
-
     const mark = await lastEvent(database);
+    for (const refusal of refusalsOf(recipe)) {
+      const failed = await refusing(database, refusal, () => runCommand(name, call));
+      expect([failed.code, failed.text]).toEqual([1, expect.stringContaining(`refused: the ${refusal}`)]);
+      expect(await stateOf(database)).toEqual(before);
+      expect(await eventsSince(database, mark)).toEqual([]);
+    }
+
     const done = await runCommand(name, call);
     expect([done.code, done.text]).toEqual([0, expect.any(String)]);
     const events = await eventsSince(database, mark);

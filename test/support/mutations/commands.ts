@@ -11,7 +11,7 @@ import { enqueue } from '../../../src/store/outbox-store.ts';
 import { ENCRYPTION_KEY, makeUser } from '../api/harness.ts';
 import type { TestDatabase } from '../database.ts';
 import { temporalAddress } from '../temporal.ts';
-import { endSyncs, pendingSync, type World } from './world.ts';
+import { activeSync, endSyncs, type World } from './world.ts';
 
 export interface Call {
   /** What follows the name of the command. */
@@ -110,7 +110,7 @@ export const COMMANDS: Readonly<Record<string, CommandRecipe | { reads: string }
   'sync cancel': {
     events: ['sync-cancelled'],
     async prepare(world, namespace) {
-      const id = await pendingSync(world);
+      const id = await activeSync(world, 'PENDING');
       return { args: [id], env: { TEMPORAL_ADDRESS: temporalAddress(), TEMPORAL_NAMESPACE: namespace } };
     },
   },

@@ -5,7 +5,7 @@
 import { query } from '../../../src/store/db/query.ts';
 import { API_KEY, makeUser } from '../api/harness.ts';
 import { queueEmail } from '../email.ts';
-import { type ApiRequest, endSyncs, pendingSync, type World } from './world.ts';
+import { type ApiRequest, activeSync, endSyncs, type World } from './world.ts';
 
 export interface RouteRecipe {
   prepare(world: World): Promise<ApiRequest>;
@@ -49,14 +49,15 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
   addRepository: { prepare: repositories('post', { repo: 'ours/three' }) },
   cancelSync: {
     async prepare(world) {
-      await pendingSync(world);
+      // A running one is only marked: a second cancel finds the mark.
+      await activeSync(world, 'RUNNING');
       return { method: 'post', path: '/api/admin/sync/cancel', body: {} };
     },
   },
   cancelSyncById: {
     prepare: async (world) => ({
       method: 'post',
-      path: `/api/v1/sync/cancel/${await pendingSync(world)}`,
+      path: `/api/v1/sync/cancel/${await activeSync(world, 'PENDING')}`,
       headers: API,
     }),
   },

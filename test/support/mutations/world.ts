@@ -49,7 +49,7 @@ export async function createWorld(): Promise<World> {
   } as unknown as TemporalGateway;
   const log = pino({ level: 'silent' });
   const harness = await startHarness({ database, launcher: createSyncLauncher({ db: database.db, temporal, log }) });
-  await Promise.all([database, second].map(installRefusal));
+  await Promise.all([database, second].map(installRefusals));
   return {
     harness,
     database,
@@ -88,26 +88,44 @@ export interface ApiRequest {
   headers?: Record<string, string>;
 }
 
-/** Prepares a trigger that refuses every event while it is on. */
-export const installRefusal = (database: TestDatabase): Promise<unknown> =>
-  database.db.raw(`
-    create function refuse_event() returns trigger language plpgsql as $$
-      begin raise exception 'the event % cannot be written', new.action; end $$;
-    create trigger refuse_event before insert on audit_events for each row execute function refuse_event();
-    alter table audit_events disable trigger refuse_event`);
+/** What a test can make the database refuse: every event, or the commit of a transaction that changed anything else. */
+export type Refusal = 'event' | 'commit';
 
-/** Lets every insertion into the audit fail while `work` runs. */
-export async function withoutAudit<T>(database: TestDatabase, work: () => Promise<T>): Promise<T> {
-  await database.db.raw('alter table audit_events enable trigger refuse_event');
+/** Prepares the triggers that refuse while {@link refusing} says so. */
+const installRefusals = (database: TestDatabase): Promise<unknown> =>
+  database.db.raw(`
+    create table refusals (what text not null);
+    create function refuse_event() returns trigger language plpgsql as $$
+      begin
+        if exists (select 1 from refusals where what = 'event') then raise exception 'refused: the event %', new.action; end if;
+        return new;
+      end $$;
+    create trigger refuse_event before insert on audit_events for each row execute function refuse_event();
+    create function refuse_commit() returns trigger language plpgsql as $$
+      begin
+        if exists (select 1 from refusals where what = 'commit') then raise exception 'refused: the commit'; end if;
+        return null;
+      end $$;
+    do $$ declare one text; begin
+      for one in select tablename from pg_tables
+        where schemaname = 'public' and not (tablename = any('{${[...IGNORED].join(',')}}'::text[])) loop
+        execute format('create constraint trigger refuse_commit after insert or update or delete on %I
+          deferrable initially deferred for each row execute function refuse_commit()', one);
+      end loop;
+    end $$`);
+
+/** Runs `work` while the database refuses this. */
+export async function refusing<T>({ db }: TestDatabase, what: Refusal, work: () => Promise<T>): Promise<T> {
+  await query(db, 'insert into refusals values (?)', [what]);
   try {
     return await work();
   } finally {
-    await database.db.raw('alter table audit_events disable trigger refuse_event');
+    await query(db, 'delete from refusals');
   }
 }
 
 /** Tables that are no state of the product: counters, a lock, and the audit itself. */
-const IGNORED = ['rate_limits', 'audit_events', 'nodebyte_migrations_lock'];
+const IGNORED = ['rate_limits', 'audit_events', 'nodebyte_migrations_lock', 'refusals'];
 
 /** A digest of the rows of every table. */
 export async function stateOf({ db }: Pick<TestDatabase, 'db'>): Promise<Record<string, string>> {
@@ -149,10 +167,10 @@ export async function lastEvent({ db }: Pick<TestDatabase, 'db'>): Promise<strin
 export const endSyncs = (world: World): Promise<unknown> =>
   query(world.database.db, `update sync_logs set status = 'CANCELLED' where status in ('PENDING', 'RUNNING')`);
 
-/** A sync that waits. @returns its id. */
-export async function pendingSync(world: World): Promise<string> {
+/** The active sync. @returns its id. */
+export async function activeSync(world: World, status: 'PENDING' | 'RUNNING'): Promise<string> {
   await endSyncs(world);
   const id = randomUUID();
-  await query(world.database.db, `insert into sync_logs (id, type, status) values (?, 'full', 'PENDING')`, [id]);
+  await query(world.database.db, `insert into sync_logs (id, type, status) values (?, 'full', ?)`, [id, status]);
   return id;
 }
