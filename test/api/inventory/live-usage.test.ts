@@ -5,7 +5,7 @@ import { createLiveUsage, type LiveUsage } from '../../../src/services/inventory
 import type { RuntimeSettings } from '../../../src/services/settings/runtime-settings.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { listServers } from '../../../src/store/inventory/servers.ts';
-import { purgeUsage } from '../../../src/store/inventory/usage-store.ts';
+import { claimReads, purgeUsage } from '../../../src/store/inventory/usage-store.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
 
 const SERVERS = 24;
@@ -184,6 +184,15 @@ describe('figures', () => {
     await Promise.all([harness, copy, harness, copy, copy].map((at) => page(at, { per_page: '12' })));
     await vi.waitFor(async () => expect(await stored()).toBe(12));
     expect(asked()).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  });
+
+  test('of a server are claimed by one copy, also when several ask for them at the same moment', async () => {
+    const ids = (await query<{ id: string }>(harness.database.db, 'select s.id from servers s')).map(({ id }) => id);
+    const claims = await Promise.all(
+      [1, 2, 3].map(() => claimReads(harness.database.db, 'panel', ids, () => 1000).then((claim) => claim.ids)),
+    );
+    expect(ids.length).toBeGreaterThan(10);
+    expect(claims.flat().sort()).toEqual([...ids].sort());
   });
 
   test('and live states decide what is online and offline, in filter, rows and counts (W6)', async () => {
