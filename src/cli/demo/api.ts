@@ -27,6 +27,15 @@ export interface DemoUsage {
   cpu: number;
 }
 
+/** An event of the audit, as far as it is shown. */
+export interface DemoEvent {
+  action: string;
+  actor: string;
+  target: string | undefined;
+  /** What was before and after. */
+  details: Record<string, unknown>;
+}
+
 export interface DemoApi {
   signIn(email: string, password: string): Promise<void>;
   /** Starts a full sync and gives the id of its log. */
@@ -34,6 +43,12 @@ export interface DemoApi {
   syncLog(id: string): Promise<DemoLog>;
   /** Creates the account of a customer; an email follows. */
   register(email: string, password: string): Promise<void>;
+  /** Saves settings, by the fields of the settings page. */
+  saveSettings(fields: Record<string, string>): Promise<void>;
+  /** Replaces the roles of the user with this address. */
+  setRoles(email: string, roles: string[]): Promise<void>;
+  /** The newest events of these actions, oldest first. */
+  events(actions: readonly string[]): Promise<DemoEvent[]>;
   /** Rows per table, as the administrators' page shows them. */
   inventory(): Promise<Record<string, number>>;
   /** The first running server whose usage is known, else the first running one; undefined without one. */
@@ -73,8 +88,22 @@ const Servers = z.object({
     }),
   ),
 });
+const Done = z.object({ success: z.literal(true) });
+const Users = z.object({ users: z.array(z.object({ id: z.string(), email: z.string() })) });
+const Person = z.object({ email: z.string().nullable() });
+const Events = z.object({
+  events: z.array(
+    z.object({
+      action: z.string(),
+      actor: Person,
+      target: Person.nullable(),
+      details: z.record(z.string(), z.unknown()),
+    }),
+  ),
+});
 const Failure = z.object({ error: z.string() }).loose();
 
+export const AUDIT_PATH = '/api/admin/audit';
 /** Servers that run, for the demo's administrator. */
 export const USAGE_PATH = '/api/v1/dashboard/servers?view_all=true&status=running';
 
@@ -110,11 +139,24 @@ export function createDemoApi(baseUrl: string): DemoApi {
       token = (await call(SignedIn, 'POST', '/api/v1/auth/login', { email, password })).tokens.accessToken;
     },
     async register(email, password) {
-      await call(z.object({ success: z.literal(true) }), 'POST', '/api/v1/auth/register', {
-        email,
-        password,
-        confirmPassword: password,
-      });
+      await call(Done, 'POST', '/api/v1/auth/register', { email, password, confirmPassword: password });
+    },
+    async saveSettings(fields) {
+      await call(Done, 'POST', '/api/admin/settings', fields);
+    },
+    async setRoles(email, roles) {
+      const { users } = await call(Users, 'GET', `/api/admin/users?search=${encodeURIComponent(email)}`);
+      const userId = users.find((user) => user.email === email)?.id;
+      await call(Done, 'POST', '/api/admin/users/roles', { userId, roles });
+    },
+    async events(actions) {
+      const { events } = await call(Events, 'GET', `${AUDIT_PATH}?action=${actions.join(',')}`);
+      return events.toReversed().map(({ action, actor, target, details }) => ({
+        action,
+        actor: actor.email ?? '-',
+        target: target?.email ?? undefined,
+        details,
+      }));
     },
     async startSync() {
       return (await call(Started, 'POST', '/api/admin/sync', { type: 'full' })).sync_log_id;

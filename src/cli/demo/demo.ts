@@ -11,9 +11,9 @@ import { apiAndWorker, type ProcessGroup, startProcessGroup } from '../../embedd
 import { type Services, startServices } from '../../embedded/services.ts';
 import { EXIT, messageOf, onInterrupt } from '../../process.ts';
 import { createTerminal, type Terminal } from '../support/terminal.ts';
-import { createDemoApi, type DemoApi, USAGE_PATH } from './api.ts';
+import { AUDIT_PATH, createDemoApi, type DemoApi, USAGE_PATH } from './api.ts';
 import { addDemoOptions, type DemoFlags } from './options.ts';
-import { followSync, followUsage, printPlaces, printResult } from './report.ts';
+import { followSync, followUsage, printEvents, printPlaces, printResult } from './report.ts';
 import {
   ADMIN_EMAIL,
   demoConfig,
@@ -181,7 +181,15 @@ async function showSync({ terminal, interrupts }: Demo, { api, password, inbox }
   await interrupts.race(api.register(CUSTOMER_EMAIL, `${password}-Aa1`));
   const delivered = await interrupts.race(inbox.firstEmail());
   terminal.line(`A customer registered: ${delivered ?? terminal.bad('no email was sent within 15 s')}`);
+  await interrupts.race(showAdministration(api, terminal));
   return log.status === 'COMPLETED' ? EXIT.ok : EXIT.failed;
+}
+
+/** Changes a setting and the roles of the customer as an administrator, and shows what the audit has recorded. */
+async function showAdministration(api: DemoApi, terminal: Terminal): Promise<void> {
+  await api.saveSettings({ siteName: 'NodeByte Demo' });
+  await api.setRoles(CUSTOMER_EMAIL, ['MEMBER', 'PARTNER']);
+  printEvents(await api.events(['settings-changed', 'roles-changed']), terminal);
 }
 
 /** Prints where to look and waits for an interrupt or the failure of a process. @returns the exit code. */
@@ -192,6 +200,7 @@ async function keepRunning({ terminal, interrupts }: Demo, installation: Install
       'API documents': `${url}/docs   ${url}/swagger`,
       'Temporal UI': services.temporalUiUrl ?? '-',
       Usage: `${url}${USAGE_PATH} (as the administrator)`,
+      Audit: `${url}${AUDIT_PATH} (as the administrator)`,
       'Sign in': `${ADMIN_EMAIL}  ${password}`,
       'API key': services.secrets.backendApiKey?.reveal() ?? '-',
       Email: inbox.url,

@@ -2,7 +2,7 @@
 import { ENTITIES } from '../../domain/sync/targets.ts';
 import { sleep } from '../../embedded/process.ts';
 import { printable, type Terminal, table } from '../support/terminal.ts';
-import type { DemoApi, DemoLog, DemoUsage } from './api.ts';
+import type { DemoApi, DemoEvent, DemoLog, DemoUsage } from './api.ts';
 
 const POLL_MS = 250;
 
@@ -89,6 +89,24 @@ function usageLine(usage: DemoUsage | undefined): string {
   if (usage === undefined) return 'No server runs';
   const { name, status, memory, disk, cpu } = usage;
   return `Usage of ${printable(name)} (${printable(status)}): memory ${memory} MB, disk ${disk} MB, cpu ${cpu} %`;
+}
+
+/** Prints who changed what, from which values to which. */
+export function printEvents(events: readonly DemoEvent[], terminal: Terminal): void {
+  for (const { action, actor, target, details } of events) {
+    const of = target === undefined ? '' : ` of ${target}`;
+    const { before, after } = details;
+    terminal.line(printable(`Audit: ${action}${of} by ${actor}: ${valuesOf(before)} → ${valuesOf(after)}`));
+  }
+}
+
+/** A value, a list, or values by field, as a person reads them. */
+function valuesOf(value: unknown): string {
+  if (Array.isArray(value)) return value.join(', ');
+  if (typeof value !== 'object' || value === null) return String(value ?? '-');
+  return Object.entries(value)
+    .map(([field, one]) => `${field} ${String(one)}`)
+    .join(', ');
 }
 
 /** Prints titles and values in two columns. */
