@@ -37,9 +37,12 @@ function conditionOf({ isAssigned, search }: AllocationFilter): { sql: string; b
   const bindings: unknown[] = [];
   if (isAssigned !== undefined) conditions.push(`${isAssigned ? '' : 'not '}${IS_ASSIGNED}`);
   if (search !== undefined) {
+    // Without letters case is no matter, and LIKE is some times faster.
+    const like = /^[\d.:]*$/.test(search) ? 'like' : 'ilike';
+    const inPort = /^\d+$/.test(search);
     const pattern = contains(search);
-    conditions.push('(a.ip ilike ? or a.alias ilike ? or a.port::text like ?)');
-    bindings.push(pattern, pattern, pattern);
+    conditions.push(`(a.ip ${like} ? or a.alias ${like} ?${inPort ? ' or a.port::text like ?' : ''})`);
+    bindings.push(pattern, pattern, ...(inPort ? [pattern] : []));
   }
   return { sql: conditions.join(' and ') || 'true', bindings };
 }

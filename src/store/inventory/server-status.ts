@@ -19,8 +19,11 @@ const RUN_STATES = `('', 'online', 'running', 'offline', 'starting', 'stopping')
 /**
  * Lower case; empty when nothing is known. Suspended wins; then comes what the panel does to the server (`installing`,
  * `restoring_backup`, …), then the live state, then the mirrored one. A server that runs is `online`, the site's word.
+ * The first branch only shortens the way of most servers: a sort and a count evaluate all of them.
  */
-export const EFFECTIVE_STATUS = `(case when s."isSuspended" then 'suspended'
+export const EFFECTIVE_STATUS = `(case
+  when lu.read_at is null and s."isSuspended" is not true and s.status in ('online', 'offline', 'starting', 'stopping') then s.status
+  when s."isSuspended" then 'suspended'
   when lower(coalesce(s.status, '')) not in ${RUN_STATES} then lower(s.status)
   else replace(coalesce(case when ${IS_SHOWN} then lu.state end, lower(s.status), ''), 'running', 'online') end)`;
 
