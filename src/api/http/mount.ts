@@ -26,7 +26,10 @@ export function mountRoutes(router: Router, routes: readonly Route[], services: 
 export function unmatched(router: Router) {
   return async (ctx: Context): Promise<void> => {
     refuseLargeBody(ctx, bodyLimitBytes());
-    const methods = new Set(router.match(ctx.path, ctx.method).path.flatMap((layer) => layer.methods));
+    const matching = router.match(ctx.path, ctx.method).path;
+    // A path that is declared word by word is not one of the form `/:id` as well.
+    const literal = matching.filter((layer) => layer.paramNames.length === 0);
+    const methods = new Set((literal.length > 0 ? literal : matching).flatMap((layer) => layer.methods));
     if (methods.size === 0) throw new AppError('NOT_FOUND');
     ctx.set('Allow', [...methods, 'OPTIONS'].sort().join(', '));
     if (ctx.method !== 'OPTIONS') throw new AppError('METHOD_NOT_ALLOWED');

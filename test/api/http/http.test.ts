@@ -57,6 +57,9 @@ describe('transport', () => {
     expect((await wrong.json()).code).toBe('METHOD_NOT_ALLOWED');
     const options = await harness.get('/api/stats', { method: 'OPTIONS' });
     expect([options.status, options.headers.get('allow')]).toEqual([204, 'GET, HEAD, OPTIONS']);
+    // `/api/admin/users/:id` matches, too.
+    const literal = await harness.get('/api/admin/users/roles', { method: 'OPTIONS' });
+    expect(literal.headers.get('allow')).toBe('OPTIONS, POST');
     const head = await harness.get('/api/stats', { method: 'HEAD' });
     expect(head.status).toBe(200);
     expect(Number(head.headers.get('content-length'))).toBeGreaterThan(0);
