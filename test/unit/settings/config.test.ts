@@ -217,6 +217,16 @@ describe('what production demands (S9)', () => {
     expect(config.weakSecrets.map(({ name }) => name)).toEqual(['BACKEND_API_KEY', 'JWT_SECRET']);
   });
 
+  test('audit events are kept for ever, or for at least as long as the database demands', () => {
+    for (const days of ['1', '29']) {
+      expect(() => loadConfig({ AUDIT_RETENTION_DAYS: days })).toThrow(
+        'AUDIT_RETENTION_DAYS: must be 0, or 30 or more',
+      );
+    }
+    expect(['0', '30'].map((days) => loadConfig({ AUDIT_RETENTION_DAYS: days }).auditRetentionDays)).toEqual([0, 30]);
+    expect(loadConfig({}).auditRetentionDays).toBe(365);
+  });
+
   test('a pool in which the worker would wait for itself is refused, with the reason', () => {
     expect(() => loadConfig({ DATABASE_POOL_MAX: '3' })).toThrow(
       'DATABASE_POOL_MAX: must be 4 or more: the outbox relay and a merge each hold a connection',
