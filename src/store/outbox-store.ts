@@ -28,6 +28,23 @@ export async function enqueue(
   await execute(trx, `select pg_notify('outbox', '')`);
 }
 
+/** As {@link enqueue}, for several effects in this order. */
+export async function enqueueAll(
+  trx: Db,
+  effects: readonly { kind: string; dedupeKey: string; payload: Record<string, unknown> }[],
+): Promise<void> {
+  if (effects.length === 0) return;
+  await execute(
+    trx,
+    `insert into outbox (kind, dedupe_key, payload)
+     select e.value->>'kind', e.value->>'dedupeKey', e.value->'payload'
+     from jsonb_array_elements(?::jsonb) with ordinality as e(value, n) order by e.n
+     on conflict (dedupe_key) do nothing`,
+    [JSON.stringify(effects)],
+  );
+  await execute(trx, `select pg_notify('outbox', '')`);
+}
+
 /** Takes the relay's lock until the transaction ends. @returns false if another relay has it. */
 export async function lockRelay(trx: Db): Promise<boolean> {
   const [row] = await query<{ locked: boolean }>(trx, `select pg_try_advisory_xact_lock(${RELAY_LOCK}) as locked`);

@@ -32,11 +32,12 @@ export const NO_FIGURES: QueueFigures = {
   pollers: null,
 };
 
-/** The workflows whose work goes through a queue. All workflows run on `core`; the other two carry activities only. */
+/** The workflows whose work goes through a queue. All workflows run on `core`; the others carry activities only. */
 const WORKFLOWS: Record<QueueName, string> = {
   core: `TaskQueue = '${QUEUE.core}'`,
   panel: `WorkflowType = 'panelSync'`,
   outbound: `WorkflowType = 'sendEmail'`,
+  webhooks: `WorkflowType = 'deliverWebhook'`,
 };
 const COUNTED = `ExecutionStatus in ('Running', 'Failed', 'TimedOut', 'Terminated') group by ExecutionStatus`;
 

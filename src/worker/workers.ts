@@ -1,6 +1,6 @@
 /**
  * The Temporal workers of one process, one per task queue: workflows and work on the database on `core`, calls of the
- * panel on `panel`, sending of email on `outbound`. Every worker knows all activities; a workflow chooses the queue.
+ * panel on `panel`, sending of email on `outbound`, of webhooks on `webhooks`. Every worker knows all activities; a workflow chooses the queue.
  */
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
@@ -81,6 +81,13 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       taskQueue: QUEUE.outbound,
       // Email providers allow a few requests per second; they would answer more at once with 429.
       maxConcurrentActivityTaskExecutions: 4,
+      maxConcurrentActivityTaskPolls: 2,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: QUEUE.webhooks,
+      // One per webhook at most is under way: a receiver that does not answer holds one place for ten seconds.
+      maxConcurrentActivityTaskExecutions: 100,
       maxConcurrentActivityTaskPolls: 2,
     }),
   ]);

@@ -1,9 +1,10 @@
 /** The contract of the workflows, for every process: queues, ids, names, inputs, results, queries. */
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync/targets.ts';
+import type { DeliveryStatus } from '../domain/webhooks.ts';
 
-/** Task queues: workflows and database work; panel calls; Discord and email. */
-export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound' } as const;
+/** Task queues: workflows and database work; panel calls; email; webhooks, whose slow receivers must not delay an email. */
+export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound', webhooks: 'webhooks' } as const;
 
 /** All syncs share this id, so no two overlap, however many copies of the api start one (ADR 2). */
 export const PANEL_SYNC_ID = 'panel-sync';
@@ -15,6 +16,9 @@ export type MaintenanceKind = 'sync-watch' | 'retention' | 'expired-data';
 
 /** One workflow per email: the workflow id is derived from the email's id. */
 export const sendEmailId = (emailId: string) => `email:${emailId}`;
+
+/** One workflow per delivery to a webhook: the workflow id is derived from the delivery's id. */
+export const deliverWebhookId = (deliveryId: string) => `webhook:${deliveryId}`;
 
 /** Key of the memo of a failed workflow that holds the reason: a public sentence, as in the failure itself. */
 export const FAILURE_MEMO = 'failure';
@@ -67,6 +71,26 @@ export interface SendEmailInput {
 export interface SendEmailResult {
   status: 'sent' | 'failed' | 'skipped';
 }
+
+export interface DeliverWebhookInput {
+  deliveryId: string;
+}
+
+export interface DeliverWebhookResult {
+  status: Exclude<DeliveryStatus, 'queued'>;
+}
+
+/** Answer of the `delivery` query of a running delivery. */
+export interface DeliveryView {
+  deliveryId: string;
+  /** Requests that this run sent. */
+  attempts: number;
+  /** Why no request is being sent; null while one is. */
+  waiting: string | null;
+  /** ISO time until which it waits; null while it does not. */
+  until: string | null;
+}
+export const DELIVERY_QUERY = 'delivery';
 
 export interface ScheduledSyncResult {
   outcome: 'started' | 'skipped';

@@ -71,6 +71,12 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101002600_address_proofs.ts': ['pending_accounts', 'used_tokens', 'panel_address_matches'],
   '20260101002700_setting_entries.ts': ['setting_entries', 'setup_window'],
   '20260101003500_server_usage.ts': ['server_usage', 'node_usage_pauses', 'usage_budget'],
+  '20260101003900_webhook_deliveries.ts': [
+    'webhook_deliveries',
+    'webhook_attempts',
+    'webhook_states',
+    'webhook_pauses',
+  ],
 };
 
 /**

@@ -464,6 +464,7 @@ describe('the figures of the queues', () => {
     core: figures,
     panel: figures,
     outbound: figures,
+    webhooks: figures,
   });
 
   const figuresAs = (headers: Record<string, string> = { 'X-API-Key': API_KEY }) => harness.get(PATH, { headers });
@@ -488,7 +489,7 @@ describe('the figures of the queues', () => {
       const queue = { ...FIGURES, open: 3 };
       expect(data).toEqual({
         queues: ['critical', 'default', 'low'],
-        stats: { core: queue, panel: queue, outbound: queue },
+        stats: { core: queue, panel: queue, outbound: queue, webhooks: queue },
         note: expect.not.stringContaining('null'),
       });
     }

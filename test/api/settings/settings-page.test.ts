@@ -180,16 +180,16 @@ describe('what the page shows', () => {
     );
     const { settings } = await load(api, plain);
     expect(settings['discordWebhooks']).toMatchObject([
-      { id: 'new', webhookUrl: `https://gateway.example/hooks/${SECRET_MASK}`, description: 'x' },
+      { id: 'new', webhookUrl: `https://gateway.example/hooks/••••`, description: 'x' },
       {
         id: 'old',
-        webhookUrl: `https://discord.com/api/webhooks/123/${SECRET_MASK}`,
+        webhookUrl: `https://discord.com/api/webhooks/123/••••`,
         type: 'BILLING',
         description: '',
         testSuccessAt: null,
         createdAt: '2024-01-01T00:00:00.000Z',
       },
-      { id: 'odd', webhookUrl: SECRET_MASK },
+      { id: 'odd', webhookUrl: '••••' },
     ]);
     expect(JSON.stringify(settings)).not.toContain('token-');
   });

@@ -87,6 +87,7 @@ test('without workers tasks wait and no poller is there; a terminated job is lis
     core: { ...idle, running: 1, backlog: 1, backlogAgeSeconds: expect.any(Number) },
     panel: idle,
     outbound: idle,
+    webhooks: idle,
   });
   const running = await runs.list({ status: 'running', limit: 5 });
   expect(running).toMatchObject({ complete: true, runs: [{ kind: 'maintenance', name: 'retention', endedAt: null }] });
@@ -198,6 +199,7 @@ test('with workers nothing waits, and each queue has its poller', async () => {
     core: { ...none, pollers: { workflow: 1, activity: 1 } },
     panel: { ...none, pollers: { workflow: 0, activity: 1 } },
     outbound: { ...none, pollers: { workflow: 0, activity: 1 } },
+    webhooks: { ...none, pollers: { workflow: 0, activity: 1 } },
   });
 });
 
@@ -207,7 +209,12 @@ test('a Temporal that takes connections and says nothing gives no figures and no
   const { port } = silent.address() as { port: number };
   const gateway = createTemporalGateway({ ...temporalConfig(), address: `127.0.0.1:${port}` });
   try {
-    expect(await readTaskQueues(gateway, 300)).toEqual({ core: NO_FIGURES, panel: NO_FIGURES, outbound: NO_FIGURES });
+    expect(await readTaskQueues(gateway, 300)).toEqual({
+      core: NO_FIGURES,
+      panel: NO_FIGURES,
+      outbound: NO_FIGURES,
+      webhooks: NO_FIGURES,
+    });
   } finally {
     await gateway.close().catch(() => undefined);
     silent.close();

@@ -167,7 +167,12 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     emails,
     launcher,
     temporal: { state: async () => 'ok', reachable: async () => true, workersPolling: async () => true },
-    queues: createQueueStats(async () => ({ core: NO_FIGURES, panel: NO_FIGURES, outbound: NO_FIGURES })),
+    queues: createQueueStats(async () => ({
+      core: NO_FIGURES,
+      panel: NO_FIGURES,
+      outbound: NO_FIGURES,
+      webhooks: NO_FIGURES,
+    })),
     runs: createRuns({
       db: database.db,
       emails,
