@@ -38,6 +38,7 @@ export const ADMINISTRATION_ACTIONS = [
   'email-queued',
   'email-resent',
   'run-retried',
+  'webhook-disabled',
   'audit-exported',
   'database-migrated',
   'database-rolled-back',
@@ -64,7 +65,7 @@ export interface AuditOrigin {
 }
 
 /** What the action was about; an event about several things, or about the installation, has no target. */
-export const AUDIT_TARGETS = ['user', 'setting', 'repository', 'node', 'sync', 'email', 'run'] as const;
+export const AUDIT_TARGETS = ['user', 'setting', 'repository', 'node', 'sync', 'email', 'run', 'webhook'] as const;
 export interface AuditTarget {
   type: (typeof AUDIT_TARGETS)[number];
   id: string;

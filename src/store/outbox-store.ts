@@ -7,6 +7,7 @@ export interface OutboxRow {
   kind: string;
   payload: Record<string, unknown>;
   attempts: number;
+  createdAt: Date;
 }
 
 /** Key of the advisory lock that lets one relay work at a time, over all workers. No other lock of the project has it. */
@@ -55,7 +56,7 @@ export async function lockRelay(trx: Db): Promise<boolean> {
 export async function dueRows(trx: Db, kinds: readonly string[], limit: number): Promise<OutboxRow[]> {
   return query(
     trx,
-    `select o.id, o.kind, o.payload, o.attempts from outbox o
+    `select o.id, o.kind, o.payload, o.attempts, o.created_at as "createdAt" from outbox o
      where o.status = 'pending' and o.available_at <= now() and o.kind = any(?::text[]) order by o.seq limit ?`,
     [[...kinds], limit],
   );
