@@ -72,6 +72,19 @@ export async function markDispatched(trx: Db, ids: readonly string[]): Promise<v
   );
 }
 
+/**
+ * Marks pending rows of these kinds as skipped that are older than `hours`: nobody wants to hear of them any more.
+ * @returns how many.
+ */
+export async function skipOldRows(trx: Db, kinds: readonly string[], hours: number): Promise<number> {
+  return execute(
+    trx,
+    `update outbox set status = 'skipped', last_error = 'older than ' || ?::int || ' hours'
+     where status = 'pending' and kind = any(?::text[]) and created_at < now() - make_interval(hours => ?::int)`,
+    [hours, [...kinds], hours],
+  );
+}
+
 /** Delays a row that is itself at fault, by 1 s at first and up to 10 minutes, or marks it as failed after its last attempt. */
 export async function postpone(trx: Db, id: string, reason: string): Promise<void> {
   await execute(

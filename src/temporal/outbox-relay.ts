@@ -1,23 +1,16 @@
 /**
  * The relay carries the outbox to Temporal (ADR 9): one workflow per row, with an id that is derived from the row. After a
- * crash between the start and the mark, the relay starts the row again; Temporal refuses the second start. NOTIFY wakes
- * the relay; a poll every 30 s catches missed notifications.
+ * crash between the start and the mark, the relay starts the row again; Temporal refuses the second start. Events become
+ * deliveries first, and of each webhook's deliveries only the oldest is started (delivery-relay.ts). NOTIFY wakes the relay;
+ * a poll every 30 s catches missed notifications.
  */
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { Logger } from 'pino';
-import { type Db, inTransaction } from '../store/db/db.ts';
+import { type Db, inTransaction, type Transaction } from '../store/db/db.ts';
 import type { Listener } from '../store/db/listener.ts';
 import { dueRows, lockRelay, markDispatched, type OutboxRow, postpone } from '../store/outbox-store.ts';
-import { QUEUE } from '../workflows/contract.ts';
-import { grpcCode, isNamespaceMissing, type TemporalGateway } from './connection.ts';
-
-/** The workflow that carries out a row. */
-export interface Dispatch {
-  workflowType: string;
-  workflowId: string;
-  args: unknown[];
-  staticSummary: string;
-}
+import type { TemporalGateway } from './connection.ts';
+import { findSilentDeliveries, type RouteEvents, relayEvents, startDueDeliveries } from './delivery-relay.ts';
+import { type Dispatch, isFaultOfRow, startWorkflow } from './start-workflow.ts';
 
 /** By kind of row. Rows of another kind wait for a release that knows it. */
 export type DispatchTable = Readonly<Record<string, (row: OutboxRow) => Dispatch>>;
@@ -28,6 +21,8 @@ export interface RelayDeps {
   temporal: TemporalGateway;
   log: Logger;
   dispatch: DispatchTable;
+  /** Turns events into deliveries, in the relay's transaction. Absent: neither events nor deliveries are relayed. */
+  routeEvents?: RouteEvents;
   /** Milliseconds between polls; default 30 s. */
   pollMs?: number;
 }
@@ -44,10 +39,6 @@ const POLL_MS = 30_000;
 const BUSY_MS = 1_000;
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
-/** Deadline of one start, during which the transaction stays open. */
-const START_DEADLINE_MS = 5_000;
-/** gRPC code INVALID_ARGUMENT. */
-const INVALID_ARGUMENT = 3;
 
 interface RelayState {
   readonly deps: RelayDeps;
@@ -57,6 +48,8 @@ interface RelayState {
   /** A notification arrived during the work. */
   again: boolean;
   retryMs: number;
+  /** When deliveries that give no sign of life were looked for. */
+  lookedAt: number;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -68,6 +61,7 @@ export function startOutboxRelay(deps: RelayDeps): OutboxRelay {
     working: undefined,
     again: false,
     retryMs: FIRST_RETRY_MS,
+    lookedAt: Number.NEGATIVE_INFINITY,
     timer: undefined,
   };
   const notified = () => wake(relay);
@@ -125,12 +119,20 @@ async function work(relay: RelayState): Promise<void> {
 /** Relays batch after batch until none is full. @returns milliseconds until the next look. */
 async function relayDueRows(relay: RelayState): Promise<number> {
   const { deps } = relay;
+  const pollMs = deps.pollMs ?? POLL_MS;
   for (let outcome: BatchOutcome = 'more'; outcome === 'more' && !relay.closed; ) {
     outcome = await relayBatch(deps, () => relay.closed);
     if (outcome === 'busy') return BUSY_MS;
   }
-  return deps.pollMs ?? POLL_MS;
+  if (!relay.closed && performance.now() - relay.lookedAt >= pollMs) {
+    if (isForWebhooks(deps)) await findSilentDeliveries(deps, BATCH);
+    relay.lookedAt = performance.now();
+  }
+  return pollMs;
 }
+
+const isForWebhooks = (deps: RelayDeps): deps is RelayDeps & { routeEvents: RouteEvents } =>
+  deps.routeEvents !== undefined;
 
 /** `more`: the batch was full. `busy`: another relay works. */
 type BatchOutcome = 'more' | 'done' | 'busy';
@@ -142,10 +144,16 @@ type BatchOutcome = 'more' | 'done' | 'busy';
 async function relayBatch(deps: RelayDeps, isClosed: () => boolean): Promise<BatchOutcome> {
   const { outcome, failure } = await inTransaction(deps.db, async (trx) => {
     if (!(await lockRelay(trx))) return { outcome: 'busy' as const, failure: undefined };
+    const events = isForWebhooks(deps) ? await relayEvents(deps, trx, BATCH) : 0;
     const due = await dueRows(trx, Object.keys(deps.dispatch), BATCH);
     const { started, failure } = await startRows(deps, trx, due, isClosed);
     await markDispatched(trx, started);
-    return { outcome: due.length === BATCH ? ('more' as const) : ('done' as const), failure };
+    const deliveries =
+      failure === undefined && isForWebhooks(deps)
+        ? await startDueDeliveries(deps, trx, BATCH, isClosed)
+        : { taken: 0, failure: undefined };
+    const more = [events, due.length, deliveries.taken].includes(BATCH);
+    return { outcome: more ? ('more' as const) : ('done' as const), failure: failure ?? deliveries.failure };
   });
   if (failure !== undefined) throw failure;
   return outcome;
@@ -154,7 +162,7 @@ async function relayBatch(deps: RelayDeps, isClosed: () => boolean): Promise<Bat
 /** Starts the workflows in the order of the rows; stops at the first failure of Temporal. Postpones rows that are at fault. */
 async function startRows(
   deps: RelayDeps,
-  trx: Db,
+  trx: Transaction,
   rows: readonly OutboxRow[],
   isClosed: () => boolean,
 ): Promise<{ started: string[]; failure: unknown }> {
@@ -162,7 +170,7 @@ async function startRows(
   for (const row of rows) {
     if (isClosed()) break;
     try {
-      await startWorkflow(deps, row);
+      await startRow(deps, row);
       started.push(row.id);
     } catch (error) {
       if (!isFaultOfRow(error)) return { started, failure: error };
@@ -173,30 +181,8 @@ async function startRows(
   return { started, failure: undefined };
 }
 
-/** Temporal refused the arguments, or our own code threw: other rows can still be dispatched. */
-function isFaultOfRow(error: unknown): boolean {
-  if (isNamespaceMissing(error)) return false;
-  const code = grpcCode(error);
-  return code === undefined || code === INVALID_ARGUMENT;
-}
-
-async function startWorkflow({ temporal, dispatch }: RelayDeps, row: OutboxRow): Promise<void> {
+async function startRow({ temporal, dispatch }: RelayDeps, row: OutboxRow): Promise<void> {
   const make = dispatch[row.kind];
   if (make === undefined) throw new Error(`no workflow for ${row.kind}`);
-  const { workflowType, workflowId, args, staticSummary } = make(row);
-  try {
-    await temporal.within(START_DEADLINE_MS, () =>
-      temporal.client.workflow.start(workflowType, {
-        workflowId,
-        taskQueue: QUEUE.core,
-        args,
-        staticSummary,
-        memo: { outboxId: row.id },
-        workflowIdReusePolicy: 'REJECT_DUPLICATE',
-      }),
-    );
-  } catch (error) {
-    // Started before, by a relay that ended before it marked the row.
-    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-  }
+  await startWorkflow(temporal, make(row), { outboxId: row.id });
 }

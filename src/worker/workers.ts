@@ -12,6 +12,7 @@ import { type ConfirmActivityDeps, createConfirmActivities } from '../activities
 import { createMergeActivities } from '../activities/sync/merge.ts';
 import { createPageActivities } from '../activities/sync/read-pages.ts';
 import { createRunActivities, type RunActivityDeps } from '../activities/sync/run.ts';
+import { createWebhookActivities, type WebhookActivityDeps } from '../activities/webhooks.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { QUEUE } from '../workflows/contract.ts';
 
@@ -27,6 +28,7 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   /** Days after which audit events are deleted; 0: never. */
   auditRetentionDays: number;
   email: Omit<EmailActivityDeps, 'db'>;
+  webhooks?: Omit<WebhookActivityDeps, 'db' | 'log'>;
 }
 
 /** At a shutdown, running activities have this long to finish; then they are cancelled and run again on another worker. */
@@ -43,6 +45,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     ...createMergeActivities(deps),
     ...createMaintenanceActivities(deps),
     ...createEmailActivities({ ...deps.email, db: deps.db }),
+    ...(deps.webhooks && createWebhookActivities({ ...deps.webhooks, db: deps.db, log: deps.log })),
   };
   const common = {
     connection: deps.connection,

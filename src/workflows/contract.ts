@@ -74,6 +74,8 @@ export interface SendEmailResult {
 
 export interface DeliverWebhookInput {
   deliveryId: string;
+  /** The workflow goes on in a new run, after a long history. */
+  continued?: boolean;
 }
 
 export interface DeliverWebhookResult {
@@ -83,8 +85,6 @@ export interface DeliverWebhookResult {
 /** Answer of the `delivery` query of a running delivery. */
 export interface DeliveryView {
   deliveryId: string;
-  /** Requests that this run sent. */
-  attempts: number;
   /** Why no request is being sent; null while one is. */
   waiting: string | null;
   /** ISO time until which it waits; null while it does not. */

@@ -1,3 +1,4 @@
+export { deliverWebhook } from './deliver-webhook.ts';
 export { maintenance } from './maintenance.ts';
 export { panelSync } from './panel-sync/panel-sync.ts';
 export { scheduledSync } from './scheduled-sync.ts';

@@ -19,7 +19,8 @@ export type PostResult =
     }
   | {
       outcome: 'refused';
-      httpStatus: number;
+      /** Null: our own rules refused the URL before anything was sent. */
+      httpStatus: number | null;
       discordCode: number | null;
       detail: string;
       /** The webhook is gone or its token is wrong: no further request can succeed, and repeats lead to a ban. */

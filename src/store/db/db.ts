@@ -63,3 +63,17 @@ export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promi
   if (knex.isTransaction === true) return work(db as Transaction);
   return knex.transaction((trx) => work(trx as unknown as Transaction));
 }
+
+/** Runs `work` so that its failure undoes only what it did, and the transaction can go on. @throws what `work` throws. */
+export async function inSavepoint<T>(trx: Transaction, work: () => Promise<T>): Promise<T> {
+  const knex = trx as unknown as Knex;
+  await knex.raw('savepoint part');
+  try {
+    const result = await work();
+    await knex.raw('release savepoint part');
+    return result;
+  } catch (error) {
+    await knex.raw('rollback to savepoint part');
+    throw error;
+  }
+}

@@ -144,20 +144,34 @@ export const storeChannel = (trx: Db, webhookId: string, channelId: string): Pro
     [webhookId, channelId],
   );
 
-/** Notes that Discord refuses our name or picture for a webhook: its messages go without them. */
-export const storePlain = (trx: Db, webhookId: string): Promise<unknown> =>
-  execute(
+/**
+ * Notes that Discord refuses our name or picture for a webhook: its messages go without them.
+ * @returns false if it was noted before.
+ */
+export async function storePlain(trx: Db, webhookId: string): Promise<boolean> {
+  const noted = await execute(
     trx,
-    `insert into webhook_states (webhook_id, plain) values (?, true) on conflict (webhook_id) do update set plain = true`,
+    `insert into webhook_states as s (webhook_id, plain) values (?, true)
+     on conflict (webhook_id) do update set plain = true where not s.plain`,
     [webhookId],
   );
+  return noted > 0;
+}
 
-/** Switches a webhook off, because no further request can succeed. @returns false if it was off. */
-export async function disableWebhook(trx: Db, webhookId: string, reason: string): Promise<boolean> {
+/** Keeps a webhook as it is until the transaction ends. */
+export const lockWebhook = (trx: Db, webhookId: string): Promise<unknown> =>
+  execute(trx, `select w.id from discord_webhooks w where w.id = ? for update`, [webhookId]);
+
+/**
+ * Switches a webhook off, because no further request to this URL can succeed.
+ * @param storedUrl as it was stored when the request was sent: a webhook with a new URL stays on.
+ * @returns false if it was off, or has another URL by now.
+ */
+export async function disableWebhook(trx: Db, webhookId: string, storedUrl: string, reason: string): Promise<boolean> {
   const disabled = await execute(
     trx,
-    `update discord_webhooks set enabled = false, "updatedAt" = now() at time zone 'utc' where id = ? and enabled`,
-    [webhookId],
+    `update discord_webhooks set enabled = false, "updatedAt" = now() at time zone 'utc' where id = ? and enabled and "webhookUrl" = ?`,
+    [webhookId, storedUrl],
   );
   if (disabled === 0) return false;
   await execute(

@@ -1,0 +1,178 @@
+/**
+ * One attempt to deliver a message to a webhook: the claim admits it and records it, the request is sent, and the note says
+ * what became of it (note-result.ts). A process that ends in between leaves an attempt that says `sending`; the next claim
+ * marks it as lost.
+ */
+import type { RESTPostAPIWebhookWithTokenJSONBody } from 'discord-api-types/v10';
+import type { Logger } from 'pino';
+import type { PostResult } from '../../clients/discord/answers.ts';
+import { isAppError } from '../../domain/errors.ts';
+import type { Notice } from '../../domain/events.ts';
+import { DELIVERY_HOURS, type DeliveryStatus, WEBHOOK_SCOPES, type WebhookScope } from '../../domain/webhooks.ts';
+import { type Db, inTransaction } from '../../store/db/db.ts';
+import type { Encryption } from '../../store/db/encryption.ts';
+import { admit, beginAttempt, loseAttempts, type Target } from '../../store/webhooks/attempt-store.ts';
+import {
+  countDeliveryAttempt,
+  type DeliveryInTurn,
+  endDelivery,
+  findDelivery,
+  noteWait,
+  queueAgain,
+} from '../../store/webhooks/delivery-store.ts';
+import { noteResult } from './note-result.ts';
+
+export interface AttemptDeps {
+  db: Db;
+  log: Logger;
+  encryption: Pick<Encryption, 'decrypt'>;
+  /** Sends once. */
+  post: (
+    url: string,
+    message: RESTPostAPIWebhookWithTokenJSONBody,
+    options: { deliveryId: string },
+  ) => Promise<PostResult>;
+  /** Makes the message of an event. @param to `plain`: without our name and picture. */
+  render: (notice: Notice, to: { scope: WebhookScope; plain: boolean }) => RESTPostAPIWebhookWithTokenJSONBody;
+}
+
+/** What the workflow does next. */
+export type DeliveryStep =
+  | { state: 'done'; status: Exclude<DeliveryStatus, 'queued'>; reason: string | null }
+  | { state: 'wait'; ms: number; why: string };
+
+export interface Attempt {
+  deliveryId: string;
+  /** Run of the workflow that asks. */
+  runId: string;
+  /** The workflow goes on in a new run after a long history, so the change of the run is no reset. */
+  continued: boolean;
+}
+
+/** An attempt that may be sent now. */
+export interface Claim {
+  state: 'send';
+  deliveryId: string;
+  attemptId: string;
+  target: Target;
+}
+
+/** Pause while an earlier message of the webhook is on its way: only a delivery whose workflow was reset meets one. */
+const BEHIND_MS = 5_000;
+/** Pause when this process lacks the key of the webhook's URL; another process may have it. */
+const OTHER_KEY_MS = 60_000;
+/** Shorter waits are not noted in the row: the limits of Discord cause one every few messages. */
+const NOTED_WAIT_MS = 2_000;
+
+/** A request that is ready to be sent, or why there is none. */
+type Prepared =
+  | {
+      state: 'ready';
+      url: string;
+      /** The URL as it is stored. */
+      stored: string;
+      message: RESTPostAPIWebhookWithTokenJSONBody;
+    }
+  | { state: 'not now'; why: string }
+  | { state: 'never'; why: string };
+
+/** Makes one attempt, or says why there is none. @throws errors of the database. */
+export async function attemptDelivery(deps: AttemptDeps, attempt: Attempt): Promise<DeliveryStep> {
+  const delivery = await findDelivery(deps.db, attempt.deliveryId, { lock: false });
+  if (delivery === undefined) return { state: 'done', status: 'skipped', reason: 'the delivery was deleted' };
+  const prepared = prepare(deps, delivery);
+  const claim = await inTransaction(deps.db, (trx) => claimAttempt(trx, attempt, prepared));
+  if (claim.state !== 'send') return claim;
+  // A claim to send is only made for a request that is ready.
+  if (prepared.state !== 'ready') throw new Error('a claim without a request');
+  const result = await send(deps, prepared, attempt.deliveryId);
+  const used = { ...claim, storedUrl: prepared.stored };
+  return inTransaction(deps.db, (trx) => noteResult({ trx, log: deps.log }, used, result));
+}
+
+/** Decrypts the URL and makes the message, before the attempt is recorded: what fails here was never sent. */
+function prepare(deps: AttemptDeps, delivery: DeliveryInTurn): Prepared {
+  const { webhook, event, origin, data, occurredAt } = delivery;
+  if (webhook === null) return { state: 'never', why: DELETED };
+  const clear = deps.encryption.decrypt(webhook.url);
+  if ('unreadable' in clear) {
+    return { state: 'not now', why: 'the URL of the webhook was encrypted with another key: check ENCRYPTION_KEY' };
+  }
+  try {
+    const scope = WEBHOOK_SCOPES.find((known) => known === webhook.scope.toUpperCase()) ?? 'PUBLIC';
+    const message = deps.render({ event, origin, data, occurredAt }, { scope, plain: webhook.plain });
+    return { state: 'ready', url: clear.value, stored: webhook.url, message };
+  } catch (error) {
+    deps.log.error({ err: error, deliveryId: delivery.id, event }, 'a message could not be made');
+    return { state: 'never', why: 'its message could not be made' };
+  }
+}
+
+const DELETED = 'the webhook was deleted';
+
+/** Decides under the lock of the delivery whether it is sent now, and records the attempt. */
+async function claimAttempt(trx: Db, attempt: Attempt, prepared: Prepared): Promise<DeliveryStep | Claim> {
+  const { deliveryId, runId } = attempt;
+  const delivery = await findDelivery(trx, deliveryId, { lock: true });
+  if (delivery === undefined) return { state: 'done', status: 'skipped', reason: 'the delivery was deleted' };
+  if (delivery.status !== 'queued') {
+    if (!wasReset(delivery, attempt)) return { state: 'done', status: delivery.status, reason: delivery.reason };
+    await queueAgain(trx, deliveryId, runId);
+    return { state: 'wait', ms: 0, why: 'its workflow was reset' };
+  }
+  await loseAttempts(trx, deliveryId);
+  const end = endOf(delivery, prepared);
+  if (end !== undefined) {
+    await endDelivery(trx, deliveryId, end.status, end.reason);
+    return end;
+  }
+  const { webhookId, webhook } = delivery;
+  const target = { webhookId, channel: webhook?.channel ?? '' };
+  const wait = delivery.behind
+    ? { ms: BEHIND_MS, why: 'an earlier message of the webhook is on its way' }
+    : prepared.state === 'not now'
+      ? { ms: OTHER_KEY_MS, why: prepared.why }
+      : await admit(trx, target);
+  if (wait !== undefined) {
+    if (wait.ms >= NOTED_WAIT_MS) await noteWait(trx, deliveryId, wait.why);
+    return { state: 'wait', ...wait };
+  }
+  const number = delivery.attempts + 1;
+  await countDeliveryAttempt(trx, deliveryId, runId);
+  const attemptId = await beginAttempt(trx, target, { id: deliveryId, number });
+  return { state: 'send', deliveryId, attemptId, target };
+}
+
+/**
+ * Whether the workflow of an ended delivery was reset in Temporal: another run asks than the one that ended it. A message
+ * that arrived is not sent again.
+ */
+const wasReset = (delivery: DeliveryInTurn, attempt: Attempt): boolean =>
+  delivery.status !== 'delivered' && !attempt.continued && delivery.runId !== null && delivery.runId !== attempt.runId;
+
+/** How a queued delivery ends without an attempt. */
+function endOf(delivery: DeliveryInTurn, prepared: Prepared): Extract<DeliveryStep, { state: 'done' }> | undefined {
+  const end = (status: 'failed' | 'skipped', reason: string) => ({ state: 'done', status, reason }) as const;
+  if (delivery.webhook === null) return end('skipped', DELETED);
+  if (!delivery.webhook.enabled) return end('skipped', 'the webhook is switched off');
+  if (delivery.late) {
+    const last = delivery.reason === null ? '' : `; at last: ${delivery.reason}`;
+    return end('failed', `it did not arrive within ${DELIVERY_HOURS} hours${last}`);
+  }
+  return prepared.state === 'never' ? end('failed', prepared.why) : undefined;
+}
+
+/** Sends once. The guard's refusal of an address is an answer, too: the address must be corrected. */
+async function send(
+  deps: AttemptDeps,
+  { url, message }: Extract<Prepared, { state: 'ready' }>,
+  deliveryId: string,
+): Promise<PostResult> {
+  try {
+    return await deps.post(url, message, { deliveryId });
+  } catch (error) {
+    if (!isAppError(error, 'ADDRESS_REFUSED')) throw error;
+    const detail = 'its address may not be reached from here: correct the URL of the webhook';
+    return { outcome: 'refused', httpStatus: null, discordCode: null, detail, dead: false, plainHelps: false };
+  }
+}
