@@ -1,6 +1,7 @@
 /** Activities of `deliverWebhook`: the input is an id, the output what follows. URLs and messages never pass through Temporal. */
 import { Context } from '@temporalio/activity';
-import { type AttemptDeps, attemptDelivery, type DeliveryStep } from '../services/webhooks/attempt-delivery.ts';
+import { type AttemptDeps, attemptDelivery } from '../services/webhooks/attempt-delivery.ts';
+import type { DeliveryStep } from '../services/webhooks/delivery-step.ts';
 import { endDelivery } from '../store/webhooks/delivery-store.ts';
 import { withHeartbeat } from './failures.ts';
 

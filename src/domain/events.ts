@@ -1,5 +1,5 @@
 /**
- * Events that administrators are told about through webhooks. A service writes an event to the outbox in the transaction of
+ * Events that are reported through webhooks. A service writes an event to the outbox in the transaction of
  * its cause (`kind` = name of the event); the relay turns it into one delivery for each webhook that takes it.
  */
 

@@ -73,7 +73,7 @@ export async function markDispatched(trx: Db, ids: readonly string[]): Promise<v
 }
 
 /**
- * Marks pending rows of these kinds as skipped that are older than `hours`: nobody wants to hear of them any more.
+ * Marks pending rows of these kinds as skipped that are older than `hours`, which is too late to report them.
  * @returns how many.
  */
 export async function skipOldRows(trx: Db, kinds: readonly string[], hours: number): Promise<number> {

@@ -36,7 +36,7 @@ interface Deps {
 /** Milliseconds that Temporal has to describe a workflow. */
 const DESCRIBE_DEADLINE_MS = 2_000;
 
-/** Routes one batch of events. Those that nobody wants to hear of any more are skipped. @returns number of events. */
+/** Routes one batch of events. Those that are too old to be reported are skipped. @returns number of events. */
 export async function relayEvents(deps: Deps, trx: Transaction, limit: number): Promise<number> {
   const skipped = await skipOldRows(trx, SERVICE_EVENTS, DELIVERY_HOURS);
   if (skipped > 0) deps.log.warn({ skipped, hours: DELIVERY_HOURS }, 'old events were skipped');

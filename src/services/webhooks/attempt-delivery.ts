@@ -8,10 +8,10 @@ import type { Logger } from 'pino';
 import type { PostResult } from '../../clients/discord/answers.ts';
 import { isAppError } from '../../domain/errors.ts';
 import type { Notice } from '../../domain/events.ts';
-import { DELIVERY_HOURS, type DeliveryStatus, WEBHOOK_SCOPES, type WebhookScope } from '../../domain/webhooks.ts';
+import { DELIVERY_HOURS, WEBHOOK_SCOPES, type WebhookScope } from '../../domain/webhooks.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import type { Encryption } from '../../store/db/encryption.ts';
-import { admit, beginAttempt, loseAttempts, type Target } from '../../store/webhooks/attempt-store.ts';
+import { admit, beginAttempt, loseAttempts } from '../../store/webhooks/attempt-store.ts';
 import {
   countDeliveryAttempt,
   type DeliveryInTurn,
@@ -20,6 +20,7 @@ import {
   noteWait,
   queueAgain,
 } from '../../store/webhooks/delivery-store.ts';
+import type { Claim, DeliveryStep } from './delivery-step.ts';
 import { noteResult } from './note-result.ts';
 
 export interface AttemptDeps {
@@ -36,25 +37,12 @@ export interface AttemptDeps {
   render: (notice: Notice, to: { scope: WebhookScope; plain: boolean }) => RESTPostAPIWebhookWithTokenJSONBody;
 }
 
-/** What the workflow does next. */
-export type DeliveryStep =
-  | { state: 'done'; status: Exclude<DeliveryStatus, 'queued'>; reason: string | null }
-  | { state: 'wait'; ms: number; why: string };
-
 export interface Attempt {
   deliveryId: string;
   /** Run of the workflow that asks. */
   runId: string;
   /** The workflow goes on in a new run after a long history, so the change of the run is no reset. */
   continued: boolean;
-}
-
-/** An attempt that may be sent now. */
-export interface Claim {
-  state: 'send';
-  deliveryId: string;
-  attemptId: string;
-  target: Target;
 }
 
 /** Pause while an earlier message of the webhook is on its way: only a delivery whose workflow was reset meets one. */

@@ -13,7 +13,7 @@ import {
 } from '../../store/webhooks/attempt-store.ts';
 import { endDelivery, endQueued, findDelivery, noteWait } from '../../store/webhooks/delivery-store.ts';
 import { recordChange } from '../audit/record-change.ts';
-import type { Claim, DeliveryStep } from './attempt-delivery.ts';
+import type { Claim, DeliveryStep } from './delivery-step.ts';
 
 /** First and longest pause after an attempt that met no fault of the message. */
 const FIRST_BACKOFF_MS = 5_000;
@@ -31,7 +31,7 @@ type Sent = Claim & {
 /** Notes the answer in the transaction. A message that arrived counts as delivered, whatever was said of it meanwhile. */
 export async function noteResult(deps: Deps, sent: Sent, result: PostResult): Promise<DeliveryStep> {
   const { trx } = deps;
-  // The row of the webhook before those of its deliveries, as whoever switches it off or deletes it takes them.
+  // The row of the webhook before those of its deliveries, in the order in which a change or deletion of the webhook takes them.
   if (result.outcome === 'refused' && result.dead) await lockWebhook(trx, sent.target.webhookId);
   const delivery = await findDelivery(trx, sent.deliveryId, { lock: true });
   const delivered = result.outcome === 'delivered';
