@@ -20,7 +20,7 @@ import { createEmailStore } from '../../src/store/email/email-store.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { workflowBundle } from '../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalConfig, type TemporalGateway } from '../../src/temporal/connection.ts';
-import { createWorkers } from '../../src/worker/workers.ts';
+import { createWorkers, type WorkersDeps } from '../../src/worker/workers.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 import { createTestNamespace, temporalAddress } from './temporal.ts';
 
@@ -81,6 +81,7 @@ export async function startStack(
     /** Timeout of a panel request, milliseconds. */
     panelTimeoutMs?: number;
     emailTransport?: () => Promise<EmailTransport>;
+    webhooks?: WorkersDeps['webhooks'];
   } = {},
 ): Promise<Stack> {
   installRuntime();
@@ -126,6 +127,7 @@ export async function startStack(
         settings,
         paths: loadConfig({}).email.paths,
       },
+      ...(options.webhooks === undefined ? {} : { webhooks: options.webhooks }),
       options: {
         concurrency: options.concurrency ?? 8,
         requestsPerMinute: options.requestsPerMinute,
