@@ -11,6 +11,7 @@ import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
 import { keyProblem, secretProblem } from './domain/secret-strength.ts';
 import { readBoolean, SETTING_KEYS, type SettingKey } from './domain/settings.ts';
+import { webhookHost } from './domain/webhook-url.ts';
 
 /** What the schema says about a variable beside its type and its default. */
 const Meta = z.strictObject({
@@ -88,6 +89,9 @@ const list = text
       .filter((part) => part !== '');
   })
   .optional();
+const webhookHosts = list
+  .refine((v) => (v ?? []).every((entry) => webhookHost(entry) !== undefined), 'each must be a host name or host:port')
+  .transform((v) => v ?? DEFAULT_WEBHOOK_HOSTS);
 const senderOr = (fallback: string) =>
   textOr(fallback).refine((v) => parseSender(v) !== undefined, `must be one sender: ${SENDER_FORM}`);
 
@@ -116,6 +120,7 @@ const environment = text
 /** The relay's, the merge's, that of a merge which waits for its turn, and one with which they report and are cancelled. */
 const MIN_POOL = 4;
 const DEFAULT_PORT = 8080;
+const DEFAULT_WEBHOOK_HOSTS = ['gateway.nodebyte.host'];
 const DEFAULT_SITE_URL = 'https://nodebyte.host';
 const DEFAULT_RETENTION_DAYS = 30;
 const DEFAULT_AUDIT_RETENTION_DAYS = 365;
@@ -277,6 +282,12 @@ const Variables = z.object({
     }),
     EMAIL_MAGIC_PATH: sitePath('/auth/magic-link').meta({ description: 'Page of the site that redeems a magic link' }),
   }),
+  ...section('Discord', {
+    DISCORD_WEBHOOK_HOSTS: webhookHosts.meta({
+      description:
+        'Hosts beside those of Discord that a webhook may have, separated by commas, each `name` or `name:port` and reached over https; outside production and staging also `host:port` of this machine, over http',
+    }),
+  }),
   ...section('Sync', {
     AUTO_SYNC_ENABLED: flag(false).meta({
       description: 'Run a full sync by schedule',
@@ -337,6 +348,9 @@ const CheckedVariables = Variables.superRefine((v, ctx) => {
       problem('JWT_SECRET', `required when ENV=${v.ENV} (or NEXTAUTH_SECRET)`);
     }
     for (const { name, message } of weakSecrets(v)) problem(name, `${message} when ENV=${v.ENV}`);
+    if (v.DISCORD_WEBHOOK_HOSTS.some((entry) => webhookHost(entry)?.loopback === true)) {
+      problem('DISCORD_WEBHOOK_HOSTS', `may not name this machine when ENV=${v.ENV}`);
+    }
   }
   if ((v.TEMPORAL_TLS_CERT_PATH === undefined) !== (v.TEMPORAL_TLS_KEY_PATH === undefined)) {
     problem('TEMPORAL_TLS_CERT_PATH', 'set it together with TEMPORAL_TLS_KEY_PATH, or neither');
@@ -434,6 +448,7 @@ function toConfig(v: Variables, env: Environment) {
       apiUrl: v.API_URL,
       paths: Object.freeze({ verify: v.EMAIL_VERIFY_PATH, reset: v.EMAIL_RESET_PATH, magic: v.EMAIL_MAGIC_PATH }),
     }),
+    discord: Object.freeze({ hosts: Object.freeze(v.DISCORD_WEBHOOK_HOSTS), production: isProduction(v) }),
     autoSync: Object.freeze({ enabled: v.AUTO_SYNC_ENABLED, intervalSeconds: v.AUTO_SYNC_INTERVAL * 60 }),
     subusers: Object.freeze({ enabled: v.SYNC_SUBUSERS_ENABLED, batchSize: v.SYNC_SUBUSERS_BATCH_SIZE }),
     /** Settings that the environment sets, by their key in the database. */

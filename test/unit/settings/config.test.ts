@@ -30,6 +30,8 @@ const SAMPLES = [
   'postgres://two/x',
   'smtp://one.example',
   'smtp://two.example',
+  'one.example',
+  'two.example',
   'One <a@one.example>',
   'Two, Inc. <a@two.example>',
   '11'.repeat(32),
@@ -215,6 +217,18 @@ describe('what production demands (S9)', () => {
     const config = loadConfig({ ENV, JWT_SECRET: 'a', BACKEND_API_KEY: 'k'.repeat(40) });
     expect(config.production).toBe(false);
     expect(config.weakSecrets.map(({ name }) => name)).toEqual(['BACKEND_API_KEY', 'JWT_SECRET']);
+  });
+
+  test('a host of this machine for webhooks is refused in production, and one that is no host everywhere', () => {
+    const of = (env: Record<string, string>) => loadConfig(env).discord;
+    expect(of({})).toEqual({ hosts: ['gateway.nodebyte.host'], production: false });
+    expect(of({ DISCORD_WEBHOOK_HOSTS: 'a.example, localhost:4100' }).hosts).toEqual(['a.example', 'localhost:4100']);
+    expect(() => loadConfig({ ENV: 'production', DISCORD_WEBHOOK_HOSTS: 'a.example,127.0.0.1:4100' })).toThrow(
+      /DISCORD_WEBHOOK_HOSTS: may not name this machine when ENV=production/,
+    );
+    for (const entry of ['https://a.example', 'a.example/x', '10.0.0.1', 'localhost', '*.example.com']) {
+      expect(() => loadConfig({ DISCORD_WEBHOOK_HOSTS: entry })).toThrow(/DISCORD_WEBHOOK_HOSTS: each must be/);
+    }
   });
 
   test('audit events are kept for ever, or for at least as long as the database demands', () => {
