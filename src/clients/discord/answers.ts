@@ -42,7 +42,7 @@ export type PostResult =
 /** What a webhook's own URL answers (GET, which posts nothing). */
 export type InspectResult =
   | { state: 'alive'; channelId: string | null; name: string | null }
-  /** Discord does not know it, or it is of a kind that cannot be posted to. */
+  /** Nothing can be posted there: Discord does not know it, it is of another kind, or our own rules refuse the URL. */
   | { state: 'dead'; detail: string }
   /** It could not be asked. */
   | { state: 'unknown'; detail: string };

@@ -7,7 +7,7 @@ import type { OutgoingEmail } from '../../domain/email.ts';
 import { asciiAddress, type Sender, senderText } from '../../domain/email-sender.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { foreignAnswer, foreignText, jsonOf } from '../http/answers.ts';
-import { failureText, HttpFailure, type NotReached, whyNotReached } from '../http/failures.ts';
+import { failureText, HttpFailure, type NotReached, wasNeverSent, whyNotReached } from '../http/failures.ts';
 import { createHttpClient, type HttpAnswer, type HttpClient, type HttpRequest } from '../http/http.ts';
 import { firewallFailure, type ResendError, resendFailure, retryAfter } from './resend-answers.ts';
 import { type EmailTransport, HOLD_MS, notConfigured, SendFailure, type Verdict } from './transport.ts';
@@ -29,17 +29,7 @@ const CONNECTIONS = 4;
 /** Resend keeps a key for 24 hours after the first request; an hour less, because two clocks are compared. */
 const KEY_LIFETIME_MS = 23 * 60 * 60_000;
 
-/** Why a request certainly did not arrive. */
-const BEFORE_THE_REQUEST: readonly NotReached[] = [
-  'dns',
-  'refused',
-  'unreachable',
-  'certificate-untrusted',
-  'certificate-expired',
-  'certificate-name',
-  'tls',
-];
-/** Of these, those that last until the operator acts. */
+/** Why a host was not reached, where that lasts until the operator acts. */
 const OPERATORS: readonly NotReached[] = ['certificate-untrusted', 'certificate-expired', 'certificate-name', 'tls'];
 
 function parseBase(baseUrl: string): URL {
@@ -58,11 +48,10 @@ function authorization(apiKey: Secret): string {
 function notReached(failure: HttpFailure): SendFailure {
   const { kind, status, reason } = failure;
   const why = kind === 'network' ? whyNotReached(reason) : undefined;
-  const before = (why !== undefined && BEFORE_THE_REQUEST.includes(why)) || reason === 'UND_ERR_CONNECT_TIMEOUT';
   const verdict: Verdict = {
     outcome: 'retry',
     sentence: failureText(WHO, failure),
-    accepted: before ? 'no' : 'unknown',
+    accepted: wasNeverSent(failure) ? 'no' : 'unknown',
   };
   const lasting: Partial<Verdict> =
     why !== undefined && OPERATORS.includes(why) ? { outcome: 'hold', pauseMs: HOLD_MS, all: true } : {};

@@ -80,6 +80,21 @@ export function whyNotReached(code: string | undefined): NotReached {
   return 'unknown';
 }
 
+/** Why a request certainly did not arrive. */
+const BEFORE_THE_REQUEST: readonly NotReached[] = [
+  'dns',
+  'refused',
+  'unreachable',
+  'certificate-untrusted',
+  'certificate-expired',
+  'certificate-name',
+  'tls',
+];
+
+/** Whether the failure came before the request: the other side has certainly not seen it. */
+export const wasNeverSent = ({ kind, reason }: HttpFailure): boolean =>
+  reason === 'UND_ERR_CONNECT_TIMEOUT' || (kind === 'network' && BEFORE_THE_REQUEST.includes(whyNotReached(reason)));
+
 const CLAUSES: Readonly<Record<NotReached, string>> = {
   dns: 'its name cannot be resolved (DNS)',
   refused: 'nothing accepts connections there (connection refused)',

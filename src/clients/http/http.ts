@@ -35,6 +35,11 @@ export interface HttpClientOptions {
   origin: string;
   /** Milliseconds for the whole exchange. */
   timeoutMs: number;
+  /**
+   * Milliseconds for the connection; default `timeoutMs`. If it is shorter, a host that accepts no connection is told
+   * from one that does not answer.
+   */
+  connectTimeoutMs?: number;
   /** Maximum bytes of a decoded body; a larger answer is refused. */
   maxBodyBytes: number;
   /** Sockets kept to the origin; default 16. */
@@ -80,7 +85,8 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   };
 }
 
-function createPool({ origin, timeoutMs, connections = 16 }: HttpClientOptions, guard: AddressGuard | undefined): Pool {
+function createPool(options: HttpClientOptions, guard: AddressGuard | undefined): Pool {
+  const { origin, timeoutMs, connectTimeoutMs = timeoutMs, connections = 16 } = options;
   return new Pool(origin, {
     connections,
     pipelining: 1,
@@ -89,8 +95,8 @@ function createPool({ origin, timeoutMs, connections = 16 }: HttpClientOptions, 
     headersTimeout: timeoutMs + 5_000,
     bodyTimeout: timeoutMs + 5_000,
     connect: {
-      timeout: timeoutMs,
-      autoSelectFamilyAttemptTimeout: Math.ceil(timeoutMs / ATTEMPTS_PER_DEADLINE),
+      timeout: connectTimeoutMs,
+      autoSelectFamilyAttemptTimeout: Math.ceil(connectTimeoutMs / ATTEMPTS_PER_DEADLINE),
       ...(guard === undefined ? {} : { lookup: guard.lookup }),
     },
   });

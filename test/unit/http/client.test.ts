@@ -6,7 +6,13 @@ import { pipeline, Readable } from 'node:stream';
 import { brotliCompressSync, createGzip, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createAddressGuard } from '../../../src/clients/http/address-guard.ts';
-import { failureText, HttpFailure, type NotReached, whyNotReached } from '../../../src/clients/http/failures.ts';
+import {
+  failureText,
+  HttpFailure,
+  type NotReached,
+  wasNeverSent,
+  whyNotReached,
+} from '../../../src/clients/http/failures.ts';
 import { createHttpClient, type HttpAnswer, type HttpClient } from '../../../src/clients/http/http.ts';
 import { type RawServer, startRawServer } from '../../support/panel.ts';
 
@@ -178,6 +184,26 @@ describe('a host that is not reached (C-3)', () => {
       'The panel cannot be reached: the connection was closed before an answer',
     );
     await closing.close();
+  });
+
+  test('a connection that is not made in its part of the deadline is told from a request without an answer', async () => {
+    // It accepts the connection, and never greets.
+    const silent = net.createServer((socket) => socket.on('error', () => {}));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const hanging = await startRawServer(() => {});
+    const { port } = silent.address() as AddressInfo;
+    for (const [origin, neverSent] of [
+      [`https://127.0.0.1:${port}`, true],
+      [hanging.url, false],
+    ] as const) {
+      const options = { timeoutMs: 900, connectTimeoutMs: 300, maxBodyBytes: LIMIT, guard: 'environment' } as const;
+      const other = createHttpClient({ origin, ...options });
+      const failure = await failureOf(other.send({ method: 'GET', path: '/', headers: {} }));
+      expect([failure.kind, wasNeverSent(failure)]).toEqual(['timeout', neverSent]);
+      await other.close();
+    }
+    silent.close();
+    await hanging.close();
   });
 
   test.each<[string | undefined, NotReached]>([

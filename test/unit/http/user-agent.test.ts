@@ -2,8 +2,10 @@
 import { createServer, request as nodeRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type DiscordSimulator, startDiscordSimulator } from '../../../simulators/discord/simulator.ts';
 import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
 import { type PanelSimulator, startPanelSimulator } from '../../../simulators/panel/simulator.ts';
+import { createDiscordClient } from '../../../src/clients/discord/client.ts';
 import { createResendTransport } from '../../../src/clients/email/resend.ts';
 import { createAddressGuard } from '../../../src/clients/http/address-guard.ts';
 import { createHttpClient } from '../../../src/clients/http/http.ts';
@@ -21,15 +23,19 @@ const server = createServer((request, response) => {
 let origin: string;
 let panel: PanelSimulator;
 let catcher: EmailCatcher;
+let discord: DiscordSimulator;
+let webhook: string;
 beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   panel = await startPanelSimulator({ servers: 1, users: 1 });
   catcher = await startEmailCatcher();
+  discord = await startDiscordSimulator();
+  webhook = discord.createWebhook().url;
 });
 afterAll(async () => {
   server.close();
-  await Promise.all([panel.close(), catcher.close()]);
+  await Promise.all([panel.close(), catcher.close(), discord.close()]);
 });
 
 describe('a request of the product', () => {
@@ -46,6 +52,15 @@ describe('a request of the product', () => {
     const guard = createAddressGuard({ policy: 'private' });
     await testConnection({ url: origin, apiKey: new Secret('k') }, { guard, timeoutMs: 5_000 });
     expect(names).toEqual([NAME]);
+  });
+
+  test('to Discord has the form that Discord demands', async () => {
+    const client = createDiscordClient({ hosts: [discord.host], production: false });
+    const result = await client.post(webhook, { content: 'x' }, { deliveryId: 'd1' });
+    expect([result.outcome, (await client.inspect(webhook)).state]).toEqual(['delivered', 'alive']);
+    await client.close();
+    const name = `DiscordBot (https://nodebyte.host, ${packageVersion()})`;
+    expect(discord.requests().map(({ userAgent }) => userAgent)).toEqual([name, name]);
   });
 
   test('passes the firewall of a panel and of Resend', async () => {
@@ -77,6 +92,7 @@ const unnamed = (url: string, method: string, headers: Record<string, string>) =
 test.each([
   ['the panel', () => `${panel.url}/api/application/servers`, 'GET'],
   ["Resend's API", () => `${catcher.url}/emails`, 'POST'],
+  ['Discord', () => webhook, 'POST'],
 ])('%s refuses a request without a name, whatever its key', async (_name, url, method) => {
   const headers = { authorization: `Bearer ${method === 'GET' ? panel.keys.full : catcher.apiKey}` };
   expect(await unnamed(url(), method, headers)).toEqual([403, 'error code: 1010']);
