@@ -6,7 +6,6 @@
 import type { RESTPostAPIWebhookWithTokenJSONBody } from 'discord-api-types/v10';
 import type { Logger } from 'pino';
 import type { PostResult } from '../../clients/discord/answers.ts';
-import { isAppError } from '../../domain/errors.ts';
 import type { Notice } from '../../domain/events.ts';
 import { DELIVERY_HOURS, WEBHOOK_SCOPES, type WebhookScope } from '../../domain/webhooks.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
@@ -73,7 +72,7 @@ export async function attemptDelivery(deps: AttemptDeps, attempt: Attempt): Prom
   if (claim.state !== 'send') return claim;
   // A claim to send is only made for a request that is ready.
   if (prepared.state !== 'ready') throw new Error('a claim without a request');
-  const result = await send(deps, prepared, attempt.deliveryId);
+  const result = await deps.post(prepared.url, prepared.message, { deliveryId: attempt.deliveryId });
   const used = { ...claim, storedUrl: prepared.stored };
   return inTransaction(deps.db, (trx) => noteResult({ trx, log: deps.log }, used, result));
 }
@@ -148,19 +147,4 @@ function endOf(delivery: DeliveryInTurn, prepared: Prepared): Extract<DeliverySt
     return end('failed', `it did not arrive within ${DELIVERY_HOURS} hours${last}`);
   }
   return prepared.state === 'never' ? end('failed', prepared.why) : undefined;
-}
-
-/** Sends once. The guard's refusal of an address is an answer, too: the address must be corrected. */
-async function send(
-  deps: AttemptDeps,
-  { url, message }: Extract<Prepared, { state: 'ready' }>,
-  deliveryId: string,
-): Promise<PostResult> {
-  try {
-    return await deps.post(url, message, { deliveryId });
-  } catch (error) {
-    if (!isAppError(error, 'ADDRESS_REFUSED')) throw error;
-    const detail = 'its address may not be reached from here: correct the URL of the webhook';
-    return { outcome: 'refused', httpStatus: null, discordCode: null, detail, dead: false, plainHelps: false };
-  }
 }
