@@ -14,6 +14,7 @@ import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
 import { createEmailStore } from '../../src/store/email/email-store.ts';
+import { createWebhookStore } from '../../src/store/webhooks/webhook-store.ts';
 import { createTemporalGateway } from '../../src/temporal/connection.ts';
 import { createEngineRuns } from '../../src/temporal/engine-runs.ts';
 import { readTaskQueues } from '../../src/temporal/task-queues.ts';
@@ -27,6 +28,9 @@ export interface Recorded {
   first: Statement[];
   second: Statement[];
 }
+
+/** Routes that call Discord are not measured. */
+const noDiscord = (): Promise<never> => Promise.reject(new Error('Discord is not part of the benchmark'));
 
 /** Makes the app of the measured api, and what ends it. @param env with DATABASE_URL and TEMPORAL_ADDRESS. */
 function appOf(env: Record<string, string>) {
@@ -50,6 +54,9 @@ function appOf(env: Record<string, string>) {
       db,
       settings,
       emails,
+      webhooks: createWebhookStore(encryption),
+      webhookUrlRules: config.discord,
+      discord: { inspect: noDiscord, post: noDiscord },
       launcher,
       // Not the real client: it throws from a timer when it is closed while it waits for its next try.
       temporal: { state: async () => 'no answer', reachable: async () => false, workersPolling: async () => false },

@@ -1,10 +1,12 @@
 /** The dependencies of the HTTP API: the server or a test passes them to `createApp`, which passes them to each handler. */
 import type { Logger } from 'pino';
+import type { DiscordClient } from '../clients/discord/client.ts';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
 import type { AuditOrigin } from '../domain/audit.ts';
 import { AppError } from '../domain/errors.ts';
 import type { AutoSync } from '../domain/settings.ts';
+import type { WebhookUrlRules } from '../domain/webhook-url.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { SignedInCaller } from '../services/accounts/callers.ts';
 import type { ReadOrigin, RequestOrigin } from '../services/accounts/networks.ts';
@@ -19,6 +21,7 @@ import type { UserCounts } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
 import type { NodeCount } from '../store/inventory/allocations.ts';
+import type { WebhookStore } from '../store/webhooks/webhook-store.ts';
 import type { NamespaceState } from '../temporal/connection.ts';
 import type { SyncStreams } from './streams/sync-stream.ts';
 
@@ -43,6 +46,10 @@ export interface AppDeps {
   db: Db;
   settings: Settings;
   emails: EmailStore;
+  webhooks: WebhookStore;
+  /** Which URLs a webhook may have. */
+  webhookUrlRules: WebhookUrlRules;
+  discord: Pick<DiscordClient, 'post' | 'inspect'>;
   launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
   temporal: EngineHealth;
   queues: QueueStats;

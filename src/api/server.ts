@@ -3,6 +3,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
+import { createDiscordClient } from '../clients/discord/client.ts';
 import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
@@ -19,6 +20,7 @@ import { createListener } from '../store/db/listener.ts';
 import { listenerName } from '../store/db/running-processes.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
 import { noteFirstStart } from '../store/settings/setup-window-store.ts';
+import { createWebhookStore } from '../store/webhooks/webhook-store.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { createEngineRuns } from '../temporal/engine-runs.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
@@ -62,6 +64,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
   const settings = createSettings({ db, config, encryption });
   const streams = createSyncStreams({ db, listener, log });
   const emails = createEmailStore(encryption);
+  const discord = createDiscordClient(config.discord);
   const launcher = createSyncLauncher({ db, temporal, log });
   const engine = createEngineRuns(temporal);
   const ui = { url: config.temporal.uiUrl, namespace: config.temporal.namespace };
@@ -72,6 +75,9 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     db,
     settings,
     emails,
+    webhooks: createWebhookStore(encryption),
+    webhookUrlRules: config.discord,
+    discord,
     launcher,
     temporal,
     queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),
@@ -90,7 +96,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     async close(): Promise<void> {
       // Its reads store what they have before the database closes.
       await usage.close().catch(() => undefined);
-      await Promise.allSettled([listener.close(), temporal.close(), db.destroy(), flushErrors()]);
+      await Promise.allSettled([listener.close(), temporal.close(), discord.close(), db.destroy(), flushErrors()]);
     },
   };
 }

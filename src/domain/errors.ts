@@ -111,6 +111,8 @@ export function bodyCodeOf(code: ErrorCode): string {
 export interface AppErrorOptions {
   /** Public sentence for this occurrence, in place of the title. Holds no secret, no network address, no email address. */
   publicMessage?: string;
+  /** `message` of the body, beside the sentence of `error`: what is wrong in detail, with the same restrictions. */
+  hint?: string;
   cause?: unknown;
   /** For logs only: never sent to a caller, never in a workflow history. */
   meta?: Record<string, unknown>;
@@ -125,6 +127,7 @@ export class AppError extends Error {
   readonly code: ErrorCode;
   /** Public sentence for this occurrence; undefined: the title of the table. */
   readonly publicMessage: string | undefined;
+  readonly hint: string | undefined;
   readonly meta: Record<string, unknown> | undefined;
   readonly details: readonly { path: string; message: string }[] | undefined;
   readonly retryAfterMs: number | undefined;
@@ -137,6 +140,7 @@ export class AppError extends Error {
     this.name = 'AppError';
     this.code = code;
     this.publicMessage = options.publicMessage;
+    this.hint = options.hint;
     this.meta = options.meta;
     this.details = options.details;
     this.retryAfterMs = options.retryAfterMs;

@@ -9,6 +9,7 @@ import { runRoutes } from './admin/runs.ts';
 import { adminServerRoutes } from './admin/servers.ts';
 import { settingsRoutes } from './admin/settings.ts';
 import { adminUserRoutes } from './admin/users.ts';
+import { webhookRoutes } from './admin/webhooks.ts';
 import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
 import { sessionRoutes } from './auth/sessions.ts';
@@ -30,6 +31,7 @@ export const routes: readonly Route[] = [
   ...setupRoutes,
   ...settingsRoutes,
   ...repositoryRoutes,
+  ...webhookRoutes,
   ...statsRoutes,
   ...signInRoutes,
   ...sessionRoutes,

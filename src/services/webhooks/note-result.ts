@@ -34,20 +34,8 @@ export async function noteResult(deps: Deps, sent: Sent, result: PostResult): Pr
   // The row of the webhook before those of its deliveries, in the order in which a change or deletion of the webhook takes them.
   if (result.outcome === 'refused' && result.dead) await lockWebhook(trx, sent.target.webhookId);
   const delivery = await findDelivery(trx, sent.deliveryId, { lock: true });
-  const delivered = result.outcome === 'delivered';
-  await endAttempt(trx, sent.attemptId, {
-    outcome: result.outcome,
-    httpStatus: result.httpStatus,
-    discordCode: delivered ? null : result.discordCode,
-    detail: delivered ? null : result.detail,
-    messageId: delivered ? result.messageId : null,
-  });
-  if (delivered && result.channelId !== null) await storeChannel(trx, sent.target.webhookId, result.channelId);
-  if (result.pause !== undefined) {
-    const reason = delivered ? 'Discord accepts no more messages of the webhook for a moment' : result.detail;
-    await pause(trx, sent.target, { ...result.pause, reason });
-  }
-  if (delivered) {
+  await noteAnswer(trx, sent, result);
+  if (result.outcome === 'delivered') {
     await endDelivery(trx, sent.deliveryId, 'delivered', null);
     return { state: 'done', status: 'delivered', reason: null };
   }
@@ -55,6 +43,26 @@ export async function noteResult(deps: Deps, sent: Sent, result: PostResult): Pr
     return { state: 'done', status: delivery.status, reason: delivery.reason };
   }
   return result.outcome === 'refused' ? noteRefusal(deps, sent, result) : noteObstacle(deps, sent, result);
+}
+
+/** Notes what an answer says of its attempt, of the channel and of the limits. */
+export async function noteAnswer(
+  trx: Transaction,
+  { attemptId, target }: Pick<Claim, 'attemptId' | 'target'>,
+  result: PostResult,
+): Promise<void> {
+  const delivered = result.outcome === 'delivered';
+  await endAttempt(trx, attemptId, {
+    outcome: result.outcome,
+    httpStatus: result.httpStatus,
+    discordCode: delivered ? null : result.discordCode,
+    detail: delivered ? null : result.detail,
+    messageId: delivered ? result.messageId : null,
+  });
+  if (delivered && result.channelId !== null) await storeChannel(trx, target.webhookId, result.channelId);
+  if (result.pause === undefined) return;
+  const reason = delivered ? 'Discord accepts no more messages of the webhook for a moment' : result.detail;
+  await pause(trx, target, { ...result.pause, reason });
 }
 
 async function noteRefusal(
@@ -79,7 +87,7 @@ async function noteRefusal(
 const switchedOff = (detail: string): string => `the webhook was switched off: ${detail}`;
 
 /** Switches a webhook off whose URL is dead, and fails what waits for it: each further request would be held against us. */
-async function switchOff(deps: Deps, webhookId: string, storedUrl: string, detail: string): Promise<boolean> {
+export async function switchOff(deps: Deps, webhookId: string, storedUrl: string, detail: string): Promise<boolean> {
   const { trx, log } = deps;
   if (!(await disableWebhook(trx, webhookId, storedUrl, detail))) return false;
   const failed = await endQueued(trx, webhookId, 'failed', switchedOff(detail));

@@ -18,6 +18,8 @@ export const ENCRYPTED_TABLES = {
   // The existing service stored these tokens in clear.
   hytale_oauth_tokens: { key: 'id', keyType: 'uuid', columns: ['access_token', 'refresh_token'] },
   hytale_game_sessions: { key: 'id', keyType: 'uuid', columns: ['session_token', 'identity_token'] },
+  // The existing service stored URLs in clear.
+  discord_webhooks: { key: 'id', keyType: 'text', columns: ['webhookUrl'] },
   // Last, because the rotation keeps this order and holds the lock of the settings from here on.
   config: { key: 'key', keyType: 'text', only: SENSITIVE_SETTINGS, columns: ['value'] },
 } as const satisfies Readonly<Record<string, EncryptedTable>>;

@@ -108,6 +108,15 @@ export const loseAttempts = (trx: Db, deliveryId: string): Promise<unknown> =>
     [deliveryId],
   );
 
+/** The same for tests of a webhook: a test ends within a minute. */
+export const loseTests = (trx: Db, webhookId: string): Promise<unknown> =>
+  execute(
+    trx,
+    `update webhook_attempts set outcome = 'lost', detail = 'the process that sent it ended before the answer', ended_at = clock_timestamp()
+     where webhook_id = ? and delivery_id is null and outcome = 'sending' and started_at < now() - interval '1 minute'`,
+    [webhookId],
+  );
+
 /** Attempts of a delivery, in a row up to its last one, that met no fault of the message. */
 export async function failuresInARow(trx: Db, deliveryId: string): Promise<number> {
   const [row] = await query<{ n: number }>(

@@ -83,6 +83,12 @@ async function writeEverything(): Promise<string[]> {
   const answer = await harness.get('/api/v1/dashboard/account/password', { ...change, method: 'PUT' });
   expect(answer.status).toBe(200);
   await harness.get('/api/v1/auth/forgot-password', json({ email }));
+  const hook = 'https://discord.com/api/webhooks/1/';
+  const webhook = json({ name: 'Alerts', webhookUrl: `${hook}secret-of-a-webhook-that-changes` }, bearer(accessToken));
+  const created = await harness.get('/api/admin/settings/webhooks', webhook);
+  const { id } = (await created.json()).webhook;
+  const changes = json({ webhookUrl: `${hook}secret-of-a-webhook-0123456789` }, bearer(accessToken));
+  await harness.get(`/api/admin/settings/webhooks/${id}`, { ...changes, method: 'PUT' });
   const queued = { to: email, subject: 'S', template: 'message', data: { message: 'secret-of-an-email' } };
   expect((await harness.get('/api/v1/email/queue', json(queued, { 'X-API-Key': API_KEY }))).status).toBe(202);
   // The first attempt of each email stores its token, and what it is about to send.
@@ -110,6 +116,7 @@ async function writeEverything(): Promise<string[]> {
     refreshToken,
     ...tokens,
     'secret-of-an-email',
+    'secret-of-a-webhook',
   ];
 }
 

@@ -28,10 +28,10 @@ interface Answer {
 }
 type Send = (base: string, url: string, headers: Record<string, string>) => Promise<Answer>;
 const post =
-  (path: string, bodyOf: (url: string) => object): Send =>
+  (path: string, bodyOf: (url: string) => object, method = 'POST'): Send =>
   async (base, url, headers) => {
     const response = await fetch(`${base}${path}`, {
-      method: 'POST',
+      method,
       headers: { 'Content-Type': 'application/json', ...headers },
       body: JSON.stringify(bodyOf(url)),
     });
@@ -55,6 +55,12 @@ const CONNECTING: Record<string, [send: Send, errorOf: (answer: Answer) => unkno
 const STORING: Record<string, Send[]> = {
   saveSetup: [post('/api/v1/setup', pterodactyl), post('/api/v1/setup', virtfusion)],
   saveSettings: [post('/api/admin/settings', pterodactyl), post('/api/admin/settings', virtfusion)],
+};
+/** Routes that store the URL of a webhook, which must be one of the allowed hosts. */
+const WEBHOOKS: Record<string, Send> = {
+  createWebhook: post('/api/admin/settings/webhooks', (webhookUrl) => ({ name: 'W', webhookUrl })),
+  changeWebhook: post('/api/admin/settings/webhooks', (webhookUrl) => ({ id: 'w', webhookUrl }), 'PUT'),
+  changeWebhookById: post('/api/admin/settings/webhooks/w', (webhookUrl) => ({ webhookUrl }), 'PUT'),
 };
 /** Routes whose URLs this service never connects to: they are links in emails of the site's own origin. */
 const LINKS: Record<string, Send> = {
@@ -112,7 +118,7 @@ test('every route that takes a URL is in this table (S12)', () => {
     [...fields(body), ...fields(query)].some((field) => /url|^data$/i.test(field)),
   );
   expect(taking.map(({ operationId }) => operationId).sort()).toEqual(
-    [CONNECTING, STORING, LINKS].flatMap((table) => Object.keys(table)).sort(),
+    [CONNECTING, STORING, WEBHOOKS, LINKS].flatMap((table) => Object.keys(table)).sort(),
   );
 });
 
@@ -139,6 +145,17 @@ test('an address in any notation is refused by every one of them (S12)', async (
     for (const url of [...NEVER, ...PRIVATE])
       expect((await send(api.url, url, system)).status, `${name} ${url}`).toBe(400);
   }
+  await wizard.database.db.raw(`insert into discord_webhooks (id, name, "webhookUrl") values ('w', 'W', 'stored')`);
+  for (const [name, send] of Object.entries(WEBHOOKS)) {
+    // With the path of a webhook, so that the host alone is refused.
+    for (const url of [...NEVER, ...PRIVATE].map((base) => `${base}/api/webhooks/1/token`)) {
+      expect((await send(api.url, url, system)).status, `${name} ${url}`).toBe(400);
+    }
+    await wizard.database.db.raw('delete from rate_limits');
+  }
+  const { rows } = await wizard.database.db.raw('select w."webhookUrl" as url from discord_webhooks w');
+  expect(rows).toEqual([{ url: 'stored' }]);
+  await wizard.database.db.raw('delete from discord_webhooks');
   expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
   expect(await wizard.stored('virtfusion_url')).toBeUndefined();
 });

@@ -173,7 +173,7 @@ describe('what the page shows', () => {
     const { db } = wizard.database;
     await db.raw(
       `insert into discord_webhooks (id, name, "webhookUrl", type, scope, description, "createdAt") values
-       ('old', 'A', 'https://discord.com/api/webhooks/123/token-1?wait=true', 'BILLING', 'ADMIN', null, '2024-01-01'),
+       ('old', 'A', 'https://discord.com/api/webhooks/123/token-1\\?wait=true', 'BILLING', 'ADMIN', null, '2024-01-01'),
        ('new', 'B', 'https://gateway.example/hooks/token-2/', 'SYSTEM', 'ADMIN', 'x', '2024-02-01'),
        ('odd', 'C', 'token-3', 'SYSTEM', 'ADMIN', 'x', '2023-02-01'),
        ('user', 'D', 'https://discord.com/api/webhooks/9/token-4', 'SYSTEM', 'USER', 'x', '2024-03-01')`,

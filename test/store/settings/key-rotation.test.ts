@@ -15,6 +15,7 @@ import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption, keyId } from '../../../src/store/db/encryption.ts';
 import { listenerName } from '../../../src/store/db/running-processes.ts';
 import { createEmailStore } from '../../../src/store/email/email-store.ts';
+import { createWebhookStore } from '../../../src/store/webhooks/webhook-store.ts';
 import { createTestDatabase, openTestDb, openTransaction, type TestDatabase } from '../../support/database.ts';
 import { message } from '../../support/email.ts';
 import { decryptByHand, encryptByHand, randomKey } from '../../support/encrypted.ts';
@@ -29,7 +30,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await database.db.raw(
-    'delete from config; delete from setting_entries; delete from emails; delete from hytale_oauth_tokens; delete from hytale_game_sessions',
+    'delete from config; delete from setting_entries; delete from emails; delete from hytale_oauth_tokens; delete from hytale_game_sessions; delete from discord_webhooks',
   );
   // Events cannot be deleted; each test has keys of its own.
   [OLD, NEW] = [randomKey(), randomKey()];
@@ -64,6 +65,7 @@ const everything = () =>
      union all select 'emails', e.id::text, array[e.data, e.content], e.updated_at::text from emails e
      union all select 'oauth', h.account_id::text, array[h.access_token, h.refresh_token], h.updated_at::text from hytale_oauth_tokens h
      union all select 'game', h.account_id::text, array[h.session_token, h.identity_token], h.updated_at::text from hytale_game_sessions h
+     union all select 'webhook', w.id, array[w."webhookUrl"], w."updatedAt"::text from discord_webhooks w
      order by 1, 2`,
   ) as Promise<{ t: string; key: string; v: (string | null)[]; at: string }[]>;
 /** The same in clear, as far as the key opens it. */
@@ -102,7 +104,15 @@ async function existingRows(): Promise<void> {
             ('message', 'c@example.net', null, null, 'sent')`,
     [e('{"message":"one"}'), e('{"subject":"s"}')],
   );
+  await query(
+    database.db,
+    `insert into discord_webhooks (id, name, "webhookUrl", "updatedAt")
+     values ('hook-1', 'a', ?, '2026-01-01'), ('hook-2', 'b', ?, '2026-01-01'), ('hook-3', 'c', '', '2026-01-01')`,
+    [e(HOOK), HOOK],
+  );
 }
+
+const HOOK = 'https://discord.com/api/webhooks/1/token-of-the-webhook?thread_id=2';
 
 describe('a rotation', () => {
   test('stores every value with the new key, encrypts what is in clear, and changes nothing else', async () => {
@@ -124,6 +134,7 @@ describe('a rotation', () => {
       { column: 'hytale_oauth_tokens.refresh_token', previous: 1, clear: 1, empty: 1, ...none },
       { column: 'hytale_game_sessions.session_token', previous: 1, clear: 0, empty: 0, ...none },
       { column: 'hytale_game_sessions.identity_token', previous: 0, clear: 1, empty: 0, ...none },
+      { column: 'discord_webhooks.webhookUrl', previous: 1, clear: 1, empty: 1, ...none },
       { column: 'config.value', previous: 6, clear: 0, empty: 2, ...none },
     ]);
 
@@ -146,6 +157,8 @@ describe('a rotation', () => {
     const emails = createEmailStore(createEncryption({ key: NEW }));
     const email = await inTransaction(database.db, (trx) => emails.lock(trx, String(row?.['id'])));
     expect(email?.data).toEqual({ message: 'one' });
+    const webhooks = await createWebhookStore(createEncryption({ key: NEW })).list(database.db);
+    expect(webhooks.map(({ url }) => url)).toEqual([HOOK, HOOK, '']);
   });
 
   test('is recorded, notifies every process, and changes nothing a second time', async () => {
@@ -167,7 +180,7 @@ describe('a rotation', () => {
         }),
       },
     ]);
-    expect(JSON.stringify(recorded)).not.toMatch(/-value|access-1|eyJ/);
+    expect(JSON.stringify(recorded)).not.toMatch(/-value|access-1|eyJ|token-of-the-webhook/);
     const once = await everything();
     const again = await rotate();
     expect(again).toMatchObject({ changed: false, problem: undefined, totals: { previous: 0, clear: 0 } });
@@ -184,11 +197,13 @@ describe('a rotation', () => {
     const lost = encryptByHand(randomKey(), 'lost');
     await query(database.db, `update config set value = ? where key = 'github_token'`, [lost]);
     await query(database.db, `update hytale_oauth_tokens set refresh_token = ? where account_id = ?`, [lost, IDS[2]]);
+    await query(database.db, `update discord_webhooks set "webhookUrl" = ? where id = 'hook-2'`, [lost]);
     const [token] = await query(database.db, 'select h.id from hytale_oauth_tokens h where h.account_id = ?', [IDS[2]]);
     const report = await rotate();
-    expect(report).toMatchObject({ changed: true, problem: 'unreadable', totals: { unreadable: 2 } });
+    expect(report).toMatchObject({ changed: true, problem: 'unreadable', totals: { unreadable: 3 } });
     expect(report.unreadable).toEqual([
       { column: 'hytale_oauth_tokens.refresh_token', key: token?.['id'] },
+      { column: 'discord_webhooks.webhookUrl', key: 'hook-2' },
       { column: 'config.value', key: 'github_token' },
     ]);
     const github = (await everything()).find(({ key }) => key === 'github_token');
@@ -371,21 +386,21 @@ describe('the commands', () => {
     expect(await run(['check'], env())).toMatchObject({
       code: 0,
       stderr: '',
-      stdout: expect.stringContaining('\nENCRYPTION_KEY_PREVIOUS is needed by 11 values: run `keys rotate`\n'),
+      stdout: expect.stringContaining('\nENCRYPTION_KEY_PREVIOUS is needed by 12 values: run `keys rotate`\n'),
     });
     const preview = await run(['rotate', '--dry-run', '--json'], env());
     expect(preview.code).toBe(0);
     expect(JSON.parse(preview.stdout)).toMatchObject({
       changed: false,
       problem: null,
-      totals: { previous: 11, clear: 5 },
+      totals: { previous: 12, clear: 6 },
     });
     expect(await everything()).toEqual(before);
     expect(await events()).toEqual([]);
     const rotated = await run(['rotate'], env());
     expect(rotated).toMatchObject({ code: 0, stderr: '' });
     expect(rotated.stdout).toMatch(
-      /\nconfig\.value +6 +0 +0 +0 +2\nrotated 11 values, encrypted 5 values that stood in clear\n$/,
+      /\nconfig\.value +6 +0 +0 +0 +2\nrotated 12 values, encrypted 6 values that stood in clear\n$/,
     );
     expect((await run(['rotate'], env())).stdout).toMatch(/\nnothing to rotate\n$/);
     const after = await run(['check'], env());
@@ -398,7 +413,7 @@ describe('the commands', () => {
     await query(database.db, `update config set value = ? where key = 'github_token'`, [lost]);
     const rotated = await run(['rotate'], env());
     expect(rotated.code).toBe(1);
-    expect(rotated.stdout).toContain('unreadable: config.value of github_token\nrotated 10 values');
+    expect(rotated.stdout).toContain('unreadable: config.value of github_token\nrotated 11 values');
     expect(rotated.stderr).toBe(
       'error: 1 value cannot be read with ENCRYPTION_KEY or ENCRYPTION_KEY_PREVIOUS: check the keys, or enter these secrets again\n',
     );

@@ -21,6 +21,7 @@ import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createEmailStore } from '../../../src/store/email/email-store.ts';
+import { createWebhookStore } from '../../../src/store/webhooks/webhook-store.ts';
 import type { EngineRuns } from '../../../src/temporal/engine-runs.ts';
 import { NO_FIGURES } from '../../../src/temporal/task-queues.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
@@ -58,6 +59,9 @@ export interface AnswerBody {
   availableTargets: string[];
   details: { path: string }[];
   user: Loose;
+  webhook: Loose & { id: string; webhookUrl: string };
+  webhooks: (Loose & { id: string; webhookUrl: string })[];
+  warnings: string[];
   tokens: Loose;
   accessToken: string;
   refreshToken: string;
@@ -165,6 +169,13 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     db: database.db,
     settings,
     emails,
+    webhooks: createWebhookStore(encryption),
+    webhookUrlRules: { hosts: [], production: false },
+    // Knows every webhook, and takes every message.
+    discord: {
+      inspect: async () => ({ state: 'alive', channelId: null, name: null }),
+      post: async () => ({ outcome: 'delivered', httpStatus: 200, messageId: 'message', channelId: null }),
+    },
     launcher,
     temporal: { state: async () => 'ok', reachable: async () => true, workersPolling: async () => true },
     queues: createQueueStats(async () => ({

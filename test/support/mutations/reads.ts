@@ -16,7 +16,7 @@ export async function fillWithMarkers(world: World): Promise<Paths> {
     insert into locations (id, "shortCode") values (1, 'eu') on conflict do nothing;
     insert into nodes (id, uuid, name, fqdn, memory, disk, "locationId") values (1, 'n-1', 'Node', 'n1.example', 1, 1, 1) on conflict do nothing;
     insert into servers (id, uuid, name, "nodeId", "ownerId") values ('server-1', 'uuid-1', 'Server', 1, '${admin.id}');
-    insert into discord_webhooks (id, name, "webhookUrl") values ('hook', 'Hook', 'https://discord.com/api/webhooks/1/marker-webhook');
+    insert into discord_webhooks (id, name, "webhookUrl") values ('hook', 'Hook', 'https://discord.com/api/webhooks/1/marker-webhook-token-of-a-usual-length');
     insert into hytale_oauth_tokens (account_id, access_token, refresh_token, access_token_expiry)
       values (gen_random_uuid(), 'marker-access', 'marker-refresh', now() + interval '1 day');
     insert into hytale_game_sessions (account_id, profile_uuid, session_token, identity_token, expires_at)
@@ -39,6 +39,7 @@ export async function fillWithMarkers(world: World): Promise<Paths> {
     getRun: `/api/admin/runs/email/${emailId}`,
     getSyncLog: `/api/admin/sync/logs/${logId}`,
     getSyncStatus: `/api/v1/sync/status/${logId}`,
+    getWebhook: '/api/admin/settings/webhooks/hook',
     getUser: `/api/admin/users/${admin.id}`,
     listNodeAllocations: '/api/admin/nodes/1/allocations',
     showDenial: `/api/v1/auth/not-me?token=${randomUUID()}&id=${randomUUID()}`,

@@ -45,6 +45,22 @@ const repositories =
     return { method, path: '/api/admin/settings/repos', body };
   };
 
+const HOOKS = '/api/admin/settings/webhooks';
+const hookUrl = (): string => `https://discord.com/api/webhooks/1/${key('marker-webhook-token')}`;
+
+/** A webhook, and a request about it. @param byId the id stands in the path, not in the body. */
+const webhook =
+  (method: string, byId: boolean, body: Record<string, unknown> = {}): RouteRecipe['prepare'] =>
+  async ({ database }) => {
+    const id = key('webhook');
+    await query(database.db, `insert into discord_webhooks (id, name, "webhookUrl") values (?, 'Alerts', ?)`, [
+      id,
+      hookUrl(),
+    ]);
+    return { method, path: byId ? `${HOOKS}/${id}` : HOOKS, body: byId ? body : { id, ...body } };
+  };
+const TESTS_REPEAT = 'each test sends a message';
+
 export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
   addRepository: { prepare: repositories('post', { repo: 'ours/three' }) },
   cancelSync: {
@@ -61,6 +77,8 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
       headers: API,
     }),
   },
+  changeWebhook: { prepare: webhook('put', false, { scope: 'USER', webhookUrl: hookUrl() }) },
+  changeWebhookById: { prepare: webhook('put', true, { enabled: false, description: 'Switched off' }) },
   changeMaintenance: maintenance('patch'),
   clearSecrets: {
     async prepare(world) {
@@ -68,6 +86,11 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
       return { method: 'put', path: '/api/admin/settings', body: { keys: ['githubToken'] } };
     },
   },
+  createWebhook: {
+    prepare: async () => ({ method: 'post', path: HOOKS, body: { name: key('hook'), webhookUrl: hookUrl() } }),
+  },
+  deleteWebhook: { prepare: webhook('delete', false) },
+  deleteWebhookById: { prepare: webhook('delete', true) },
   createUser: {
     prepare: async () => ({
       method: 'post',
@@ -179,6 +202,8 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
     },
   },
   startUsersSync: startSync('users'),
+  testWebhook: { prepare: webhook('patch', false), repeats: TESTS_REPEAT },
+  testWebhookById: { prepare: webhook('patch', true), repeats: TESTS_REPEAT },
   testConnection: {
     prepare: async () => ({ method: 'post', path: '/api/admin/settings/test?type=database', body: {} }),
   },

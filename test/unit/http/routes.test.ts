@@ -9,6 +9,8 @@ describe('route table', () => {
     expect(`\n${table.join('\n')}\n`).toMatchInlineSnapshot(`
       "
       DELETE /api/admin/settings/repos  removeRepository  admin
+      DELETE /api/admin/settings/webhooks  deleteWebhook  admin
+      DELETE /api/admin/settings/webhooks/:id  deleteWebhookById  admin
       GET    /api/admin/allocations  listAllocations  admin
       GET    /api/admin/audit  listAuditEvents  admin
       GET    /api/admin/audit/export  exportAudit  admin
@@ -24,6 +26,8 @@ describe('route table', () => {
       GET    /api/admin/servers  listServers  admin
       GET    /api/admin/settings  getSettings  admin
       GET    /api/admin/settings/repos  listRepositories  admin
+      GET    /api/admin/settings/webhooks  listWebhooks  admin
+      GET    /api/admin/settings/webhooks/:id  getWebhook  admin
       GET    /api/admin/stats  getAdminStats  admin
       GET    /api/admin/sync  getSyncState  admin
       GET    /api/admin/sync/logs  listAdminSyncLogs  admin
@@ -56,12 +60,15 @@ describe('route table', () => {
       GET    /health/ready  getReadiness  public
       GET    /metrics  getMetrics  apiKeyOrAdmin
       PATCH  /api/admin/nodes/:id/maintenance  changeMaintenance  admin
+      PATCH  /api/admin/settings/webhooks  testWebhook  admin
+      PATCH  /api/admin/settings/webhooks/:id  testWebhookById  admin
       POST   /api/admin/emails/:id/resend  resendEmail  admin
       POST   /api/admin/nodes/:id/maintenance  postMaintenance  admin
       POST   /api/admin/runs/:kind/:id/retry  retryRun  admin
       POST   /api/admin/settings  saveSettings  admin
       POST   /api/admin/settings/repos  addRepository  admin
       POST   /api/admin/settings/test  testConnection  admin
+      POST   /api/admin/settings/webhooks  createWebhook  admin
       POST   /api/admin/sync  startSync  admin
       POST   /api/admin/sync/cancel  cancelSync  admin
       POST   /api/admin/sync/settings  saveSyncSettings  admin
@@ -98,6 +105,8 @@ describe('route table', () => {
       POST   /api/v1/sync/users  startUsersSync  apiKeyOrAdmin
       PUT    /api/admin/settings  clearSecrets  admin
       PUT    /api/admin/settings/repos  replaceRepository  admin
+      PUT    /api/admin/settings/webhooks  changeWebhook  admin
+      PUT    /api/admin/settings/webhooks/:id  changeWebhookById  admin
       PUT    /api/v1/dashboard/account  updateAccount  user
       PUT    /api/v1/dashboard/account/password  changePassword  user
       "
@@ -138,6 +147,9 @@ describe('route table', () => {
     const others = routes.filter((route) => !inSignIn.includes(route) && route.bodyLimitBytes !== undefined);
     expect(others.map((route) => [route.operationId, route.bodyLimitBytes])).toEqual([
       ['saveSettings', 1024 * 1024],
+      ['createWebhook', 1024 * 1024],
+      ['changeWebhook', 1024 * 1024],
+      ['changeWebhookById', 1024 * 1024],
       ['queueEmail', 128 * 1024],
     ]);
   });

@@ -19,6 +19,7 @@ const ROTATION = 'db';
 const ROTATED = 'the rotation stores the same values again with another key';
 const SHARED: Readonly<Record<string, string>> = {
   config: ROTATED,
+  discord_webhooks: ROTATED,
   emails: ROTATED,
   nodes: 'inventory writes the maintenance mode that an administrator sets, the merge writes what the panel knows',
   users: 'accounts writes what a person and an administrator change, the merge writes what the panel knows of a user',

@@ -41,7 +41,8 @@ export function writeError(ctx: Context, error: AppError): void {
   const coded = SIGN_IN_AREA.test(ctx.path) && !/^[a-z_]+$/.test(sentence);
   const text = coded ? code.toLowerCase() : sentence;
   // Where `error` is a code, `message` is the sentence; otherwise `error` is the sentence and `message` is left out.
-  const message = coded ? sentence : error.publicMessage === undefined ? spec.hint : undefined;
+  const hint = error.hint ?? (error.publicMessage === undefined ? spec.hint : undefined);
+  const message = coded ? sentence : hint;
   const details = {
     ...(message === undefined ? {} : { message }),
     ...(error.details === undefined ? {} : { details: error.details }),

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { readRepositories } from '../../../domain/repositories.ts';
 import { SECRET_MASK } from '../../../domain/settings.ts';
-import { maskedWebhookUrl } from '../../../domain/webhooks.ts';
+import type { WebhookUrlRules } from '../../../domain/webhook-url.ts';
 import type { Connection as ConnectionResult } from '../../../services/settings/connections.ts';
 import {
   NUMBER_FIELDS,
@@ -13,34 +13,12 @@ import {
   TEXT_FIELDS,
 } from '../../../services/settings/settings-page.ts';
 import type { StoredWebhook } from '../../../store/webhooks/webhook-list.ts';
-import { IsoDate } from '../../http/envelopes.ts';
 import { BodyFlag, documentedAs, OptionalFlag, optionalInteger } from '../../http/fields.ts';
+import { toWebhook, WebhookSchema } from './webhook-shapes.ts';
 
 /** One schema for each of these fields. */
 const each = <F extends string, S extends z.ZodType>(fields: Record<F, unknown>, schema: S): Record<F, S> =>
   Object.fromEntries(Object.keys(fields).map((field) => [field, schema])) as Record<F, S>;
-
-const Webhook = z
-  .object({
-    id: z.string(),
-    name: z.string(),
-    webhookUrl: z.string().meta({ description: 'The mask stands in place of its token' }),
-    type: z.string(),
-    scope: z.string(),
-    description: z.string(),
-    enabled: z.boolean(),
-    testSuccessAt: IsoDate.nullable(),
-    createdAt: IsoDate.nullable(),
-  })
-  .meta({ id: 'Webhook' });
-
-const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
-const toWebhook = (webhook: StoredWebhook): z.input<typeof Webhook> => ({
-  ...webhook,
-  webhookUrl: maskedWebhookUrl(webhook.webhookUrl),
-  testSuccessAt: iso(webhook.testSuccessAt),
-  createdAt: iso(webhook.createdAt),
-});
 
 export const SettingsSchema = z
   .object({
@@ -49,7 +27,7 @@ export const SettingsSchema = z
     ...each(SWITCH_FIELDS, z.boolean()),
     ...each(NUMBER_FIELDS, z.int()),
     githubRepositories: z.array(z.string()),
-    discordWebhooks: z.array(Webhook),
+    discordWebhooks: z.array(WebhookSchema).meta({ description: 'Those of scope ADMIN' }),
   })
   .meta({
     id: 'Settings',
@@ -59,7 +37,11 @@ export const SettingsSchema = z
 export const toSettings = (
   shown: ShownSettings,
   webhooks: readonly StoredWebhook[],
-): z.input<typeof SettingsSchema> => ({ ...shown, discordWebhooks: webhooks.map(toWebhook) });
+  rules: WebhookUrlRules,
+): z.input<typeof SettingsSchema> => ({
+  ...shown,
+  discordWebhooks: webhooks.map((webhook) => toWebhook(webhook, rules)),
+});
 
 export const ConnectionSchema = z
   .object({

@@ -16,7 +16,6 @@ import {
   shownSettings,
   unreadableFields,
 } from '../../../services/settings/settings-page.ts';
-import { listAdminWebhooks } from '../../../store/webhooks/webhook-list.ts';
 import { changedBy, type Services, userOf } from '../../context.ts';
 import { documentedAs, queryText } from '../../http/fields.ts';
 import { byAddress } from '../../http/limits.ts';
@@ -67,17 +66,17 @@ async function testDeps({ caller, deps, koa }: AdminCall, options: SettingsRoute
 }
 
 /** The answer of a read. All connections are tested at the same time, and none of them can fail the page. */
-async function readPage(deps: ConnectionTestDeps) {
+async function readPage(deps: ConnectionTestDeps, { webhooks: store, webhookUrlRules }: Services) {
   const { known } = deps;
   const [pterodactyl, virtfusion, database, webhooks] = await Promise.all([
     testConnection(deps, 'pterodactyl'),
     testConnection(deps, 'virtfusion'),
     testConnection(deps, 'database'),
-    listAdminWebhooks(deps.db),
+    store.listAdmin(deps.db),
   ]);
   return {
     success: true as const,
-    settings: toSettings(shownSettings(known), webhooks),
+    settings: toSettings(shownSettings(known), webhooks, webhookUrlRules),
     pterodactylStatus: toConnection(pterodactyl, 'Connected'),
     virtfusionStatus: toConnection(virtfusion, 'Connected'),
     databaseStatus: toConnection(database),
@@ -86,9 +85,9 @@ async function readPage(deps: ConnectionTestDeps) {
   };
 }
 
-async function readSaved({ db, settings }: Services) {
-  const [known, webhooks] = await Promise.all([settings.known(), listAdminWebhooks(db)]);
-  return toSettings(shownSettings(known), webhooks);
+async function readSaved({ db, settings, webhooks: store, webhookUrlRules }: Services) {
+  const [known, webhooks] = await Promise.all([settings.known(), store.listAdmin(db)]);
+  return toSettings(shownSettings(known), webhooks, webhookUrlRules);
 }
 
 /** @throws {AppError} VALIDATION_ERROR for another word. */
@@ -134,7 +133,7 @@ export function createSettingsRoutes(options: SettingsRouteOptions = {}): Route[
       errors: [],
       failureMessage: 'Failed to fetch settings',
       async handler(call) {
-        return { status: 200, body: await readPage(await testDeps(call, options, PAGE_TIMEOUT_MS)) };
+        return { status: 200, body: await readPage(await testDeps(call, options, PAGE_TIMEOUT_MS), call.deps) };
       },
     }),
     defineRoute({
