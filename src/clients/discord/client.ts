@@ -48,8 +48,8 @@ interface Endpoint {
   origin: string;
   /** Path and query of a POST. */
   path: string;
-  /** The path has the form of Discord's API. */
-  api: boolean;
+  /** Path and query of a GET. */
+  askedPath: string;
   loopback: boolean;
   called: Called;
 }
@@ -73,7 +73,9 @@ function endpointOf(text: string, rules: WebhookUrlRules): Endpoint | { problem:
     version10: webhook !== undefined,
     thread: url.searchParams.has('thread_id'),
   };
-  return { origin: url.origin, path: `${url.pathname}${url.search}`, api: webhook !== undefined, loopback, called };
+  const path = `${url.pathname}${url.search}`;
+  // A GET of Discord's API has no use for the query; another host may have one.
+  return { origin: url.origin, path, askedPath: webhook === undefined ? path : url.pathname, loopback, called };
 }
 
 const NOT_ALLOWED = 'The address of its host may not be reached from here: correct the URL of the webhook';
@@ -137,11 +139,8 @@ async function post(
   return answer instanceof HttpFailure ? readPostFailure(called, answer) : readPostAnswer(called, answer);
 }
 
-async function inspect(pool: HttpClient, { path, api, called }: Endpoint): Promise<InspectResult> {
-  // What a GET of another path does, only its host knows.
-  if (!api) return { state: 'unknown', detail: 'The host of this webhook cannot be asked about it' };
-  const [pathname = ''] = path.split('?', 1);
-  const answer = await send(pool, { method: 'GET', path: pathname, headers: {} });
+async function inspect(pool: HttpClient, { askedPath, called }: Endpoint): Promise<InspectResult> {
+  const answer = await send(pool, { method: 'GET', path: askedPath, headers: {} });
   if (answer === 'not allowed') return { state: 'dead', detail: NOT_ALLOWED };
   if (answer instanceof HttpFailure) return { state: 'unknown', detail: failureText(called.who, answer) };
   return readInspectAnswer(called, answer);

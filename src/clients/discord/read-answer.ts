@@ -147,7 +147,8 @@ export function readInspectAnswer(called: Called, answer: HttpAnswer): InspectRe
     return { state: meaning.is === 'dead' && status < 500 ? 'dead' : 'unknown', detail };
   }
   const result = resultOf(called, answer);
-  return { state: 'unknown', detail: 'detail' in result ? result.detail : '' };
+  // What is refused without an error of Discord is a redirect, which no message follows.
+  return { state: result.outcome === 'refused' ? 'dead' : 'unknown', detail: 'detail' in result ? result.detail : '' };
 }
 
 function nameIn(body: object): string | null {

@@ -322,6 +322,8 @@ describe('the answer about a webhook', () => {
       expect(inspect(200, body).state).toBe('dead');
     expect(inspect(404, { code: 10015, message: MARKER }).state).toBe('dead');
     expect(inspect(401, { code: 50027, message: MARKER }).state).toBe('dead');
+    // A message would not follow it.
+    expect(inspect(302, '').state).toBe('dead');
   });
 
   test('else says nothing about it', () => {
@@ -337,7 +339,6 @@ describe('the answer about a webhook', () => {
       [429, { retry_after: 1, message: MARKER }],
       [429, 'error code: 1015'],
       [500, { code: 10015, message: '' }],
-      [302, ''],
     ] as const) {
       const result = inspect(status, body);
       expect(result, `${status} ${JSON.stringify(body)}`).toEqual({

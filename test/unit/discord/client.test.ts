@@ -93,7 +93,10 @@ test('a path that is not of the API of Discord is called as it is', async () => 
   const other = clientOf({ hosts: [new URL(server.url).host] });
   expect(await post(`${server.url}/relay/webhooks/5/${TOKEN}?a=b`, other)).toMatchObject({ outcome: 'delivered' });
   expect(await other.inspect(`${server.url}/relay/webhooks/5/${TOKEN}`)).toMatchObject({ state: 'unknown' });
-  expect(server.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([`POST /relay/webhooks/5/${TOKEN}?a=b`]);
+  expect(server.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+    `POST /relay/webhooks/5/${TOKEN}?a=b`,
+    `GET /relay/webhooks/5/${TOKEN}`,
+  ]);
   await server.close();
 });
 
@@ -268,27 +271,24 @@ test('a webhook is asked about without a message, and its token does not come ba
 });
 
 test('an answer without end is left at its limit', async () => {
-  let ended = 0;
+  let written = 0;
+  const chunk = 'x'.repeat(65_536);
   const server = await startRawServer((request, response) => {
-    response
-      .on('error', () => {})
-      .on('close', () => {
-        ended += 1;
-      });
+    response.on('error', () => {});
     response.writeHead(request.url?.includes('/1/') ? 200 : 404, { 'content-type': 'application/json' });
     const write = () => {
-      if (!response.destroyed)
-        response.write(`{"code":10015,"message":"${'x'.repeat(65_536)}`, () => setImmediate(write));
+      if (response.destroyed) return;
+      written += chunk.length;
+      response.write(chunk, () => setImmediate(write));
     };
-    write();
+    response.write('{"code":10015,"message":"', write);
   });
   const other = clientOf({ hosts: [new URL(server.url).host] });
-  expect(await post(`${server.url}/api/webhooks/1/${TOKEN}`, other)).toMatchObject({
-    outcome: 'delivered',
-    messageId: null,
-  });
-  expect(await post(`${server.url}/api/webhooks/2/${TOKEN}`, other)).toMatchObject({ outcome: 'unavailable' });
-  await expect.poll(() => ended).toBe(2);
+  const url = (id: number) => `${server.url}/api/webhooks/${id}/${TOKEN}`;
+  expect(await post(url(1), other)).toMatchObject({ outcome: 'delivered', messageId: null });
+  expect(await post(url(2), other)).toMatchObject({ outcome: 'unavailable' });
+  // What the sockets hold comes on top of two limits of 256 KiB.
+  expect(written).toBeLessThan(64 * 1024 * 1024);
   await server.close();
 });
 
@@ -331,7 +331,7 @@ test('no message goes to an address that is not public, by a name that leads the
         dead: false,
         plainHelps: false,
       });
-      expect(harmless(await guarded.inspect(url)).state).toBe(url.includes('discord.com') ? 'dead' : 'unknown');
+      expect(harmless(await guarded.inspect(url)).state).toBe('dead');
     }
   }
 });
@@ -382,7 +382,7 @@ test('a redirect is not followed', async () => {
   const other = clientOf({ hosts: [new URL(server.url).host, sim.host] });
   const url = `${server.url}/api/webhooks/${hook.id}/${TOKEN}`;
   expect(harmless(await post(url, other))).toMatchObject({ outcome: 'refused', httpStatus: 307, dead: false });
-  expect(await other.inspect(url)).toMatchObject({ state: 'unknown' });
+  expect(harmless(await other.inspect(url))).toMatchObject({ state: 'dead' });
   expect([server.requests.length, sim.requests().length]).toEqual([2, 0]);
   await server.close();
 });
