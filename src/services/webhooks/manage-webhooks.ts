@@ -117,9 +117,10 @@ async function applyChange(
   const { id } = locked;
   if (Object.keys(changed).length === 0) return;
   await deps.webhooks.update(trx, id, changed);
+  // Rows of deliveries before those of states and pauses, in the order in which an attempt takes them.
+  const ended = changed.enabled === false ? await endQueued(trx, id, 'skipped', 'the webhook was switched off') : 0;
   if (changed.url !== undefined && checked !== undefined) await storeNewUrl(trx, id, checked);
   if (changed.enabled === true) await forgetReason(trx, id);
-  const ended = changed.enabled === false ? await endQueued(trx, id, 'skipped', 'the webhook was switched off') : 0;
   const details = { ...comparedFields(locked, changed), ...(ended === 0 ? {} : { skippedDeliveries: ended }) };
   await record(deps, trx, by, { action: 'webhook-changed', id, details });
 }

@@ -341,6 +341,16 @@ describe('reading', () => {
     const { id } = await create();
     expect((await call('GET', PATH, undefined, administrator)).webhooks).toMatchObject([{ id }]);
     expect(await call('GET', `${PATH}/none`)).toMatchObject({ status: 404, error: 'Webhook not found' });
+    for (const odd of ['%00', '..%2F..', "'%20or%20''='", 'x'.repeat(201), '%F0%9F%92%A5', '%']) {
+      for (const method of ['GET', 'PUT', 'PATCH', 'DELETE']) {
+        const body = method === 'GET' ? undefined : { name: 'Odd' };
+        expect([400, 404], `${method} ${odd}`).toContain((await call(method, `${PATH}/${odd}`, body)).status);
+      }
+    }
+    for (const path of [`${PATH}?id[]=${id}`, `${PATH}?ids=${id}`]) {
+      expect([400, 404]).toContain((await call('DELETE', path)).status);
+    }
+    expect(await list()).toMatchObject([{ id, name: 'Alerts' }]);
   });
 });
 

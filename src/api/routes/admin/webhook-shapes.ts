@@ -87,5 +87,5 @@ export const ChangedWebhook = z
   })
   .transform(({ webhook, ...own }) => {
     const given = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
-    return { ...webhook, ...given } as Omit<typeof own, never>;
+    return { ...webhook, ...given } as typeof own;
   });
