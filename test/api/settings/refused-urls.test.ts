@@ -2,8 +2,10 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { routes } from '../../../src/api/routes/index.ts';
+import { createDiscordClient } from '../../../src/clients/discord/client.ts';
+import type { Resolver } from '../../../src/clients/http/address-guard.ts';
 import type { Harness } from '../../support/api/harness.ts';
-import { bearer, makeUser } from '../../support/api/harness.ts';
+import { bearer, makeUser, startHarness } from '../../support/api/harness.ts';
 import { prepareWizard, type Wizard } from '../../support/api/wizard.ts';
 
 let wizard: Wizard;
@@ -214,4 +216,83 @@ test('a redirect is followed by none of them (S12)', async () => {
   const failed = { success: false, error: expect.stringMatching(/redirects to/) };
   expect(await page.json()).toMatchObject({ pterodactylStatus: failed, virtfusionStatus: failed });
   expect([inside.requests.length, redirecting.requests.length]).toEqual([0, 6]);
+});
+
+/** An api whose webhooks are checked and sent by the real client, with a webhook `w` in its database. */
+async function webhookApi(hosts: string[], { url, resolve }: { url: string; resolve?: Resolver }) {
+  const rules = { hosts, production: false };
+  const discord = createDiscordClient({ ...rules, timeoutMs: 2_000, ...(resolve === undefined ? {} : { resolve }) });
+  const deps = { discord, webhookUrlRules: rules };
+  const api = await startHarness({ database: wizard.database, deps });
+  await wizard.database.db.raw('delete from discord_webhooks');
+  await wizard.database.db.raw(`insert into discord_webhooks (id, name, "webhookUrl") values ('w', 'W', ?)`, [url]);
+  const test = post('/api/admin/settings/webhooks', () => ({ id: 'w' }), 'PATCH');
+  return {
+    async saves(): Promise<Answer[]> {
+      const answers: Answer[] = [];
+      for (const send of Object.values(WEBHOOKS)) answers.push(await send(api.url, `${url}?thread_id=7`, system));
+      return answers;
+    },
+    /** Sends to the stored URL. */
+    test: () => test(api.url, '', system),
+    async close() {
+      const { rows } = await wizard.database.db.raw('select w."webhookUrl" as url from discord_webhooks w');
+      await api.close();
+      await discord.close();
+      await wizard.database.db.raw('delete from discord_webhooks');
+      await wizard.database.db.raw('delete from rate_limits');
+      return rows;
+    },
+  };
+}
+const webhookRefused = (details: RegExp) => ({
+  status: 400,
+  body: { error: 'Invalid Discord webhook URL', details: [{ message: expect.stringMatching(details) }] },
+});
+
+test('a webhook whose name leads to such an address, or comes to lead there, is refused at its save and at its test', async () => {
+  for (const host of ['discord.com', 'gateway.example']) {
+    const stored = `https://${host}/api/webhooks/1/token`;
+    let addresses: string[] = [];
+    const api = await webhookApi(['gateway.example'], { url: stored, resolve: () => resolvingTo(addresses)() });
+    for (addresses of [
+      ['127.0.0.1'],
+      ['::1'],
+      ['10.0.0.1'],
+      ['fe80::1'],
+      ['169.254.169.254'],
+      ['::ffff:a9fe:a9fe'],
+      ['1.1.1.1', '192.168.1.1'],
+    ]) {
+      const refused = webhookRefused(/may not be reached from here/);
+      expect(await api.saves(), addresses.join()).toMatchObject(Object.keys(WEBHOOKS).map(() => refused));
+      expect(await api.test()).toMatchObject({ status: 502, body: { success: false } });
+    }
+    expect(await api.close()).toEqual([{ url: stored }]);
+  }
+  // The name led to this machine when the webhook was saved, and leads to another place when a message is sent.
+  const inside = await wizard.serve((_request, response) => response.end('{"id":"1","type":1}'));
+  const url = `http://localhost:${new URL(inside.url).port}/api/webhooks/1/token`;
+  const resolve = resolvingTo(['127.0.0.1'], ['169.254.169.254']);
+  const saving = await webhookApi([new URL(url).host], { url, resolve });
+  expect((await saving.saves()).map(({ status }) => status)).toEqual([200, 200, 200]);
+  await saving.close();
+  const sending = await webhookApi([new URL(url).host], { url, resolve });
+  expect(await sending.test()).toMatchObject({ status: 502, body: { success: false } });
+  await sending.close();
+  expect(inside.requests.filter(({ method }) => method === 'POST')).toEqual([]);
+});
+
+test('a webhook that redirects is refused at its save, and its test is not redirected', async () => {
+  const inside = await wizard.serve((_request, response) => response.end('{"id":"1","type":1}'));
+  const redirecting = await wizard.serve((request, response) => {
+    response.writeHead(307, { location: `${inside.url}${request.url}` }).end();
+  });
+  const url = `${redirecting.url}/api/webhooks/1/token`;
+  const api = await webhookApi([new URL(url).host, new URL(inside.url).host], { url });
+  const refused = webhookRefused(/redirects to another address/);
+  expect(await api.saves()).toMatchObject(Object.keys(WEBHOOKS).map(() => refused));
+  expect(await api.test()).toMatchObject({ status: 502, body: { success: false } });
+  expect(await api.close()).toEqual([{ url }]);
+  expect([inside.requests.length, redirecting.requests.length]).toEqual([0, 4]);
 });

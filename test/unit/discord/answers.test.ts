@@ -41,6 +41,7 @@ describe('a 429', () => {
   test.each([
     ['user', { 'x-ratelimit-scope': 'user' }, {}, 'webhook'],
     ['shared', { 'x-ratelimit-scope': 'shared', 'x-ratelimit-remaining': '3' }, {}, 'channel'],
+    ['shared, whatever is left', { 'x-ratelimit-scope': 'shared', 'x-ratelimit-remaining': '0' }, {}, 'channel'],
     ['global', { 'x-ratelimit-scope': 'global' }, {}, 'all'],
     ['global by a header', { 'x-ratelimit-global': 'true' }, {}, 'all'],
     ['global by its body', {}, { global: true }, 'all'],
