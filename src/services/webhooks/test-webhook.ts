@@ -39,12 +39,13 @@ export async function testWebhook(
   const test = await beginTest(deps, id, by);
   const result = await post(deps, test, message);
   await inTransaction(deps.db, async (trx) => {
-    const dead = result.outcome === 'refused' && result.dead;
-    // The row of the webhook before those of its deliveries: the order of every writer.
-    if (dead) await lockWebhook(trx, id);
+    // The row of the webhook before all others of it: the order of every writer.
+    await lockWebhook(trx, id);
     await noteAnswer(trx, test, result);
-    if (dead) await switchOff({ trx, log: deps.log }, id, test.storedUrl, result.detail);
-    if (result.outcome === 'delivered') await storeTestSuccess(trx, id, test.storedUrl);
+    const { outcome } = result;
+    if (outcome === 'refused' && result.dead)
+      await switchOff({ trx, log: deps.log }, id, test.storedUrl, result.detail);
+    if (outcome === 'delivered') await storeTestSuccess(trx, id, test.storedUrl);
   });
   if (result.outcome !== 'delivered') throw failure(result);
 }

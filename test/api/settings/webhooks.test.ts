@@ -121,6 +121,19 @@ const queueFor = (webhookId: string, count: number) =>
 const deliveries = (id: string) =>
   rows(`select d.status, d.reason from webhook_deliveries d where d.webhook_id = ? order by d.seq`, [id]);
 
+/** Resolves when one statement waits for the lock of another transaction. */
+const untilOneWaits = () =>
+  expect
+    .poll(
+      async () =>
+        (
+          await rows(
+            `select 1 as one from pg_stat_activity a where a.datname = current_database() and a.wait_event_type = 'Lock'`,
+          )
+        ).length,
+    )
+    .toBe(1);
+
 /** Discord answers once it was asked so many times: what was read before is the same for all of them. */
 function whenAsked(times: number): () => Promise<InspectResult> {
   const waiting: (() => void)[] = [];
@@ -501,8 +514,7 @@ describe('changing', () => {
     const other = await openTransaction(harness.database.db);
     await query(other, `update discord_webhooks set "webhookUrl" = ? where id = ?`, [hookUrl(), id]);
     const answer = call('PUT', PATH, { id, webhookUrl: textOf(url), name: 'Late' });
-    const waiting = `select 1 as one from pg_stat_activity a where a.datname = current_database() and a.wait_event_type = 'Lock'`;
-    await expect.poll(async () => (await rows(waiting)).length).toBe(1);
+    await untilOneWaits();
     await other.commit();
     expect(await answer).toMatchObject({ status, error });
     expect(await find(id)).toMatchObject({ name: 'Alerts' });
@@ -656,6 +668,17 @@ describe('a test', () => {
       const shown = { enabled: true, testSuccessAt: null, disabledReason: null, webhookUrl: masked(webhookUrl) };
       expect(await find(id)).toMatchObject(shown);
     }
+  });
+
+  test('beside a change of the same webhook takes rows in the same order, so that neither fails', async () => {
+    const { id } = await create();
+    const change = await openTransaction(harness.database.db);
+    meanwhile = () => query(change, 'select w.id from discord_webhooks w where w.id = ? for update', [id]);
+    const tested = call('PATCH', PATH, { id });
+    await untilOneWaits();
+    await query(change, `update webhook_states set plain = false where webhook_id = ?`, [id]);
+    await change.commit();
+    expect(await tested).toMatchObject({ status: 200 });
   });
 
   test('during a pause sends nothing and says how long; a pause that Discord asks for is kept', async () => {
