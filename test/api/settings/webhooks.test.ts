@@ -64,7 +64,9 @@ beforeAll(async () => {
 afterAll(() => harness.close());
 beforeEach(async () => {
   await harness.database.db.raw(
-    'truncate discord_webhooks, webhook_states, webhook_pauses, webhook_attempts, webhook_deliveries, rate_limits',
+    ['discord_webhooks', 'webhook_states', 'webhook_pauses', 'webhook_attempts', 'webhook_deliveries', 'rate_limits']
+      .map((table) => `delete from ${table}`)
+      .join(';'),
   );
   inspected = () => ALIVE;
   posted = ARRIVED;
