@@ -38,8 +38,6 @@ const MAX_ID = 9_223_372_036_854_775_807n;
 
 /** Scheme, authority, path, query. */
 const PARTS = /^(https?):\/\/([^/?]*)(\/[^?]*)?(\?.*)?$/i;
-/** A name or an address in its usual form, and a port: no user, no percent sign. */
-const AUTHORITY = /^(?:[a-z0-9.-]+|\[::1\])(?::\d{1,5})?$/i;
 /** Segments that no parser rewrites. */
 const PLAIN_PATH = /^(?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+)+\/?$/;
 const WEBHOOK_PATH = /^\/api(?:\/v\d{1,2})?\/webhooks\/([1-9]\d{0,18})\/([\w-]+)\/?$/;
@@ -59,12 +57,12 @@ export function checkWebhookUrl(text: string, rules: WebhookUrlRules): CheckedWe
   const written = text.trim();
   if (isMaskedUrl(written)) return { problem: 'The URL is masked: enter the whole URL of the webhook' };
   if (written.length > MAX_LENGTH) return { problem: `The URL is longer than ${MAX_LENGTH} characters` };
-  if (!/^[\x21-\x7e]*$/.test(written) || /[\\#]/.test(written)) {
+  if (!/^[\x21-\x7e]*$/.test(written) || written.includes('#')) {
     return { problem: 'The URL has a space, a fragment or a character that no URL of a webhook has' };
   }
   const [, scheme = '', authority = '', path = ''] = PARTS.exec(written) ?? [];
   const url = URL.parse(written);
-  if (url === null || !AUTHORITY.test(authority)) return { problem: NO_URL };
+  if (url === null) return { problem: NO_URL };
   const place = placeOf(url, authority, rules);
   if (place === undefined) return { problem: hostProblem(rules) };
   const wanted = place.loopback ? 'http' : 'https';
@@ -75,7 +73,7 @@ export function checkWebhookUrl(text: string, rules: WebhookUrlRules): CheckedWe
 
 /** Undefined: the host is not allowed. */
 function placeOf(url: URL, authority: string, rules: WebhookUrlRules): Place | undefined {
-  // An address in another notation is written otherwise than it is parsed.
+  // A host after a user name, an address in another notation and the like are not written as they are parsed.
   if (authority.toLowerCase().replace(/:\d+$/, '') !== url.hostname) return undefined;
   if (DISCORD_HOSTS.includes(url.hostname)) return url.port === '' ? { discord: true, loopback: false } : undefined;
   const listed = rules.hosts.map(webhookHost).filter((host) => host !== undefined);
@@ -97,11 +95,11 @@ const hostProblem = ({ hosts, production }: WebhookUrlRules): string => {
 };
 
 function pathProblem(path: string, discord: boolean): string | undefined {
-  if (!discord) return PLAIN_PATH.test(path) && /\/webhooks\/./.test(path) ? undefined : NO_URL;
   if (OTHER_FORMAT.test(path) && webhookPath(path.replace(OTHER_FORMAT, '')) !== undefined) {
     return 'The URL ends with /slack or /github, which takes messages of another form: remove that end';
   }
-  return webhookPath(path) === undefined ? NO_URL : undefined;
+  if (discord) return webhookPath(path) === undefined ? NO_URL : undefined;
+  return PLAIN_PATH.test(path) && /\/webhooks\/./.test(path) ? undefined : NO_URL;
 }
 
 /** A host of DISCORD_WEBHOOK_HOSTS. */

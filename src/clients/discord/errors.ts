@@ -86,7 +86,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /** The error that an answer holds; undefined if it has not the form of Discord's errors. */
 export function readError(answer: Pick<HttpAnswer, 'text'>): DiscordError | undefined {
-  const body = jsonOf(answer as HttpAnswer);
+  const body = jsonOf(answer);
   if (!isObject(body)) return undefined;
   const { code, message, errors } = body;
   if (typeof code === 'number' && typeof message === 'string') {

@@ -24,7 +24,7 @@ const API_PATH = /\/api(\/|$)/i;
 const PHP_MESSAGE = /^(<br|(<b>)?(php )?(warning|notice|deprecated|[a-z ]{0,20}error)(<\/b>)?:)/;
 
 /** The JSON of an answer; undefined if it is no JSON. */
-export function jsonOf(answer: HttpAnswer): unknown {
+export function jsonOf(answer: Pick<HttpAnswer, 'text'>): unknown {
   try {
     return JSON.parse(answer.text);
   } catch {

@@ -84,6 +84,8 @@ describe('the URL of a webhook', () => {
     ['a host after an @', `https://discord.com@evil.example${PATH}`],
     ['an empty user', `https://@discord.com${PATH}`],
     ['a fragment', `https://discord.com${PATH}#`],
+    ['a fragment after a query', `https://discord.com${PATH}?thread_id=1#x`],
+    ['a port without a number', `https://discord.com:${PATH}`],
     ['a backslash', `https://discord.com\\@evil.example${PATH}`],
     ['backslashes for slashes', `https:\\\\discord.com${PATH}`],
     ['no slashes', `https:discord.com${PATH}`],
@@ -139,7 +141,8 @@ describe('the URL of a webhook', () => {
 
   test('with /slack or /github at its end is refused with the reason', () => {
     for (const end of ['/slack', '/github', '/GitHub/', '/slack?wait=true'])
-      expect(problem(`https://discord.com${PATH}${end}`)).toMatch(/remove that end/);
+      for (const host of ['discord.com', 'gateway.nodebyte.host'])
+        expect(problem(`https://${host}${PATH}${end}`)).toMatch(/remove that end/);
   });
 
   test('in its masked form is refused with the reason', () => {

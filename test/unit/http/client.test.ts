@@ -186,17 +186,17 @@ describe('a host that is not reached (C-3)', () => {
     await closing.close();
   });
 
-  test('a connection that is not made in its part of the deadline is told from a request without an answer', async () => {
+  test('a connection that is not made in time is told from a request without an answer', async () => {
     // It accepts the connection, and never greets.
     const silent = net.createServer((socket) => socket.on('error', () => {}));
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const hanging = await startRawServer(() => {});
     const { port } = silent.address() as AddressInfo;
-    for (const [origin, neverSent] of [
-      [`https://127.0.0.1:${port}`, true],
-      [hanging.url, false],
+    for (const [origin, neverSent, times] of [
+      [`https://127.0.0.1:${port}`, true, { timeoutMs: 600, connectTimeoutMs: 300 }],
+      [hanging.url, false, { timeoutMs: 300 }],
     ] as const) {
-      const options = { timeoutMs: 900, connectTimeoutMs: 300, maxBodyBytes: LIMIT, guard: 'environment' } as const;
+      const options = { ...times, maxBodyBytes: LIMIT, guard: 'environment' } as const;
       const other = createHttpClient({ origin, ...options });
       const failure = await failureOf(other.send({ method: 'GET', path: '/', headers: {} }));
       expect([failure.kind, wasNeverSent(failure)]).toEqual(['timeout', neverSent]);
