@@ -37,7 +37,7 @@ export interface HttpClientOptions {
   timeoutMs: number;
   /**
    * Milliseconds for the connection; default `timeoutMs`. If it is shorter, a host that accepts no connection is told
-   * from one that does not answer. undici's timer is exact to half a second.
+   * from one that does not answer. undici's timer is exact to about a second.
    */
   connectTimeoutMs?: number;
   /** Maximum bytes of a decoded body; a larger answer is refused. */

@@ -193,7 +193,7 @@ describe('a host that is not reached (C-3)', () => {
     const hanging = await startRawServer(() => {});
     const { port } = silent.address() as AddressInfo;
     for (const [origin, neverSent, times] of [
-      [`https://127.0.0.1:${port}`, true, { timeoutMs: 600, connectTimeoutMs: 300 }],
+      [`https://127.0.0.1:${port}`, true, { timeoutMs: 2_000, connectTimeoutMs: 300 }],
       [hanging.url, false, { timeoutMs: 300 }],
     ] as const) {
       const options = { ...times, maxBodyBytes: LIMIT, guard: 'environment' } as const;
