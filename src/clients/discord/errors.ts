@@ -129,13 +129,13 @@ const flatFields = ([name, list]: [string, unknown]): FieldError[] =>
 export const isAboutName = ({ fields }: DiscordError): boolean =>
   fields.length > 0 && fields.every(({ path: [first] }) => first === 'username' || first === 'avatar_url');
 
-/** What an error means. @param status for errors without a known code. */
+/** What an error means. The code decides; a fault of Discord itself (5xx) says nothing about the webhook, whatever its code. */
 export function meaningOf(error: DiscordError, status: number): Meaning {
   const known = error.code === null ? undefined : MEANINGS[error.code];
+  if (status >= 500 && known?.is !== 'outage') return outage(`Discord has a fault of its own (status ${status})`);
   if (known !== undefined) return known;
   const first = error.fields[0]?.path[0];
   if (first === 'thread_id') return refused(WRONG_THREAD);
-  if (status >= 500) return outage(`Discord has a fault of its own (status ${status})`);
   const about = error.fields.length > 0 ? fieldsText(error.fields) : `status ${status}${codeText(error.code)}`;
   return refused(`Discord refused the message: ${about}`);
 }

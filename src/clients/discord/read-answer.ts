@@ -78,10 +78,7 @@ function known(answer: HttpAnswer, error: DiscordError, meaning: Meaning): PostR
   if (meaning.is === 'blocked') {
     return { ...seen, outcome: 'unavailable', pause: { scope: 'all', ms: FIREWALL_MS } };
   }
-  if (meaning.is === 'outage' || status >= 500) {
-    const detail = meaning.is === 'outage' ? meaning.detail : `Discord has a fault of its own (status ${status})`;
-    return { ...seen, detail, outcome: 'unavailable', ...laterPause(answer) };
-  }
+  if (meaning.is === 'outage') return { ...seen, outcome: 'unavailable', ...laterPause(answer) };
   const refused = { ...seen, outcome: 'refused' } as const;
   return { ...refused, dead: meaning.is === 'dead', plainHelps: isAboutName(error) };
 }
@@ -144,7 +141,7 @@ export function readInspectAnswer(called: Called, answer: HttpAnswer): InspectRe
   if (error !== undefined) {
     const meaning = meaningOf(error, status);
     const detail = meaning.is === 'refused' ? `Discord answered with status ${status}` : meaning.detail;
-    return { state: meaning.is === 'dead' && status < 500 ? 'dead' : 'unknown', detail };
+    return { state: meaning.is === 'dead' ? 'dead' : 'unknown', detail };
   }
   const result = resultOf(called, answer);
   // What is refused without an error of Discord is a redirect, which no message follows.
