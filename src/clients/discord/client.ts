@@ -37,8 +37,11 @@ export interface DiscordClient {
 const DEFAULT_TIMEOUT_MS = 10_000;
 /** An answer holds one message: at most 10 embeds with 6,000 characters. */
 const MAX_BODY_BYTES = 256 * 1024;
-/** Per host: at least as many as requests that one worker sends at a time, so that none waits for a slow webhook. */
-const CONNECTIONS = 32;
+/**
+ * Per host: as many requests as one worker sends at a time (src/worker/workers.ts), so that none waits for a slow webhook.
+ * A connection is opened when it is needed, and closed after 10 idle seconds.
+ */
+const CONNECTIONS = 100;
 
 /** Discord demands this form (docs.discord.com/developers/reference, "User Agent"). */
 const USER_AGENT = `DiscordBot (https://nodebyte.host, ${packageVersion()})`;
@@ -55,8 +58,8 @@ interface Endpoint {
 }
 
 /**
- * A path of Discord's API is called in version 10, which gives errors a code and seconds a fraction, and with `wait`, without
- * which a message that Discord does not save counts as sent. Other paths are called as they are.
+ * A path of Discord's API is called in version 10, which gives errors a code and seconds a fraction, and with `wait`:
+ * without it, a message that Discord does not save counts as sent. Other paths are called as they are.
  */
 function endpointOf(text: string, rules: WebhookUrlRules): Endpoint | { problem: string } {
   const checked = checkWebhookUrl(text, rules);

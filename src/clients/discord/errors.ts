@@ -129,7 +129,7 @@ const flatFields = ([name, list]: [string, unknown]): FieldError[] =>
 export const isAboutName = ({ fields }: DiscordError): boolean =>
   fields.length > 0 && fields.every(({ path: [first] }) => first === 'username' || first === 'avatar_url');
 
-/** What an error means. The code decides; a fault of Discord itself (5xx) says nothing about the webhook, whatever its code. */
+/** What an error means, by its code. A fault of Discord itself (5xx) says nothing about the webhook, whatever the code. */
 export function meaningOf(error: DiscordError, status: number): Meaning {
   const known = error.code === null ? undefined : MEANINGS[error.code];
   if (status >= 500 && known?.is !== 'outage') return outage(`Discord has a fault of its own (status ${status})`);

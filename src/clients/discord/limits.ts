@@ -27,8 +27,8 @@ export function usedUp(answer: Pick<HttpAnswer, 'header'>): Pause | undefined {
 
 /**
  * The pause that a 429 asks for.
- * @param options `version10`: the answer is one of version 10, so it has seconds; a path without a version gives milliseconds.
- * @param options `scope` of a limit that the code of the error names.
+ * @param options `version10`: the answer has seconds; without a version in the path it has milliseconds. `scope`: of a
+ * limit that the code of the error names.
  */
 export function limitPause(
   answer: HttpAnswer,
