@@ -87,6 +87,7 @@ module.exports = {
     }),
     forbid('messages-are-pure', 'the same data gives the same text: no I/O, no library', from('^src/messages/'), {
       dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer'],
+      dependencyTypesNot: ['type-only'],
     }),
     forbid(
       'activities-below',

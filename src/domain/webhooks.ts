@@ -8,6 +8,10 @@ export type WebhookType = (typeof WEBHOOK_TYPES)[number];
 export const WEBHOOK_SCOPES = ['ADMIN', 'USER', 'PUBLIC'] as const;
 export type WebhookScope = (typeof WEBHOOK_SCOPES)[number];
 
+/** The scope that a stored text means. What is no scope counts as the widest audience, which is shown least. */
+export const scopeOf = (text: string): WebhookScope =>
+  WEBHOOK_SCOPES.find((scope) => scope === text.trim().toUpperCase()) ?? 'PUBLIC';
+
 /** `skipped`: the webhook was switched off, or deleted, before its turn. */
 export const DELIVERY_STATUSES = ['queued', 'delivered', 'failed', 'skipped', 'cancelled'] as const;
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number];

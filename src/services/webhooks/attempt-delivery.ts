@@ -6,8 +6,9 @@
 import type { RESTPostAPIWebhookWithTokenJSONBody } from 'discord-api-types/v10';
 import type { Logger } from 'pino';
 import type { PostResult } from '../../clients/discord/answers.ts';
+import { isForScope } from '../../domain/event-routing.ts';
 import type { Notice } from '../../domain/events.ts';
-import { DELIVERY_HOURS, WEBHOOK_SCOPES, type WebhookScope } from '../../domain/webhooks.ts';
+import { DELIVERY_HOURS, scopeOf, type WebhookScope } from '../../domain/webhooks.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import type { Encryption } from '../../store/db/encryption.ts';
 import { admit, beginAttempt, loseAttempts } from '../../store/webhooks/attempt-store.ts';
@@ -86,7 +87,9 @@ function prepare(deps: AttemptDeps, delivery: DeliveryInTurn): Prepared {
     return { state: 'not now', why: 'the URL of the webhook was encrypted with another key: check ENCRYPTION_KEY' };
   }
   try {
-    const scope = WEBHOOK_SCOPES.find((known) => known === webhook.scope.toUpperCase()) ?? 'PUBLIC';
+    const scope = scopeOf(webhook.scope);
+    // An administrator has changed the scope since the event was routed.
+    if (!isForScope(scope, { event, origin })) return { state: 'never', why: NOT_FOR_SCOPE };
     const message = deps.render({ event, origin, data, occurredAt }, { scope, plain: webhook.plain });
     return { state: 'ready', url: clear.value, stored: webhook.url, message };
   } catch (error) {
@@ -96,6 +99,7 @@ function prepare(deps: AttemptDeps, delivery: DeliveryInTurn): Prepared {
 }
 
 const DELETED = 'the webhook was deleted';
+const NOT_FOR_SCOPE = 'the event is for webhooks of scope ADMIN only';
 
 /** Decides under the lock of the delivery whether it is sent now, and records the attempt. */
 async function claimAttempt(trx: Db, attempt: Attempt, prepared: Prepared): Promise<DeliveryStep | Claim> {
