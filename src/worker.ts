@@ -2,15 +2,18 @@
 
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
+import { createDiscordClient } from './clients/discord/client.ts';
 import { createEmailProvider } from './clients/email/provider.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
 import { cacheFolder } from './embedded/folders.ts';
+import { renderMessage } from './messages/discord/render-message.ts';
 import { captureError, flushErrors, startLogging } from './observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from './process.ts';
 import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
 import { createSettings, type Settings } from './services/settings/settings.ts';
 import { warnAboutUnreadable } from './services/settings/unreadable.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
+import { routeEvents } from './services/webhooks/route-events.ts';
 import type { Database } from './store/db/db.ts';
 import { createEncryption, keyId } from './store/db/encryption.ts';
 import { createListener, type Listener } from './store/db/listener.ts';
@@ -54,6 +57,7 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
   const settings = createSettings({ db, config, encryption });
   const panel = createPanelProvider(settings.runtime, { environmentUrl: config.panel.url });
   const email = createEmailProvider({ ...config.email, settings: settings.runtime });
+  const discord = createDiscordClient(config.discord);
   const listener = createListener({
     connectionString: config.databaseUrl.reveal(),
     log,
@@ -66,6 +70,8 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
     settings,
     panel,
     email,
+    discord,
+    encryption,
     emails: createEmailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
     listener,
@@ -75,6 +81,7 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
         listener.close(),
         panel.close(),
         email.close(),
+        discord.close(),
         temporal.close(),
         connection.close(),
         db.destroy(),
@@ -106,6 +113,7 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
       paths: config.email.paths,
       apiUrl: config.email.apiUrl,
     },
+    webhooks: { encryption: parts.encryption, post: parts.discord.post, render: renderMessage },
     options: {
       concurrency: config.panel.concurrency,
       requestsPerMinute: config.panel.requestsPerMinute,
@@ -172,6 +180,7 @@ async function main(): Promise<void> {
     temporal: parts.temporal,
     log,
     dispatch: EMAIL_DISPATCH,
+    routeEvents,
   });
   log.info('polling');
   process.send?.({ ready: true });

@@ -28,7 +28,7 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   /** Days after which audit events are deleted; 0: never. */
   auditRetentionDays: number;
   email: Omit<EmailActivityDeps, 'db'>;
-  webhooks?: Omit<WebhookActivityDeps, 'db' | 'log'>;
+  webhooks: Omit<WebhookActivityDeps, 'db' | 'log'>;
 }
 
 /** At a shutdown, running activities have this long to finish; then they are cancelled and run again on another worker. */
@@ -45,7 +45,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     ...createMergeActivities(deps),
     ...createMaintenanceActivities(deps),
     ...createEmailActivities({ ...deps.email, db: deps.db }),
-    ...(deps.webhooks && createWebhookActivities({ ...deps.webhooks, db: deps.db, log: deps.log })),
+    ...createWebhookActivities({ ...deps.webhooks, db: deps.db, log: deps.log }),
   };
   const common = {
     connection: deps.connection,

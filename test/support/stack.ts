@@ -43,6 +43,8 @@ export interface Stack {
 
 export const quiet = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' });
 
+const noWebhooks = () => Promise.reject(new Error('this test has no webhooks'));
+
 let runtimeInstalled = false;
 function installRuntime(): void {
   if (runtimeInstalled) return;
@@ -127,7 +129,7 @@ export async function startStack(
         settings,
         paths: loadConfig({}).email.paths,
       },
-      ...(options.webhooks === undefined ? {} : { webhooks: options.webhooks }),
+      webhooks: options.webhooks ?? { encryption, post: noWebhooks, render: () => ({}) },
       options: {
         concurrency: options.concurrency ?? 8,
         requestsPerMinute: options.requestsPerMinute,

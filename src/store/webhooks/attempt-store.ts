@@ -32,6 +32,9 @@ export interface Wait {
   why: string;
 }
 
+/** What stands for the channel of a webhook while it is not known. */
+const unknownChannel = (webhookId: string): string => `webhook:${webhookId}`;
+
 /** Scopes of `webhook_pauses` that a target obeys. */
 const scopesOf = ({ webhookId, channel }: Target): string[] => ['all', `webhook:${webhookId}`, `channel:${channel}`];
 
@@ -44,12 +47,13 @@ export async function admit(trx: Db, target: Target): Promise<Wait | undefined> 
   const [row] = await query<{ pauseMs: number | null; pause: string | null; channelMs: number; globalMs: number }>(
     trx,
     `select p.ms as "pauseMs", p.reason as pause,
-       ${msUntilFree(CHANNEL_LIMIT, 'and a.channel = ?')} as "channelMs",
+       ${msUntilFree(CHANNEL_LIMIT, 'and a.channel = any(?::text[])')} as "channelMs",
        ${msUntilFree(GLOBAL_LIMIT, '')} as "globalMs"
      from (select 1) one left join lateral (
        select extract(epoch from x.until - clock_timestamp()) * 1000 as ms, x.reason from webhook_pauses x
        where x.scope = any(?::text[]) and x.until > clock_timestamp() order by x.until desc limit 1) p on true`,
-    [target.channel, scopesOf(target)],
+    // Its first message was sent before its answer named the channel.
+    [[target.channel, unknownChannel(target.webhookId)], scopesOf(target)],
   );
   const waits: [ms: number, why: string][] = [
     [Number(row?.pauseMs ?? 0), row?.pause ?? ''],

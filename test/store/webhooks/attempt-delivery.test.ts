@@ -250,7 +250,8 @@ describe('the limits of Discord', () => {
     await query(
       database.db,
       `insert into webhook_attempts (number, webhook_id, channel, started_at, outcome)
-       select 0, 'b', 'x', clock_timestamp() - interval '60 s' + n * interval '1 s', 'delivered' from generate_series(1, 29) n`,
+       select 0, 'b', case when n = 1 then 'webhook:a' else 'x' end, clock_timestamp() - interval '60 s' + n * interval '1 s', 'delivered'
+       from generate_series(1, 29) n`,
     );
     const [first = '', second = ''] = await queueFor('a', 2);
     const { attempt } = discord();
