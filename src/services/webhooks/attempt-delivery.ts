@@ -10,7 +10,7 @@ import { isForScope } from '../../domain/event-routing.ts';
 import type { Notice } from '../../domain/events.ts';
 import { DELIVERY_HOURS, scopeOf, type WebhookScope } from '../../domain/webhooks.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
-import type { Encryption } from '../../store/db/encryption.ts';
+import { type Encryption, looksEncrypted } from '../../store/db/encryption.ts';
 import { admit, beginAttempt, loseAttempts } from '../../store/webhooks/attempt-store.ts';
 import {
   countDeliveryAttempt,
@@ -83,7 +83,8 @@ function prepare(deps: AttemptDeps, delivery: DeliveryInTurn): Prepared {
   const { webhook, event, origin, data, occurredAt } = delivery;
   if (webhook === null) return { state: 'never', why: DELETED };
   const clear = deps.encryption.decrypt(webhook.url);
-  if ('unreadable' in clear) {
+  // Without a key, `decrypt` returns encrypted text as if it were clear text.
+  if ('unreadable' in clear || looksEncrypted(clear.value)) {
     return { state: 'not now', why: 'the URL of the webhook was encrypted with another key: check ENCRYPTION_KEY' };
   }
   try {

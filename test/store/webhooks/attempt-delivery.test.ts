@@ -2,6 +2,7 @@
 import pino from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { PostResult } from '../../../src/clients/discord/answers.ts';
+import { Secret } from '../../../src/domain/secret.ts';
 import { type AttemptDeps, attemptDelivery } from '../../../src/services/webhooks/attempt-delivery.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { query } from '../../../src/store/db/query.ts';
@@ -278,6 +279,23 @@ describe('the limits of Discord', () => {
     );
     expect(most?.n).toBeLessThanOrEqual(45);
   });
+});
+
+test('a URL that this process cannot decrypt waits for one that can, with the wrong key and without any', async () => {
+  await addWebhook('a');
+  const key = (letter: string) => new Secret(Buffer.alloc(32, letter).toString('base64'));
+  const stored = createEncryption({ key: key('a') }).encrypt('discord_webhooks.webhookUrl', 'https://discord.com/x');
+  await query(database.db, `update discord_webhooks set "webhookUrl" = ?`, [stored]);
+  const id = one(await queueFor('a'));
+  const { deps, attempt, sent } = discord();
+  for (const keys of [{}, { key: key('b') }]) {
+    deps.encryption = createEncryption(keys);
+    expect(await attempt(id)).toMatchObject({ state: 'wait', why: expect.stringContaining('ENCRYPTION_KEY') });
+  }
+  expect(sent).toEqual([]);
+  deps.encryption = createEncryption({ key: key('a') });
+  expect(await attempt(id)).toMatchObject({ status: 'delivered' });
+  expect(sent).toMatchObject([{ url: 'https://discord.com/x' }]);
 });
 
 describe('an end without an attempt', () => {
