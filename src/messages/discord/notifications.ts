@@ -188,13 +188,20 @@ function textOf(value: EventValue | undefined, origin: EventOrigin, error: true 
   return origin === 'service' && typeof value === 'number' && value !== 0 ? String(value) : '';
 }
 
+/** Details that come first, in this order: the database returns the keys of JSON in one of its own. */
+const FIRST_DETAILS = ['event', 'account', 'actor', 'before', 'after'];
+const rankOf = (key: string): number =>
+  FIRST_DETAILS.includes(key) ? FIRST_DETAILS.indexOf(key) : FIRST_DETAILS.length;
+
 /** One field per detail, named after its key. */
 const detailsOf = (data: EventData): Embed['fields'] =>
-  Object.entries(data).map(([key, value]) => ({
-    name: plain(titleOf(key)) || '…',
-    value: plain(words(value)),
-    inline: true,
-  }));
+  Object.entries(data)
+    .toSorted(([a], [b]) => rankOf(a) - rankOf(b))
+    .map(([key, value]) => ({
+      name: plain(titleOf(key)) || '…',
+      value: plain(words(value)),
+      inline: true,
+    }));
 
 /** `per_hour` → `Per Hour`. */
 const titleOf = (key: string): string =>

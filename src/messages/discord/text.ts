@@ -81,7 +81,7 @@ export function listOf(lines: readonly string[], max: number, total: number = li
 
 const ADDRESS = '[address]';
 const ADDRESSES: readonly RegExp[] = [
-  /\b[a-z][a-z0-9+.-]*:\/\/[^\s"'<>)\]]+/gi,
+  /\b[a-z][a-z0-9+.-]*:\/\/[^\s"'<>)\]]*[^\s"'<>)\].,:;!?]/gi,
   // IPv6, in brackets or not; a time of day has two colons.
   /\[[0-9a-f:.]*:[0-9a-f:.]*\](?::\d+)?/gi,
   /(?<![\w:])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![\w:])/gi,

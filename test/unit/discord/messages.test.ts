@@ -214,15 +214,15 @@ describe('notifications', () => {
   });
 
   test('security events tell every detail', () => {
-    const details = { account: 'u-1', actor: 'cli', limit: 'sign_in', before: ['A', 'B'], number: 3, nothing: null };
+    const details = { number: 3, nothing: null, actor: 'cli', before: ['A', 'B'], account: 'u-1', limit: 'sign_in' };
     expect(fieldsOf('security.roles_changed', details)).toEqual([
       'Account: u-1 (inline)',
       'Actor: cli (inline)',
-      'Limit: sign_in (inline)',
       'Before: A, B (inline)',
       'Number: 3 (inline)',
+      'Limit: sign_in (inline)',
     ]);
-    expect(fieldsOf('security.more', { event: 'security.lockout', per_hour: 20 })).toEqual([
+    expect(fieldsOf('security.more', { per_hour: 20, event: 'security.lockout' })).toEqual([
       'Event: security.lockout (inline)',
       'Per Hour: 20 (inline)',
     ]);
@@ -299,7 +299,10 @@ describe('texts of others', () => {
     ['connect to [fd00::12]:443 failed', 'connect to [address] failed'],
     ['getaddrinfo ENOTFOUND panel', 'getaddrinfo ENOTFOUND [address]'],
     ['GET https://panel.example/api?key=1 failed at 12:34:56', 'GET [address] failed at 12:34:56'],
-    ['redirects to http://panel:8080/login', 'redirects to [address]'],
+    [
+      'redirects to http://panel:8080/login: enter that, or http://b.',
+      'redirects to [address]: enter that, or [address].',
+    ],
     ['no route to panel:8080 or db.internal', 'no route to [address] or [address]'],
     ['Authorization: Bearer ptla_abcdefghijkl', 'Authorization: Bearer [hidden]'],
     ['key ptla_abcdefghijkl is wrong', 'key [hidden] is wrong'],
