@@ -332,25 +332,6 @@ describe('an end without an attempt', () => {
     expect(sent).toHaveLength(1);
   });
 
-  test('a URL that this process cannot decrypt waits for one that can', async () => {
-    await addWebhook('a');
-    const key = new Secret('ab'.repeat(32));
-    const url = createEncryption({ key }).encrypt(
-      'discord_webhooks.webhookUrl',
-      'https://discord.com/api/webhooks/1/a',
-    );
-    await query(database.db, `update discord_webhooks set "webhookUrl" = ? where id = 'a'`, [url]);
-    const id = one(await queueFor('a'));
-    const { attempt, deps, sent } = discord();
-    const waits = { state: 'wait', why: expect.stringContaining('check ENCRYPTION_KEY') };
-    expect(await attempt(id)).toMatchObject(waits);
-    deps.encryption = createEncryption({ key: new Secret('cd'.repeat(32)) });
-    expect(await attempt(id)).toMatchObject(waits);
-    deps.encryption = createEncryption({ key });
-    expect(await attempt(id)).toMatchObject({ status: 'delivered' });
-    expect(sent.map((request) => request.url)).toEqual(['https://discord.com/api/webhooks/1/a']);
-  });
-
   test('what is skipped with its webhook is not sent, and the relay is woken', async () => {
     await addWebhook('a');
     const id = one(await queueFor('a'));
