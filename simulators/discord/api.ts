@@ -60,15 +60,18 @@ export async function answerApi(parts: ApiParts, request: IncomingMessage, url: 
     throw error;
   });
   const { answer, ending } = outcome;
-  const told = ending === 'whole' || ending === 'half';
-  entry.status = told ? answer.status : 0;
-  entry.code = told ? (answer.code ?? null) : null;
-  entry.answeredAt = told ? Date.now() + outcome.waitMs : null;
+  const answers = ending === 'whole' || ending === 'half';
+  entry.status = answers ? answer.status : 0;
+  entry.code = answers ? (answer.code ?? null) : null;
+  entry.answeredAt = answers ? Date.now() + outcome.waitMs : null;
   state.counts.statuses[entry.status] = (state.counts.statuses[entry.status] ?? 0) + 1;
   if (entry.limited !== null) state.counts.limited[entry.limited] += 1;
   // 401, 403 and 429, but not a 429 of a shared limit (docs.discord.com/developers/topics/rate-limits).
   const shared = answer.headers?.['x-ratelimit-scope'] === 'shared';
-  if (told && ([401, 403].includes(answer.status) || (answer.status === 429 && !shared && entry.limited !== 'ban'))) {
+  if (
+    answers &&
+    ([401, 403].includes(answer.status) || (answer.status === 429 && !shared && entry.limited !== 'ban'))
+  ) {
     state.counts.invalid += 1;
     limits.invalid(Date.now());
   }
