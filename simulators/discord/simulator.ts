@@ -13,7 +13,7 @@ import { pageOf } from './pages.ts';
 import { isApiPath } from './routes.ts';
 import { createDiscordState, type DiscordState } from './state.ts';
 
-export type { DiscordSimulator, DiscordSimulatorOptions } from './contract.ts';
+export type { DiscordSimulator, DiscordSimulatorOptions, SimulatedWebhook } from './contract.ts';
 
 /** Starts the simulator; it listens when the promise resolves. */
 export async function startDiscordSimulator(options: DiscordSimulatorOptions = {}): Promise<DiscordSimulator> {
