@@ -36,7 +36,7 @@ export interface HttpClientOptions {
   /** Milliseconds for the whole exchange. */
   timeoutMs: number;
   /**
-   * Milliseconds for the connection; default `timeoutMs`. If it is shorter, a host that accepts no connection is told
+   * Milliseconds for the connection; default `timeoutMs`. If it is shorter, a host that accepts no connection is distinguished
    * from one that does not answer. undici's timer is exact to about a second.
    */
   connectTimeoutMs?: number;

@@ -100,7 +100,7 @@ test('a path that is not of the API of Discord is called as it is', async () => 
   await server.close();
 });
 
-test('a dead webhook is told from a message that is refused', async () => {
+test('a dead webhook is distinguished from a message that is refused', async () => {
   sim.change(hook.id, { deleted: true });
   expect(harmless(await post())).toMatchObject({ outcome: 'refused', httpStatus: 404, discordCode: 10015, dead: true });
   sim.change(hook.id, { deleted: false, tokenWrong: true });
@@ -142,7 +142,7 @@ test.each([
   [99999, 'refused', /status 400, code 99999/],
 ])('error %i is %s, by its code and not by its status', async (code, outcome, detail) => {
   const message = `quotes ${TOKEN}`;
-  // The last status is one that nobody has seen with the code.
+  // The last status is one that was never seen with the code.
   for (const status of code === 99999 ? [400] : [undefined, 400, 403, 404]) {
     const result = await withFault({ kind: 'error', code, status, message });
     expect(result).toMatchObject({ outcome, discordCode: code, detail: expect.stringMatching(detail) });

@@ -186,7 +186,7 @@ describe('a host that is not reached (C-3)', () => {
     await closing.close();
   });
 
-  test('a connection that is not made in time is told from a request without an answer', async () => {
+  test('a connection that is not made in time is distinguished from a request without an answer', async () => {
     // It accepts the connection, and never greets.
     const silent = net.createServer((socket) => socket.on('error', () => {}));
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
