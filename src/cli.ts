@@ -80,6 +80,14 @@ export const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'webhook',
+    description: 'webhooks, their deliveries and tests',
+    async register(program, io) {
+      const { registerWebhookCommands } = await import('./cli/webhook.ts');
+      registerWebhookCommands(program, io);
+    },
+  },
+  {
     name: 'openapi',
     description: 'write the OpenAPI document',
     async register(program) {

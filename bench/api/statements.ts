@@ -57,6 +57,7 @@ function appOf(env: Record<string, string>) {
       webhooks: createWebhookStore(encryption),
       webhookUrlRules: config.discord,
       discord: { inspect: noDiscord, post: noDiscord },
+      cancelWorkflow: async () => undefined,
       launcher,
       // Not the real client: it throws from a timer when it is closed while it waits for its next try.
       temporal: { state: async () => 'no answer', reachable: async () => false, workersPolling: async () => false },

@@ -12,13 +12,14 @@ import { purgeUsage } from '../store/inventory/usage-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
 import { purgeSyncLogs } from '../store/sync/log-store.ts';
+import { endAbandoned, purgeDeliveries, purgeStates, purgeTests } from '../store/webhooks/delivery-retention.ts';
 import type { ScheduledSyncResult } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 
 export interface MaintenanceActivityDeps {
   db: Db;
   launcher: SyncLauncher;
-  /** Days after which finished sync logs, outbox rows and emails are deleted. */
+  /** Days after which finished sync logs, outbox rows, emails and deliveries are deleted. */
   retentionDays: number;
   /** Days after which audit events are deleted; 0: never. */
   auditRetentionDays: number;
@@ -37,10 +38,13 @@ const PAST_RETENTION = {
   syncLogs: (db, days) => purgeSyncLogs(db, days.retentionDays, BATCH_ROWS),
   outbox: (db, days) => purgeOutbox(db, days.retentionDays, BATCH_ROWS),
   emails: (db, days) => purgeEmails(db, days.retentionDays, BATCH_ROWS),
+  webhookDeliveries: (db, days) => purgeDeliveries(db, days.retentionDays, BATCH_ROWS),
+  webhookTests: (db, days) => purgeTests(db, days.retentionDays, BATCH_ROWS),
   auditEvents: (db, days) => purgeAuditEvents(db, days.auditRetentionDays, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 
-/** What expires by itself, by its name in the result. Lost emails end as failed; the contents of ended ones are cleared. */
+/** What expires by itself, by its name in the result. Lost emails end as failed; the contents of ended ones are cleared.
+ * Deliveries that nothing will send end, too. */
 const EXPIRED = {
   sessions: (db) => purgeSessions(db, BATCH_ROWS),
   tokens: (db) => purgeTokens(db, BATCH_ROWS),
@@ -51,6 +55,8 @@ const EXPIRED = {
   serverUsage: (db) => purgeUsage(db, BATCH_ROWS),
   lostEmails: (db) => failLostEmails(db, BATCH_ROWS),
   emailContents: (db) => clearDeadEmails(db, BATCH_ROWS),
+  abandonedDeliveries: (db) => endAbandoned(db, BATCH_ROWS),
+  webhookStates: (db) => purgeStates(db, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 
 /** Runs each purge of a table until no row is left. @returns rows per purge. */
@@ -101,10 +107,10 @@ export function createMaintenanceActivities(deps: MaintenanceActivityDeps) {
     /** Requests the cancel of a run whose row is marked, since the process that marked it may be gone. */
     requestCancel: (input: { runId: string }): Promise<void> => launcher.requestCancel(input.runId),
 
-    /** Deletes finished sync logs, outbox rows, emails and audit events that are older than their retention. */
+    /** Deletes finished sync logs, outbox rows, emails, deliveries and audit events that are older than their retention. */
     purgePastRetention: () => withHeartbeat((signal) => purgeAll(deps, PAST_RETENTION, signal)),
 
-    /** Deletes expired sessions, one-time tokens, full rate-limit buckets; ends lost emails, clears ended ones. */
+    /** Deletes expired sessions, one-time tokens, full rate-limit buckets; ends lost emails and deliveries, clears ended ones. */
     purgeExpiredData: () => withHeartbeat((signal) => purgeAll(deps, EXPIRED, signal)),
   };
 }

@@ -50,6 +50,8 @@ export interface AppDeps {
   /** Which URLs a webhook may have. */
   webhookUrlRules: WebhookUrlRules;
   discord: Pick<DiscordClient, 'post' | 'inspect'>;
+  /** Asks a workflow to end, within a few seconds. */
+  cancelWorkflow(workflowId: string): Promise<void>;
   launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
   temporal: EngineHealth;
   queues: QueueStats;

@@ -21,6 +21,7 @@ import { listenerName } from '../store/db/running-processes.ts';
 import { createEmailStore } from '../store/email/email-store.ts';
 import { noteFirstStart } from '../store/settings/setup-window-store.ts';
 import { createWebhookStore } from '../store/webhooks/webhook-store.ts';
+import { cancelWorkflow } from '../temporal/cancel-workflow.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { createEngineRuns } from '../temporal/engine-runs.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
@@ -78,6 +79,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     webhooks: createWebhookStore(encryption),
     webhookUrlRules: config.discord,
     discord,
+    cancelWorkflow: (workflowId) => cancelWorkflow(temporal, workflowId),
     launcher,
     temporal,
     queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),

@@ -79,7 +79,7 @@ async function list(run: ServiceRun, { kind, status, limit, cursor }: ListFlags)
   if (!page.complete) {
     run.io.stderr.write('Temporal cannot be reached: scheduled syncs and maintenance are not listed\n');
   }
-  const shown = page.runs.map(({ at: _at, ...one }) => ({ ...one, link: service.linkOf({ at: _at, ...one }) }));
+  const shown = page.runs.map(({ at: _at, ...one }) => ({ ...one, link: service.linkOf(one) }));
   const header = ['ended', 'kind', 'name', 'status', 'retry', 'id', 'reason'];
   run.print({ runs: shown, nextCursor: next, complete: page.complete }, [
     ...(page.runs.length === 0 ? ['no such runs'] : table(header, page.runs.map(cells))),

@@ -43,6 +43,8 @@ export const ADMINISTRATION_ACTIONS = [
   'webhook-deleted',
   'webhook-tested',
   'webhook-disabled',
+  'webhook-resent',
+  'webhook-cancelled',
   'audit-exported',
   'database-migrated',
   'database-rolled-back',
@@ -69,7 +71,17 @@ export interface AuditOrigin {
 }
 
 /** What the action was about; an event about several things, or about the installation, has no target. */
-export const AUDIT_TARGETS = ['user', 'setting', 'repository', 'node', 'sync', 'email', 'run', 'webhook'] as const;
+export const AUDIT_TARGETS = [
+  'user',
+  'setting',
+  'repository',
+  'node',
+  'sync',
+  'email',
+  'run',
+  'webhook',
+  'delivery',
+] as const;
 export interface AuditTarget {
   type: (typeof AUDIT_TARGETS)[number];
   id: string;

@@ -1,10 +1,10 @@
-/** Runs of every kind as one list shows them: syncs, emails, effects of the outbox, and what schedules started. */
+/** Runs of every kind as one list shows them: syncs, emails, deliveries to webhooks, effects of the outbox, and what schedules started. */
 
 /**
- * `outbox`: an effect that waits or cannot be handed to Temporal. `scheduled-sync`: the tick of the auto-sync, which only
+ * `webhook`: a delivery to a webhook. `outbox`: an effect that waits or cannot be handed to Temporal. `scheduled-sync`: the tick of the auto-sync, which only
  * requests a sync. `maintenance`: a job of another schedule.
  */
-export const RUN_KINDS = ['sync', 'email', 'outbox', 'scheduled-sync', 'maintenance'] as const;
+export const RUN_KINDS = ['sync', 'email', 'webhook', 'outbox', 'scheduled-sync', 'maintenance'] as const;
 export type RunKind = (typeof RUN_KINDS)[number];
 /** The kinds that only Temporal knows; the others have rows in the database. */
 export const ENGINE_KINDS = ['scheduled-sync', 'maintenance'] as const satisfies readonly RunKind[];
@@ -20,6 +20,7 @@ export type RunStatus = (typeof RUN_STATUSES)[number];
 export const RETRY_WAYS = {
   sync: 'request-sync',
   email: 'resend-email',
+  webhook: 'resend-delivery',
   outbox: 'dispatch',
   'scheduled-sync': 'trigger-schedule',
   maintenance: 'trigger-schedule',
@@ -29,7 +30,7 @@ export type RetryWay = (typeof RETRY_WAYS)[RunKind];
 export interface Run {
   kind: RunKind;
   id: string;
-  /** What it did: the target of a sync, the template of an email, the kind of an effect or of a maintenance job. */
+  /** What it did: the target of a sync, the template of an email, the event of a delivery, the kind of an effect or of a maintenance job. */
   name: string;
   status: RunStatus;
   startedAt: Date | null;

@@ -9,6 +9,7 @@ import { runRoutes } from './admin/runs.ts';
 import { adminServerRoutes } from './admin/servers.ts';
 import { settingsRoutes } from './admin/settings.ts';
 import { adminUserRoutes } from './admin/users.ts';
+import { webhookDeliveryRoutes } from './admin/webhook-deliveries.ts';
 import { webhookRoutes } from './admin/webhooks.ts';
 import { denialRoutes } from './auth/denial.ts';
 import { authLinkRoutes } from './auth/links.ts';
@@ -32,6 +33,7 @@ export const routes: readonly Route[] = [
   ...settingsRoutes,
   ...repositoryRoutes,
   ...webhookRoutes,
+  ...webhookDeliveryRoutes,
   ...statsRoutes,
   ...signInRoutes,
   ...sessionRoutes,

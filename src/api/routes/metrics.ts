@@ -1,8 +1,9 @@
-/** `/metrics`: the backlog of effects and emails, for Prometheus. */
+/** `/metrics`: the backlog of effects, emails and deliveries to webhooks, for Prometheus. */
 import { Gauge, Registry } from 'prom-client';
 import type { Db } from '../../store/db/db.ts';
 import { countEmails, heldEmails } from '../../store/email/email-list.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
+import { deliveryFigures } from '../../store/webhooks/delivery-list.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 /**
@@ -36,6 +37,24 @@ async function renderGauges(db: Db): Promise<string> {
     registers: [registry],
   }).set((await heldEmails(db))?.count ?? 0);
 
+  const figures = await deliveryFigures(db);
+  const deliveries = gauge(
+    'nodebyte_webhook_deliveries',
+    'Deliveries to webhooks: queued, and failed in 24 hours.',
+    'status',
+  );
+  deliveries.set({ status: 'queued' }, figures.queued);
+  deliveries.set({ status: 'failed' }, figures.failed);
+  const single = (name: string, help: string, value: number) =>
+    new Gauge({ name, help, registers: [registry] }).set(value);
+  single(
+    'nodebyte_webhook_oldest_seconds',
+    'Age in seconds of the oldest queued delivery; 0 when none is queued.',
+    figures.oldestSeconds,
+  );
+  single('nodebyte_webhooks_switched_off', 'Webhooks that are switched off.', figures.switchedOff);
+  single('nodebyte_webhook_pauses', 'Pauses of webhooks, channels or all messages that are in force.', figures.pauses);
+
   // The library separates metrics by an empty line.
   return (await registry.metrics()).replaceAll('\n\n', '\n');
 }
@@ -45,7 +64,7 @@ export const metricsRoutes: Route[] = [
     method: 'get',
     path: '/metrics',
     operationId: 'getMetrics',
-    summary: 'Backlog of effects and emails in the text format of Prometheus',
+    summary: 'Backlog of effects, emails and deliveries to webhooks in the text format of Prometheus',
     tags: ['Health'],
     auth: 'apiKeyOrAdmin',
     responses: { 200: { contentType: 'text/plain; version=0.0.4', description: 'Gauges' } },

@@ -20,6 +20,7 @@ import { heldEmails } from '../../store/email/email-list.ts';
 import { type Check, PROBE_TIMEOUT_MS, probeError } from './check.ts';
 import type { HeldEmails } from './email.ts';
 import { checkSettings, checkSetup } from './settings.ts';
+import { checkWebhooks } from './webhooks.ts';
 
 const NAME = 'PostgreSQL';
 
@@ -85,7 +86,7 @@ async function inspectSettings(db: Db, config: Config, key: Secret | undefined):
   const encryption = createEncryption({ key, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption, readOnly: true });
   const known = await settings.known();
-  const checks = [...checkSettings(known), await checkSetup(db, config)];
+  const checks = [...checkSettings(known), await checkSetup(db, config), ...(await checkWebhooks(db, encryption))];
   return { checks, stored: known.stored.values, runtime: await settings.runtime(), held: await heldEmails(db) };
 }
 

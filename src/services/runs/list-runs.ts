@@ -15,7 +15,7 @@ import {
 import { SYNC_TARGETS } from '../../domain/sync/targets.ts';
 import { findStoredRun, listStoredRuns, type StoredRun } from '../../store/runs/run-list.ts';
 import type { EngineRun } from '../../temporal/engine-runs.ts';
-import { PANEL_SYNC_ID, sendEmailId } from '../../workflows/contract.ts';
+import { deliverWebhookId, PANEL_SYNC_ID, sendEmailId } from '../../workflows/contract.ts';
 import { isRunId, type RunDeps } from './deps.ts';
 
 export interface RunFilter {
@@ -73,14 +73,15 @@ export async function findRunOf({ db, engine }: RunDeps, kind: RunKind, id: stri
 const WORKFLOW_ID: Record<StoredKind, (id: string) => string | null> = {
   sync: () => PANEL_SYNC_ID,
   email: sendEmailId,
+  webhook: deliverWebhookId,
   outbox: () => null,
 };
 
 function ofRow(row: StoredRun): Run {
   const name = row.name ?? '';
   const obstacle = row.status !== 'failed' ? 'It did not fail' : obstacleOf(row, name);
-  // A sync that never began has no run of its own: the link would show another one's.
-  const unstarted = row.kind === 'sync' && row.runId === null;
+  // A sync that never began has no run of its own: the link would show another one's. A delivery that never began has none.
+  const unstarted = ['sync', 'webhook'].includes(row.kind) && row.runId === null;
   return {
     kind: row.kind,
     id: row.id,
@@ -103,6 +104,7 @@ function obstacleOf(row: StoredRun, name: string): string | null {
     return SYNC_TARGETS.some((target) => target === name) ? null : 'Its target is not known';
   }
   if (row.kind === 'outbox') return null;
+  if (row.kind === 'webhook') return row.repeatable ? null : 'Its webhook was deleted or is switched off';
   if (!EMAIL_TEMPLATES.some((template) => template === name)) return 'Its template is not known';
   return row.repeatable ? null : 'The data of this email was cleared: send a new one';
 }

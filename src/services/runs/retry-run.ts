@@ -11,9 +11,11 @@ import { inTransaction, type Transaction } from '../../store/db/db.ts';
 import { findEmail } from '../../store/email/email-list.ts';
 import { lockOutboxRow, makeDue } from '../../store/outbox-store.ts';
 import { findSyncToRetry, lockRetry } from '../../store/runs/run-list.ts';
+import { findDelivery } from '../../store/webhooks/delivery-store.ts';
 import { isNamespaceMissing, isUnreachable } from '../../temporal/connection.ts';
 import { recordChange } from '../audit/record-change.ts';
 import { resendEmail } from '../email/resend-email.ts';
+import { resendDelivery } from '../webhooks/resend-delivery.ts';
 import { isRunId, type RunDeps } from './deps.ts';
 
 export interface RetryTicket {
@@ -46,6 +48,7 @@ export function retryRun(deps: RunDeps, kind: RunKind, id: string, by: AuditOrig
 const RETRIES: Record<StoredKind, Retry> = {
   sync: retrySync,
   email: retryEmail,
+  webhook: retryDelivery,
   outbox: retryEffect,
 };
 
@@ -77,6 +80,14 @@ async function retryEmail(deps: RunDeps, id: string, by: AuditOrigin): Promise<R
   if (email === undefined) throw unknownRun();
   if (email.status !== 'failed') throw notFailed();
   return { kind: 'email', ...(await resendEmail(deps, id, by, 'run-retried')) };
+}
+
+/** Sends the message of the delivery again, in a new one. */
+async function retryDelivery(deps: RunDeps, id: string, by: AuditOrigin): Promise<RetryTicket> {
+  const delivery = await findDelivery(deps.db, id, { lock: false });
+  if (delivery === undefined) throw unknownRun();
+  if (delivery.status !== 'failed') throw notFailed();
+  return { kind: 'webhook', ...(await resendDelivery(deps, id, by, 'run-retried')) };
 }
 
 /** Lets the relay take the effect at once, with all its attempts before it. */

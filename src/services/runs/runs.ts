@@ -15,7 +15,7 @@ export interface Runs {
   /** {@link retryRun} */
   retry(kind: RunKind, id: string, by: AuditOrigin): Promise<RetryTicket>;
   /** The page of the run's workflow in the Temporal UI; null without a workflow or a configured address. */
-  linkOf(run: Run): string | null;
+  linkOf(run: Pick<Run, 'workflowId' | 'runId'>): string | null;
 }
 
 /** Makes the service; it holds nothing but its dependencies. */

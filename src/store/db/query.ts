@@ -59,5 +59,8 @@ export async function lastRows<T>(trx: Db, statements: readonly string[]): Promi
   return (Array.isArray(results) ? results.at(-1) : results)?.rows ?? [];
 }
 
-/** A pattern for LIKE and ILIKE that finds the text anywhere; its `%`, `_` and `\` mean themselves. */
-export const contains = (text: string): string => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
+/** A pattern for LIKE and ILIKE that finds the text at the begin; its `%`, `_` and `\` mean themselves. */
+export const startsWith = (text: string): string => `${text.replace(/[\\%_]/g, '\\$&')}%`;
+
+/** The same for a text anywhere. */
+export const contains = (text: string): string => `%${startsWith(text)}`;

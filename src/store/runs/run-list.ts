@@ -1,7 +1,8 @@
-/** Runs that have a row in the database, in one list: `sync_logs`, `emails`, and what the outbox has not handed over. */
+/** Runs that have a row in the database, in one list: `sync_logs`, `emails`, `webhook_deliveries`, and what the outbox has not handed over. */
 import { EMAIL_STATUSES, type EmailStatus, TOKEN_OF_TEMPLATE } from '../../domain/email.ts';
 import type { RunCursor, RunKind, RunStatus, StoredKind } from '../../domain/runs.ts';
 import { STATUS_SPELLINGS, type SyncStatus } from '../../domain/sync/targets.ts';
+import { DELIVERY_STATUSES, type DeliveryStatus } from '../../domain/webhooks.ts';
 import type { Db } from '../db/db.ts';
 import { query } from '../db/query.ts';
 
@@ -67,6 +68,16 @@ const EMAIL_STATUS = `case e.status ${Object.entries(EMAIL_STATUS_OF)
   .map(([stored, status]) => `when '${stored}' then '${status}'`)
   .join(' ')} else 'failed' end`;
 
+const DELIVERY_STATUS_OF: Record<DeliveryStatus, readonly RunStatus[]> = {
+  queued: ['waiting', 'running'],
+  delivered: ['completed'],
+  failed: ['failed'],
+  skipped: ['skipped'],
+  cancelled: ['cancelled'],
+};
+const DELIVERY_STATUS = `case d.status when 'queued' then case when d.started_at is null then 'waiting' else 'running' end
+  when 'delivered' then 'completed' else d.status end`;
+
 /** The rows of each kind under the same names, with the places of their conditions. */
 const SOURCES: Record<StoredKind, (conditions: string) => string> = {
   sync: (conditions) => `
@@ -79,6 +90,12 @@ const SOURCES: Record<StoredKind, (conditions: string) => string> = {
       case when e.status <> 'queued' then e.updated_at end as "endedAt", e.updated_at as at, e.last_error as reason,
       null as "runId", e.data is not null or (${LINK_MADE_AGAIN}) as repeatable
     from emails e where ${conditions}`,
+  // A delivery that was cancelled before its workflow was started has no run.
+  webhook: (conditions) => `
+    select 'webhook' as kind, d.id::text, d.event as name, ${DELIVERY_STATUS} as status, d.started_at as "startedAt",
+      d.ended_at as "endedAt", coalesce(d.ended_at, d.created_at) as at, d.reason, d.run_id as "runId",
+      exists (select 1 from discord_webhooks w where w.id = d.webhook_id and w.enabled) as repeatable
+    from webhook_deliveries d where ${conditions}`,
   outbox: (conditions) => `
     select 'outbox' as kind, o.id::text, o.kind as name,
       case when o.status = 'failed' or o.last_error is not null then 'failed' else 'waiting' end as status,
@@ -86,12 +103,22 @@ const SOURCES: Record<StoredKind, (conditions: string) => string> = {
       null as "runId", true as repeatable
     from outbox o where o.status in ('pending', 'failed') and ${conditions}`,
 };
-/** Condition for one row; ids of emails and of effects are UUIDs. */
-const BY_ID: Record<StoredKind, string> = { sync: 'l.id = ?', email: 'e.id = ?::uuid', outbox: 'o.id = ?::uuid' };
+/** Condition for one row; ids of all others than syncs are UUIDs. */
+const BY_ID: Record<StoredKind, string> = {
+  sync: 'l.id = ?',
+  email: 'e.id = ?::uuid',
+  webhook: 'd.id = ?::uuid',
+  outbox: 'o.id = ?::uuid',
+};
 
-/** Lets an index find the emails of a status; the other tables are small. */
+/** Lets an index find the emails and deliveries of a status; the other tables are small. */
 function narrowed(kind: StoredKind, status: RunStatus | undefined): string {
-  if (kind !== 'email' || status === undefined) return 'true';
+  if (status === undefined) return 'true';
+  if (kind === 'webhook') {
+    const stored = DELIVERY_STATUSES.filter((word) => DELIVERY_STATUS_OF[word].includes(status));
+    return `d.status in (${list(stored)})`;
+  }
+  if (kind !== 'email') return 'true';
   const stored = EMAIL_STATUSES.filter((word) => EMAIL_STATUS_OF[word] === status);
   return stored.length === 0 ? 'false' : `e.status in (${list(stored)})`;
 }
@@ -106,7 +133,9 @@ const ROWS = (sources: readonly string[]): string => `
 const WITH_RETRIES = (page: string): string => `
   select p.kind, p.id, p.name, p.status, p."startedAt", p."endedAt", p.at, p.reason, p."runId", p.repeatable,
     coalesce(l.id, (select e.id::text from emails e where e.resent_from = case when p.kind = 'email' then p.id::uuid end
-                    order by e.created_at desc, e.id desc limit 1)) as "retriedAs"
+                    order by e.created_at desc, e.id desc limit 1),
+      (select d.id::text from webhook_deliveries d where d.resent_from = case when p.kind = 'webhook' then p.id::uuid end
+       order by d.created_at desc, d.id desc limit 1)) as "retriedAs"
   from (${page}) p
   left join sync_logs l on p.kind = 'sync' and l.id = ${RETRY_ID('p.id')}`;
 

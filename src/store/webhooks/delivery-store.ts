@@ -20,7 +20,7 @@ export interface DeliveryToQueue {
 const SILENT_SECONDS = 60;
 
 /** Wakes the relay at the commit. */
-const wakeRelay = (trx: Db): Promise<unknown> => execute(trx, `select pg_notify('outbox', '')`);
+export const wakeRelay = (trx: Db): Promise<unknown> => execute(trx, `select pg_notify('outbox', '')`);
 
 /** Adds deliveries at the end of the order of their webhooks. @returns their ids, in this order. */
 export async function queueDeliveries(trx: Db, deliveries: readonly DeliveryToQueue[]): Promise<string[]> {

@@ -10,6 +10,7 @@ import { insertSession, purgeSessions } from '../../../src/store/accounts/sessio
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { execute } from '../../../src/store/db/query.ts';
 import { takeTokens } from '../../../src/store/rate-limit-store.ts';
+import { queueDeliveries } from '../../../src/store/webhooks/delivery-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { account, message, queueEmail, storedEmail } from '../../support/email.ts';
 import { query } from '../../support/merge.ts';
@@ -153,6 +154,8 @@ describe('the activity', () => {
     buckets: 0,
     lostEmails: 0,
     emailContents: 0,
+    abandonedDeliveries: 0,
+    webhookStates: 0,
   };
 
   test('deletes any number of expired rows, counts them, and finds none when it runs again', async () => {
@@ -192,6 +195,10 @@ describe('the activity', () => {
     await query(db, `update emails set updated_at = now() - interval '6 days' where id = ?`, [lost]);
     await query(db, `update emails set status = 'failed', updated_at = now() - interval '2 days' where id = ?`, [dead]);
 
+    await queueDeliveries(db, [
+      { webhookId: 'gone', webhookName: 'Gone', event: 'test', origin: 'request', data: {}, occurredAt: new Date() },
+    ]);
+    await query(db, `insert into webhook_states (webhook_id) values ('gone')`);
     await rememberUsed(db, user, 'used yesterday');
     await query(db, `update used_tokens set used_at = now() - interval '25 hours'`);
     await rememberUsed(db, user, 'used today');
@@ -208,6 +215,8 @@ describe('the activity', () => {
       buckets: 1,
       lostEmails: 1,
       emailContents: 1,
+      abandonedDeliveries: 1,
+      webhookStates: 1,
     });
     expect(await sessions()).toEqual(['1 minute']);
     expect(await tokenCount()).toBe(1);

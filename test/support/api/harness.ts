@@ -176,6 +176,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       inspect: async () => ({ state: 'alive', channelId: null, name: null }),
       post: async () => ({ outcome: 'delivered', httpStatus: 200, messageId: 'message', channelId: null }),
     },
+    cancelWorkflow: async (id) => {
+      cancelled.push(id);
+    },
     launcher,
     temporal: { state: async () => 'ok', reachable: async () => true, workersPolling: async () => true },
     queues: createQueueStats(async () => ({

@@ -11,6 +11,7 @@ import { enqueue } from '../../../src/store/outbox-store.ts';
 import { ENCRYPTION_KEY, makeUser } from '../api/harness.ts';
 import type { TestDatabase } from '../database.ts';
 import { temporalAddress } from '../temporal.ts';
+import { makeDelivery } from './deliveries.ts';
 import { activeSync, endSyncs, type World } from './world.ts';
 
 export interface Call {
@@ -133,4 +134,11 @@ export const COMMANDS: Readonly<Record<string, CommandRecipe | { reads: string }
   'user reset-password': { ...onUser('password-changed', []), repeats: 'it makes another password' },
   'user sign-out': onUser('sessions-ended', []),
   'user roles': onUser('roles-changed', ['--add', 'PARTNER']),
+  'webhook deliveries': { reads: 'it lists' },
+  'webhook list': { reads: 'it lists' },
+  'webhook resend': {
+    events: ['webhook-resent'],
+    prepare: async ({ database }) => ({ args: [await makeDelivery(database.db, { ended: true })] }),
+  },
+  'webhook test': { elsewhere: 'test/api/webhooks/deliveries.test.ts: it sends a message' },
 };

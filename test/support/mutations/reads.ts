@@ -1,6 +1,7 @@
 /** How the routes that only read are called, where their path alone does not say it. */
 import { randomUUID } from 'node:crypto';
 import { query } from '../../../src/store/db/query.ts';
+import { queueDeliveries } from '../../../src/store/webhooks/delivery-store.ts';
 import { insertLog } from '../api/harness.ts';
 import { queueEmail } from '../email.ts';
 import type { World } from './world.ts';
@@ -31,6 +32,16 @@ export async function fillWithMarkers(world: World): Promise<Paths> {
     data: { name: 'Root', token: 'marker-link', id: admin.id },
   });
   await query(db, `update emails set status = 'failed', last_error = 'refused' where id = ?`, [emailId]);
+  const [deliveryId = ''] = await queueDeliveries(db, [
+    {
+      webhookId: 'hook',
+      webhookName: 'Hook',
+      event: 'test.event',
+      origin: 'request',
+      data: {},
+      occurredAt: new Date(),
+    },
+  ]);
   const logId = await insertLog(database, { status: 'FAILED', error: 'The panel refused' });
   return {
     checkEmail: `/api/v1/auth/check-email?email=${admin.email}`,
@@ -40,6 +51,7 @@ export async function fillWithMarkers(world: World): Promise<Paths> {
     getSyncLog: `/api/admin/sync/logs/${logId}`,
     getSyncStatus: `/api/v1/sync/status/${logId}`,
     getWebhook: '/api/admin/settings/webhooks/hook',
+    getWebhookDelivery: `/api/admin/webhook-deliveries/${deliveryId}`,
     getUser: `/api/admin/users/${admin.id}`,
     listNodeAllocations: '/api/admin/nodes/1/allocations',
     showDenial: `/api/v1/auth/not-me?token=${randomUUID()}&id=${randomUUID()}`,

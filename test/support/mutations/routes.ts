@@ -5,6 +5,7 @@
 import { query } from '../../../src/store/db/query.ts';
 import { API_KEY, makeUser } from '../api/harness.ts';
 import { queueEmail } from '../email.ts';
+import { makeDelivery } from './deliveries.ts';
 import { type ApiRequest, activeSync, endSyncs, type World } from './world.ts';
 
 export interface RouteRecipe {
@@ -61,6 +62,14 @@ const webhook =
   };
 const TESTS_REPEAT = 'each test sends a message';
 
+/** A delivery, and a request about it. */
+const delivery =
+  (verb: 'resend' | 'cancel'): RouteRecipe['prepare'] =>
+  async ({ database }) => ({
+    method: 'post',
+    path: `/api/admin/webhook-deliveries/${await makeDelivery(database.db, { ended: verb === 'resend' })}/${verb}`,
+  });
+
 export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
   addRepository: { prepare: repositories('post', { repo: 'ours/three' }) },
   cancelSync: {
@@ -77,6 +86,7 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
       headers: API,
     }),
   },
+  cancelWebhookDelivery: { prepare: delivery('cancel') },
   changeWebhook: { prepare: webhook('put', false, { scope: 'USER', webhookUrl: hookUrl() }) },
   changeWebhookById: { prepare: webhook('put', true, { enabled: false, description: 'Switched off' }) },
   changeMaintenance: maintenance('patch'),
@@ -147,6 +157,7 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
       return { method: 'post', path: `/api/admin/runs/email/${id}/retry` };
     },
   },
+  resendWebhookDelivery: { prepare: delivery('resend') },
   saveSettings: {
     async prepare(world) {
       await world.harness.deps.settings.save({ site_name: key('before') }, { enteredBy: 'user' });

@@ -18,6 +18,7 @@ import { registerRunCommands } from '../../../src/cli/runs.ts';
 import { registerSetupCommands } from '../../../src/cli/setup.ts';
 import { registerSyncCommands } from '../../../src/cli/sync.ts';
 import { registerUserCommands } from '../../../src/cli/user.ts';
+import { registerWebhookCommands } from '../../../src/cli/webhook.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
@@ -55,6 +56,7 @@ const COMMANDS = (() => {
   registerSyncCommands(program);
   registerRunCommands(program);
   registerUserCommands(program);
+  registerWebhookCommands(program);
   registerKeysCommands(program);
   registerSetupCommands(program);
   registerEmailCommands(program);

@@ -36,6 +36,8 @@ describe('route table', () => {
       GET    /api/admin/sync/stream/:id  streamSync  adminQueryToken
       GET    /api/admin/users  listUsers  admin
       GET    /api/admin/users/:id  getUser  admin
+      GET    /api/admin/webhook-deliveries  listWebhookDeliveries  admin
+      GET    /api/admin/webhook-deliveries/:id  getWebhookDelivery  admin
       GET    /api/panel/counts  getPanelCounts  public
       GET    /api/panel/nodes  getPublicNodes  public
       GET    /api/stats  getSiteStats  public
@@ -78,6 +80,8 @@ describe('route table', () => {
       POST   /api/admin/users/:id/resend-verification  resendUserVerification  admin
       POST   /api/admin/users/:id/sign-out  signOutUser  admin
       POST   /api/admin/users/roles  setUserRoles  admin
+      POST   /api/admin/webhook-deliveries/:id/cancel  cancelWebhookDelivery  admin
+      POST   /api/admin/webhook-deliveries/:id/resend  resendWebhookDelivery  admin
       POST   /api/v1/auth/forgot-password  forgotPassword  public
       POST   /api/v1/auth/login  login  public
       POST   /api/v1/auth/logout  logout  public

@@ -15,7 +15,9 @@ const RunSchema = z
   .object({
     kind: z.enum(RUN_KINDS),
     id: z.string(),
-    name: z.string().meta({ description: 'Target of a sync, template of an email, kind of an effect or of a job' }),
+    name: z.string().meta({
+      description: 'Target of a sync, template of an email, event of a delivery, kind of an effect or of a job',
+    }),
     status: z.enum(RUN_STATUSES),
     startedAt: IsoDate.nullable(),
     endedAt: IsoDate.nullable(),
@@ -33,7 +35,11 @@ const RunSchema = z
       as: z.string().nullable().meta({ description: 'Id of the run that repeats this one' }),
     }),
   })
-  .meta({ id: 'Run', description: 'A sync, an email, an effect that waits to be dispatched, or a job of a schedule' });
+  .meta({
+    id: 'Run',
+    description:
+      'A sync, an email, a delivery to a webhook, an effect that waits to be dispatched, or a job of a schedule',
+  });
 
 function toWireRun(run: Run, link: string | null): z.input<typeof RunSchema> {
   const { kind, id, name, status, reason, workflowId, runId, retry } = run;
@@ -129,7 +135,7 @@ export const runRoutes: Route[] = [
     operationId: 'retryRun',
     summary: 'Do a failed run again',
     description:
-      'A sync is requested again with its target and options, once; an email is sent again; an effect is dispatched at once; the schedule of a job starts it now. Nothing is reset. The same request within ten seconds does nothing more and is answered alike.',
+      'A sync is requested again with its target and options, once; an email or the message of a delivery is sent again; an effect is dispatched at once; the schedule of a job starts it now. Nothing is reset. The same request within ten seconds does nothing more and is answered alike.',
     tags,
     auth: 'admin',
     params: RunPath,
