@@ -1,6 +1,7 @@
 /** The pages of the simulator: channels, and the messages of one channel as Discord shows them. Texts are only shown, nothing is loaded. */
 import { html, type SafeHtml } from '../../src/messages/html.ts';
 import type { DiscordSimulator, LoggedRequest, SimulatedChannel, StoredEmbed, StoredMessage } from './contract.ts';
+import { linked, markdown } from './markdown.ts';
 
 const REFRESH_SECONDS = 3;
 /** Maximum number of messages and refused requests on a page, because a browser loads it again every few seconds. */
@@ -33,7 +34,9 @@ article { display: grid; grid-template-columns: 2.5rem 1fr; gap: 0 .9rem; paddin
 .fields { display: grid; grid-template-columns: repeat(3, 1fr); gap: .45rem .75rem; font-size: .875rem; }
 .field { grid-column: 1 / -1; white-space: pre-wrap; min-width: 0; }
 .field.inline { grid-column: auto; }
-.field b { display: block; }
+.field > strong { display: block; }
+code { background: #8882; padding: .05rem .25rem; border-radius: .2rem; font-size: .85em; }
+mark { background: #faa61a33; color: inherit; }
 .footer, .image { font-size: .75rem; color: var(--dim); }
 table { border-collapse: collapse; font-size: .85rem; display: block; overflow-x: auto; }
 th, td { text-align: left; padding: .2rem 1.2rem .2rem 0; white-space: nowrap; }
@@ -153,14 +156,10 @@ function messageView(message: StoredMessage, threads: ReadonlyMap<string, string
   return html`<article>
 <div class="avatar">${[...username][0] ?? '?'}</div>
 <div><strong>${username}</strong><span class="tag">APP</span>${time(at)}${thread}${delivery}
-${content === '' ? NOTHING : html`<div class="content">${content}</div>`}${embeds.map(embedView)}</div>
+${content === '' ? NOTHING : html`<div class="content">${markdown(content)}</div>`}${embeds.map(embedView)}</div>
 </article>
 `;
 }
-
-/** A link only if the URL is one of the web: a page must not run what a message says. */
-const linked = (text: string, url: string | undefined): SafeHtml =>
-  url !== undefined && /^https?:\/\//i.test(url) ? html`<a href="${url}" rel="noreferrer">${text}</a>` : html`${text}`;
 
 function embedView({
   title,
@@ -178,8 +177,8 @@ function embedView({
   const end = [footer?.text, timestamp === undefined ? undefined : shownTime(timestamp)].filter(Boolean).join(' • ');
   return html`<div class="embed" style="${bar}">
 ${author === undefined ? NOTHING : html`<div class="author">${linked(author.name, author.url)}</div>`}${
-  title === undefined ? NOTHING : html`<div class="title">${linked(title, url)}</div>`
-}${description === undefined ? NOTHING : html`<div class="text">${description}</div>`}${
+  title === undefined ? NOTHING : html`<div class="title">${linked(markdown(title), url)}</div>`
+}${description === undefined ? NOTHING : html`<div class="text">${markdown(description)}</div>`}${
   fields.length === 0 ? NOTHING : html`<div class="fields">${fields.map(fieldView)}</div>`
 }${[thumbnail, image].map((picture) =>
   picture === undefined ? NOTHING : html`<div class="image">picture: ${picture.url}</div>`,
@@ -188,7 +187,7 @@ ${author === undefined ? NOTHING : html`<div class="author">${linked(author.name
 }
 
 const fieldView = ({ name, value, inline }: { name: string; value: string; inline: boolean }): SafeHtml =>
-  html`<div class="field${inline ? ' inline' : ''}"><b>${name}</b>${value}</div>`;
+  html`<div class="field${inline ? ' inline' : ''}"><strong>${markdown(name)}</strong>${markdown(value)}</div>`;
 
 function shownTime(timestamp: string): string {
   const time = Date.parse(timestamp);

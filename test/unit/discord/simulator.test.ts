@@ -4,6 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createLimits, DOCUMENTED_LIMITS } from '../../../simulators/discord/limits.ts';
+import { markdown } from '../../../simulators/discord/markdown.ts';
 import { type DiscordSimulator, startDiscordSimulator } from '../../../simulators/discord/simulator.ts';
 
 const NO_LIMITS = { perWebhook: 0, perChannel: 0, global: 0, invalid: 0, deadRepeats: 0 };
@@ -670,6 +671,19 @@ describe('from another process', () => {
 
 describe('the page', () => {
   const HOSTILE = `"><script>alert(1)</script><img src=x onerror=alert(1)>'&amp;</title></style>`;
+
+  test.each([
+    ['a **b *c*** _d_ ~~e~~', 'a <b>b <i>c</i></b> <i>d</i> <s>e</s>'],
+    [String.raw`\*a\* \_b\_ c\\d`, String.raw`*a* _b_ c\d`],
+    ['`**a** <b>`', '<code>**a** &lt;b&gt;</code>'],
+    ['john_doe_x a*b', 'john_doe_x a*b'],
+    ['[**a**](https://a.example/"x)', '<a href="https://a.example/&quot;x" rel="noreferrer"><b>a</b></a>'],
+    ['[a](javascript:alert)', '[a](javascript:alert)'],
+    ['https://a.example/x.', '<a href="https://a.example/x" rel="noreferrer">https://a.example/x</a>.'],
+    [String.raw`@everyone \@here`, '<mark>@everyone</mark> @here'],
+  ])('Markdown: %s', (text, shown) => {
+    expect(markdown(text).toString()).toBe(shown);
+  });
 
   test('shows channels, messages and refused requests; texts are only shown', async () => {
     const { url, channelId } = discord.createWebhook({ name: HOSTILE, channel: HOSTILE });
