@@ -17,6 +17,7 @@ import { isConcurrencyFailure, isForeignKeyViolation, isRowRefused, isUniqueViol
 import { storeAddressMatches, warnOfMoves } from './address-matches.ts';
 import { planChanges, usersAreComplete } from './changes.ts';
 import { keepParents, planDeletions, planSubuserDeletions } from './deletions.ts';
+import { emitServerEvents, planServerEvents } from './events.ts';
 import { expandStaging, type MergeScope, type RejectedRow } from './match.ts';
 import { deleteRows, moveOwnerRows, RowsRefused, writeChanges } from './write.ts';
 
@@ -119,6 +120,7 @@ async function mergeOnce(
         throw new Rollback({ status: 'merged', counts, warnings }, await rejectedRows(trx));
       }
       await hooks.onPlan?.(Object.values(counts).reduce((n, c) => n + c.created + c.updated + c.pruned, 0));
+      const withEvents = input.entities.includes('servers') && serversChange(counts) && (await planServerEvents(trx));
       await writeChanges(trx, { entities: input.entities, counts, warnings, bisect, signal: hooks.signal });
       await deleteRows(trx, input.entities, counts);
       if (input.entities.includes('users')) await storeAddressMatches(trx, usersAreComplete(input));
@@ -132,6 +134,8 @@ async function mergeOnce(
       );
       const outcome: MergeOutcome = { status: 'merged', counts, warnings };
       await storeOutcome(trx, input, outcome);
+      // Last: the outbox wakes the relay at the commit.
+      if (withEvents) await emitServerEvents(trx, input.key);
       return outcome;
     });
   } catch (error) {
@@ -145,6 +149,9 @@ async function mergeOnce(
     stopListening();
   }
 }
+
+const serversChange = ({ servers }: SyncCounts): boolean =>
+  servers !== undefined && servers.created + servers.updated + servers.pruned > 0;
 
 /** Cancels the transaction's running statement when the signal aborts. @returns a function that ends this. */
 async function cancelOnAbort(db: Db, trx: Transaction, signal: AbortSignal | undefined): Promise<() => void> {
