@@ -42,6 +42,7 @@ export const ADMINISTRATION_ACTIONS = [
   'webhook-changed',
   'webhook-deleted',
   'webhook-tested',
+  'webhook-dispatched',
   'webhook-disabled',
   'webhook-resent',
   'webhook-cancelled',

@@ -25,6 +25,7 @@ import { setupRoutes } from './setup/setup.ts';
 import { statsRoutes } from './statistics.ts';
 import { adminSyncRoutes } from './sync/admin-sync.ts';
 import { syncRoutes } from './sync/sync.ts';
+import { dispatchRoutes } from './webhooks.ts';
 
 export const routes: readonly Route[] = [
   ...healthRoutes,
@@ -48,6 +49,7 @@ export const routes: readonly Route[] = [
   ...syncRoutes,
   ...adminSyncRoutes,
   ...emailRoutes,
+  ...dispatchRoutes,
   ...queueRoutes,
   ...runRoutes,
   ...adminUserRoutes,

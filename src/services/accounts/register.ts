@@ -6,6 +6,7 @@ import { insertPending } from '../../store/accounts/pending-account-store.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { closeSetupWindow } from '../../store/settings/setup-window-store.ts';
+import { emitEvents } from '../../store/webhooks/event-store.ts';
 import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
@@ -55,6 +56,8 @@ export async function register(
     await insertPending(trx, user.id);
     const event = accountEvent('account-created', user.id, { actor: { type: 'anonymous' }, origin });
     await recordSecurityEvent({ db: trx, log: deps.log }, event);
+    // The address is read when the event is routed: an account that was denied until then is not named.
+    await emitEvents(trx, [{ event: 'user.registered', key: user.id, data: { user_id: user.id } }]);
     await deps.emails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
   });
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { AuditAction, AuditDetails, AuditOrigin, AuditTarget } from '../../domain/audit.ts';
 import { insertAuditEvent } from '../../store/audit/audit-store.ts';
 import type { Transaction } from '../../store/db/db.ts';
+import { reportAuditEvent } from './report-event.ts';
 import { logSecurityEvent } from './security-events.ts';
 
 /** The origin of a command: an operator at the command line. */
@@ -29,5 +30,6 @@ export async function recordChange(
     ...(details === undefined ? {} : { details }),
   };
   await insertAuditEvent(deps.trx, event);
+  await reportAuditEvent(deps.trx, event);
   logSecurityEvent(deps.log, event);
 }

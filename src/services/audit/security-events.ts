@@ -3,8 +3,9 @@ import type { Logger } from 'pino';
 import type { AuditActor, AuditDetails, AuditEvent, AuditOutcome, SecurityAction } from '../../domain/audit.ts';
 import { isAppError } from '../../domain/errors.ts';
 import { insertAuditEvent } from '../../store/audit/audit-store.ts';
-import type { Db } from '../../store/db/db.ts';
+import { type Db, inTransaction } from '../../store/db/db.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
+import { reportAuditEvent } from './report-event.ts';
 
 /** Refusals that are recorded per account in an hour, or per network where no account is known. Further ones are only logged. */
 const REFUSALS_PER_HOUR = 20;
@@ -18,6 +19,7 @@ export async function recordSecurityEvent(
   event: AuditEvent,
 ): Promise<void> {
   await insertAuditEvent(deps.db, event);
+  await reportAuditEvent(deps.db, event);
   logSecurityEvent(deps.log, event);
 }
 
@@ -29,7 +31,11 @@ export async function recordRefusal(deps: { db: Db; log: Logger }, event: AuditE
   logSecurityEvent(deps.log, event);
   try {
     const buckets = await takeTokens(deps.db, refusalBuckets(event));
-    if (buckets.every((bucket) => bucket.allowed)) await insertAuditEvent(deps.db, event);
+    if (!buckets.every((bucket) => bucket.allowed)) return;
+    await inTransaction(deps.db, async (trx) => {
+      await insertAuditEvent(trx, event);
+      await reportAuditEvent(trx, event);
+    });
   } catch (error) {
     deps.log.error({ err: error, action: event.action }, 'a security event could not be recorded');
   }

@@ -1,9 +1,12 @@
 /** What an audit event tells about changed settings: before and after by field, and of a secret or an address only that it changed. */
+import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { AuditDetails, AuditOrigin } from '../../domain/audit.ts';
 import { readRepositories } from '../../domain/repositories.ts';
 import { fieldOfSetting, isSensitiveSetting, type SettingKey } from '../../domain/settings.ts';
 import type { Transaction } from '../../store/db/db.ts';
+import { nameOfUser } from '../../store/webhooks/event-reads.ts';
+import { emitEvents } from '../../store/webhooks/event-store.ts';
 import { recordChange } from '../audit/record-change.ts';
 import type { SettingValues } from './settings.ts';
 import type { ValuesInForce } from './values-in-force.ts';
@@ -37,6 +40,27 @@ export async function recordSettings(
     const details = repositoriesDetails(before.github_repositories, repositories);
     await recordChange(deps, by, { action: 'repositories-changed', details });
   }
+  await reportSettings(deps.trx, by, changes, before);
+}
+
+/** One event for administrators. The set-up is not reported: there is no webhook yet. */
+async function reportSettings(trx: Transaction, by: AuditOrigin, changes: SettingValues, before: ValuesInForce) {
+  const keys = Object.keys(changes) as SettingKey[];
+  if (keys.length === 0 || by.actor.type === 'anonymous') return;
+  const value = (key: SettingKey, text: string): string => shown(key, text, text === '' ? '' : '(updated)') ?? '';
+  const changed = keys.map((key) => ({
+    key: fieldOfSetting(key),
+    before: value(key, before[key]),
+    after: value(key, changes[key] ?? ''),
+  }));
+  const data = { by: await editorOf(trx, by), changes: changed };
+  await emitEvents(trx, [{ event: 'settings.updated', key: randomUUID(), data }]);
+}
+
+/** How the person or program that changed settings is called. */
+async function editorOf(trx: Transaction, { actor }: AuditOrigin): Promise<string> {
+  if (actor.type === 'user') return (await nameOfUser(trx, actor.id)) ?? actor.id;
+  return { apiKey: 'API', cli: 'operator', system: 'the service', anonymous: 'the set-up' }[actor.type];
 }
 
 function settingsDetails(keys: readonly SettingKey[], changes: SettingValues, before: ValuesInForce): AuditDetails {

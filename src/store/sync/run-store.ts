@@ -501,7 +501,7 @@ const warningCodes = (metadata: string): string => `
 
 /**
  * Whether an ended run was started by the schedule, changed nothing, and ended as the run of its target before it did: a
- * message about each would hide those that matter.
+ * message about each would hide those that matter. A cancellation is always reported: somebody did it.
  */
 async function repeatsTheOneBefore(trx: Db, logId: string): Promise<boolean> {
   const [row] = await query<{ repeats: boolean }>(
@@ -512,7 +512,7 @@ async function repeatsTheOneBefore(trx: Db, logId: string): Promise<boolean> {
          where p.type = l.type and p.id <> l.id and p."completedAt" is not null and p."startedAt" <= l."startedAt"
            and coalesce(p.metadata->>'dry_run', '') <> 'true'
          order by p."startedAt" desc, p."completedAt" desc limit 1) p
-       where l.id = ? and l.metadata->>'requested_by' = 'scheduler'
+       where l.id = ? and l.metadata->>'requested_by' = 'scheduler' and l.status <> 'CANCELLED'
          and upper(p.status) = l.status and coalesce(p.error, '') = coalesce(l.error, '')
          and ${warningCodes('p.metadata')} = ${warningCodes('l.metadata')}
          and not exists (

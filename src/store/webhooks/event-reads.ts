@@ -51,3 +51,13 @@ export const syncOutcomes = (db: Db, logIds: readonly string[]): Promise<SyncOut
 /** The addresses of these accounts. */
 export const addressesOf = (db: Db, userIds: readonly string[]): Promise<{ id: string; email: string }[]> =>
   query(db, `select u.id, u.email from users u where u.id = any(?::text[]) and u.email is not null`, [[...userIds]]);
+
+/** How an account is called: its username, or else its first name; undefined if it has neither. */
+export async function nameOfUser(db: Db, id: string): Promise<string | undefined> {
+  const [user] = await query<{ name: string | null }>(
+    db,
+    `select coalesce(nullif(trim(u.username), ''), nullif(trim(u."firstName"), '')) as name from users u where u.id = ?`,
+    [id],
+  );
+  return user?.name ?? undefined;
+}

@@ -47,14 +47,14 @@ const panel = (servers: HandPanel['servers'], changes: Partial<HandPanel> = {}):
     ...changes,
   });
 /** The state before, whose own events are forgotten. */
-async function before(servers: HandPanel['servers']): Promise<void> {
+async function mirror(servers: HandPanel['servers']): Promise<void> {
   await mergeHand(database.db, panel(servers));
   await forget();
 }
 
 describe('a merge reports', () => {
   test('each kind of change of a server, with the names of owners and nodes, also several of one server', async () => {
-    await before([server(1), server(2), server(3, { suspended: true }), server(4), server(5), server(6)]);
+    await mirror([server(1), server(2), server(3, { suspended: true }), server(4), server(5), server(6)]);
     const after = panel(
       [
         server(1, { suspended: true }),
@@ -102,7 +102,7 @@ describe('a merge reports', () => {
 
   test.each([25, 26, 100])('at most 25 of %i changes one by one, and a count of the others', async (changes) => {
     const servers = Array.from({ length: changes }, (_, n) => server(n + 1));
-    await before(servers);
+    await mirror(servers);
     await mergeHand(database.db, panel(servers.map((row) => ({ ...row, suspended: true }))));
     const reported = await events();
     expect(reported.slice(0, 25).map(([kind]) => kind)).toEqual(Array.from({ length: 25 }, () => 'server.suspended'));
@@ -110,7 +110,7 @@ describe('a merge reports', () => {
   });
 
   test('nothing of a merge that is cancelled or undone, and nothing twice of one that is repeated', async () => {
-    await before([server(1)]);
+    await mirror([server(1)]);
     const after = panel([server(1, { suspended: true })]);
     const run = await openTestRun(database.db);
     const plan = await stageHand(database.db, run, after);
@@ -137,7 +137,7 @@ describe('a merge reports', () => {
   });
 
   test('a server that the database refuses is not reported, the others are', async () => {
-    await before([server(1), server(2)]);
+    await mirror([server(1), server(2)]);
     await database.db.raw(
       `alter table servers add constraint refuses check (name <> 'server 001' or not "isSuspended") not valid`,
     );
@@ -154,7 +154,7 @@ describe('a merge reports', () => {
   });
 
   test('an owner without a name as unknown', async () => {
-    await before([server(1)]);
+    await mirror([server(1)]);
     await database.db.raw(`update users set username = null, "firstName" = ' ', "emailVerified" = now()`);
     await mergeHand(database.db, { ...panel([]), users: [] }, { allowMassPrune: true, incomplete: ['users'] });
     await mergeHand(database.db, panel([server(1), server(2)], { users: [] }), { target: 'servers' });
@@ -208,6 +208,7 @@ describe('the outcome of a scheduled run', () => {
       [{ warnings: [{ code: 'PRUNE_REFUSED' }, { code: 'PRUNE_REFUSED' }] }, false],
       [{ warnings: [{ code: 'PRUNE_REFUSED' }, { code: 'OTHER' }] }, true],
       [{}, true],
+      [{ outcome: 'CANCELLED' }, true],
       [{ outcome: 'CANCELLED' }, true],
       [{}, true],
       [{}, false],

@@ -117,6 +117,15 @@ export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
       path: `/api/admin/users/${await member(world, { isActive: false })}/enable`,
     }),
   },
+  dispatchEvent: {
+    prepare: async () => ({
+      method: 'post',
+      path: '/api/v1/webhook/dispatch',
+      headers: API,
+      body: { event: 'support.ticket_created', data: { subject: 'marker-subject' } },
+    }),
+    repeats: 'a program that sends two events sends two',
+  },
   exportAudit: {
     prepare: async () => ({ method: 'get', path: '/api/admin/audit/export?format=jsonl' }),
     repeats: 'every export is recorded',
