@@ -107,6 +107,7 @@ describe('route table', () => {
       POST   /api/v1/sync/nodes  startNodesSync  apiKeyOrAdmin
       POST   /api/v1/sync/servers  startServersSync  apiKeyOrAdmin
       POST   /api/v1/sync/users  startUsersSync  apiKeyOrAdmin
+      POST   /api/v1/webhook/dispatch  dispatchEvent  apiKeyOrAdmin
       PUT    /api/admin/settings  clearSecrets  admin
       PUT    /api/admin/settings/repos  replaceRepository  admin
       PUT    /api/admin/settings/webhooks  changeWebhook  admin
