@@ -6,7 +6,7 @@ import { mergeRun } from '../../../src/store/sync/merge/merge.ts';
 import { closeRun, insertPendingLog, markCancelled, openRun } from '../../../src/store/sync/run-store.ts';
 import { relayEvents } from '../../../src/temporal/delivery-relay.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { change, HAND_PANEL, type HandPanel, mergeHand, openTestRun, query, stageHand } from '../../support/merge.ts';
+import { change, type HandPanel, mergeHand, openTestRun, query, stageHand } from '../../support/merge.ts';
 import { quiet } from '../../support/stack.ts';
 
 let database: TestDatabase;
