@@ -6,11 +6,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/simulator.ts';
+import type { PostResult } from '../../src/clients/discord/answers.ts';
 import { createResendTransport } from '../../src/clients/email/resend.ts';
 import type { EmailTransport } from '../../src/clients/email/transport.ts';
 import { Secret } from '../../src/domain/secret.ts';
 import { OPERATOR } from '../../src/services/audit/record-change.ts';
-import { PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
+import { createEncryption } from '../../src/store/db/encryption.ts';
+import { query } from '../../src/store/db/query.ts';
+import { queueDeliveries } from '../../src/store/webhooks/delivery-store.ts';
+import { DELIVERY_QUERY, deliverWebhookId, PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
 import { account, queueEmail } from '../support/email.ts';
 import { resetPoints } from '../support/histories.ts';
 import { type Stack, startStack } from '../support/stack.ts';
@@ -33,9 +37,15 @@ function cleaned(value: unknown): unknown {
 describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 60_000 }, () => {
   let stack: Stack;
   let transport: () => Promise<EmailTransport>;
+  /** What Discord answers. */
+  let answer: () => PostResult;
   beforeAll(async () => {
     mkdirSync(FOLDER, { recursive: true });
-    stack = await startStack({ subusersBatchSize: 130, emailTransport: () => transport() });
+    stack = await startStack({
+      subusersBatchSize: 130,
+      emailTransport: () => transport(),
+      webhooks: { encryption: createEncryption({}), render: () => ({ content: 'x' }), post: async () => answer() },
+    });
   });
   afterAll(() => stack?.stop());
   beforeEach(() => {
@@ -167,6 +177,63 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
       await expect.poll(async () => (await handle(workflowId).describe()).raw.pendingActivities?.length).toBe(1);
       await handle(workflowId).cancel();
       expect(await record('send-email-cancelled', workflowId)).toBe('CANCELLED');
+    });
+  });
+
+  describe('delivery to a webhook', () => {
+    const ARRIVED: PostResult = { outcome: 'delivered', httpStatus: 200, messageId: null, channelId: null };
+    const limited = (ms: number): PostResult => ({
+      outcome: 'limited',
+      httpStatus: 429,
+      discordCode: null,
+      detail: 'Discord asks to wait',
+      pause: { scope: 'webhook', ms },
+    });
+    async function start(): Promise<string> {
+      const webhookId = randomUUID();
+      const { db } = stack.database;
+      const url = `https://discord.com/api/webhooks/1/token-of-the-recording`;
+      await query(db, `insert into discord_webhooks (id, name, "webhookUrl") values (?, 'x', ?)`, [webhookId, url]);
+      const about = { webhookId, webhookName: 'x', event: 'user.registered', origin: 'service' as const };
+      const data = { email: 'anna@customer-of-the-recording.example' };
+      const [deliveryId = ''] = await queueDeliveries(db, [{ ...about, data, occurredAt: new Date() }]);
+      const workflowId = deliverWebhookId(deliveryId);
+      await stack.gateway.client.workflow.start('deliverWebhook', {
+        workflowId,
+        taskQueue: QUEUE.core,
+        args: [{ deliveryId }],
+      });
+      return workflowId;
+    }
+
+    test('that arrives', async () => {
+      answer = () => ARRIVED;
+      expect(await record('deliver-webhook-delivered', await start())).toBe('COMPLETED');
+    });
+
+    test('that arrives at the third attempt', async () => {
+      const answers = [limited(500), limited(700)];
+      answer = () => answers.shift() ?? ARRIVED;
+      expect(await record('deliver-webhook-retried', await start())).toBe('COMPLETED');
+    });
+
+    test('that is refused', async () => {
+      const detail = 'Discord refuses an empty message';
+      answer = () => ({
+        ...{ outcome: 'refused', httpStatus: 400, discordCode: 50006, detail },
+        ...{ dead: false, plainHelps: false },
+      });
+      expect(await record('deliver-webhook-failed', await start())).toBe('FAILED');
+    });
+
+    test('that is cancelled while it waits', async () => {
+      answer = () => limited(600_000);
+      const workflowId = await start();
+      await expect
+        .poll(() => handle(workflowId).query(DELIVERY_QUERY))
+        .toMatchObject({ waiting: 'Discord asks to wait' });
+      await handle(workflowId).cancel();
+      expect(await record('deliver-webhook-cancelled', workflowId)).toBe('CANCELLED');
     });
   });
 

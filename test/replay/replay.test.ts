@@ -33,6 +33,10 @@ describe('replay', () => {
   test('every kind of end is there', () => {
     expect(names).toEqual(
       expect.arrayContaining([
+        'deliver-webhook-cancelled',
+        'deliver-webhook-delivered',
+        'deliver-webhook-failed',
+        'deliver-webhook-retried',
         'maintenance-expired-data',
         'maintenance-retention',
         'maintenance-sync-watch',
@@ -61,17 +65,18 @@ describe('replay', () => {
     expect(error).toBeInstanceOf(Error);
   });
 
-  test('contain only the id of an email', () => {
-    const emails = names.filter((name) => name.startsWith('send-email'));
-    expect(emails).toHaveLength(4);
-    for (const name of emails) {
+  test('contain only the id of an email and of a delivery', () => {
+    const checked = names.filter((name) => /^(send-email|deliver-webhook)/.test(name));
+    expect(checked).toHaveLength(8);
+    for (const name of checked) {
       // Payloads are base64 in the file.
       const payloads = [...textOf(name).matchAll(/"data": "([^"]*)"/g)].map((match) =>
         Buffer.from(match[1] ?? '', 'base64').toString('utf8'),
       );
       expect(payloads.length).toBeGreaterThan(1);
       for (const payload of payloads) expect(payload).not.toMatch(/[0-9a-f]{64}/);
-      for (const text of [textOf(name), ...payloads]) expect(text).not.toMatch(/customer-of|@[a-z-]+\.example/);
+      for (const text of [textOf(name), ...payloads])
+        expect(text).not.toMatch(/customer-of|token-of|@[a-z-]+\.example/);
     }
   });
 
