@@ -36,6 +36,24 @@ export interface DemoEvent {
   details: Record<string, unknown>;
 }
 
+/** A webhook as it is created. */
+export interface DemoWebhook {
+  name: string;
+  type: string;
+  scope: string;
+  webhookUrl: string;
+}
+
+/** A message for a webhook, as far as it is shown. */
+export interface DemoDelivery {
+  id: string;
+  event: string;
+  /** Name of the webhook. */
+  webhook: string;
+  status: string;
+  reason: string | null;
+}
+
 export interface DemoApi {
   signIn(email: string, password: string): Promise<void>;
   /** Starts a full sync and gives the id of its log. */
@@ -47,6 +65,13 @@ export interface DemoApi {
   saveSettings(fields: Record<string, string>): Promise<void>;
   /** Replaces the roles of the user with this address. */
   setRoles(email: string, roles: string[]): Promise<void>;
+  createWebhook(webhook: DemoWebhook): Promise<void>;
+  /** Requests an event for webhooks, as another program does. */
+  dispatch(event: string, data: Record<string, string>): Promise<void>;
+  /** The newest deliveries to webhooks, oldest first. */
+  deliveries(): Promise<DemoDelivery[]>;
+  /** Sends the message of an ended delivery again and gives the id of the new delivery. */
+  resend(deliveryId: string): Promise<string>;
   /** The newest events of these actions, oldest first. */
   events(actions: readonly string[]): Promise<DemoEvent[]>;
   /** Rows per table, as the administrators' page shows them. */
@@ -101,9 +126,22 @@ const Events = z.object({
     }),
   ),
 });
+const Deliveries = z.object({
+  deliveries: z.array(
+    z.object({
+      id: z.string(),
+      event: z.string(),
+      webhook: z.object({ name: z.string() }),
+      status: z.string(),
+      reason: z.string().nullable(),
+    }),
+  ),
+});
+const Resent = z.object({ deliveryId: z.string() });
 const Failure = z.object({ error: z.string() }).loose();
 
 export const AUDIT_PATH = '/api/admin/audit';
+export const DELIVERIES_PATH = '/api/admin/webhook-deliveries';
 /** Servers that run, for the demo's administrator. */
 export const USAGE_PATH = '/api/v1/dashboard/servers?view_all=true&status=running';
 
@@ -148,6 +186,19 @@ export function createDemoApi(baseUrl: string): DemoApi {
       const { users } = await call(Users, 'GET', `/api/admin/users?search=${encodeURIComponent(email)}`);
       const userId = users.find((user) => user.email === email)?.id;
       await call(Done, 'POST', '/api/admin/users/roles', { userId, roles });
+    },
+    async createWebhook(webhook) {
+      await call(Done, 'POST', '/api/admin/settings/webhooks', webhook);
+    },
+    async dispatch(event, data) {
+      await call(Done, 'POST', '/api/v1/webhook/dispatch', { event, data });
+    },
+    async deliveries() {
+      const { deliveries } = await call(Deliveries, 'GET', DELIVERIES_PATH);
+      return deliveries.toReversed().map(({ webhook, ...delivery }) => ({ ...delivery, webhook: webhook.name }));
+    },
+    async resend(deliveryId) {
+      return (await call(Resent, 'POST', `${DELIVERIES_PATH}/${encodeURIComponent(deliveryId)}/resend`)).deliveryId;
     },
     async events(actions) {
       const { events } = await call(Events, 'GET', `${AUDIT_PATH}?action=${actions.join(',')}`);

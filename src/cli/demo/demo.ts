@@ -11,7 +11,8 @@ import { apiAndWorker, type ProcessGroup, startProcessGroup } from '../../embedd
 import { type Services, startServices } from '../../embedded/services.ts';
 import { EXIT, messageOf, onInterrupt } from '../../process.ts';
 import { createTerminal, type Terminal } from '../support/terminal.ts';
-import { AUDIT_PATH, createDemoApi, type DemoApi, USAGE_PATH } from './api.ts';
+import { AUDIT_PATH, createDemoApi, DELIVERIES_PATH, type DemoApi, USAGE_PATH } from './api.ts';
+import { type Chat, openChat, showDeliveries } from './discord.ts';
 import { addDemoOptions, type DemoFlags } from './options.ts';
 import { followSync, followUsage, printEvents, printPlaces, printResult } from './report.ts';
 import {
@@ -79,6 +80,7 @@ interface Demo {
   services?: Services;
   panel?: Panel;
   inbox?: Inbox;
+  chat?: Chat;
   group?: ProcessGroup;
   /** Output of api and worker. */
   output?: { path: string; descriptor: number };
@@ -91,9 +93,10 @@ async function runDemo(flags: DemoFlags, env: Environment, terminal: Terminal): 
   let exitCode: number = EXIT.failed;
   try {
     const installation = await openInstallation(demo);
-    exitCode = await showSync(demo, installation);
+    const shown = await showSync(demo, installation);
+    exitCode = shown.exitCode;
     demo.finished = true;
-    if (flags.once !== true) exitCode = await keepRunning(demo, installation);
+    if (flags.once !== true) exitCode = await keepRunning(demo, installation, shown);
   } catch (error) {
     if (demo.interrupts.happened) return demo.finished ? exitCode : EXIT.interrupted;
     terminal.line(terminal.bad(messageOf(error)));
@@ -106,6 +109,7 @@ async function runDemo(flags: DemoFlags, env: Environment, terminal: Terminal): 
     await demo.group?.stop();
     await demo.panel?.close();
     await demo.inbox?.close();
+    await demo.chat?.close();
     await demo.services?.stop();
     if (demo.output !== undefined) closeSync(demo.output.descriptor);
   }
@@ -117,6 +121,7 @@ interface Installation {
   services: Services;
   panel: Panel;
   inbox: Inbox;
+  chat: Chat;
   group: ProcessGroup;
   /** Of the api. */
   url: string;
@@ -142,6 +147,8 @@ async function openInstallation(demo: Demo): Promise<Installation> {
   demo.panel = panel;
   const inbox = await openInbox();
   demo.inbox = inbox;
+  const chat = await openChat();
+  demo.chat = chat;
   const port = await findPort(flags.port ?? config.port, config.host);
   const logFile = join(config.dataDir, 'demo.log');
   const descriptor = openSync(logFile, 'a', 0o600);
@@ -153,6 +160,7 @@ async function openInstallation(demo: Demo): Promise<Installation> {
       ...services.childEnvironment(),
       ...panel.variables,
       ...inbox.variables,
+      ...chat.variables,
       BACKEND_PORT: String(port),
     }),
     { log: (line) => terminal.line(terminal.bad(`  ${line}`)), stdout: descriptor },
@@ -161,16 +169,25 @@ async function openInstallation(demo: Demo): Promise<Installation> {
   await interrupts.race(group.ready);
   const url = localUrl(config, port);
   await services.noteApi(url);
-  return { services, panel, inbox, group, url, api: createDemoApi(url), logFile, password };
+  return { services, panel, inbox, chat, group, url, api: createDemoApi(url), logFile, password };
 }
 
 function localUrl({ host }: Config, port: number): string {
   return `http://${['0.0.0.0', '127.0.0.1'].includes(host) ? 'localhost' : host}:${port}`;
 }
 
-/** Runs a full sync and a registration through the HTTP API, and shows both. @returns the exit code. */
-async function showSync({ terminal, interrupts }: Demo, { api, password, inbox }: Installation): Promise<number> {
+/** What the demo has shown. */
+interface Shown {
+  exitCode: number;
+  /** Id of a failed delivery that was not sent again. */
+  failedDelivery: string | undefined;
+}
+
+/** Runs a full sync and a registration through the HTTP API, reports to webhooks, and shows what came of it. */
+async function showSync({ terminal, interrupts }: Demo, installation: Installation): Promise<Shown> {
+  const { api, password, inbox, chat } = installation;
   await interrupts.race(api.signIn(ADMIN_EMAIL, password));
+  for (const webhook of chat.webhooks) await interrupts.race(api.createWebhook(webhook));
   terminal.line(terminal.strong('Full sync'));
   const startedAt = performance.now();
   const id = await interrupts.race(api.startSync());
@@ -182,7 +199,8 @@ async function showSync({ terminal, interrupts }: Demo, { api, password, inbox }
   const delivered = await interrupts.race(inbox.firstEmail());
   terminal.line(`A customer registered: ${delivered ?? terminal.bad('no email was sent within 15 s')}`);
   await interrupts.race(showAdministration(api, terminal));
-  return log.status === 'COMPLETED' ? EXIT.ok : EXIT.failed;
+  const failedDelivery = await interrupts.race(showDeliveries(api, terminal));
+  return { exitCode: log.status === 'COMPLETED' ? EXIT.ok : EXIT.failed, failedDelivery };
 }
 
 /** Changes a setting and the roles of the customer as an administrator, and shows what the audit has recorded. */
@@ -193,8 +211,8 @@ async function showAdministration(api: DemoApi, terminal: Terminal): Promise<voi
 }
 
 /** Prints where to look and waits for an interrupt or the failure of a process. @returns the exit code. */
-async function keepRunning({ terminal, interrupts }: Demo, installation: Installation): Promise<number> {
-  const { services, panel, inbox, group, url, api, logFile, password } = installation;
+async function keepRunning({ terminal, interrupts }: Demo, installation: Installation, shown: Shown): Promise<number> {
+  const { services, panel, inbox, chat, group, url, api, logFile, password } = installation;
   printPlaces(
     {
       'API documents': `${url}/docs   ${url}/swagger`,
@@ -204,6 +222,11 @@ async function keepRunning({ terminal, interrupts }: Demo, installation: Install
       'Sign in': `${ADMIN_EMAIL}  ${password}`,
       'API key': services.secrets.backendApiKey?.reveal() ?? '-',
       Email: inbox.url,
+      Discord: chat.url,
+      Deliveries: `${url}${DELIVERIES_PATH} (as the administrator)`,
+      ...(shown.failedDelivery === undefined
+        ? {}
+        : { 'Send it again': `npm run cli -- webhook resend ${shown.failedDelivery}` }),
       Panel: panel.url,
       Logs: logFile,
     },

@@ -142,6 +142,10 @@ test('npm run demo -- --once runs a full sync, prints its counts, exits with 0 a
   expect(demo.output()).toContain('Sync completed');
   expect(demo.output()).toMatch(/\n {2}servers +60 +0 +0 +0 +0\n/);
   expect(demo.output()).toMatch(/\n {2}allocations +200 +0 +0 +0 +0\n/);
+  // The messages of the demo reach a simulated Discord; what one of its channels refuses is sent again.
+  expect(demo.output()).toMatch(/\n {2}sync\.completed +operations +delivered\n/);
+  expect(demo.output()).toMatch(/\n {2}support\.ticket_created +support +failed: /);
+  expect(demo.output()).toContain('Sent again by the administrator: support.ticket_created to support: delivered\n');
   expect(existsSync(join(folder, 'demo/demo/postgres/cluster/postmaster.pid'))).toBe(false);
   expect(existsSync(join(folder, 'demo/demo/temporal/server.json'))).toBe(false);
 });

@@ -4,7 +4,7 @@ import { request as httpRequest } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createLimits, DOCUMENTED_LIMITS } from '../../../simulators/discord/limits.ts';
-import { markdown } from '../../../simulators/discord/markdown.ts';
+import { linked, markdown } from '../../../simulators/discord/markdown.ts';
 import { type DiscordSimulator, startDiscordSimulator } from '../../../simulators/discord/simulator.ts';
 
 const NO_LIMITS = { perWebhook: 0, perChannel: 0, global: 0, invalid: 0, deadRepeats: 0 };
@@ -683,6 +683,7 @@ describe('the page', () => {
     [String.raw`@everyone \@here`, '<mark>@everyone</mark> @here'],
   ])('Markdown: %s', (text, shown) => {
     expect(markdown(text).toString()).toBe(shown);
+    expect(linked('text', 'javascript:alert(1)').toString()).toBe('text');
   });
 
   test('shows channels, messages and refused requests; texts are only shown', async () => {
