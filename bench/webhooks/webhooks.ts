@@ -3,8 +3,9 @@
  * Discord documents, and compares the time with the least that these limits allow. It starts and stops everything that it
  * needs: PostgreSQL, Temporal, one worker, and the simulated Discord with its real limits and windows.
  *
- * Options: `-- --events 1000 --webhooks 20 --latency 50 --json`. The default takes about 35 minutes: a channel takes 30
- * messages a minute.
+ * Options: `-- --events 1000 --webhooks 20 --latency 50 --kill 0 --json`. The default takes about 35 minutes: a channel takes
+ * 30 messages a minute. With `--kill 7` two workers run, and every 7 seconds one of them is killed (kill -9) and another one
+ * started.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     events: { type: 'string', default: '1000' },
     webhooks: { type: 'string', default: '20' },
     latency: { type: 'string', default: '50' },
+    kill: { type: 'string', default: '0' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -58,6 +60,29 @@ async function startWorker(env: Record<string, string>): Promise<ChildProcess> {
 
 const peakMiB = (processId: number) =>
   Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${processId}/status`, 'utf8'))?.[1] ?? 0) / 1024);
+
+/** Keeps one more worker running, and kills it again and again. */
+function killWorkers(start: () => Promise<ChildProcess>, seconds: number): { stop(): Promise<number> } {
+  let killed = 0;
+  let stopped = false;
+  const work = async () => {
+    while (!stopped) {
+      const victim = await start();
+      await delay(seconds * 1_000);
+      if (stopped) break;
+      victim.kill('SIGKILL');
+      killed += 1;
+    }
+  };
+  const done = work();
+  return {
+    async stop() {
+      stopped = true;
+      await done;
+      return killed;
+    },
+  };
+}
 
 /** Adds the webhooks, and each event for each of them, in the order of the events. */
 async function queueAll(db: Database, discord: DiscordSimulator): Promise<void> {
@@ -125,13 +150,17 @@ async function measure() {
   cleanups.push(() => db.destroy());
   await migrateLatest(db, {});
   await queueAll(db, discord);
-  const worker = await startWorker({
-    DATABASE_URL: postgres.url,
-    TEMPORAL_ADDRESS: temporal.address,
-    DISCORD_WEBHOOK_HOSTS: discord.host,
-    LOG_LEVEL: 'error',
-  });
+  const start = () =>
+    startWorker({
+      DATABASE_URL: postgres.url,
+      TEMPORAL_ADDRESS: temporal.address,
+      DISCORD_WEBHOOK_HOSTS: discord.host,
+      LOG_LEVEL: 'error',
+    });
+  const worker = await start();
+  const kills = Number(values.kill) > 0 ? killWorkers(start, Number(values.kill)) : undefined;
   await allEnded(db);
+  const killed = await kills?.stop();
   const requests = discord.requests().map(({ at }) => at);
   const { limited, most } = discord.counts();
   const attempts = await query<{ outcome: string; n: number }>(
@@ -141,6 +170,7 @@ async function measure() {
   return {
     events: EVENTS,
     webhooks: WEBHOOKS,
+    killed: killed ?? 0,
     // From the first request to the last one, which is what the limits govern.
     seconds: (Math.max(...requests) - Math.min(...requests)) / 1_000,
     leastSeconds: leastSeconds(),
@@ -148,7 +178,7 @@ async function measure() {
     most,
     attempts: Object.fromEntries(attempts.map(({ outcome, n }) => [outcome, n])),
     ...(await compare(db, discord)),
-    workerPeakMiB: peakMiB(worker.pid ?? 0),
+    workerPeakMiB: killed === undefined ? peakMiB(worker.pid ?? 0) : Number.NaN,
   };
 }
 
@@ -159,7 +189,7 @@ try {
     const { seconds, leastSeconds: least } = result;
     process.stdout.write(
       `${result.events} events to ${result.webhooks} webhooks: ${seconds.toFixed(1)} s, the limits allow ${least} s (${(seconds / least).toFixed(2)})\n` +
-        `delivered ${result.delivered}, doubles ${result.doubles}, out of order ${result.outOfOrder}\n` +
+        `workers killed ${result.killed}; delivered ${result.delivered}, doubles ${result.doubles}, out of order ${result.outOfOrder}\n` +
         `429 answers: ${JSON.stringify(result.limited)}; most requests in a window: ${JSON.stringify(result.most)}\n` +
         `attempts: ${JSON.stringify(result.attempts)}; peak memory of the worker ${result.workerPeakMiB} MiB\n`,
     );

@@ -17,7 +17,8 @@ const nameOf = (alias: string): string =>
 
 /**
  * Fills `server_events` from the plan, before anything is written: each event with the names that the merge may change or
- * delete. The first sync of an empty mirror has none, since every server would be new.
+ * delete. The first sync of an empty mirror has none, since every server would be new;
+ * an owner or a node that was not known before has not changed.
  * @returns false if there are none.
  */
 export async function planServerEvents(trx: Db): Promise<boolean> {
@@ -32,8 +33,8 @@ export async function planServerEvents(trx: Db): Promise<boolean> {
        select 'server.created' as event, c.* from changed c where c.op = 'c'
        union all select 'server.suspended', c.* from changed c where c.op = 'u' and c.suspended and not c.was_suspended
        union all select 'server.unsuspended', c.* from changed c where c.op = 'u' and not c.suspended and c.was_suspended
-       union all select 'server.owner_changed', c.* from changed c where c.op = 'u' and c.owner is distinct from c.old_owner
-       union all select 'server.node_changed', c.* from changed c where c.op = 'u' and c.node is distinct from c.old_node
+       union all select 'server.owner_changed', c.* from changed c where c.op = 'u' and c.owner <> c.old_owner
+       union all select 'server.node_changed', c.* from changed c where c.op = 'u' and c.node <> c.old_node
        union all select 'server.deleted', t.id, t.name, 'd', t."ownerId", t."nodeId", null, null, false, false
          from servers t join deleted_servers d on d.id = t.id
      )
