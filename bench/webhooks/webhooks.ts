@@ -122,7 +122,7 @@ async function allEnded(db: Database): Promise<void> {
   }
 }
 
-/** Messages that came twice, and places where a webhook's messages are not in the order of its deliveries. */
+/** Messages that came twice, and places where a webhook's messages first came in another order than that of its deliveries. */
 async function compare(db: Database, discord: DiscordSimulator) {
   const queued = await query<{ id: string; webhookId: string; status: string }>(
     db,
@@ -132,8 +132,9 @@ async function compare(db: Database, discord: DiscordSimulator) {
   let doubles = 0;
   for (const [webhook, deliveries] of Map.groupBy(queued, ({ webhookId }) => webhookId)) {
     const arrived = discord.messages({ webhook }).map(({ deliveryId }) => deliveryId);
-    doubles += arrived.length - new Set(arrived).size;
-    outOfOrder += deliveries.filter(({ id }, n) => arrived[n] !== id).length;
+    const firsts = [...new Set(arrived)];
+    doubles += arrived.length - firsts.length;
+    outOfOrder += deliveries.filter(({ id }, n) => firsts[n] !== id).length;
   }
   return { delivered: queued.filter(({ status }) => status === 'delivered').length, doubles, outOfOrder };
 }
