@@ -6,8 +6,8 @@ import { insertPending } from '../../store/accounts/pending-account-store.ts';
 import { emailExists, insertUser, type NewUser } from '../../store/accounts/user-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { closeSetupWindow } from '../../store/settings/setup-window-store.ts';
-import { emitEvents } from '../../store/webhooks/event-store.ts';
 import { accountEvent, recordSecurityEvent } from '../audit/security-events.ts';
+import { emitLimited } from '../webhooks/limited-events.ts';
 import type { AccountDeps } from './deps.ts';
 import { readEmail } from './email-address.ts';
 import type { RequestOrigin } from './networks.ts';
@@ -25,6 +25,8 @@ export interface Registration {
 
 /** Maximum characters of a name. */
 const NAME_LIMIT = 255;
+/** Registrations that are reported one by one in an hour. */
+const REPORTED_PER_HOUR = 60;
 
 /**
  * Creates an account that is not verified and queues its verification email.
@@ -56,9 +58,11 @@ export async function register(
     await insertPending(trx, user.id);
     const event = accountEvent('account-created', user.id, { actor: { type: 'anonymous' }, origin });
     await recordSecurityEvent({ db: trx, log: deps.log }, event);
-    // The address is read when the event is routed: an account that was denied until then is not named.
-    await emitEvents(trx, [{ event: 'user.registered', key: user.id, data: { user_id: user.id } }]);
     await deps.emails.queue(trx, { template: 'email-verification', to: email, userId: user.id });
+    // The address is proven later, or never: what is reported is that somebody has registered. It is read when the event is
+    // routed: an account that was denied until then is not named. Last, because all registrations share the limit's row.
+    const registered = { event: 'user.registered', key: user.id, data: { user_id: user.id } } as const;
+    await emitLimited(trx, registered, REPORTED_PER_HOUR);
   });
 }
 

@@ -5,7 +5,7 @@ import { isAppError } from '../../domain/errors.ts';
 import { insertAuditEvent } from '../../store/audit/audit-store.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { takeTokens } from '../../store/rate-limit-store.ts';
-import { reportAuditEvent } from './report-event.ts';
+import { isReported, reportAuditEvent } from './report-event.ts';
 
 /** Refusals that are recorded per account in an hour, or per network where no account is known. Further ones are only logged. */
 const REFUSALS_PER_HOUR = 20;
@@ -13,7 +13,7 @@ const REFUSALS_PER_HOUR = 20;
 const STRANGERS_PER_HOUR = 1000;
 const HOUR_SECONDS = 3600;
 
-/** Records an event in the caller's transaction, so that it is kept exactly when the change is. */
+/** Records an event in the caller's transaction, so that it is kept, and reported, exactly when the change is. */
 export async function recordSecurityEvent(
   deps: { db: Db; log?: Logger | undefined },
   event: AuditEvent,
@@ -32,6 +32,8 @@ export async function recordRefusal(deps: { db: Db; log: Logger }, event: AuditE
   try {
     const buckets = await takeTokens(deps.db, refusalBuckets(event));
     if (!buckets.every((bucket) => bucket.allowed)) return;
+    // Most refusals are not reported, and need no transaction.
+    if (!isReported(event)) return await insertAuditEvent(deps.db, event);
     await inTransaction(deps.db, async (trx) => {
       await insertAuditEvent(trx, event);
       await reportAuditEvent(trx, event);

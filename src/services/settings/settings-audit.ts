@@ -1,4 +1,4 @@
-/** What an audit event tells about changed settings: before and after by field, and of a secret or an address only that it changed. */
+/** What the audit and a report say about changed settings: before and after by field, and of a secret or an address only that it changed. */
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { AuditDetails, AuditOrigin } from '../../domain/audit.ts';
@@ -43,16 +43,14 @@ export async function recordSettings(
   await reportSettings(deps.trx, by, changes, before);
 }
 
-/** One event for administrators. The set-up is not reported: there is no webhook yet. */
+/**
+ * One event for administrators. What the set-up stores without sign-in is reported, too: an older database can have webhooks
+ * and no administrator.
+ */
 async function reportSettings(trx: Transaction, by: AuditOrigin, changes: SettingValues, before: ValuesInForce) {
   const keys = Object.keys(changes) as SettingKey[];
-  if (keys.length === 0 || by.actor.type === 'anonymous') return;
-  const value = (key: SettingKey, text: string): string => shown(key, text, text === '' ? '' : '(updated)') ?? '';
-  const changed = keys.map((key) => ({
-    key: fieldOfSetting(key),
-    before: value(key, before[key]),
-    after: value(key, changes[key] ?? ''),
-  }));
+  if (keys.length === 0) return;
+  const changed = keys.map((key) => ({ key: fieldOfSetting(key), ...reported(key, before[key], changes[key] ?? '') }));
   const data = { by: await editorOf(trx, by), changes: changed };
   await emitEvents(trx, [{ event: 'settings.updated', key: randomUUID(), data }]);
 }
@@ -61,6 +59,25 @@ async function reportSettings(trx: Transaction, by: AuditOrigin, changes: Settin
 async function editorOf(trx: Transaction, { actor }: AuditOrigin): Promise<string> {
   if (actor.type === 'user') return (await nameOfUser(trx, actor.id)) ?? actor.id;
   return { apiKey: 'API', cli: 'operator', system: 'the service', anonymous: 'the set-up' }[actor.type];
+}
+
+/** The values as a message shows them; '' for none. */
+function reported(key: SettingKey, before: string, after: string): { before: string; after: string } {
+  if (key === 'github_repositories') return reportedRepositories(before, after);
+  return {
+    before: shown(key, before, before === '' ? '' : '(set)') ?? '',
+    after: shown(key, after, after === '' ? '' : '(updated)') ?? '',
+  };
+}
+
+/** The numbers of repositories, and which of them came and went: a message has no room for two lists. */
+function reportedRepositories(beforeText: string, afterText: string): { before: string; after: string } {
+  const { added, removed, count } = repositoriesChange(beforeText, afterText);
+  const names = [...few(added).map((one) => `+${one}`), ...few(removed).map((one) => `-${one}`)];
+  return {
+    before: count.before === 0 ? '' : String(count.before),
+    after: count.after === 0 ? '' : [count.after, ...names].join(' '),
+  };
 }
 
 function settingsDetails(keys: readonly SettingKey[], changes: SettingValues, before: ValuesInForce): AuditDetails {
@@ -83,8 +100,11 @@ function hint(key: SettingKey, changes: SettingValues, before: ValuesInForce): s
 /** A value as an event shows it; null for none. @param hidden what it says of a value that it must not hold. */
 function shown(key: SettingKey, value: string, hidden: string): string | null {
   const text = isHidden(key) ? hidden : withoutSecrets(key, value);
-  return text === '' ? null : text.slice(0, MAX_CHARACTERS);
+  return text === '' ? null : storable(text);
 }
+
+/** Cut to its maximum. PostgreSQL refuses halves of surrogate pairs in JSON. */
+const storable = (text: string): string => text.slice(0, MAX_CHARACTERS).toWellFormed();
 
 /** A URL without what may hold a secret: login, query and fragment. Other texts as they are. */
 function withoutSecrets(key: SettingKey, text: string): string {
@@ -95,9 +115,17 @@ function withoutSecrets(key: SettingKey, text: string): string {
 }
 
 function repositoriesDetails(beforeText: string, afterText: string): AuditDetails {
+  const { added, removed, count } = repositoriesChange(beforeText, afterText);
+  return { added: few(added), removed: few(removed), before: { count: count.before }, after: { count: count.after } };
+}
+
+const few = (list: readonly string[]): string[] => list.slice(0, MAX_ENTRIES).map(storable);
+
+function repositoriesChange(beforeText: string, afterText: string) {
   const [before, after] = [readRepositories(beforeText), readRepositories(afterText)];
-  const added = after.filter((one) => !before.includes(one));
-  const removed = before.filter((one) => !after.includes(one));
-  const few = (list: readonly string[]) => list.slice(0, MAX_ENTRIES).map((one) => one.slice(0, MAX_CHARACTERS));
-  return { added: few(added), removed: few(removed), before: { count: before.length }, after: { count: after.length } };
+  return {
+    added: after.filter((one) => !before.includes(one)),
+    removed: before.filter((one) => !after.includes(one)),
+    count: { before: before.length, after: after.length },
+  };
 }
