@@ -316,10 +316,9 @@ describe('what administrators do in the Temporal UI', () => {
       expect(reportOf(log).failed).toBe(0);
       await expectMirrorEqual(installation);
       expect(await query(installation.db, 'select p.log_id from sync_pages p limit 1')).toEqual([]);
-      expect(await query(installation.db, 'select o.kind from outbox o order by o.created_at')).toEqual([
-        { kind: `sync.${how.toLowerCase()}` },
-        { kind: 'sync.completed' },
-      ]);
+      expect(
+        await query(installation.db, `select o.kind from outbox o where o.kind like 'sync.%' order by o.created_at`),
+      ).toEqual([{ kind: `sync.${how.toLowerCase()}` }, { kind: 'sync.completed' }]);
     },
   );
 });
