@@ -22,8 +22,8 @@ import {
 
 const attemptActs = proxyActivities<Pick<WebhookActivities, 'attemptDelivery'>>({
   taskQueue: QUEUE.webhooks,
-  // A request has ten seconds; a heartbeat notices a lost worker sooner.
-  startToCloseTimeout: '60s',
+  // A request has ten seconds, and its answer waits for a database that is away. A heartbeat notices a lost worker sooner.
+  startToCloseTimeout: '3m',
   heartbeatTimeout: '15s',
   // A cancelled attempt may still send the message: only its end says which of the two happened.
   cancellationType: 'WAIT_CANCELLATION_COMPLETED',

@@ -3,6 +3,7 @@
  * what became of it (note-result.ts). A process that ends in between leaves an attempt that says `sending`; the next claim
  * marks it as lost.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RESTPostAPIWebhookWithTokenJSONBody } from 'discord-api-types/v10';
 import type { Logger } from 'pino';
 import type { PostResult } from '../../clients/discord/answers.ts';
@@ -11,6 +12,7 @@ import type { Notice } from '../../domain/events.ts';
 import { DELIVERY_HOURS, scopeOf, type WebhookScope } from '../../domain/webhooks.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { type Encryption, looksEncrypted } from '../../store/db/encryption.ts';
+import { isConnectionFailure } from '../../store/db/sql-errors.ts';
 import { admit, beginAttempt, loseAttempts } from '../../store/webhooks/attempt-store.ts';
 import {
   countDeliveryAttempt,
@@ -21,7 +23,7 @@ import {
   queueAgain,
 } from '../../store/webhooks/delivery-store.ts';
 import type { Claim, DeliveryStep } from './delivery-step.ts';
-import { noteResult } from './note-result.ts';
+import { noteResult, type Sent } from './note-result.ts';
 
 export interface AttemptDeps {
   db: Db;
@@ -51,6 +53,9 @@ const BEHIND_MS = 5_000;
 const OTHER_KEY_MS = 60_000;
 /** Shorter waits are not noted in the row: the limits of Discord cause one every few messages. */
 const NOTED_WAIT_MS = 2_000;
+/** How long, and how often, an answer is noted again while the database is away; the activity has longer. */
+const NOTE_FOR_MS = 90_000;
+const NOTE_AGAIN_MS = 500;
 
 /** A request that is ready to be sent, or why there is none. */
 type Prepared =
@@ -74,8 +79,18 @@ export async function attemptDelivery(deps: AttemptDeps, attempt: Attempt): Prom
   // A claim to send is only made for a request that is ready.
   if (prepared.state !== 'ready') throw new Error('a claim without a request');
   const result = await deps.post(prepared.url, prepared.message, { deliveryId: attempt.deliveryId });
-  const used = { ...claim, storedUrl: prepared.stored };
-  return inTransaction(deps.db, (trx) => noteResult({ trx, log: deps.log }, used, result));
+  return noteUntilStored(deps, { ...claim, storedUrl: prepared.stored, plain: delivery.webhook?.plain === true }, result);
+}
+
+/** Notes the answer, also if the database is away for a while: an answer that is not noted makes a message come twice. */
+async function noteUntilStored(deps: AttemptDeps, sent: Sent, result: PostResult): Promise<DeliveryStep> {
+  for (const end = performance.now() + NOTE_FOR_MS; ; await delay(NOTE_AGAIN_MS)) {
+    try {
+      return await inTransaction(deps.db, (trx) => noteResult({ trx, log: deps.log }, sent, result));
+    } catch (error) {
+      if (!isConnectionFailure(error) || performance.now() > end) throw error;
+    }
+  }
 }
 
 /** Decrypts the URL and makes the message, before the attempt is recorded: what fails here was never sent. */

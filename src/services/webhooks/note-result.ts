@@ -23,9 +23,12 @@ interface Deps {
   trx: Transaction;
   log: Logger;
 }
-type Sent = Claim & {
-  /** The webhook's URL as it was stored when the request was sent. */
+/** A request that was sent. */
+export type Sent = Claim & {
+  /** The webhook's URL as it was stored then. */
   storedUrl: string;
+  /** It was sent without our name and picture. */
+  plain: boolean;
 };
 
 /** Notes the answer in the transaction. A message that arrived counts as delivered, whatever was said of it meanwhile. */
@@ -67,7 +70,7 @@ export async function noteAnswer(
 
 async function noteRefusal(
   deps: Deps,
-  { deliveryId, target, storedUrl }: Sent,
+  { deliveryId, target, storedUrl, plain }: Sent,
   { detail, dead, plainHelps }: Extract<PostResult, { outcome: 'refused' }>,
 ): Promise<DeliveryStep> {
   const { trx } = deps;
@@ -77,7 +80,8 @@ async function noteRefusal(
     }
     return { state: 'done', status: 'failed', reason: switchedOff(detail) };
   }
-  if (plainHelps && (await storePlain(trx, target.webhookId))) {
+  if (plainHelps && !plain) {
+    await storePlain(trx, target.webhookId);
     return { state: 'wait', ms: 0, why: 'it is sent without our name and picture' };
   }
   await endDelivery(trx, deliveryId, 'failed', detail);

@@ -157,19 +157,13 @@ export const storeChannel = (trx: Db, webhookId: string, channelId: string): Pro
     [webhookId, channelId],
   );
 
-/**
- * Notes that Discord refuses our name or picture for a webhook: its messages go without them.
- * @returns false if it was noted before.
- */
-export async function storePlain(trx: Db, webhookId: string): Promise<boolean> {
-  const noted = await execute(
+/** Notes that Discord refuses our name or picture for a webhook: its messages go without them. */
+export const storePlain = (trx: Db, webhookId: string): Promise<unknown> =>
+  execute(
     trx,
-    `insert into webhook_states as s (webhook_id, plain) values (?, true)
-     on conflict (webhook_id) do update set plain = true where not s.plain`,
+    `insert into webhook_states (webhook_id, plain) values (?, true) on conflict (webhook_id) do update set plain = true`,
     [webhookId],
   );
-  return noted > 0;
-}
 
 /** Keeps a webhook as it is until the transaction ends. */
 export const lockWebhook = (trx: Db, webhookId: string): Promise<unknown> =>
