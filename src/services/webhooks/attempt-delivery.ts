@@ -79,7 +79,11 @@ export async function attemptDelivery(deps: AttemptDeps, attempt: Attempt): Prom
   // A claim to send is only made for a request that is ready.
   if (prepared.state !== 'ready') throw new Error('a claim without a request');
   const result = await deps.post(prepared.url, prepared.message, { deliveryId: attempt.deliveryId });
-  return noteUntilStored(deps, { ...claim, storedUrl: prepared.stored, plain: delivery.webhook?.plain === true }, result);
+  return noteUntilStored(
+    deps,
+    { ...claim, storedUrl: prepared.stored, plain: delivery.webhook?.plain === true },
+    result,
+  );
 }
 
 /** Notes the answer, also if the database is away for a while: an answer that is not noted makes a message come twice. */
