@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { MIN_AUDIT_RETENTION_DAYS } from './domain/audit.ts';
 import { parseSender, SENDER_FORM } from './domain/email-sender.ts';
 import { parseEncryptionKey } from './domain/encryption-key.ts';
+import { HYTALE_ENVIRONMENTS, HYTALE_HOSTS } from './domain/hytale/environment.ts';
 import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
 import { keyProblem, secretProblem } from './domain/secret-strength.ts';
@@ -92,6 +93,15 @@ const list = text
 const webhookHosts = list
   .refine((v) => (v ?? []).every((entry) => webhookHost(entry) !== undefined), 'each must be a host name or host:port')
   .transform((v) => v ?? DEFAULT_WEBHOOK_HOSTS);
+/** Names of environment variables, as the panel writes them. */
+const variableNames = (fallback: readonly string[]) =>
+  list
+    .refine((v) => (v ?? []).every((name) => /^[A-Z0-9_]{1,191}$/.test(name)), 'each must be a name of A-Z, 0-9 and _')
+    .transform((v) => v ?? fallback);
+const hytaleEnvironment = text
+  .transform((v) => v || undefined)
+  .pipe(z.enum(HYTALE_ENVIRONMENTS, `must be one of ${HYTALE_ENVIRONMENTS.join(', ')}, in lower case`).optional())
+  .optional();
 const senderOr = (fallback: string) =>
   textOr(fallback).refine((v) => parseSender(v) !== undefined, `must be one sender: ${SENDER_FORM}`);
 
@@ -288,6 +298,35 @@ const Variables = z.object({
         'Hosts beside those of Discord that a webhook may have, separated by commas, each `name` or `name:port` and reached over https; outside production and staging also `host:port` of this machine, over http',
     }),
   }),
+  ...section('Hytale', {
+    HYTALE_ENVIRONMENT: hytaleEnvironment.meta({
+      description: 'Environment of Hytale: `production` or `staging`. Default: that of HYTALE_USE_STAGING',
+    }),
+    HYTALE_USE_STAGING: flag(false).meta({ description: 'true = staging, unless HYTALE_ENVIRONMENT is set' }),
+    HYTALE_REQUIRE_AUTH: flag(true).meta({
+      description:
+        'false = everybody may call the Hytale routes, and so have the tokens of every account. Only while callers are adapted',
+    }),
+    HYTALE_EXPOSE_REFRESH_TOKEN: flag(false).meta({
+      description: 'true = answers of the Hytale token routes hold the refresh token, as the earlier service gave it',
+    }),
+    HYTALE_SESSION_LIMIT: wholeNumberOr(100, 1).meta({
+      description: 'Game sessions that Hytale allows one account at the same time',
+    }),
+    HYTALE_SESSION_VARIABLES: variableNames(['HYTALE_SESSION_TOKEN', 'HYTALE_SERVER_SESSION_TOKEN']).meta({
+      description: 'Startup variables that get the session token; of them, those that the egg of the server defines',
+    }),
+    HYTALE_IDENTITY_VARIABLES: variableNames(['HYTALE_IDENTITY_TOKEN', 'HYTALE_SERVER_IDENTITY_TOKEN']).meta({
+      description: 'Startup variables that get the identity token',
+    }),
+    HYTALE_VERIFY_TOKENS: flag(true).meta({
+      description: 'false = session tokens are taken without a look at their signature, for a staging without keys',
+    }),
+    HYTALE_OAUTH_BASE_URL: httpUrl.meta({ description: 'Origin of the OAuth host, for tests' }),
+    HYTALE_ACCOUNT_DATA_BASE_URL: httpUrl.meta({ description: 'Origin of the account data host, for tests' }),
+    HYTALE_SESSIONS_BASE_URL: httpUrl.meta({ description: 'Origin of the session host, for tests' }),
+    HYTALE_ISSUER: httpUrl.meta({ description: 'Issuer of session tokens; default: the session host' }),
+  }),
   ...section('Sync', {
     AUTO_SYNC_ENABLED: flag(false).meta({
       description: 'Run a full sync by schedule',
@@ -392,6 +431,26 @@ function environmentSettings(v: Variables, env: Environment): Partial<Record<Set
 /** Variables for the web site's URL; the first that is set counts. */
 const SITE_URL_VARIABLES: readonly string[] = ['SITE_URL', 'NEXT_PUBLIC_SITE_URL', 'NEXTAUTH_URL'];
 
+function hytaleConfig(v: Variables) {
+  const environment = v.HYTALE_ENVIRONMENT ?? (v.HYTALE_USE_STAGING ? 'staging' : 'production');
+  const hosts = HYTALE_HOSTS[environment];
+  const sessions = v.HYTALE_SESSIONS_BASE_URL ?? hosts.sessions;
+  return Object.freeze({
+    environment,
+    hosts: Object.freeze({
+      oauth: v.HYTALE_OAUTH_BASE_URL ?? hosts.oauth,
+      accountData: v.HYTALE_ACCOUNT_DATA_BASE_URL ?? hosts.accountData,
+      sessions,
+    }),
+    issuer: v.HYTALE_ISSUER ?? sessions,
+    requireAuth: v.HYTALE_REQUIRE_AUTH,
+    exposeRefreshToken: v.HYTALE_EXPOSE_REFRESH_TOKEN,
+    sessionLimit: v.HYTALE_SESSION_LIMIT,
+    verifyTokens: v.HYTALE_VERIFY_TOKENS,
+    variables: Object.freeze({ session: v.HYTALE_SESSION_VARIABLES, identity: v.HYTALE_IDENTITY_VARIABLES }),
+  });
+}
+
 /** Groups the variables by what they configure. */
 function toConfig(v: Variables, env: Environment) {
   return Object.freeze({
@@ -449,6 +508,7 @@ function toConfig(v: Variables, env: Environment) {
       paths: Object.freeze({ verify: v.EMAIL_VERIFY_PATH, reset: v.EMAIL_RESET_PATH, magic: v.EMAIL_MAGIC_PATH }),
     }),
     discord: Object.freeze({ hosts: Object.freeze(v.DISCORD_WEBHOOK_HOSTS), production: isProduction(v) }),
+    hytale: hytaleConfig(v),
     autoSync: Object.freeze({ enabled: v.AUTO_SYNC_ENABLED, intervalSeconds: v.AUTO_SYNC_INTERVAL * 60 }),
     subusers: Object.freeze({ enabled: v.SYNC_SUBUSERS_ENABLED, batchSize: v.SYNC_SUBUSERS_BATCH_SIZE }),
     /** Settings that the environment sets, by their key in the database. */

@@ -95,6 +95,26 @@ export const ERRORS = {
   PANEL_RATE_LIMITED: spec(503, 'The panel asks to wait', { retryable: true }),
   PANEL_UNAVAILABLE: spec(502, 'The panel cannot be reached', { retryable: true }),
   PANEL_CONTRACT: spec(502, 'The panel sent an answer that is not understood', { report: true }),
+  // Hytale
+  HYTALE_BAD_REQUEST: spec(400, 'Invalid request format or missing required fields', { bodyCode: 'BAD_REQUEST' }),
+  /** The contract's status for what Hytale answers by 401. */
+  REAUTH_REQUIRED: spec(401, 'The Hytale account must be signed in again'),
+  SESSION_LIMIT_EXCEEDED: spec(403, 'Session limit reached for this account'),
+  HYTALE_FORBIDDEN: spec(403, 'Valid authentication but insufficient permissions', { bodyCode: 'FORBIDDEN' }),
+  HYTALE_NOT_FOUND: spec(404, 'Resource not found (invalid profile UUID or account)', { bodyCode: 'NOT_FOUND' }),
+  SESSION_NOT_FOUND: spec(404, 'No game session found for account and profile'),
+  HYTALE_RATE_LIMITED: spec(429, 'Too many requests. Please retry after a delay.', {
+    retryable: true,
+    bodyCode: 'RATE_LIMITED',
+  }),
+  HYTALE_SERVER_ERROR: spec(502, 'Hytale service error. Please retry later.', { retryable: true }),
+  HYTALE_UNAVAILABLE: spec(503, 'Hytale service is currently unavailable. Please retry later.', {
+    retryable: true,
+    bodyCode: 'SERVICE_UNAVAILABLE',
+  }),
+  HYTALE_ERROR: spec(502, 'An error occurred while communicating with Hytale', { retryable: true }),
+  /** Hytale refuses our client, or sent tokens that are not valid: a person should look at it. */
+  INTEGRATION_ERROR: spec(502, 'Hytale sent tokens that are not valid', { report: true }),
   // sync
   SYNC_RUNNING: spec(409, 'Another sync is running'),
   RUN_CLOSED: spec(409, 'The sync run is closed'),

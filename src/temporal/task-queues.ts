@@ -38,6 +38,7 @@ const WORKFLOWS: Record<QueueName, string> = {
   panel: `WorkflowType = 'panelSync'`,
   outbound: `WorkflowType = 'sendEmail'`,
   webhooks: `WorkflowType = 'deliverWebhook'`,
+  hytale: `WorkflowType in ('hytaleLogin', 'hytaleAccount', 'hytaleSession')`,
 };
 const COUNTED = `ExecutionStatus in ('Running', 'Failed', 'TimedOut', 'Terminated') group by ExecutionStatus`;
 

@@ -1,6 +1,6 @@
 /**
  * The Temporal workers of one process, one per task queue: workflows and work on the database on `core`, calls of the
- * panel on `panel`, sending of email on `outbound`, of webhooks on `webhooks`. Every worker knows all activities; a workflow chooses the queue.
+ * panel on `panel`, sending of email on `outbound`, of webhooks on `webhooks`, calls of Hytale on `hytale`. Every worker knows all activities; a workflow chooses the queue.
  */
 import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Logger } from 'pino';
@@ -14,7 +14,7 @@ import { createPageActivities } from '../activities/sync/read-pages.ts';
 import { createRunActivities, type RunActivityDeps } from '../activities/sync/run.ts';
 import { createWebhookActivities, type WebhookActivityDeps } from '../activities/webhooks.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
-import { QUEUE } from '../workflows/contract.ts';
+import { HYTALE_PER_SECOND, QUEUE } from '../workflows/contract.ts';
 
 export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   connection: NativeConnection;
@@ -90,6 +90,13 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       ...common,
       taskQueue: QUEUE.webhooks,
       // One per webhook at most is under way: a receiver that does not answer holds one place for ten seconds.
+      maxConcurrentActivityTaskExecutions: 100,
+      maxConcurrentActivityTaskPolls: 2,
+    }),
+    Worker.create({
+      ...common,
+      taskQueue: QUEUE.hytale,
+      maxTaskQueueActivitiesPerSecond: HYTALE_PER_SECOND,
       maxConcurrentActivityTaskExecutions: 100,
       maxConcurrentActivityTaskPolls: 2,
     }),

@@ -3,8 +3,19 @@ import { defineSearchAttributeKey } from '@temporalio/common';
 import type { SyncCounts, SyncStatus, SyncTarget, SyncWarning } from '../domain/sync/targets.ts';
 import type { DeliveryStatus } from '../domain/webhooks.ts';
 
-/** Task queues: workflows and database work; panel calls; email; webhooks, whose slow receivers must not delay an email. */
-export const QUEUE = { core: 'core', panel: 'panel', outbound: 'outbound', webhooks: 'webhooks' } as const;
+/**
+ * Task queues: workflows and database work; panel calls; email, and calls of Hytale that somebody waits for; webhooks, whose
+ * slow receivers must not delay an email; calls of Hytale that timers cause, which are limited to {@link HYTALE_PER_SECOND}.
+ */
+export const QUEUE = {
+  core: 'core',
+  panel: 'panel',
+  outbound: 'outbound',
+  webhooks: 'webhooks',
+  hytale: 'hytale',
+} as const;
+/** Calls by timers in a second, over all workers: after an outage all of them are overdue at once. */
+export const HYTALE_PER_SECOND = 20;
 
 /** All syncs share this id, so no two overlap, however many copies of the api start one (ADR 2). */
 export const PANEL_SYNC_ID = 'panel-sync';
@@ -19,6 +30,11 @@ export const sendEmailId = (emailId: string) => `email:${emailId}`;
 
 /** One workflow per delivery to a webhook: the workflow id is derived from the delivery's id. */
 export const deliverWebhookId = (deliveryId: string) => `webhook:${deliveryId}`;
+
+/** One workflow per device login, account and game session: the ids are derived from those of their rows. */
+export const hytaleLoginId = (loginId: string) => `hytale-login:${loginId}`;
+export const hytaleAccountId = (accountId: string) => `hytale-account:${accountId}`;
+export const hytaleSessionId = (sessionId: string) => `hytale-session:${sessionId}`;
 
 /** Key of the memo of a failed workflow that holds the reason: a public sentence, as in the failure itself. */
 export const FAILURE_MEMO = 'failure';
@@ -96,3 +112,70 @@ export interface ScheduledSyncResult {
   outcome: 'started' | 'skipped';
   logId: string | null;
 }
+
+export interface HytaleLoginInput {
+  loginId: string;
+}
+export interface HytaleAccountInput {
+  accountId: string;
+}
+export interface HytaleSessionInput {
+  sessionId: string;
+}
+
+/** Update of a login: answers when the code is there, or the login has ended. */
+export const CODE_UPDATE = 'code';
+/** Signal of an account or a session: its row has changed, look at it. */
+export const CHANGED_SIGNAL = 'changed';
+/**
+ * Update of an account or a session: acts now, and answers with what came of it. An account that must be signed in again, and
+ * one that is being disconnected, refuse it.
+ */
+export const ACT_UPDATE = 'act';
+/** Query of a login, an account or a session. */
+export const HYTALE_QUERY = 'state';
+
+/** What an account is asked to do. @param ifVersion renew only if the tokens still have this version. */
+export interface AccountWish {
+  what: 'refresh' | 'look';
+  ifVersion?: number | undefined;
+}
+/** `look`: do what is due. `refresh`: renew the pair. `renew`: a fresh pair in place of the present one. */
+export interface SessionWish {
+  what: 'look' | 'refresh' | 'renew';
+}
+
+/** What an account or a session is, and what it waits for: the answer of the query, and of an update. No tokens. */
+export interface HytaleView {
+  id: string;
+  status: string;
+  /** Version of the tokens: one more with each new pair; 0: none yet. */
+  version: number;
+  /** What the last step came to. */
+  result: HytaleResult;
+  /** Why it came to that, or what it waits for: a public sentence. */
+  why: string;
+  /** ISO time of the next step; null: it waits for somebody to act. */
+  until: string | null;
+  /** Milliseconds that Hytale asked to wait. */
+  retryAfterMs?: number | undefined;
+}
+
+/**
+ * `none`: nothing was due. `done`: it was done, now or before. Otherwise why not: an outage (`unavailable`, `limited_rate`,
+ * `server_error`), a decision of Hytale, or a state in which nothing can be done.
+ */
+export type HytaleResult =
+  | 'none'
+  | 'done'
+  | 'unavailable'
+  | 'limited_rate'
+  | 'server_error'
+  | 'reauth_required'
+  | 'misconfigured'
+  | 'session_limit'
+  | 'forbidden'
+  | 'no_profile'
+  | 'refused'
+  | 'invalid_tokens'
+  | 'gone';

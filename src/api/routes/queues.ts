@@ -32,14 +32,20 @@ export const queueRoutes: Route[] = [
     operationId: 'getQueueStats',
     summary: 'What waits, runs and failed in the task queues',
     description:
-      'Of Temporal, at most a second old. All workflows run on `core`; a sync counts for `panel`, an email for `outbound`, a delivery for `webhooks` too. Answers within three seconds: when Temporal cannot be reached, the figures are null and `note` says so.',
+      'Of Temporal, at most a second old. All workflows run on `core`; a sync counts for `panel`, an email for `outbound`, a delivery for `webhooks`, a Hytale login, account or session for `hytale` too. Answers within three seconds: when Temporal cannot be reached, the figures are null and `note` says so.',
     tags: ['Queues'],
     auth: 'apiKeyOrAdmin',
     responses: {
       200: envelope(
         z.object({
           queues: z.array(z.string()).meta({ description: 'Names of the former queues, for existing programs' }),
-          stats: z.object({ core: QueueSchema, panel: QueueSchema, outbound: QueueSchema, webhooks: QueueSchema }),
+          stats: z.object({
+            core: QueueSchema,
+            panel: QueueSchema,
+            outbound: QueueSchema,
+            webhooks: QueueSchema,
+            hytale: QueueSchema,
+          }),
           note: z.string(),
         }),
       ),
@@ -47,10 +53,16 @@ export const queueRoutes: Route[] = [
     errors: [],
     failureMessage: 'Failed to fetch queue statistics',
     async handler({ deps }) {
-      const { core, panel, outbound, webhooks } = await deps.queues.read();
-      const unknown = [core, panel, outbound, webhooks].some((queue) => Object.values(queue).includes(null));
+      const { core, panel, outbound, webhooks, hytale } = await deps.queues.read();
+      const unknown = [core, panel, outbound, webhooks, hytale].some((queue) => Object.values(queue).includes(null));
       const open = <Q extends { running: number | null }>(queue: Q) => ({ ...queue, open: queue.running });
-      const stats = { core: open(core), panel: open(panel), outbound: open(outbound), webhooks: open(webhooks) };
+      const stats = {
+        core: open(core),
+        panel: open(panel),
+        outbound: open(outbound),
+        webhooks: open(webhooks),
+        hytale: open(hytale),
+      };
       const data = { queues: FORMER_QUEUES.slice(), stats, note: unknown ? UNKNOWN_NOTE : NOTE };
       return { status: 200, body: ok(data) };
     },

@@ -15,6 +15,7 @@ export interface EncryptedTable {
 
 export const ENCRYPTED_TABLES = {
   emails: { key: 'id', keyType: 'uuid', columns: ['data', 'content'] },
+  hytale_logins: { key: 'id', keyType: 'uuid', columns: ['device_code', 'access_token', 'refresh_token'] },
   // The existing service stored these tokens in clear.
   hytale_oauth_tokens: { key: 'id', keyType: 'uuid', columns: ['access_token', 'refresh_token'] },
   hytale_game_sessions: { key: 'id', keyType: 'uuid', columns: ['session_token', 'identity_token'] },

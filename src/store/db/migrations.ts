@@ -77,6 +77,7 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
     'webhook_states',
     'webhook_pauses',
   ],
+  '20260101004100_hytale_lifecycle.ts': ['hytale_logins'],
 };
 
 /**

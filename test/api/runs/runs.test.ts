@@ -465,6 +465,7 @@ describe('the figures of the queues', () => {
     panel: figures,
     outbound: figures,
     webhooks: figures,
+    hytale: figures,
   });
 
   const figuresAs = (headers: Record<string, string> = { 'X-API-Key': API_KEY }) => harness.get(PATH, { headers });
@@ -489,7 +490,7 @@ describe('the figures of the queues', () => {
       const queue = { ...FIGURES, open: 3 };
       expect(data).toEqual({
         queues: ['critical', 'default', 'low'],
-        stats: { core: queue, panel: queue, outbound: queue, webhooks: queue },
+        stats: { core: queue, panel: queue, outbound: queue, webhooks: queue, hytale: queue },
         note: expect.not.stringContaining('null'),
       });
     }

@@ -105,8 +105,44 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
   ],
   allocations: ['index idx_allocations_list_search (ip, alias, (port::text))'],
   sync_logs: ['unique sync_logs_one_active ((true)) partial'],
+  hytale_oauth_tokens: [
+    'environment | text',
+    'status | text | NN | =active',
+    'reason | text',
+    'owner_name | text',
+    'profiles | jsonb',
+    'token_type | text | NN | =Bearer',
+    'refresh_version | integer | NN | =1',
+    'refresh_lease_until | timestamptz',
+    'refresh_sent_version | integer',
+    'failures | integer | NN | =0',
+    'next_at | timestamptz',
+  ],
+  hytale_game_sessions: [
+    'environment | text',
+    'reason | text',
+    'version | integer | NN | =0',
+    'wanted_version | integer | NN | =1',
+    'failures | integer | NN | =0',
+    'recreations | integer | NN | =0',
+    'auth_refused_version | integer',
+    'next_at | timestamptz',
+    'refreshed_at | timestamptz',
+    'linked_at | timestamptz',
+    'push_status | text | NN | =none',
+    'push_reason | text',
+    'pushed_version | integer',
+    'pushed_variables | text[]',
+    'pushed_at | timestamptz',
+    'push_failures | integer | NN | =0',
+    'restart_wanted | boolean | NN | =false',
+    'index idx_hytale_game_sessions_status (account_id, status)',
+  ],
 };
-const specified = (name: string): string[] => [...(CONTRACT.get(name) ?? []), ...(ADDED[name] ?? [])].toSorted();
+/** Keys of the specification that this service replaces: several sessions may live on one profile. */
+const REPLACED = ['unique hytale_game_sessions_account_profile_key (account_id, profile_uuid)'];
+const specified = (name: string): string[] =>
+  [...(CONTRACT.get(name) ?? []), ...(ADDED[name] ?? [])].filter((line) => !REPLACED.includes(line)).toSorted();
 
 /** Constraints with their state, indexes and columns of the schema, from the catalog. */
 async function catalog(db: TestDb): Promise<unknown[]> {

@@ -130,6 +130,10 @@ describe('a rotation', () => {
     expect(report.columns).toEqual([
       { column: 'emails.data', previous: 1, clear: 1, empty: 1, ...none },
       { column: 'emails.content', previous: 1, clear: 0, empty: 2, ...none },
+      ...['device_code', 'access_token', 'refresh_token'].map((name) => ({
+        ...{ column: `hytale_logins.${name}`, previous: 0, clear: 0, empty: 0 },
+        ...none,
+      })),
       { column: 'hytale_oauth_tokens.access_token', previous: 1, clear: 2, empty: 0, ...none },
       { column: 'hytale_oauth_tokens.refresh_token', previous: 1, clear: 1, empty: 1, ...none },
       { column: 'hytale_game_sessions.session_token', previous: 1, clear: 0, empty: 0, ...none },

@@ -186,6 +186,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       panel: NO_FIGURES,
       outbound: NO_FIGURES,
       webhooks: NO_FIGURES,
+      hytale: NO_FIGURES,
     })),
     runs: createRuns({
       db: database.db,
