@@ -46,6 +46,16 @@ export const ADMINISTRATION_ACTIONS = [
   'webhook-disabled',
   'webhook-resent',
   'webhook-cancelled',
+  'hytale-login-started',
+  'hytale-login-cancelled',
+  'hytale-account-refreshed',
+  'hytale-profile-selected',
+  'hytale-account-disconnected',
+  'hytale-session-created',
+  'hytale-session-refreshed',
+  'hytale-session-renewed',
+  'hytale-session-linked',
+  'hytale-session-ended',
   'audit-exported',
   'database-migrated',
   'database-rolled-back',
@@ -82,6 +92,9 @@ export const AUDIT_TARGETS = [
   'run',
   'webhook',
   'delivery',
+  'hytale-account',
+  'hytale-session',
+  'hytale-login',
 ] as const;
 export interface AuditTarget {
   type: (typeof AUDIT_TARGETS)[number];
