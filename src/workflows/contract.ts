@@ -162,13 +162,14 @@ export interface HytaleView {
 }
 
 /**
- * `none`: nothing was due. `done`: it was done, now or before. Otherwise why not: an outage (`unavailable`, `limited_rate`,
- * `server_error`), a decision of Hytale, or a state in which nothing can be done.
+ * `none`: nothing was due. `done`: it was done, now or before. Otherwise why not: an outage (`unreached`: no answer of Hytale
+ * came; `unavailable`, `limited_rate`, `server_error`), a decision of Hytale, or a state in which nothing can be done.
  */
 export type HytaleResult =
   | 'none'
   | 'done'
   | 'unavailable'
+  | 'unreached'
   | 'limited_rate'
   | 'server_error'
   | 'reauth_required'
