@@ -187,5 +187,7 @@ export interface HytaleSimulator {
   clearRequests(): void;
   /** Whether a text holds a token or code that was given out, for searches of logs and stores. */
   secrets(): string[];
+  /** Forgets logins, tokens, sessions, requests and faults. Accounts, keys, switches and the clock stay. */
+  reset(): void;
   close(): Promise<void>;
 }
