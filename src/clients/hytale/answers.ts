@@ -1,7 +1,7 @@
 /** What the calls of Hytale come to. Tokens are secrets; `detail` is a public sentence without tokens and bodies. */
 import type { Secret } from '../../domain/secret.ts';
 
-interface Told {
+interface Explained {
   /** What happened, for people. */
   detail: string;
   /** Null: no complete answer came. */
@@ -9,7 +9,7 @@ interface Told {
 }
 
 /** A later attempt can succeed: an outage, a limit, something in between. */
-export interface Unavailable extends Told {
+export interface Unavailable extends Explained {
   outcome: 'unavailable';
   /** Milliseconds that the answer asks to wait. */
   retryAfterMs?: number | undefined;
@@ -18,13 +18,13 @@ export interface Unavailable extends Told {
 }
 
 /** The host decided against the request; `error` is the code of OAuth (RFC 6749, 5.2) where it sent one. */
-export interface Refused extends Told {
+export interface Refused extends Explained {
   outcome: 'refused';
   error: string | null;
 }
 
 /** The bearer token of the call is not accepted. */
-export interface Unauthorized extends Told {
+export interface Unauthorized extends Explained {
   outcome: 'unauthorized';
 }
 
@@ -49,21 +49,21 @@ export interface TokenSet {
 
 export type DeviceCodeResult = DeviceCode | Refused | Unavailable;
 
-/** `misconfigured`: our client id or grant type is refused. `refused`: any other definite error. */
+/** `misconfigured`: our client id is refused, or the way of signing in. `refused`: any other definite error. */
 export type PollResult =
   | { outcome: 'ok'; tokens: TokenSet }
   | { outcome: 'pending' }
   | { outcome: 'slow_down' }
-  | (Told & { outcome: 'expired' | 'denied' })
-  | (Told & { outcome: 'misconfigured'; error: string })
+  | (Explained & { outcome: 'expired' | 'denied' })
+  | (Explained & { outcome: 'misconfigured'; error: string })
   | Refused
   | Unavailable;
 
 /** `rejected`: the refresh token is spent, expired or revoked: a person must sign in again. */
 export type RefreshResult =
   | { outcome: 'ok'; tokens: TokenSet }
-  | (Told & { outcome: 'rejected'; error: string })
-  | (Told & { outcome: 'misconfigured'; error: string })
+  | (Explained & { outcome: 'rejected'; error: string })
+  | (Explained & { outcome: 'misconfigured'; error: string })
   | Unavailable;
 
 export interface Profile {
@@ -90,15 +90,15 @@ export interface SessionPair {
 export type NewSessionResult =
   | { outcome: 'ok'; pair: SessionPair & { sessionToken: Secret } }
   | Unauthorized
-  | (Told & { outcome: 'forbidden'; limit: boolean; auth: boolean })
-  | (Told & { outcome: 'no_profile' })
+  | (Explained & { outcome: 'forbidden'; limit: boolean; auth: boolean })
+  | (Explained & { outcome: 'no_profile' })
   | Refused
   | Unavailable;
 
 /** `rejected`: only a new session helps. */
 export type RefreshSessionResult =
   | { outcome: 'ok'; pair: SessionPair }
-  | (Told & { outcome: 'rejected' })
+  | (Explained & { outcome: 'rejected' })
   | Unavailable;
 
 /** `gone`: Hytale does not know the session any more. */
