@@ -126,7 +126,7 @@ function readPair<T extends Secret | null>(
   sessionToken: z.ZodType<T>,
 ): (SessionPair & { sessionToken: T }) | Unavailable {
   const schema = z
-    .object({ sessionToken, identityToken: token, expiresAt: z.unknown() })
+    .object({ sessionToken, identityToken: token, expiresAt: z.unknown().optional() })
     .transform((fields, context) => {
       const sent = timeOf(fields.expiresAt);
       const expiresAt = sent ?? endOf(fields.identityToken);
