@@ -30,7 +30,7 @@ export interface Outcome {
 }
 
 const ROUTES: Readonly<Record<Role, Readonly<Record<string, HytaleCall>>>> = {
-  // Which of the two token calls it is, its grant type says.
+  // The token call is `token-device` when its body says so.
   oauth: { 'POST /oauth2/device/auth': 'device', 'POST /oauth2/token': 'token-refresh' },
   accountData: { 'GET /my-account/get-profiles': 'profiles' },
   sessions: {

@@ -16,6 +16,8 @@ export interface HytaleSwitches {
   audience: string | string[] | null;
   /** Status of a refused login; default 403, as Hydra. */
   deniedStatus: 403 | 400;
+  /** Status of `slow_down`; default 400. */
+  slowDownStatus: 400 | 429;
   /** Seconds in which a spent refresh token gives the same successor again; default 0: a reuse ends the whole family. */
   graceSeconds: number;
   /** Whether a reuse of a spent refresh token ends the whole family; default true. */

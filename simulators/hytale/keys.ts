@@ -40,7 +40,7 @@ export async function createSessionKeys(newKid: () => string): Promise<SessionKe
 
 let oauthKey: Promise<CryptoKey> | undefined;
 
-/** An access token: RS256 with a key that the session service does not publish, so nobody can verify it there. */
+/** An access token: RS256 with a key that the session service does not publish. */
 export async function signAccessToken(claims: JWTPayload): Promise<string> {
   // One key for the whole process, because making one takes long.
   oauthKey ??= generateKeyPair('RS256').then(({ privateKey }) => privateKey);

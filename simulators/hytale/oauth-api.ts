@@ -74,7 +74,7 @@ export async function exchange(state: HytaleState, form: URLSearchParams): Promi
   if (type === null || type === '') return oauthError(400, 'invalid_request', 'grant_type is missing.');
   if (type === DEVICE_GRANT) return pollDevice(state, form.get('device_code'));
   if (type === 'refresh_token') return refresh(state, form.get('refresh_token'));
-  return oauthError(400, 'unsupported_grant_type', `The grant type '${type}' is not supported.`);
+  return oauthError(400, 'unsupported_grant_type', `'${type}' is not a supported grant_type.`);
 }
 
 function pollDevice(state: HytaleState, deviceCode: string | null): ApiAnswer | Promise<ApiAnswer> {
@@ -92,7 +92,7 @@ function pollDevice(state: HytaleState, deviceCode: string | null): ApiAnswer | 
   if (login.expiresAt <= now) return oauthError(400, 'expired_token', 'The device code has expired.');
   if (early) {
     login.intervalSeconds += SLOW_DOWN_SECONDS;
-    return oauthError(400, 'slow_down', 'The client polls too often.');
+    return oauthError(state.switches.slowDownStatus, 'slow_down', 'The client polls too often.');
   }
   if (login.status === 'denied')
     return oauthError(state.switches.deniedStatus, 'access_denied', 'The resource owner denied the request.');
@@ -101,7 +101,7 @@ function pollDevice(state: HytaleState, deviceCode: string | null): ApiAnswer | 
   login.status = 'redeemed';
   login.family = { account: login.account, scope: login.scope, revoked: false };
   const expiresAt = now + state.lives.refreshToken * 1000;
-  // RFC 6749, 1.5: whether a refresh token is given is up to the server; Hydra gives one for the scope `offline`.
+  // RFC 6749, 1.5: the server decides whether there is a refresh token; with Hydra the scope `offline` yields it.
   return issue(state, login.family, login.scope.split(' ').includes('offline') ? expiresAt : null);
 }
 

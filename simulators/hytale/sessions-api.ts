@@ -104,7 +104,8 @@ export async function refreshSession(
 }
 
 function voidPairs(state: HytaleState, session: SimulatedSession): void {
-  for (const token of state.sessionTokens.values()) if (token.session === session) token.void = true;
+  for (const token of state.pairs.get(session.id) ?? []) token.void = true;
+  state.pairs.delete(session.id);
 }
 
 /** `DELETE /game-session`. */
@@ -147,7 +148,9 @@ async function newPair(
   state.secrets.add(sessionToken).add(identityToken);
   if (withSessionToken) {
     const spoiled = spoiling === 'none' || spoiling === 'tampered';
-    state.sessionTokens.set(sessionToken, { session, expiresAt, void: spoiled });
+    const token: SessionToken = { session, expiresAt, void: spoiled };
+    state.sessionTokens.set(sessionToken, token);
+    state.pairs.set(session.id, [...(state.pairs.get(session.id) ?? []), token]);
   }
   // Moments of Hytale have nanoseconds.
   const moment = `${new Date(expiresAt).toISOString().slice(0, -1)}${state.random.digits(6)}Z`;

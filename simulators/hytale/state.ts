@@ -85,6 +85,8 @@ export interface HytaleState {
   readonly accessTokens: Map<string, AccessToken>;
   readonly sessions: SimulatedSession[];
   readonly sessionTokens: Map<string, SessionToken>;
+  /** The tokens of a session that are not void, by its id. */
+  readonly pairs: Map<string, SessionToken[]>;
   /** Every token and code that was given out. */
   readonly secrets: Set<string>;
   readonly requests: HytaleRequest[];
@@ -172,7 +174,8 @@ export function takeFault(state: HytaleState, call: HytaleCall, account: string 
 
 /** Forgets logins, tokens, sessions, requests and faults. Accounts, keys, switches and the clock stay. */
 export function reset(state: HytaleState): void {
-  for (const map of [state.logins, state.refreshTokens, state.accessTokens, state.sessionTokens]) map.clear();
+  for (const map of [state.logins, state.refreshTokens, state.accessTokens, state.sessionTokens, state.pairs])
+    map.clear();
   state.sessions.length = 0;
   state.requests.length = 0;
   state.secrets.clear();
