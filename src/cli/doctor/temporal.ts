@@ -2,7 +2,7 @@
 import type { Config } from '../../config.ts';
 import { cacheFolder } from '../../embedded/folders.ts';
 import { findTemporalCli } from '../../embedded/temporal/cli.ts';
-import { TEMPORAL_CLI_VERSION } from '../../embedded/temporal/cli-download.ts';
+import { TEMPORAL_CLI_VERSION } from '../../embedded/temporal/cli-package.ts';
 import { messageOf } from '../../process.ts';
 import { type Check, PROBE_TIMEOUT_MS, probeError } from './check.ts';
 

