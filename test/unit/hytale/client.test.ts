@@ -48,7 +48,7 @@ beforeAll(async () => {
     respond(request, response).catch(() => response.destroy());
   });
   client = clientAt(server.url);
-  impatient = clientAt(server.url, 150);
+  impatient = clientAt(server.url, 60);
 });
 beforeEach(() => {
   answer = {};
@@ -177,7 +177,7 @@ describe('requests', () => {
     const reason = new Error('given up');
     const controller = new AbortController();
     const asked = CALLS[name].call(client, controller.signal);
-    await vi.waitFor(() => expect(received).toHaveLength(1));
+    await vi.waitFor(() => expect(received).toHaveLength(1), { interval: 2 });
     controller.abort(reason);
     await expect(asked).rejects.toBe(reason);
   });
