@@ -149,6 +149,8 @@ export interface VerifyOptions {
   /** The profile that the token must stand for. */
   profileUuid?: string | undefined;
   audience?: string | undefined;
+  /** Hytale has sent it just now: if its key is not known, the keys are fetched at once. Other tokens do so every five minutes. */
+  justReceived?: boolean | undefined;
   /** Default: now. */
   now?: Date | undefined;
 }

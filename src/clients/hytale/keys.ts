@@ -40,6 +40,8 @@ export class KeysUnavailable extends Error {}
 export interface Keys {
   /** Finds the key of a token. @throws {KeysUnavailable}, and the errors of jose for a token without a key. */
   readonly find: JWTVerifyGetKey;
+  /** Finds the key of a token that Hytale has sent just now: a key that is not known can have been rotated in. */
+  readonly findNew: JWTVerifyGetKey;
   status(): JwksStatus;
   /** Fetches them now. @throws {KeysUnavailable} */
   fetch(): Promise<void>;
@@ -120,14 +122,26 @@ export function createKeys(options: KeysOptions): Keys {
   });
   const kept = (): Fetched | undefined =>
     book.last !== undefined && Date.now() - book.last.at < STALE_MS ? book.last : undefined;
+  const find: JWTVerifyGetKey = async (header, token) => {
+    try {
+      return await remote(header, token);
+    } catch (error) {
+      const last = kept();
+      if (!(error instanceof KeysUnavailable) || last === undefined) throw error;
+      return findIn(last, header, token, error);
+    }
+  };
   return {
-    find: async (header, token) => {
+    find,
+    findNew: async (header, token) => {
+      const asked = Date.now();
       try {
-        return await remote(header, token);
+        return await find(header, token);
       } catch (error) {
-        const last = kept();
-        if (!(error instanceof KeysUnavailable) || last === undefined) throw error;
-        return findIn(last, header, token, error);
+        const fetchedSince = book.last !== undefined && book.last.at >= asked;
+        if (!(error instanceof errors.JWKSNoMatchingKey) || fetchedSince) throw error;
+        await remote.reload();
+        return find(header, token);
       }
     },
     status: () => statusOf(book, remote.fresh),

@@ -1,9 +1,9 @@
 /** Verifies session and identity tokens: signature, issuer, times, subject, audience and scope. A token is never quoted. */
-import { errors, type JWTPayload, type JWTVerifyOptions, jwtVerify, UnsecuredJWT } from 'jose';
+import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify, UnsecuredJWT } from 'jose';
 import { z } from 'zod';
 import type { TokenClaims, TokenVerifier, Verified, VerifyOptions } from './answers.ts';
 import { isToken, uuid } from './fields.ts';
-import { createKeys, type Keys, type KeysOptions, KeysUnavailable } from './keys.ts';
+import { createKeys, type KeysOptions, KeysUnavailable } from './keys.ts';
 
 export interface TokenVerifierOptions extends KeysOptions {
   /** `iss` of the tokens, exactly. */
@@ -36,7 +36,6 @@ const CLAIMS = z.looseObject({
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { issuer, enabled = true, now = Date.now } = options;
   const keys = createKeys(options);
-  const read = enabled ? (token: string, rules: JWTVerifyOptions) => verifySigned(keys, token, rules) : readUnsigned;
   return {
     ready: async () => {
       if (!enabled) return { ok: true };
@@ -51,7 +50,9 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       const clear = token.reveal();
       if (!isToken(clear)) return invalid('The token is empty or not readable');
       try {
-        const payload = await read(clear, rulesOf(issuer, wanted, wanted.now ?? new Date(now())));
+        const rules = rulesOf(issuer, wanted, wanted.now ?? new Date(now()));
+        const find = wanted.justReceived === true ? keys.findNew : keys.find;
+        const payload = enabled ? await verifySigned(find, clear, rules) : readUnsigned(clear, rules);
         return judge(payload, wanted);
       } catch (error) {
         return verdictOf(error);
@@ -76,9 +77,9 @@ const rulesOf = (issuer: string, { audience }: VerifyOptions, currentDate: Date)
   ...(audience === undefined ? {} : { audience }),
 });
 
-async function verifySigned(keys: Keys, token: string, rules: JWTVerifyOptions): Promise<JWTPayload> {
+async function verifySigned(find: JWTVerifyGetKey, token: string, rules: JWTVerifyOptions): Promise<JWTPayload> {
   try {
-    return (await jwtVerify(token, keys.find, rules)).payload;
+    return (await jwtVerify(token, find, rules)).payload;
   } catch (error) {
     if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
     return verifyByAny(error, token, rules);
@@ -98,7 +99,7 @@ async function verifyByAny(keys: errors.JWKSMultipleMatchingKeys, token: string,
 }
 
 /** The claims of a token whose signature is not looked at. jose checks them in a token that is declared unsigned. */
-async function readUnsigned(token: string, rules: JWTVerifyOptions): Promise<JWTPayload> {
+function readUnsigned(token: string, rules: JWTVerifyOptions): JWTPayload {
   const [header, payload, signature, ...more] = token.split('.');
   if (!header || !payload || !signature || more.length > 0) throw new errors.JWTInvalid();
   const { algorithms: _, ...claimRules } = rules;

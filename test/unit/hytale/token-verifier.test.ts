@@ -283,6 +283,28 @@ describe('keys', () => {
     expect(fetches()).toBe(2);
   });
 
+  test('for a token that has just come, the keys are fetched at once, even within the five minutes', async () => {
+    const by = verifierOf();
+    const received = { ...SESSION, justReceived: true };
+    await verify(by, await tokenOf(), received);
+    expect(fetches()).toBe(1);
+    await publish(first, second);
+    pass(1_000);
+    const rotated = await tokenOf({}, second);
+    const all = await Promise.all(Array.from({ length: 20 }, () => verify(by, rotated, received)));
+    expect(all.every(({ state }) => state === 'valid')).toBe(true);
+    expect(fetches()).toBe(2);
+    // Keys that were fetched for it, and do not have its key, are final; keys that cannot be had say nothing.
+    pass(1_000);
+    const foreign = await tokenOf({}, second, { kid: 'made-up' });
+    expect(await verify(by, foreign, received)).toMatchObject(INVALID);
+    expect(fetches()).toBe(3);
+    pass(1_000);
+    outage();
+    expect(await verify(by, foreign, received)).toMatchObject(UNKNOWN);
+    expect(await verify(by, rotated, received)).toMatchObject({ state: 'valid' });
+  });
+
   test('a failure is remembered for ten seconds, and says nothing about the token', async () => {
     outage();
     const by = verifierOf();
