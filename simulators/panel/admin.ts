@@ -3,6 +3,7 @@
  * - mutate: `{ op: 'create'|'update'|'delete', entity, id?, values? }`
  * - faults: `Fault` with `match.path` as the text of a regular expression; `{ clear: true }` removes all faults
  * - settings: any fields of `SimulatorSettings`
+ * - servers/{number, uuid or identifier}: variables and power signals of one server
  */
 import { z } from 'zod';
 import type { PanelSimulator } from './contract.ts';
@@ -73,6 +74,17 @@ function mutate(sim: PanelSimulator, change: z.infer<typeof MutationSchema>): un
   return change.op === 'update' ? sim.update(entity, change.id, change.values) : sim.delete(entity, change.id);
 }
 
+/** One server with the values of all its variables, and the power signals that it received. */
+function serverOf(sim: PanelSimulator, name: string): { status: number; body: unknown } {
+  for (const row of sim.world.servers.values()) {
+    if (![String(row.id), row.uuid, row.identifier].includes(name)) continue;
+    const power = sim.powerLog.filter(({ id }) => id === row.id);
+    const { id, uuid, name: label, status, current_state, values } = row;
+    return { status: 200, body: { id, uuid, name: label, status, current_state, values, power } };
+  }
+  return { status: 404, body: { error: 'no such server' } };
+}
+
 /** Answers one admin call. */
 export function handleAdmin(
   sim: PanelSimulator,
@@ -82,6 +94,8 @@ export function handleAdmin(
 ): { status: number; body: unknown } {
   try {
     const body: unknown = bodyText === '' ? {} : JSON.parse(bodyText);
+    const server = /^\/__sim\/servers\/([\w-]+)$/.exec(url.pathname)?.[1];
+    if (method === 'GET' && server !== undefined) return serverOf(sim, server);
     switch (`${method} ${url.pathname}`) {
       case 'GET /__sim/info':
         return { status: 200, body: { url: sim.url, keys: sim.keys, settings: sim.settings } };

@@ -1,5 +1,6 @@
 /** The interface of a running simulator for tests, benchmarks and its own admin calls. */
 import type { Api, NewKey, SimulatorKeys } from './http/access.ts';
+import type { PowerSignal } from './http/answer.ts';
 import type { Faults } from './http/faults.ts';
 import type { EntityName, PanelWorld, Rows, ServerRow } from './world/rows.ts';
 import type { PanelSizes } from './world/sizes.ts';
@@ -79,6 +80,8 @@ export interface PanelSimulator {
   readonly world: PanelWorld;
   readonly faults: Faults;
   readonly requests: LoggedRequest[];
+  /** Power signals that reached a daemon, each with the variables that the server then read. */
+  readonly powerLog: PowerSignal[];
   clearRequests(): void;
   /** Highest number of simultaneous requests since the last `clearRequests`. */
   peakInFlight(): number;

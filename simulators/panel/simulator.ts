@@ -67,6 +67,7 @@ function createControls(
     world: store.world,
     faults,
     requests: traffic.requests,
+    powerLog: responder.powerLog,
     clearRequests: () => clearLog(traffic),
     peakInFlight: () => traffic.peakInFlight,
     addKey: (key) => ring.add(key),
@@ -86,6 +87,7 @@ function createControls(
       faults.clear();
       traffic.hooks = [];
       clearLog(traffic);
+      responder.powerLog.length = 0;
       throttler.reset();
       store.clear(seed);
       generateWorld(store, sizes, seed);
@@ -103,7 +105,7 @@ export async function startPanelSimulator(options: PanelSimulatorOptions = {}): 
   generateWorld(store, sizes, seed);
   const ring = createKeyRing(seed, options.keys);
   const throttler = createThrottler(() => settings);
-  const responder: ResponderParts = { settings, store, serializer, ring, throttler };
+  const responder: ResponderParts = { settings, store, serializer, ring, throttler, powerLog: [] };
   const parts = { responder, faults: createFaults(), traffic: createTraffic() };
   const server = createPanelServer({
     ...parts,

@@ -3,6 +3,7 @@ import type { PanelAnswer, PanelCall, PanelRoute } from '../http/answer.ts';
 import { forbidden, invalid, notFound, panelError } from '../http/answer.ts';
 import { applyFilters, applySorts, type Filters, pageAnswer, wholeList } from '../http/paging.ts';
 import { columnOf, type EntityName } from '../world/rows.ts';
+import { brokenRule } from '../world/rules.ts';
 import { WorldRefusal } from '../world/world.ts';
 import { type Kind, parseIncludes, type Right, type View } from './kinds.ts';
 
@@ -118,9 +119,15 @@ const get = (pattern: RegExp, handle: PanelRoute['handle']): PanelRoute => ({ me
 const field = (body: unknown, name: string): unknown =>
   typeof body === 'object' && body !== null && !Array.isArray(body) ? columnOf(body, name) : undefined;
 
+interface Problem {
+  field: string;
+  rule: string;
+  detail: string;
+}
+
 function createUser(call: PanelCall): PanelAnswer {
   requireRight(call, 'users', true);
-  const problems: { field: string; rule: string; detail: string }[] = [];
+  const problems: Problem[] = [];
   const read = (name: string): string => {
     const value = field(call.body, name);
     if (typeof value === 'string' && value.trim() !== '') return value.trim();
@@ -143,22 +150,55 @@ function createUser(call: PanelCall): PanelAnswer {
   return body === undefined ? { status: 201 } : { status: 201, body };
 }
 
+/** What is wrong with the fields of `/startup`, without the variables. */
+function startupProblems(call: PanelCall): Problem[] {
+  const { body } = call;
+  const problems: Problem[] = [];
+  const demand = (name: string, rule: string, holds: (value: unknown) => boolean) => {
+    if (!holds(field(body, name))) problems.push({ field: name, rule, detail: `The ${name} field is invalid.` });
+  };
+  const isText = (value: unknown) => typeof value === 'string' && value !== '';
+  const isGiven = (value: unknown) => value !== undefined;
+  demand('startup', 'required', isText);
+  demand('environment', isGiven(field(body, 'environment')) ? 'array' : 'present', (value) => isObject(value));
+  demand('egg', 'exists', (value) => call.store.world.eggs.has(Number(value)));
+  demand('image', 'required', isText);
+  const skip = field(body, 'skip_scripts');
+  demand('skip_scripts', isGiven(skip) ? 'boolean' : 'present', (value) =>
+    [true, false, 0, 1, '0', '1'].some((v) => v === value),
+  );
+  return problems;
+}
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+/**
+ * Sets the startup of a server. The panel checks and stores every variable of the egg, so one that is missing in `environment`
+ * becomes empty. An empty text counts as null.
+ */
 function patchStartup(call: PanelCall, id: number): PanelAnswer {
-  const server = call.store.world.servers.get(id);
+  const { store, body } = call;
+  const server = store.world.servers.get(id);
   if (server === undefined) throw notFound();
   requireRight(call, 'servers', true);
-  const environment = field(call.body, 'environment');
+  const problems = startupProblems(call);
+  if (problems.length > 0) throw invalid(problems);
+  const egg = Number(field(body, 'egg'));
+  const environment = field(body, 'environment');
   const values = { ...server.values };
-  if (typeof environment === 'object' && environment !== null) {
-    for (const [name, value] of Object.entries(environment)) values[name] = value === null ? '' : String(value);
+  for (const variableId of store.children('variables', 'egg_id', egg)) {
+    const variable = store.world.variables.get(variableId);
+    if (variable === undefined) continue;
+    const sent = field(environment, variable.env_variable);
+    const value = sent === '' || sent === undefined ? null : sent;
+    const broken = brokenRule(variable.rules, value);
+    if (broken !== undefined) problems.push({ field: `environment.${variable.env_variable}`, ...broken });
+    values[variable.env_variable] = value === null ? '' : String(value);
   }
-  const startup = field(call.body, 'startup');
-  const image = field(call.body, 'image');
-  call.store.update('servers', id, {
-    values,
-    ...(typeof startup === 'string' ? { startup } : {}),
-    ...(typeof image === 'string' ? { image } : {}),
-  });
+  if (problems.length > 0) throw invalid(problems);
+  const startup = String(field(body, 'startup'));
+  const image = String(field(body, 'image'));
+  store.update('servers', id, { values, startup, image, egg, updated_at: server.updated_at });
   return singleObject(call, RESOURCES.servers, id);
 }
 

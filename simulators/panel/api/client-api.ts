@@ -5,6 +5,7 @@ import { daemonUnreachable, forbidden, invalid, notFound, panelError, serverErro
 import { applyFilters, type Filters, pageAnswer } from '../http/paging.ts';
 import { columnOf, type ServerRow, type SubuserRow, type UserRow, type VariableRow } from '../world/rows.ts';
 import { brokenRule } from '../world/rules.ts';
+import { environment } from './attributes.ts';
 import { type IncludeTree, parseIncludes } from './kinds.ts';
 import { usageOf } from './usage.ts';
 
@@ -272,6 +273,35 @@ function setVariable(call: PanelCall, server: ServerRow): PanelAnswer {
   });
 }
 
+const POWER: Readonly<Record<string, { permission: string; state: ServerRow['current_state'] }>> = {
+  start: { permission: 'control.start', state: 'running' },
+  stop: { permission: 'control.stop', state: 'offline' },
+  restart: { permission: 'control.restart', state: 'running' },
+  kill: { permission: 'control.stop', state: 'offline' },
+};
+
+/** Passes a signal to the daemon, which obeys at once: a server that starts reads its variables now. */
+function power(call: PanelCall, server: ServerRow): PanelAnswer {
+  const signal = columnOf(typeof call.body === 'object' && call.body !== null ? call.body : {}, 'signal');
+  const wanted = typeof signal === 'string' ? POWER[signal] : undefined;
+  if (wanted === undefined) {
+    const rule = signal === undefined ? 'required' : 'in';
+    throw invalid([{ field: 'signal', rule, detail: 'The selected signal is invalid.' }]);
+  }
+  requirePermission(call, server, wanted.permission);
+  if (call.store.world.nodes.get(server.node)?.daemon_down === true) throw daemonUnreachable();
+  const { id, uuid } = server;
+  call.powerLog.push({
+    at: Date.now(),
+    id,
+    uuid,
+    signal: String(signal),
+    environment: environment(call.store, server),
+  });
+  call.store.update('servers', id, { current_state: wanted.state, updated_at: server.updated_at });
+  return { status: 204 };
+}
+
 /** A route below a server. It answers 409 in the states that `checkState` refuses. */
 const serverRoute = (
   method: string,
@@ -349,8 +379,5 @@ export const CLIENT_ROUTES: readonly PanelRoute[] = [
     ),
   ),
   serverRoute('PUT', /^\/servers\/([^/]+)\/startup\/variable$/, 'startup.update', setVariable),
-  serverRoute('POST', /^\/servers\/([^/]+)\/power$/, 'control.start', (call, server) => {
-    if (call.store.world.nodes.get(server.node)?.daemon_down === true) throw daemonUnreachable();
-    return { status: 204 };
-  }),
+  serverRoute('POST', /^\/servers\/([^/]+)\/power$/, undefined, power),
 ];

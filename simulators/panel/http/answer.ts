@@ -64,6 +64,18 @@ export interface ListTweaks {
   nullResource?: string;
 }
 
+/** A power signal that reached a server's daemon. */
+export interface PowerSignal {
+  /** Unix milliseconds. */
+  at: number;
+  /** Number and uuid of the server. */
+  id: number;
+  uuid: string;
+  signal: string;
+  /** The variables at that moment: a server reads them when it starts. */
+  environment: Record<string, string | number | null>;
+}
+
 /** One request after authentication. */
 export interface PanelCall {
   method: string;
@@ -79,6 +91,8 @@ export interface PanelCall {
   /** Time of the daemons, milliseconds. */
   clockMs: number;
   tweaks: ListTweaks;
+  /** Power signals so far; a handler adds to it. */
+  powerLog: PowerSignal[];
 }
 
 /** `status`: 200 when it is missing. */

@@ -15,6 +15,7 @@ import {
   type PanelAnswer,
   PanelHttpError,
   type PanelRoute,
+  type PowerSignal,
   panelError,
   serverError,
   unauthenticated,
@@ -79,6 +80,7 @@ export interface ResponderParts {
   serializer: Serializer;
   ring: KeyRing;
   throttler: Throttler;
+  powerLog: PowerSignal[];
 }
 
 /** One received request, its faults and its log entry. */
@@ -205,6 +207,7 @@ export function respond(parts: ResponderParts, { request, url, bodyText, actions
       perPageMax: settings.perPageMax,
       clockMs: settings.clockMs ?? performance.now(),
       tweaks: tweaksOf(actions, entry.n),
+      powerLog: parts.powerLog,
     };
     return success(route.handle(call, params), hit);
   } catch (error) {

@@ -1,7 +1,8 @@
 /** One page of a source: its request, its mapped answer, and which failures are final. */
 import { ApplicationFailure } from '@temporalio/common';
 import type { Throttle } from '../../clients/panel/answers.ts';
-import type { ListQuery, PanelClient, PanelPage } from '../../clients/panel/client.ts';
+import type { PanelClient, PanelPage } from '../../clients/panel/client.ts';
+import type { ListQuery } from '../../clients/panel/request.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import type { PanelItem } from '../../domain/panel/envelope.ts';
 import {

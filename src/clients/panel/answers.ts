@@ -1,6 +1,6 @@
 /** What an answer of the panel means. Only the panel's own JSON can be final; other answers pass, like an outage. */
 import { AppError, type AppErrorOptions, type ErrorCode } from '../../domain/errors.ts';
-import { ErrorEnvelopeSchema, type Parsed } from '../../domain/panel/envelope.ts';
+import { brokenRules, ErrorEnvelopeSchema, type Parsed } from '../../domain/panel/envelope.ts';
 import { clampWait, type ForeignAnswer, foreignAnswer, foreignText, jsonOf, retryAfterMs } from '../http/answers.ts';
 import { failureText, type HttpFailure } from '../http/failures.ts';
 import type { HttpAnswer } from '../http/http.ts';
@@ -60,6 +60,12 @@ export function readAnswer<T>(
   });
 }
 
+/** Checks the answer to a request that has nothing to tell. @throws {AppError} as {@link readAnswer}. */
+export function readEmpty(answer: HttpAnswer, path: string): void {
+  if (answer.status === 204) return;
+  readAnswer(answer, path, () => ({ ok: true, value: undefined }));
+}
+
 /** The error of an answer that something in between sent. Its 429 asks to wait, too. */
 function foreignError(answer: HttpAnswer, foreign: ForeignAnswer, about: Record<string, unknown>): AppError {
   const { status } = answer;
@@ -72,12 +78,15 @@ function foreignError(answer: HttpAnswer, foreign: ForeignAnswer, about: Record<
 
 function panelError(answer: HttpAnswer, about: Record<string, unknown>): AppError {
   const { status } = answer;
-  const panel = panelCode(jsonOf(answer));
+  const body = jsonOf(answer);
+  const panel = panelCode(body);
   const code = codeOfStatus(status, panel);
+  const details = status === 422 ? brokenRules(body).map(({ field, rule }) => ({ path: field, message: rule })) : [];
   return withWait(answer, code, {
     ...(code === 'PANEL_UNAVAILABLE'
       ? { publicMessage: `The panel answers with an error of its own (status ${status})` }
       : {}),
+    ...(details.length === 0 ? {} : { details }),
     meta: { kind: 'http', status, panelCode: panel, ...about },
   });
 }

@@ -1,20 +1,20 @@
 /**
- * The panel's API, read only. Each call is one attempt; the workflow decides what is tried again.
+ * The panel's API: lists, objects, and the few writes of writes.ts. Each call is one attempt; the workflow decides what is tried again.
  * Every failure is an `AppError` whose `meta` holds status, code and path, never a key, a query or a body.
  */
 import { AppError } from '../../domain/errors.ts';
 import {
   type PanelItem,
   type PanelPagination,
-  type Parsed,
   parseItemEnvelope,
   parseListEnvelope,
 } from '../../domain/panel/envelope.ts';
 import type { Secret } from '../../domain/secret.ts';
-import { HttpFailure } from '../http/failures.ts';
-import { createHttpClient, type HttpClient, type HttpClientOptions } from '../http/http.ts';
-import { readAnswer, type Throttle, unreached } from './answers.ts';
-import { bearer, type ProxyCredentials, parsePanelUrl, proxyHeaders } from './target.ts';
+import { createHttpClient, type HttpClientOptions } from '../http/http.ts';
+import type { Throttle } from './answers.ts';
+import { call, type ListQuery, type Panel } from './request.ts';
+import { type ProxyCredentials, parsePanelUrl } from './target.ts';
+import { createPanelWrites, type PanelWrites } from './writes.ts';
 
 /** One page, or an unpaged list (then without `pagination`). */
 export interface PanelPage {
@@ -23,16 +23,7 @@ export interface PanelPage {
   throttle: Throttle;
 }
 
-/** Parameters of a listing; keys of `filter` are given without `filter[]` around them. */
-export interface ListQuery {
-  page?: number;
-  perPage?: number;
-  include?: string;
-  sort?: string;
-  filter?: Record<string, string>;
-}
-
-export interface PanelClient {
+export interface PanelClient extends PanelWrites {
   /** GET {url}/api/application{path}: one page (or an unpaged list). */
   list(path: string, query?: ListQuery, options?: { signal?: AbortSignal }): Promise<PanelPage>;
   /** GET one object of the application API. */
@@ -71,54 +62,6 @@ export interface PanelClientOptions extends ProxyCredentials {
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024;
 
-function buildQuery(query: ListQuery): URLSearchParams {
-  const params = new URLSearchParams();
-  if (query.page !== undefined) params.set('page', String(query.page));
-  if (query.perPage !== undefined) params.set('per_page', String(query.perPage));
-  if (query.include !== undefined && query.include !== '') params.set('include', query.include);
-  if (query.sort !== undefined && query.sort !== '') params.set('sort', query.sort);
-  for (const [name, value] of Object.entries(query.filter ?? {})) params.set(`filter[${name}]`, value);
-  return params;
-}
-
-/** Path and query of a request; the query of the path itself comes first. */
-function pathWith(path: string, query: ListQuery): { bare: string; full: string } {
-  const [bare = path, own] = path.split('?', 2);
-  const params = new URLSearchParams(own);
-  for (const [name, value] of buildQuery(query)) params.set(name, value);
-  return { bare, full: params.size === 0 ? bare : `${bare}?${params}` };
-}
-
-interface Panel {
-  http: HttpClient;
-  /** Path under which the panel is installed. */
-  base: string;
-  proxy: ProxyCredentials;
-}
-
-interface Call<T> {
-  path: string;
-  query: ListQuery;
-  key: Secret;
-  parse: (body: unknown) => Parsed<T>;
-  signal: AbortSignal | undefined;
-}
-
-async function call<T>(panel: Panel, request: Call<T>): Promise<{ value: T; throttle: Throttle }> {
-  const { bare, full } = pathWith(request.path, request.query);
-  const headers = {
-    accept: 'application/json',
-    'content-type': 'application/json',
-    authorization: bearer(request.key),
-    ...proxyHeaders(panel.proxy),
-  };
-  const sent = panel.http.send({ method: 'GET', path: `${panel.base}${full}`, headers, signal: request.signal });
-  const answer = await sent.catch((error: unknown) => {
-    throw error instanceof HttpFailure ? unreached(error, bare) : error;
-  });
-  return readAnswer(answer, bare, request.parse);
-}
-
 /** @throws {AppError} PANEL_NOT_CONFIGURED without a client key. */
 function clientKey({ clientApiKey }: PanelClientOptions): Secret {
   if (clientApiKey !== undefined) return clientApiKey;
@@ -156,10 +99,11 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     },
     async resources(serverUuid, { signal } = {}) {
       const path = `/api/client/servers/${encodeURIComponent(serverUuid)}/resources`;
-      const request = { path, query: {}, signal, key: clientKey(options), parse: parseItemEnvelope };
+      const request = { path, signal, key: clientKey(options), parse: parseItemEnvelope };
       const { value, throttle } = await call(panel, request);
       return { item: value, throttle };
     },
+    ...createPanelWrites(panel, options.apiKey, () => clientKey(options)),
     close: () => http.close(),
   };
 }

@@ -73,6 +73,22 @@ export const ErrorEnvelopeSchema = z.object({
   errors: z.array(z.object({ code: z.string().regex(/^[A-Za-z0-9_\\]{1,100}$/) })).min(1),
 });
 
+const BrokenRuleSchema = z.object({
+  meta: z.object({
+    source_field: z.string().regex(/^[\w.]{1,200}$/),
+    rule: z.string().regex(/^\w{1,50}$/),
+  }),
+});
+
+/** The rules that a refused request broke (status 422): field and rule, both words of the panel. Its texts are not read. */
+export function brokenRules(body: unknown): { field: string; rule: string }[] {
+  const errors: unknown[] = isRecord(body) && Array.isArray(body['errors']) ? body['errors'] : [];
+  return errors.flatMap((entry) => {
+    const parsed = BrokenRuleSchema.safeParse(entry);
+    return parsed.success ? [{ field: parsed.data.meta.source_field, rule: parsed.data.meta.rule }] : [];
+  });
+}
+
 /** A checked envelope, or the path at which the check failed (`data.3.attributes`), never the value found there. */
 export type Parsed<T> = { ok: true; value: T } | { ok: false; path: string; problem: string };
 

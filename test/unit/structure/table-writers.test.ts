@@ -21,6 +21,7 @@ const SHARED: Readonly<Record<string, string>> = {
   config: ROTATED,
   discord_webhooks: ROTATED,
   emails: ROTATED,
+  hytale_game_sessions: ROTATED,
   nodes: 'inventory writes the maintenance mode that an administrator sets, the merge writes what the panel knows',
   users: 'accounts writes what a person and an administrator change, the merge writes what the panel knows of a user',
 };
