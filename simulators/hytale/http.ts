@@ -85,7 +85,8 @@ async function finish(
   if (ending === 'cut') request.socket.resetAndDestroy();
   else if (ending !== 'silence' && !response.destroyed) {
     entry.status = answer.status;
-    if (ending === 'whole' && spent !== undefined) {
+    if (spent !== undefined) {
+      // Only of a whole answer.
       response.once('finish', () => {
         spent.facts.answered = true;
       });

@@ -175,6 +175,10 @@ describe('login by device code', () => {
     const twice = 'client_id=hytale-server&scope=openid&scope=offline';
     const token = { grant_type: 'refresh_token', refresh_token: 'ory_rt_unknown' };
     expect(await send(url, { method: 'POST', headers: json, body })).toMatchObject(refusal(400, 'invalid_request'));
+    const asText = { 'content-type': 'text/plain' };
+    expect(
+      await send(url, { method: 'POST', headers: asText, body: `client_id=hytale-server&scope=openid` }),
+    ).toMatchObject(refusal(400, 'invalid_request'));
     expect(await send(url, { method: 'POST', headers: form, body: twice })).toMatchObject(
       refusal(400, 'invalid_request'),
     );
