@@ -18,7 +18,8 @@ import type { JwksStatus } from './answers.ts';
 
 const HOUR_MS = 3_600_000;
 const STALE_MS = 24 * HOUR_MS;
-const COOLDOWN_MS = 300_000;
+/** A key that is not known is looked for this often. */
+export const COOLDOWN_MS = 300_000;
 /** jose fetches again for each token while fetches fail, so a failure is remembered for this long. */
 const FAILURE_MS = 10_000;
 const TIMEOUT_MS = 5_000;
@@ -40,8 +41,8 @@ export class KeysUnavailable extends Error {}
 export interface Keys {
   /** Finds the key of a token. @throws {KeysUnavailable}, and the errors of jose for a token without a key. */
   readonly find: JWTVerifyGetKey;
-  /** Finds the key of a token that Hytale has sent just now: a key that is not known can have been rotated in. */
-  readonly findNew: JWTVerifyGetKey;
+  /** Fetches them unless that was done at this time or later. @returns whether it did. @throws {KeysUnavailable} */
+  renew(since: number): Promise<boolean>;
   status(): JwksStatus;
   /** Fetches them now. @throws {KeysUnavailable} */
   fetch(): Promise<void>;
@@ -133,16 +134,10 @@ export function createKeys(options: KeysOptions): Keys {
   };
   return {
     find,
-    findNew: async (header, token) => {
-      const asked = Date.now();
-      try {
-        return await find(header, token);
-      } catch (error) {
-        const fetchedSince = book.last !== undefined && book.last.at >= asked;
-        if (!(error instanceof errors.JWKSNoMatchingKey) || fetchedSince) throw error;
-        await remote.reload();
-        return find(header, token);
-      }
+    renew: async (since) => {
+      if (book.last !== undefined && book.last.at >= since) return false;
+      await remote.reload();
+      return true;
     },
     status: () => statusOf(book, remote.fresh),
     fetch: async () => {

@@ -1,9 +1,17 @@
 /** Verifies session and identity tokens: signature, issuer, times, subject, audience and scope. A token is never quoted. */
-import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify, UnsecuredJWT } from 'jose';
+import {
+  decodeProtectedHeader,
+  errors,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  type JWTVerifyOptions,
+  jwtVerify,
+  UnsecuredJWT,
+} from 'jose';
 import { z } from 'zod';
 import type { TokenClaims, TokenVerifier, Verified, VerifyOptions } from './answers.ts';
 import { isToken, uuid } from './fields.ts';
-import { createKeys, type KeysOptions, KeysUnavailable } from './keys.ts';
+import { COOLDOWN_MS, createKeys, type Keys, type KeysOptions, KeysUnavailable } from './keys.ts';
 
 export interface TokenVerifierOptions extends KeysOptions {
   /** `iss` of the tokens, exactly. */
@@ -51,8 +59,8 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       if (!isToken(clear)) return invalid('The token is empty or not readable');
       try {
         const rules = rulesOf(issuer, wanted, wanted.now ?? new Date(now()));
-        const find = wanted.justReceived === true ? keys.findNew : keys.find;
-        const payload = enabled ? await verifySigned(find, clear, rules) : readUnsigned(clear, rules);
+        const maxAge = wanted.justReceived === true ? 0 : COOLDOWN_MS;
+        const payload = enabled ? await verifySigned(keys, clear, rules, maxAge) : readUnsigned(clear, rules);
         return judge(payload, wanted);
       } catch (error) {
         return verdictOf(error);
@@ -77,7 +85,23 @@ const rulesOf = (issuer: string, { audience }: VerifyOptions, currentDate: Date)
   ...(audience === undefined ? {} : { audience }),
 });
 
-async function verifySigned(find: JWTVerifyGetKey, token: string, rules: JWTVerifyOptions): Promise<JWTPayload> {
+/** @param maxAge milliseconds: if no key fits, older ones are fetched again. */
+async function verifySigned(keys: Keys, token: string, rules: JWTVerifyOptions, maxAge: number): Promise<JWTPayload> {
+  const since = Date.now() - maxAge;
+  try {
+    return await verifyWith(keys.find, token, rules);
+  } catch (error) {
+    if (!isKeyMissing(error, token) || !(await keys.renew(since))) throw error;
+    return verifyWith(keys.find, token, rules);
+  }
+}
+
+/** Whether the key can have been rotated in. A token that names no key is tried with those that are known. */
+const isKeyMissing = (error: unknown, token: string): boolean =>
+  error instanceof errors.JWKSNoMatchingKey ||
+  (error instanceof errors.JWSSignatureVerificationFailed && decodeProtectedHeader(token).kid === undefined);
+
+async function verifyWith(find: JWTVerifyGetKey, token: string, rules: JWTVerifyOptions): Promise<JWTPayload> {
   try {
     return (await jwtVerify(token, find, rules)).payload;
   } catch (error) {

@@ -215,6 +215,24 @@ describe('signatures', () => {
     expect(await verify(by, await tokenOf({ exp: inSeconds(-61) }, first, {}))).toMatchObject(EXPIRED);
   });
 
+  test('a token that does not name its key is tried with new keys, at most every five minutes', async () => {
+    const by = verifierOf();
+    await verify(by, await tokenOf());
+    await publish(second);
+    const rotated = await tokenOf({}, second, {});
+    expect(await verify(by, rotated)).toMatchObject(INVALID);
+    expect(fetches()).toBe(1);
+    pass(1_000);
+    expect(await verify(by, rotated, { ...SESSION, justReceived: true })).toMatchObject({ state: 'valid' });
+    expect(fetches()).toBe(2);
+    await publish(first);
+    const back = await tokenOf({}, first, {});
+    pass(5 * MINUTE + 1);
+    expect(await verify(by, back)).toMatchObject({ state: 'valid' });
+    expect(await verify(by, rotated)).toMatchObject(INVALID);
+    expect(fetches()).toBe(3);
+  });
+
   test('a published key without a name has its x for one', async () => {
     const { x = '' } = await exportJWK(first.publicKey);
     published.body = JSON.stringify({
