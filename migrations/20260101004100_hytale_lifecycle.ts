@@ -45,7 +45,8 @@ export const TABLES = [
   ),
 ];
 
-// `environment` is null in rows of the earlier service: the first worker takes them for its own.
+// `environment` is null in rows of the earlier service: the first worker takes them for its own. `ip_address` and `user_agent`:
+// who asked last, for the audit of what the workflow then does.
 const COLUMNS = `
 alter table hytale_oauth_tokens
   add column if not exists environment text,
@@ -58,7 +59,9 @@ alter table hytale_oauth_tokens
   add column if not exists refresh_lease_until timestamptz,
   add column if not exists refresh_sent_version integer,
   add column if not exists failures integer not null default 0,
-  add column if not exists next_at timestamptz;
+  add column if not exists next_at timestamptz,
+  add column if not exists ip_address inet,
+  add column if not exists user_agent text;
 alter table hytale_game_sessions
   add column if not exists environment text,
   add column if not exists reason text,

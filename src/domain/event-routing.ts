@@ -15,7 +15,7 @@ const TYPES: Readonly<Record<string, readonly WebhookType[]>> = {
 };
 
 /** First words of events that tell about persons, or about the installation: they go to administrators only. */
-const FOR_ADMINISTRATORS: ReadonlySet<string> = new Set(['user', 'security', 'settings']);
+const FOR_ADMINISTRATORS: ReadonlySet<string> = new Set(['user', 'security', 'settings', 'hytale']);
 
 /** Our own reports of the system: to `SYSTEM` and `ADMIN` only, whatever `webhook_dispatch_all` says. */
 const REPORTS: ReadonlySet<string> = new Set(['sync.completed', 'sync.failed', 'sync.cancelled', 'settings.updated']);

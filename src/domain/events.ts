@@ -26,6 +26,10 @@ export const SERVICE_EVENTS = [
   'security.account_enabled',
   'security.roles_changed',
   'security.keys_rotated',
+  /** A Hytale account must be signed in again by a person. */
+  'hytale.reauth_required',
+  /** Hytale refuses our client. */
+  'hytale.misconfigured',
   /** Security events were too many to report each of them. */
   'security.more',
 ] as const;

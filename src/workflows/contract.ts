@@ -118,9 +118,12 @@ export interface HytaleLoginInput {
 }
 export interface HytaleAccountInput {
   accountId: string;
+  /** Somebody waits for the first step. */
+  asked?: boolean;
 }
 export interface HytaleSessionInput {
   sessionId: string;
+  asked?: boolean;
 }
 
 /** Update of a login: answers when the code is there, or the login has ended. */
@@ -140,9 +143,10 @@ export interface AccountWish {
   what: 'refresh' | 'look';
   ifVersion?: number | undefined;
 }
-/** `look`: do what is due. `refresh`: renew the pair. `renew`: a fresh pair in place of the present one. */
+/** `look`: do what is due. `refresh`: renew the pair. `renew`: a new session, if the pair still has the version `ifVersion`. */
 export interface SessionWish {
   what: 'look' | 'refresh' | 'renew';
+  ifVersion?: number | undefined;
 }
 
 /** What an account or a session is, and what it waits for: the answer of the query, and of an update. No tokens. */

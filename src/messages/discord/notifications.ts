@@ -76,6 +76,12 @@ const SHARED: Readonly<Record<string, Notification>> = {
   },
 };
 
+const HYTALE_FIELDS = [
+  inline('Account', 'account'),
+  inline('Profiles', 'profiles'),
+  { ...wide('Reason', 'reason'), error: true as const },
+];
+
 /** Events of the service alone. */
 const OWN: Readonly<Record<string, Notification>> = {
   'server.unsuspended': {
@@ -114,6 +120,18 @@ const OWN: Readonly<Record<string, Notification>> = {
       inline('Owner Changed', 'owner_changed'),
       inline('Node Changed', 'node_changed'),
     ],
+  },
+  'hytale.reauth_required': {
+    title: '🔐 Hytale Sign-In Required',
+    description: 'A Hytale account must be signed in again. Its game servers run on until their sessions expire.',
+    color: RED,
+    fields: HYTALE_FIELDS,
+  },
+  'hytale.misconfigured': {
+    title: '⚙️ Hytale Refuses Our Client',
+    description: 'Hytale refuses the client of this service. Tokens are not renewed until that is solved.',
+    color: RED,
+    fields: HYTALE_FIELDS,
   },
 };
 

@@ -117,6 +117,8 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
     'refresh_sent_version | integer',
     'failures | integer | NN | =0',
     'next_at | timestamptz',
+    'ip_address | inet',
+    'user_agent | text',
   ],
   hytale_game_sessions: [
     'environment | text',

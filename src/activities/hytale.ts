@@ -1,0 +1,70 @@
+/** Activities of the Hytale workflows: the input is an id and a wish, the output what follows. Tokens never pass through Temporal. */
+import type { AccountStepInput } from '../services/hytale/advance-account.ts';
+import { advanceAccount } from '../services/hytale/advance-account.ts';
+import { advanceLogin } from '../services/hytale/advance-login.ts';
+import { advanceSession, type SessionStep, type SessionStepInput } from '../services/hytale/advance-session.ts';
+import { afterRenewal } from '../services/hytale/create-session.ts';
+import type { HytaleDeps } from '../services/hytale/deps.ts';
+import { type PushDeps, type PushStep, pushSession } from '../services/hytale/push-session.ts';
+import type { HytaleStep } from '../services/hytale/step.ts';
+import { endDeadSessions, watchHytale } from '../services/hytale/watch.ts';
+import { endLogin } from '../store/hytale/login-store.ts';
+import { markEnding } from '../store/hytale/session-store.ts';
+import type { HytaleEngine } from '../temporal/hytale-engine.ts';
+import type { HytaleView } from '../workflows/contract.ts';
+import { withHeartbeat } from './failures.ts';
+
+export interface HytaleActivityDeps extends Omit<HytaleDeps, 'wake'>, Pick<PushDeps, 'panel' | 'variables'> {
+  engine: HytaleEngine;
+}
+
+/** Milliseconds for which a session waits for the tokens of its account. */
+const RENEWAL_MS = 240_000;
+
+/** Creates the activities. */
+export function createHytaleActivities({ engine, ...deps }: HytaleActivityDeps) {
+  const all = { ...deps, wake: engine.wake };
+  return {
+    /** One step of a device login. */
+    advanceLogin: (input: { loginId: string }): Promise<HytaleStep> => withHeartbeat(() => advanceLogin(all, input)),
+
+    /** One step of an account. A call that was begun is finished although the workflow is cancelled: it can have spent a token. */
+    advanceAccount: (input: AccountStepInput): Promise<HytaleStep> => withHeartbeat(() => advanceAccount(all, input)),
+
+    /** One step of a game session. */
+    advanceSession: (input: SessionStepInput): Promise<SessionStep> => withHeartbeat(() => advanceSession(all, input)),
+
+    /** Lets the account of a session renew its tokens, waits for that, and says what follows for the session. */
+    renewAccount: (input: { sessionId: string; accountId: string; ifVersion: number }): Promise<SessionStep> =>
+      withHeartbeat(async () => {
+        const { sessionId, accountId, ifVersion } = input;
+        const answer = await engine.act('account', accountId, { what: 'refresh', ifVersion }, RENEWAL_MS);
+        const view: Pick<HytaleView, 'result' | 'why' | 'retryAfterMs'> =
+          'refused' in answer ? { result: 'reauth_required', why: answer.refused } : answer;
+        return afterRenewal(all, sessionId, view);
+      }),
+
+    /** Sets the variables of the server of a session. */
+    pushSession: (input: { sessionId: string }): Promise<PushStep> => withHeartbeat(() => pushSession(all, input)),
+
+    /** Marks a login as cancelled, unless it has ended. */
+    cancelLogin: async ({ loginId }: { loginId: string }): Promise<void> => {
+      await endLogin(all.db, loginId, { status: 'cancelled', error: 'access_denied', reason: 'it was cancelled' });
+    },
+
+    /** Marks a session as one that is being ended: its workflow was cancelled. */
+    endCancelled: async ({ sessionId }: { sessionId: string }): Promise<void> => {
+      await markEnding(all.db, sessionId);
+    },
+
+    /** Starts the workflows of rows that have none. */
+    watchHytale: (): Promise<Record<string, number>> =>
+      withHeartbeat((signal) => watchHytale({ ...all, engine }, signal)),
+
+    /** Ends sessions of no server that died hours ago. */
+    endDeadSessions: (): Promise<Record<string, number>> =>
+      withHeartbeat(async () => ({ ended: await endDeadSessions({ ...all, engine }, all.now()) })),
+  };
+}
+
+export type HytaleActivities = ReturnType<typeof createHytaleActivities>;

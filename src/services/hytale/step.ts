@@ -1,0 +1,38 @@
+/** The answer of a step: what was done, and what is to be waited for. Workflows pass it on; no token is in it. */
+import type { Unavailable } from '../../clients/hytale/answers.ts';
+import type { HytaleResult, HytaleView } from '../../workflows/contract.ts';
+
+export interface HytaleStep extends HytaleView {
+  /** Milliseconds until the next step; null: until somebody acts. */
+  ms: number | null;
+  /** Nothing is left to do: the workflow ends. */
+  over: boolean;
+}
+
+/** What a step says about itself. */
+interface Told {
+  id: string;
+  status: string;
+  version: number;
+  result?: HytaleResult;
+  why: string;
+  retryAfterMs?: number | undefined;
+}
+
+/** A step after which there is something to wait for. @param at Unix milliseconds of the next step; null: somebody must act. */
+export const waiting = (told: Told, now: number, at: number | null): HytaleStep => ({
+  result: 'none',
+  ...told,
+  ms: at === null ? null : Math.max(0, at - now),
+  until: at === null ? null : new Date(at).toISOString(),
+  over: false,
+});
+
+/** The last step. */
+export const over = (told: Told): HytaleStep => ({ result: 'gone', ...told, ms: null, until: null, over: true });
+
+/** How a call that brought no answer of Hytale is reported. */
+export const resultOf = ({ httpStatus }: Unavailable): HytaleResult => {
+  if (httpStatus === 429) return 'limited_rate';
+  return httpStatus === 500 ? 'server_error' : 'unavailable';
+};

@@ -1,0 +1,118 @@
+/**
+ * What accounts and sessions have in common: a row decides, the workflow waits. Each step is an activity over the row; its
+ * answer says until when to wait. A signal, or an update of somebody who waits for the answer, causes the next step earlier.
+ * Steps never overlap.
+ */
+import {
+  ApplicationFailure,
+  allHandlersFinished,
+  condition,
+  defineQuery,
+  defineSignal,
+  defineUpdate,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { ACT_UPDATE, CHANGED_SIGNAL, HYTALE_QUERY, type HytaleView } from '../contract.ts';
+
+/** The answer of a step, as the services give it. */
+export interface Step extends HytaleView {
+  ms: number | null;
+  over: boolean;
+}
+
+/** Steps of one run of a workflow; then it goes on in a new run, with a short history. */
+const STEPS_PER_RUN = 60;
+
+export interface Entity<Wish, S extends Step> {
+  /** One step. Fails only by a cancellation: activities are tried again without end. */
+  step(wish: Wish | undefined): Promise<S>;
+  /** Why a wish is refused in the present state; undefined: it is not. */
+  refuse?(view: HytaleView | undefined): string | undefined;
+  /** Gets a function that causes the next step. */
+  onStart?(look: () => void): void;
+  /** After each step. */
+  after?(step: S): void;
+  /** Goes on in a new run. */
+  again(): Promise<never>;
+}
+
+/** Lives until a step says that it is over. @returns the last answer. */
+export async function live<Wish extends { what: string; ifVersion?: number | undefined }, S extends Step>(
+  entity: Entity<Wish, S>,
+): Promise<HytaleView> {
+  let last: S | undefined;
+  let wish: Wish | undefined;
+  /** Numbers of the latest step that is wanted, and of the latest that is done. */
+  let wanted = 1;
+  let done = 0;
+  setHandler(defineQuery<HytaleView | undefined>(HYTALE_QUERY), () => last && viewOf(last));
+  const look = (): void => {
+    wanted += 1;
+  };
+  setHandler(defineSignal(CHANGED_SIGNAL), look);
+  setHandler(
+    defineUpdate<HytaleView, [Wish]>(ACT_UPDATE),
+    async (asked) => {
+      const first = last === undefined;
+      await condition(() => last !== undefined);
+      // The workflow was started for this, and its first step did something: that is the answer.
+      if (first && last !== undefined && last.result !== 'none') return viewOf(last);
+      // A repeated step of the same wish finds a newer version, and does nothing.
+      wish = stronger(wish, { ...asked, ifVersion: asked.ifVersion ?? last?.version });
+      wanted += 1;
+      const mine = wanted;
+      await condition(() => done >= mine);
+      return viewOf(last as S);
+    },
+    {
+      validator: (asked) => {
+        const problem = asked.what === 'look' ? undefined : entity.refuse?.(last);
+        if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, 'REFUSED');
+      },
+    },
+  );
+  entity.onStart?.(look);
+  for (let steps = 1; ; steps += 1) {
+    const number = wanted;
+    const asked = wish;
+    wish = undefined;
+    setCurrentDetails(`Acts${asked === undefined ? '' : ` (${asked.what})`}`);
+    last = await entity.step(asked);
+    done = number;
+    entity.after?.(last);
+    setCurrentDetails(detailsOf(last));
+    if (last.over) break;
+    if (steps >= STEPS_PER_RUN || workflowInfo().continueAsNewSuggested) {
+      await condition(allHandlersFinished);
+      if (wanted === done) await entity.again();
+    }
+    if (wanted > done) continue;
+    if (last.ms === null) await condition(() => wanted > done);
+    else await condition(() => wanted > done, last.ms, { summary: last.why.slice(0, 200) });
+  }
+  await condition(allHandlersFinished);
+  return viewOf(last);
+}
+
+/** Of two wishes for one step, the one that asks for more, and for newer tokens. */
+function stronger<Wish extends { what: string; ifVersion?: number | undefined }>(a: Wish | undefined, b: Wish): Wish {
+  if (a === undefined || a.what === 'look') return b;
+  if (b.what === 'look') return a;
+  return (b.ifVersion ?? 0) >= (a.ifVersion ?? 0) ? b : a;
+}
+
+export const viewOf = ({ id, status, version, result, why, until, retryAfterMs }: HytaleView): HytaleView => ({
+  id,
+  status,
+  version,
+  result,
+  why,
+  until,
+  ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+});
+
+/** What an administrator reads in Temporal's interface. */
+const detailsOf = ({ status, version, why, until }: HytaleView): string =>
+  `**${status}**, tokens of version ${version}\n\n${why}\n\n${until === null ? 'Waits for somebody to act' : `Next step: ${until}`}`;
