@@ -4,12 +4,15 @@ import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createDiscordClient } from './clients/discord/client.ts';
 import { createEmailProvider } from './clients/email/provider.ts';
+import { createHytaleClient } from './clients/hytale/client.ts';
+import { createTokenVerifier } from './clients/hytale/token-verifier.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { renderMessage } from './messages/discord/render-message.ts';
 import { captureError, flushErrors, startLogging } from './observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from './process.ts';
 import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
+import { watchHytale } from './services/hytale/watch.ts';
 import { createSettings, type Settings } from './services/settings/settings.ts';
 import { warnAboutUnreadable } from './services/settings/unreadable.ts';
 import { createSyncLauncher } from './services/sync/launcher.ts';
@@ -26,6 +29,7 @@ import {
   namespaceMissingMessage,
   type TemporalGateway,
 } from './temporal/connection.ts';
+import { createHytaleEngine } from './temporal/hytale-engine.ts';
 import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
@@ -58,6 +62,12 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
   const panel = createPanelProvider(settings.runtime, { environmentUrl: config.panel.url });
   const email = createEmailProvider({ ...config.email, settings: settings.runtime });
   const discord = createDiscordClient(config.discord);
+  const { hosts, issuer, verifyTokens } = config.hytale;
+  const hytale = {
+    client: createHytaleClient({ hosts }),
+    verifier: createTokenVerifier({ sessionsBase: hosts.sessions, issuer, enabled: verifyTokens }),
+    engine: createHytaleEngine(temporal),
+  };
   const listener = createListener({
     connectionString: config.databaseUrl.reveal(),
     log,
@@ -71,6 +81,7 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
     panel,
     email,
     discord,
+    hytale,
     encryption,
     emails: createEmailStore(encryption),
     launcher: createSyncLauncher({ db, temporal, log }),
@@ -82,6 +93,7 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
         panel.close(),
         email.close(),
         discord.close(),
+        hytale.client.close(),
         temporal.close(),
         connection.close(),
         db.destroy(),
@@ -112,6 +124,15 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
       settings,
       paths: config.email.paths,
       apiUrl: config.email.apiUrl,
+    },
+    hytale: {
+      ...parts.hytale,
+      encryption: parts.encryption,
+      environment: config.hytale.environment,
+      sessionLimit: config.hytale.sessionLimit,
+      variables: config.hytale.variables,
+      now: Date.now,
+      random: Math.random,
     },
     webhooks: { encryption: parts.encryption, post: parts.discord.post, render: renderMessage },
     options: {
@@ -174,6 +195,9 @@ async function main(): Promise<void> {
   followSchedules({ ...parts, log, ending: ending.signal });
   // Repairs what a crash left behind now, not with the watch of the next minute.
   parts.launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'the watch over syncs failed'));
+  watchHytale({ db, environment: config.hytale.environment, engine: parts.hytale.engine, log }, ending.signal).catch(
+    (error: unknown) => log.warn({ err: error }, 'the watch over Hytale accounts failed'),
+  );
   const relay = startOutboxRelay({
     db,
     listener: parts.listener,

@@ -1,12 +1,11 @@
 /** Activities of the Hytale workflows: the input is an id and a wish, the output what follows. Tokens never pass through Temporal. */
-import type { AccountStepInput } from '../services/hytale/advance-account.ts';
-import { advanceAccount } from '../services/hytale/advance-account.ts';
+import { type AccountStepInput, advanceAccount } from '../services/hytale/advance-account.ts';
 import { advanceLogin } from '../services/hytale/advance-login.ts';
-import { advanceSession, type SessionStep, type SessionStepInput } from '../services/hytale/advance-session.ts';
+import { advanceSession, type SessionStepInput } from '../services/hytale/advance-session.ts';
 import { afterRenewal } from '../services/hytale/create-session.ts';
 import type { HytaleDeps } from '../services/hytale/deps.ts';
 import { type PushDeps, type PushStep, pushSession } from '../services/hytale/push-session.ts';
-import type { HytaleStep } from '../services/hytale/step.ts';
+import type { HytaleStep, SessionStep } from '../services/hytale/step.ts';
 import { endDeadSessions, watchHytale } from '../services/hytale/watch.ts';
 import { endLogin } from '../store/hytale/login-store.ts';
 import { markEnding } from '../store/hytale/session-store.ts';

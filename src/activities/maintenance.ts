@@ -8,6 +8,8 @@ import { purgeSessions } from '../store/accounts/session-store.ts';
 import { purgeAuditEvents } from '../store/audit/audit-store.ts';
 import type { Db } from '../store/db/db.ts';
 import { clearDeadEmails, failLostEmails, purgeEmails } from '../store/email/email-store.ts';
+import { purgeHytaleAudit } from '../store/hytale/audit-store.ts';
+import { purgeLogins } from '../store/hytale/login-store.ts';
 import { purgeUsage } from '../store/inventory/usage-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
@@ -40,6 +42,8 @@ const PAST_RETENTION = {
   emails: (db, days) => purgeEmails(db, days.retentionDays, BATCH_ROWS),
   webhookDeliveries: (db, days) => purgeDeliveries(db, days.retentionDays, BATCH_ROWS),
   webhookTests: (db, days) => purgeTests(db, days.retentionDays, BATCH_ROWS),
+  hytaleLogins: (db, days) => purgeLogins(db, days.retentionDays, BATCH_ROWS),
+  hytaleAudit: (db, days) => purgeHytaleAudit(db, days.auditRetentionDays, BATCH_ROWS),
   auditEvents: (db, days) => purgeAuditEvents(db, days.auditRetentionDays, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 

@@ -1,7 +1,7 @@
 /** The workflows of Hytale, for those who start, wake and ask them. Each call has a deadline. */
 import {
-  type Workflow,
   WithStartWorkflowOperation,
+  type Workflow,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,

@@ -41,6 +41,10 @@ const maintenance = (kind: MaintenanceKind, spec: ScheduleSpec): Declared => ({
 const MAINTENANCE: Declared[] = [
   // A row whose run is gone is closed within a minute.
   maintenance('sync-watch', { intervals: [{ every: '1m' }] }),
+  // Hytale rows without a workflow get one.
+  maintenance('hytale-watch', { intervals: [{ every: '5m' }] }),
+  // Hytale sessions of no server that died hours ago. 02:00 UTC, as the existing service does it.
+  maintenance('hytale-sessions', { calendars: [{ hour: 2, minute: 0 }] }),
   // Sync logs, outbox rows, emails. 03:00 UTC, as the existing service does it.
   maintenance('retention', { calendars: [{ hour: 3, minute: 0 }] }),
   // Sessions, one-time tokens, full rate-limit buckets, lost emails, contents of ended emails.

@@ -6,6 +6,7 @@ import { type NativeConnection, Worker, type WorkerOptions } from '@temporalio/w
 import type { Logger } from 'pino';
 import { createEmailActivities, type EmailActivityDeps } from '../activities/email.ts';
 import { createFailureInterceptor } from '../activities/failures.ts';
+import { createHytaleActivities, type HytaleActivityDeps } from '../activities/hytale.ts';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';
 import { createClientSubuserActivities } from '../activities/sync/client-subusers.ts';
 import { type ConfirmActivityDeps, createConfirmActivities } from '../activities/sync/confirm-deletions.ts';
@@ -29,6 +30,7 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   auditRetentionDays: number;
   email: Omit<EmailActivityDeps, 'db'>;
   webhooks: Omit<WebhookActivityDeps, 'db' | 'log'>;
+  hytale: Omit<HytaleActivityDeps, 'db' | 'log' | 'panel'>;
 }
 
 /** At a shutdown, running activities have this long to finish; then they are cancelled and run again on another worker. */
@@ -45,6 +47,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     ...createMergeActivities(deps),
     ...createMaintenanceActivities(deps),
     ...createEmailActivities({ ...deps.email, db: deps.db }),
+    ...createHytaleActivities({ ...deps.hytale, db: deps.db, log: deps.log, panel: deps.panel }),
     ...createWebhookActivities({ ...deps.webhooks, db: deps.db, log: deps.log }),
   };
   const common = {

@@ -1,10 +1,14 @@
 /** Maintenance by schedule: one workflow, one kind per schedule. */
 import { proxyActivities } from '@temporalio/workflow';
+import type { HytaleActivities } from '../activities/hytale.ts';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 import { type MaintenanceKind, QUEUE } from './contract.ts';
 import { notingFailure } from './failure-note.ts';
 
-const acts = proxyActivities<Pick<MaintenanceActivities, 'watchSync' | 'purgePastRetention' | 'purgeExpiredData'>>({
+type Acts = Pick<MaintenanceActivities, 'watchSync' | 'purgePastRetention' | 'purgeExpiredData'> &
+  Pick<HytaleActivities, 'watchHytale' | 'endDeadSessions'>;
+
+const acts = proxyActivities<Acts>({
   taskQueue: QUEUE.core,
   startToCloseTimeout: '5m',
   heartbeatTimeout: '15s',
@@ -16,6 +20,10 @@ export async function maintenance(kind: MaintenanceKind): Promise<Record<string,
     switch (kind) {
       case 'sync-watch':
         return acts.watchSync();
+      case 'hytale-watch':
+        return acts.watchHytale();
+      case 'hytale-sessions':
+        return acts.endDeadSessions();
       case 'retention':
         return acts.purgePastRetention();
       case 'expired-data':

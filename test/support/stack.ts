@@ -15,11 +15,12 @@ import type { RuntimeSettings } from '../../src/services/settings/runtime-settin
 import { createSettings } from '../../src/services/settings/settings.ts';
 import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/launcher.ts';
 import type { RequestSync } from '../../src/services/sync/request-sync.ts';
-import { createEncryption } from '../../src/store/db/encryption.ts';
+import { createEncryption, type Encryption } from '../../src/store/db/encryption.ts';
 import { createEmailStore } from '../../src/store/email/email-store.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { workflowBundle } from '../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalConfig, type TemporalGateway } from '../../src/temporal/connection.ts';
+import { createHytaleEngine } from '../../src/temporal/hytale-engine.ts';
 import { createWorkers, type WorkersDeps } from '../../src/worker/workers.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 import { createTestNamespace, temporalAddress } from './temporal.ts';
@@ -44,6 +45,36 @@ export interface Stack {
 export const quiet = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' });
 
 const noWebhooks = () => Promise.reject(new Error('this test has no webhooks'));
+
+/** Workers that get no work of Hytale. */
+export function noHytale(gateway: TemporalGateway, encryption: Encryption): WorkersDeps['hytale'] {
+  const no = () => Promise.reject(new Error('this test has no Hytale'));
+  return {
+    engine: createHytaleEngine(gateway),
+    encryption,
+    environment: 'production',
+    client: {
+      requestDeviceCode: no,
+      pollToken: no,
+      refreshToken: no,
+      profiles: no,
+      newSession: no,
+      refreshSession: no,
+      endSession: no,
+      close: async () => undefined,
+    },
+    verifier: {
+      ready: no,
+      verify: no,
+      refresh: no,
+      status: () => ({ cacheValid: false, keysCount: 0, lastRefresh: null, nextRefresh: null, problem: null }),
+    },
+    sessionLimit: 100,
+    variables: { session: [], identity: [] },
+    now: Date.now,
+    random: Math.random,
+  };
+}
 
 let runtimeInstalled = false;
 function installRuntime(): void {
@@ -84,6 +115,8 @@ export async function startStack(
     panelTimeoutMs?: number;
     emailTransport?: () => Promise<EmailTransport>;
     webhooks?: WorkersDeps['webhooks'];
+    /** Default: workers without Hytale. */
+    hytale?: (parts: { gateway: TemporalGateway; encryption: Encryption }) => WorkersDeps['hytale'];
   } = {},
 ): Promise<Stack> {
   installRuntime();
@@ -129,6 +162,7 @@ export async function startStack(
         settings,
         paths: loadConfig({}).email.paths,
       },
+      hytale: options.hytale?.({ gateway, encryption }) ?? noHytale(gateway, encryption),
       webhooks: options.webhooks ?? { encryption, post: noWebhooks, render: () => ({}) },
       options: {
         concurrency: options.concurrency ?? 8,

@@ -2,13 +2,17 @@
 import type { Profile } from '../../clients/hytale/answers.ts';
 import { AppError } from '../../domain/errors.ts';
 import { inTransaction } from '../../store/db/db.ts';
-import { closeAccount, noteAccountRequester, type StoredAccount, storeProfiles } from '../../store/hytale/account-store.ts';
+import {
+  closeAccount,
+  noteAccountRequester,
+  type StoredAccount,
+  storeProfiles,
+} from '../../store/hytale/account-store.ts';
 import { insertHytaleAudit } from '../../store/hytale/audit-store.ts';
 import { opened } from '../../store/hytale/secrets.ts';
 import { accountOf, askAccount, type HytaleServiceDeps, reach, record } from './ask.ts';
 import type { AccountTokens, Requester } from './hytale.ts';
-import { resultOf } from './step.ts';
-import { resultError } from './upstream-error.ts';
+import { outageResult, resultError } from './upstream-error.ts';
 
 /** Renews the tokens of an account now. */
 export async function refreshAccount(
@@ -26,10 +30,7 @@ export async function refreshAccount(
 }
 
 /** The tokens of an account in clear. @throws {AppError} INTERNAL_ERROR when they were encrypted with another key. */
-export function tokensOf(
-  deps: Pick<HytaleServiceDeps, 'encryption' | 'now'>,
-  account: StoredAccount,
-): AccountTokens {
+export function tokensOf(deps: Pick<HytaleServiceDeps, 'encryption' | 'now'>, account: StoredAccount): AccountTokens {
   const accessToken = opened(deps.encryption, account.accessToken);
   const refreshToken = opened(deps.encryption, account.refreshToken);
   if (accessToken === undefined || refreshToken === undefined) {
@@ -64,11 +65,12 @@ async function askProfiles(
     if (account.status === 'reauth_required') throw new AppError('REAUTH_REQUIRED');
     const token = opened(deps.encryption, account.accessToken);
     const old = account.accessExpiresAt.getTime() <= deps.now();
-    const result = token === undefined || old ? ({ outcome: 'unauthorized' } as const) : await deps.client.profiles(token);
+    const result =
+      token === undefined || old ? ({ outcome: 'unauthorized' } as const) : await deps.client.profiles(token);
     if (result.outcome === 'ok') return { owner: result.owner, profiles: result.profiles };
     if (result.outcome === 'unavailable') {
       const { detail: why, retryAfterMs } = result;
-      throw resultError({ result: resultOf(result), why, retryAfterMs }) ?? new AppError('HYTALE_ERROR');
+      throw resultError({ result: outageResult(result), why, retryAfterMs }) ?? new AppError('HYTALE_ERROR');
     }
     if (result.outcome === 'refused') throw new AppError('HYTALE_NOT_FOUND');
     if (renewed) throw new AppError('REAUTH_REQUIRED');

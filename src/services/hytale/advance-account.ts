@@ -23,7 +23,8 @@ import { emitEvents } from '../../store/webhooks/event-store.ts';
 import type { AccountWish } from '../../workflows/contract.ts';
 import type { HytaleDeps } from './deps.ts';
 import { keepAnswer } from './keep-answer.ts';
-import { type HytaleStep, over, resultOf, waiting } from './step.ts';
+import { type HytaleStep, over, waiting } from './step.ts';
+import { outageResult } from './upstream-error.ts';
 
 export interface AccountStepInput {
   accountId: string;
@@ -197,7 +198,7 @@ async function noteUnavailable(
     nextAt: new Date(at),
     failures,
   });
-  const failed = { result: resultOf(result), why: result.detail, retryAfterMs: result.retryAfterMs };
+  const failed = { result: outageResult(result), why: result.detail, retryAfterMs: result.retryAfterMs };
   return waiting({ ...told(account), ...failed }, now, at);
 }
 

@@ -18,7 +18,8 @@ import { releaseWaiting } from '../../store/hytale/session-store.ts';
 import type { HytaleResult } from '../../workflows/contract.ts';
 import type { HytaleDeps } from './deps.ts';
 import { keepAnswer } from './keep-answer.ts';
-import { type HytaleStep, over, resultOf, waiting } from './step.ts';
+import { type HytaleStep, over, waiting } from './step.ts';
+import { outageResult } from './upstream-error.ts';
 
 /** Attempts to get a code. A person waits for it. */
 const CODE_ATTEMPTS = 3;
@@ -75,11 +76,11 @@ async function requestCode(deps: HytaleDeps, login: StoredLogin): Promise<Hytale
   if (result.outcome === 'unavailable') {
     const failures = login.failures + 1;
     if (failures >= CODE_ATTEMPTS) {
-      return end(deps, login, 'failed', { error: 'server_error', reason: result.detail }, resultOf(result));
+      return end(deps, login, 'failed', { error: 'server_error', reason: result.detail }, outageResult(result));
     }
     const at = now + Math.max(CODE_RETRY_MS, result.retryAfterMs ?? 0);
     await noteLogin(deps.db, login.id, { status: 'requested', failures, reason: result.detail, nextAt: new Date(at) });
-    return waiting({ ...told(login), result: resultOf(result), why: result.detail }, now, at);
+    return waiting({ ...told(login), result: outageResult(result), why: result.detail }, now, at);
   }
   const { outcome: _, ...code } = result;
   const intervalSeconds = Math.min(Math.max(code.intervalSeconds, POLL_SECONDS.min), POLL_SECONDS.max);
@@ -204,10 +205,10 @@ async function lookAgain(
   const failures = login.failures + 1;
   const at = now + Math.max(Math.min(PROFILES_RETRY_MS * 2 ** (failures - 1), MAX_RETRY_MS), result.retryAfterMs ?? 0);
   if (at >= (login.accessExpiresAt?.getTime() ?? 0)) {
-    return end(deps, login, 'failed', { error: 'server_error', reason: result.detail }, resultOf(result));
+    return end(deps, login, 'failed', { error: 'server_error', reason: result.detail }, outageResult(result));
   }
   await noteLogin(deps.db, login.id, { status: 'approved', failures, reason: result.detail, nextAt: new Date(at) });
-  return waiting({ ...told(login), result: resultOf(result), why: result.detail }, now, at);
+  return waiting({ ...told(login), result: outageResult(result), why: result.detail }, now, at);
 }
 
 /** Moves the tokens to the account. One profile is selected by itself; of several, a person chooses. */

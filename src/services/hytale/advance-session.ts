@@ -19,18 +19,12 @@ import { createSession } from './create-session.ts';
 import type { HytaleDeps } from './deps.ts';
 import { endSession } from './end-session.ts';
 import { checkPair, keepPair } from './session-pair.ts';
-import { type HytaleStep, over, resultOf, waiting } from './step.ts';
+import { over, type SessionStep, waiting } from './step.ts';
+import { outageResult } from './upstream-error.ts';
 
 export interface SessionStepInput {
   sessionId: string;
   wish: SessionWish;
-}
-
-export interface SessionStep extends HytaleStep {
-  /** The account's tokens are to be renewed first, unless they have another version by now. */
-  renewAccount?: { accountId: string; ifVersion: number };
-  /** There is a pair for the variables of the server. */
-  push: boolean;
 }
 
 /** Does what is due for a session, or what is wished, and says what it waits for. @throws errors of the database. */
@@ -149,6 +143,6 @@ async function renewLater(
   const at = now + retryWait(failures, failed.retryAfterMs);
   const { id, version, status } = session;
   await noteSession(deps.db, id, version, { status, reason: failed.detail, failures, nextAt: new Date(at) });
-  const result = resultOf({ ...failed, outcome: 'unavailable', lost: false });
+  const result = outageResult(failed);
   return waiting({ ...told(session), result, why: failed.detail, retryAfterMs: failed.retryAfterMs }, now, at);
 }

@@ -36,7 +36,10 @@ export async function reach<T>(work: () => Promise<T>): Promise<T> {
 /** Lets an account act. @throws {AppError} what stands in the way. */
 export async function askAccount(deps: HytaleServiceDeps, accountId: string, wish: AccountWish): Promise<HytaleView> {
   const answer = await reach(() => deps.engine.act('account', accountId, wish, ANSWER_MS));
-  if (!('refused' in answer)) return succeeded(answer);
+  if (!('refused' in answer)) {
+    if (answer.result === 'gone') await accountOf(deps, accountId);
+    return succeeded(answer);
+  }
   const { status } = await accountOf(deps, accountId);
   throw new AppError(status === 'closing' ? 'CONFLICT' : 'REAUTH_REQUIRED', {
     ...(status === 'closing' ? { publicMessage: 'The account is being disconnected' } : {}),
@@ -62,7 +65,9 @@ export async function accountOf(
   accountId: string,
   options: { trx?: Db; lock?: boolean } = {},
 ): Promise<StoredAccount> {
-  const account = await findAccount(options.trx ?? deps.db, deps.environment, accountId, { lock: options.lock === true });
+  const account = await findAccount(options.trx ?? deps.db, deps.environment, accountId, {
+    lock: options.lock === true,
+  });
   if (account === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'No token found for account' });
   return account;
 }

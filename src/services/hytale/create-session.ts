@@ -7,11 +7,11 @@ import { opened } from '../../store/hytale/secrets.ts';
 import { countLive, findSession, noteSession, type StoredSession } from '../../store/hytale/session-store.ts';
 import type { HytaleResult, HytaleView } from '../../workflows/contract.ts';
 import { markSignInRequired } from './advance-account.ts';
-import type { SessionStep } from './advance-session.ts';
 import type { HytaleDeps } from './deps.ts';
 import { endAtHytale } from './end-session.ts';
 import { checkPair, keepPair } from './session-pair.ts';
-import { over, resultOf, waiting } from './step.ts';
+import { over, type SessionStep, waiting } from './step.ts';
+import { outageResult } from './upstream-error.ts';
 
 type Step = Omit<SessionStep, 'push'>;
 type Created = Extract<NewSessionResult, { outcome: 'ok' }>;
@@ -85,7 +85,7 @@ async function keep(attempt: Attempt, { pair }: Created): Promise<Step> {
 async function refused(attempt: Attempt, result: Exclude<NewSessionResult, Created>): Promise<Step> {
   switch (result.outcome) {
     case 'unavailable':
-      return later(attempt, result, resultOf(result));
+      return later(attempt, result, outageResult(result));
     case 'no_profile':
       return halt(attempt, 'no_profile', 'the account has no such profile: select another one');
     case 'refused':
@@ -137,7 +137,11 @@ async function limited({ deps, session }: Attempt): Promise<Step> {
 }
 
 /** What follows for a session from the renewal of its account's tokens that it waited for. */
-export async function afterRenewal(deps: HytaleDeps, sessionId: string, account: Pick<HytaleView, "result" | "why" | "retryAfterMs">): Promise<SessionStep> {
+export async function afterRenewal(
+  deps: HytaleDeps,
+  sessionId: string,
+  account: Pick<HytaleView, 'result' | 'why' | 'retryAfterMs'>,
+): Promise<SessionStep> {
   const session = await findSession(deps.db, deps.environment, sessionId);
   if (session === undefined) {
     return { ...over({ id: sessionId, status: 'gone', version: 0, why: 'the session has ended' }), push: false };

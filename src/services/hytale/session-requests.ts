@@ -84,7 +84,9 @@ const isFree = ({ serverId, linkedAt }: StoredSession): boolean => serverId === 
 async function abandon(deps: HytaleServiceDeps, id: string): Promise<void> {
   await markEnding(deps.db, id);
   // The watch takes it up if Temporal is away now.
-  await deps.engine.wake.session(id).catch((error: unknown) => deps.log.warn({ err: error }, 'a session was not woken'));
+  await deps.engine.wake
+    .session(id)
+    .catch((error: unknown) => deps.log.warn({ err: error }, 'a session was not woken'));
 }
 
 async function pairOf(deps: HytaleServiceDeps, id: string): Promise<NewPair> {
@@ -159,7 +161,10 @@ export async function linkSession(
       (other) => other.id !== id && other.profileUuid === session.profileUuid,
     );
     if (others.some((other) => (serverId === null ? isFree(other) : other.serverId === serverId))) {
-      const which = serverId === null ? 'The profile has a session of no server already' : 'The server has a session of this profile already';
+      const which =
+        serverId === null
+          ? 'The profile has a session of no server already'
+          : 'The server has a session of this profile already';
       throw new AppError('CONFLICT', { publicMessage: which });
     }
     await setServer(trx, id, serverId);

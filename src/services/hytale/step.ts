@@ -1,5 +1,4 @@
 /** The answer of a step: what was done, and what is to be waited for. Workflows pass it on; no token is in it. */
-import type { Unavailable } from '../../clients/hytale/answers.ts';
 import type { HytaleResult, HytaleView } from '../../workflows/contract.ts';
 
 export interface HytaleStep extends HytaleView {
@@ -7,6 +6,13 @@ export interface HytaleStep extends HytaleView {
   ms: number | null;
   /** Nothing is left to do: the workflow ends. */
   over: boolean;
+}
+
+export interface SessionStep extends HytaleStep {
+  /** The account's tokens are to be renewed first, unless they have another version by now. */
+  renewAccount?: { accountId: string; ifVersion: number };
+  /** There is a pair for the variables of the server. */
+  push: boolean;
 }
 
 /** What a step says about itself. */
@@ -30,9 +36,3 @@ export const waiting = (told: Told, now: number, at: number | null): HytaleStep 
 
 /** The last step. */
 export const over = (told: Told): HytaleStep => ({ result: 'gone', ...told, ms: null, until: null, over: true });
-
-/** How a call that brought no answer of Hytale is reported. */
-export const resultOf = ({ httpStatus }: Unavailable): HytaleResult => {
-  if (httpStatus === 429) return 'limited_rate';
-  return httpStatus === 500 ? 'server_error' : 'unavailable';
-};
