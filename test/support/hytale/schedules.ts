@@ -112,13 +112,20 @@ export async function runSchedule(account: ScheduledAccount, steps: readonly Sch
   for (const step of steps) {
     const row = await rowOf(account);
     if (row === undefined || (row.status !== 'active' && step.again)) await signIn(account);
+    // As if the timer had fired.
+    const dueAt = (await rowOf(account))?.nextAt?.getTime() ?? 0;
+    if (!step.requested) account.sim.advance(Math.max(0, dueAt - account.sim.now()));
     if (step.fault !== undefined) account.sim.fault('token-refresh', step.fault, { account: account.id });
     await Promise.all(Array.from({ length: step.processes }, () => oneProcess(account, step)));
     account.sim.clearFaults('token-refresh');
+    // Time passes between the steps, never while a request is under way: a lease outlives a request.
+    account.sim.advance(41_000);
   }
   for (let n = 0; n < 10; n += 1) {
     const step = await advanceAccount(account.deps, { accountId: account.id, wish: { what: 'look' } });
-    if (step.result !== 'unavailable') return;
+    const row = await rowOf(account);
+    const open = row?.status === 'active' && (row.failures > 0 || row.sentVersion !== null);
+    if (!open) return;
     account.sim.advance(step.ms ?? 0);
   }
   throw new Error('the account does not come to rest');
@@ -131,16 +138,12 @@ async function oneProcess(account: ScheduledAccount, step: ScheduleStep): Promis
   const row = await rowOf(account);
   if (row === undefined) return;
   const wish = step.requested ? ({ what: 'refresh', ifVersion: row.version } as const) : ({ what: 'look' } as const);
-  // As if the timer had fired.
-  if (!step.requested) account.sim.advance(Math.max(0, (row.nextAt?.getTime() ?? 0) - account.sim.now()));
   try {
     await advanceAccount(disturbed(account, step), { accountId: account.id, wish });
     if (step.crash === 'after the note') throw new Crashed();
   } catch (error) {
     if (!(error instanceof Crashed)) throw error;
   }
-  // Whoever waits for a lease waits until it is over.
-  account.sim.advance(41_000);
 }
 
 /** Dependencies of a process that ends at a point, or whose database goes away. */
