@@ -39,7 +39,7 @@ export function createHytaleActivities({ engine, ...deps }: HytaleActivityDeps) 
         const { sessionId, accountId, ifVersion } = input;
         const answer = await engine.act('account', accountId, { what: 'refresh', ifVersion }, RENEWAL_MS);
         const view: Pick<HytaleView, 'result' | 'why' | 'retryAfterMs'> =
-          'refused' in answer ? { result: 'reauth_required', why: answer.refused } : answer;
+          'refused' in answer ? { result: 'gone', why: answer.refused } : answer;
         return afterRenewal(all, sessionId, view);
       }),
 

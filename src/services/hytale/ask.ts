@@ -40,10 +40,7 @@ export async function askAccount(deps: HytaleServiceDeps, accountId: string, wis
     if (answer.result === 'gone') await accountOf(deps, accountId);
     return succeeded(answer);
   }
-  const { status } = await accountOf(deps, accountId);
-  throw new AppError(status === 'closing' ? 'CONFLICT' : 'REAUTH_REQUIRED', {
-    ...(status === 'closing' ? { publicMessage: 'The account is being disconnected' } : {}),
-  });
+  throw new AppError('CONFLICT', { publicMessage: 'The account is being disconnected' });
 }
 
 /** Lets a session act. @throws {AppError} what stands in the way. */

@@ -4,7 +4,13 @@ import { LIMITED_RETRY_MS, MIN_ACCESS_LEFT_MS, retryWait, type SessionStatus } f
 import { inTransaction } from '../../store/db/db.ts';
 import type { StoredAccount } from '../../store/hytale/account-store.ts';
 import { opened } from '../../store/hytale/secrets.ts';
-import { countLive, findSession, noteSession, type StoredSession } from '../../store/hytale/session-store.ts';
+import {
+  countLive,
+  dropFreshPair,
+  findSession,
+  noteSession,
+  type StoredSession,
+} from '../../store/hytale/session-store.ts';
 import type { HytaleResult, HytaleView } from '../../workflows/contract.ts';
 import { markSignInRequired } from './advance-account.ts';
 import type { HytaleDeps } from './deps.ts';
@@ -57,6 +63,9 @@ const isUsable = ({ accessExpiresAt, obtainedAt }: StoredAccount, now: number): 
 const isRenewal = ({ status, version, wantedVersion }: StoredSession): boolean =>
   status === 'active' && wantedVersion > Math.max(version, 1);
 
+/** Whether nobody uses the earlier pair any more: its server restarts, or its caller gets the new one. */
+const endsEarlier = ({ restartWanted, serverId }: StoredSession): boolean => restartWanted || serverId === null;
+
 const told = ({ id, status, version }: StoredSession) => ({ id, status, version });
 
 async function keep(attempt: Attempt, { pair }: Created): Promise<Step> {
@@ -77,6 +86,7 @@ async function keep(attempt: Attempt, { pair }: Created): Promise<Step> {
     await deps.client.endSession(pair.sessionToken);
     return waiting({ ...told(session), result: 'done', why: 'a newer pair is there' }, now, now);
   }
+  if (isRenewal(session) && endsEarlier(session)) await endAtHytale(deps, session);
   const newer = { id: session.id, status: 'active', version: session.version + 1 };
   return waiting({ ...newer, result: 'done', why: 'waits until its tokens are renewed' }, now, at);
 }
@@ -128,10 +138,12 @@ async function signInAgain({ deps, session, account }: Attempt, detail: string):
   return stop(deps, session, 'reauth_required', 'its account must be signed in again');
 }
 
-async function limited({ deps, session }: Attempt): Promise<Step> {
+async function limited(attempt: Attempt): Promise<Step> {
+  const { deps, session } = attempt;
+  if (isKept(attempt)) return giveUpRenewal(attempt, 'session_limit', AT_LIMIT);
   const now = deps.now();
   const at = now + LIMITED_RETRY_MS;
-  const why = 'the account has as many sessions as Hytale allows';
+  const why = AT_LIMIT;
   await note(deps, session, { status: 'limited', reason: why, failures: session.failures + 1, nextAt: new Date(at) });
   return waiting({ ...told(session), status: 'limited', result: 'session_limit', why }, now, at);
 }
@@ -169,8 +181,21 @@ async function later(
   return waiting({ ...told(session), status, result, why: failed.detail, retryAfterMs: failed.retryAfterMs }, now, at);
 }
 
+const AT_LIMIT = 'the account has as many sessions as Hytale allows';
+
+/** The pair that was to be replaced lives: it stays, and is renewed as before. */
+const isKept = ({ deps, session }: Attempt): boolean => isRenewal(session) && lives(deps, session);
+
+async function giveUpRenewal({ deps, session }: Attempt, result: HytaleResult, why: string): Promise<Step> {
+  await dropFreshPair(deps.db, session.id, session.version, why);
+  const now = deps.now();
+  return waiting({ ...told(session), result, why }, now, now);
+}
+
 /** Only somebody who acts can help. */
-async function halt({ deps, session }: Attempt, result: HytaleResult, why: string): Promise<Step> {
+async function halt(attempt: Attempt, result: HytaleResult, why: string): Promise<Step> {
+  const { deps, session } = attempt;
+  if (isKept(attempt)) return giveUpRenewal(attempt, result, why);
   await note(deps, session, { status: 'failed', reason: why, failures: session.failures + 1, nextAt: null });
   return waiting({ ...told(session), status: 'failed', result, why }, deps.now(), null);
 }

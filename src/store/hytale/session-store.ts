@@ -145,6 +145,16 @@ export const wantFreshPair = (
     [options.restart === true, id, options.ifVersion ?? null, options.ifVersion ?? null],
   );
 
+/** Gives up a wish for a fresh pair: the present one of this version is renewed as before. */
+export const dropFreshPair = (trx: Db, id: string, version: number, reason: string): Promise<unknown> =>
+  execute(
+    trx,
+    `update hytale_game_sessions set wanted_version = greatest(version, 1), restart_wanted = false, failures = 0,
+       next_at = null, auth_refused_version = null, reason = ?
+      where id = ? and version = ? and status is distinct from 'ending'`,
+    [reason, id, version],
+  );
+
 /** Notes who asked for what the workflow will do next. */
 export const noteSessionRequester = (
   trx: Db,

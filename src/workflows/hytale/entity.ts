@@ -25,11 +25,11 @@ export interface Step extends HytaleView {
 /** Steps of one run of a workflow; then it goes on in a new run, with a short history. */
 const STEPS_PER_RUN = 60;
 
-export interface Entity<Wish, S extends Step> {
+export interface Entity<Wish extends { what: string }, S extends Step> {
   /** One step. Fails only by a cancellation: activities are tried again without end. */
   step(wish: Wish | undefined): Promise<S>;
-  /** Why a wish is refused in the present state; undefined: it is not. */
-  refuse?(view: HytaleView | undefined): string | undefined;
+  /** What can be asked for. */
+  wishes: readonly Wish['what'][];
   /** Gets a function that causes the next step. */
   onStart?(look: () => void): void;
   /** After each step. */
@@ -67,8 +67,9 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
       return viewOf(last as S);
     },
     {
+      // A refused update leaves nothing in the history.
       validator: (asked) => {
-        const problem = asked.what === 'look' ? undefined : entity.refuse?.(last);
+        const problem = problemOf(asked, entity.wishes, last);
         if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, 'REFUSED');
       },
     },
@@ -94,6 +95,17 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
   }
   await condition(allHandlersFinished);
   return viewOf(last);
+}
+
+/** Why a wish is refused. What the last step found may be out of date, so it refuses only what can never succeed again. */
+function problemOf(
+  asked: { what: string; ifVersion?: unknown },
+  wishes: readonly string[],
+  last?: Step,
+): string | undefined {
+  if (!wishes.includes(asked?.what)) return `it can be asked for one of: ${wishes.join(', ')}`;
+  if (asked.ifVersion !== undefined && !Number.isInteger(asked.ifVersion)) return 'ifVersion must be a whole number';
+  return asked.what !== 'look' && (last?.over === true || last?.status === 'closing') ? 'it is being ended' : undefined;
 }
 
 /** Of two wishes for one step, the one that asks for more, and for newer tokens. */

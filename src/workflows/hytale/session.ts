@@ -45,6 +45,7 @@ function liveSession({ sessionId, asked: firstAsked = false }: HytaleSessionInpu
       tooOld = undefined;
       return advance(by, sessionId, wished ?? { what: 'look' });
     },
+    wishes: ['look', 'refresh', 'renew'],
     onStart: (look) => {
       lookAgain = look;
     },
