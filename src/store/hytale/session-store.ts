@@ -283,21 +283,6 @@ export async function releaseLimited(db: Db, accountId: string): Promise<string 
   return row?.id;
 }
 
-/** Sessions of an account in these states, oldest first. */
-export async function sessionIdsIn(
-  db: Db,
-  accountId: string,
-  statuses: readonly SessionStatus[],
-  limit: number,
-): Promise<string[]> {
-  const rows = await query<{ id: string }>(
-    db,
-    'select id from hytale_game_sessions where account_id = ? and status = any(?::text[]) order by created_at, id limit ?',
-    [accountId, [...statuses], limit],
-  );
-  return rows.map(({ id }) => id);
-}
-
 /** Lets sessions try again that wait for their account to be signed in. @returns their ids. */
 export async function releaseWaiting(trx: Db, accountId: string, now: Date): Promise<string[]> {
   const rows = await query<{ id: string }>(

@@ -22,8 +22,8 @@ afterAll(async () => {
 });
 
 /** Schedules that run one after the other on one account, and accounts at the same time. */
-const PER_ACCOUNT = 25;
-const ACCOUNTS = 6;
+const PER_ACCOUNT = 12;
+const ACCOUNTS = 4;
 
 test('random schedules with crashes at each await, faults, and several processes', async () => {
   await Promise.all(
@@ -44,5 +44,5 @@ test('random schedules with crashes at each await, faults, and several processes
   const lost = accounts.reduce((sum, account) => sum + account.lost.size, 0);
   // The schedules did what they are for.
   expect(spent).toBeGreaterThan(PER_ACCOUNT * ACCOUNTS);
-  expect(lost).toBeGreaterThan(10);
+  expect(lost).toBeGreaterThan(3);
 });
