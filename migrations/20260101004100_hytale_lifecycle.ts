@@ -4,7 +4,7 @@ import { ensureTables } from './schema/ensure.ts';
 import { defineTable, ensureUuidFunction } from './schema/table.ts';
 
 export const TABLES = [
-  // One device login. `account_id`: the account that the caller named; null: whoever approves it. `owner_id`: the account that
+  // One device login. `account_id`: the account that the caller named; null: any account can approve it. `owner_id`: the account that
   // approved it. `code_hash`: SHA-256 of the device code, by which a caller asks. The tokens wait here until the owner is known.
   defineTable(
     'hytale_logins',

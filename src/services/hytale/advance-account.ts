@@ -51,7 +51,7 @@ export async function advanceAccount(deps: HytaleDeps, { accountId, wish }: Acco
   if (!wanted) {
     const dueAt = account.nextAt?.getTime() ?? (await firstDueAt(deps, account));
     const done = wish.what === 'refresh' ? ({ result: 'done' } as const) : {};
-    if (now < dueAt) return waiting({ ...told(account), ...done, why: account.reason ?? UNTIL_DUE }, now, dueAt);
+    if (now < dueAt) return waiting({ ...facts(account), ...done, why: account.reason ?? UNTIL_DUE }, now, dueAt);
   }
   return refresh(deps, account);
 }
@@ -59,10 +59,10 @@ export async function advanceAccount(deps: HytaleDeps, { accountId, wish }: Acco
 const UNTIL_DUE = 'waits until its tokens are renewed';
 const SIGN_IN_AGAIN = 'the account must be signed in again';
 
-const told = ({ accountId: id, status, version }: StoredAccount) => ({ id, status, version });
+const facts = ({ accountId: id, status, version }: StoredAccount) => ({ id, status, version });
 
 const signInAgain = (account: StoredAccount) => ({
-  ...told(account),
+  ...facts(account),
   status: 'reauth_required',
   result: 'reauth_required' as const,
   why: account.reason ?? SIGN_IN_AGAIN,
@@ -99,18 +99,18 @@ async function refresh(deps: HytaleDeps, account: StoredAccount): Promise<Hytale
 async function afterOther(deps: HytaleDeps, before: StoredAccount): Promise<HytaleStep> {
   const account = await findAccount(deps.db, deps.environment, before.accountId);
   const now = deps.now();
-  if (account === undefined) return over({ ...told(before), why: 'the account was deleted' });
+  if (account === undefined) return over({ ...facts(before), why: 'the account was deleted' });
   if (account.version !== before.version)
-    return waiting({ ...told(account), result: 'done', why: UNTIL_DUE }, now, now);
+    return waiting({ ...facts(account), result: 'done', why: UNTIL_DUE }, now, now);
   const why = 'an attempt to renew its tokens was interrupted: waits until its answer cannot come any more';
-  return waiting({ ...told(account), result: 'unavailable', why }, now, account.leaseUntil?.getTime() ?? now);
+  return waiting({ ...facts(account), result: 'unavailable', why }, now, account.leaseUntil?.getTime() ?? now);
 }
 
 async function withoutToken(deps: HytaleDeps, account: StoredAccount): Promise<HytaleStep> {
   if (account.refreshToken === '') return demandSignIn(deps, account, 'there is no refresh token');
   const now = deps.now();
   const why = 'its tokens were encrypted with another key: check ENCRYPTION_KEY';
-  return waiting({ ...told(account), result: 'unavailable', why }, now, now + LATER_RETRY_MS);
+  return waiting({ ...facts(account), result: 'unavailable', why }, now, now + LATER_RETRY_MS);
 }
 
 /** Notes what became of a refresh, in one transaction with its audit. */
@@ -164,7 +164,7 @@ async function noteTokens(
     });
   }
   const newer = stored ? { version: version + 1, status: 'active' } : {};
-  return waiting({ ...told(account), ...newer, result: 'done', why: UNTIL_DUE }, now, stored ? dueAt : now);
+  return waiting({ ...facts(account), ...newer, result: 'done', why: UNTIL_DUE }, now, stored ? dueAt : now);
 }
 
 async function noteMisconfigured(
@@ -178,7 +178,7 @@ async function noteMisconfigured(
   const failed = { status: 'misconfigured', reason: detail, lost: false, failures: account.failures + 1 } as const;
   const noted = await noteRefreshFailed(trx, account.accountId, account.version, { ...failed, nextAt: new Date(at) });
   if (noted && account.status !== 'misconfigured') await report(trx, account, 'hytale.misconfigured', detail);
-  return waiting({ ...told(account), status: 'misconfigured', result: 'misconfigured', why: detail }, now, at);
+  return waiting({ ...facts(account), status: 'misconfigured', result: 'misconfigured', why: detail }, now, at);
 }
 
 async function noteUnavailable(
@@ -199,7 +199,7 @@ async function noteUnavailable(
     failures,
   });
   const failed = { result: outageResult(result), why: result.detail, retryAfterMs: result.retryAfterMs };
-  return waiting({ ...told(account), ...failed }, now, at);
+  return waiting({ ...facts(account), ...failed }, now, at);
 }
 
 const demandSignIn = (deps: HytaleDeps, account: StoredAccount, reason: string): Promise<HytaleStep> =>
@@ -257,7 +257,7 @@ async function close(deps: HytaleDeps, account: StoredAccount): Promise<HytaleSt
     }
     return true;
   });
-  if (closed) return over({ ...told(account), status: 'closed', result: 'done', why: 'it is disconnected' });
+  if (closed) return over({ ...facts(account), status: 'closed', result: 'done', why: 'it is disconnected' });
   const now = deps.now();
-  return waiting({ ...told(account), why: 'waits until its sessions have ended' }, now, now + CLOSING_LOOK_MS);
+  return waiting({ ...facts(account), why: 'waits until its sessions have ended' }, now, now + CLOSING_LOOK_MS);
 }

@@ -34,7 +34,7 @@ export async function advanceLogin(deps: HytaleDeps, { loginId }: { loginId: str
   if (login === undefined) return over({ id: loginId, status: 'gone', version: 0, why: 'the login was deleted' });
   const now = deps.now();
   if (login.nextAt !== null && now < login.nextAt.getTime() && !isExpired(login, now)) {
-    return waiting({ ...told(login), why: login.reason ?? WAITS_FOR_PERSON }, now, nextOf(login));
+    return waiting({ ...facts(login), why: login.reason ?? WAITS_FOR_PERSON }, now, nextOf(login));
   }
   switch (login.status) {
     case 'requested':
@@ -49,7 +49,7 @@ export async function advanceLogin(deps: HytaleDeps, { loginId }: { loginId: str
 }
 
 const WAITS_FOR_PERSON = 'waits until a person approves it';
-const told = ({ id, status }: StoredLogin) => ({ id, status, version: 0 });
+const facts = ({ id, status }: StoredLogin) => ({ id, status, version: 0 });
 
 const isExpired = ({ status, expiresAt }: StoredLogin, now: number): boolean =>
   status === 'pending' && expiresAt !== null && now >= expiresAt.getTime();
@@ -80,7 +80,7 @@ async function requestCode(deps: HytaleDeps, login: StoredLogin): Promise<Hytale
     }
     const at = now + Math.max(CODE_RETRY_MS, result.retryAfterMs ?? 0);
     await noteLogin(deps.db, login.id, { status: 'requested', failures, reason: result.detail, nextAt: new Date(at) });
-    return waiting({ ...told(login), result: outageResult(result), why: result.detail }, now, at);
+    return waiting({ ...facts(login), result: outageResult(result), why: result.detail }, now, at);
   }
   const { outcome: _, ...code } = result;
   const intervalSeconds = Math.min(Math.max(code.intervalSeconds, POLL_SECONDS.min), POLL_SECONDS.max);
@@ -94,7 +94,7 @@ async function requestCode(deps: HytaleDeps, login: StoredLogin): Promise<Hytale
       nextAt: new Date(at),
     }),
   );
-  return waiting({ ...told(login), status: 'pending', result: 'done', why: WAITS_FOR_PERSON }, now, at);
+  return waiting({ ...facts(login), status: 'pending', result: 'done', why: WAITS_FOR_PERSON }, now, at);
 }
 
 async function poll(deps: HytaleDeps, login: StoredLogin): Promise<HytaleStep> {
@@ -153,7 +153,7 @@ async function pollAgain(
     nextAt: new Date(at),
   });
   const next = nextOf({ ...login, nextAt: new Date(at) });
-  return waiting({ ...told(login), why: reason ?? WAITS_FOR_PERSON }, now, next);
+  return waiting({ ...facts(login), why: reason ?? WAITS_FOR_PERSON }, now, next);
 }
 
 /** The device code is spent. Whose the tokens are is not known yet, so they stay with the login. */
@@ -164,11 +164,11 @@ async function approve(deps: HytaleDeps, login: StoredLogin, tokens: TokenSet): 
     accessExpiresAt: new Date(now + tokens.expiresInSeconds * 1_000),
     nextAt: new Date(now),
   });
-  return waiting({ ...told(login), status: 'approved', why: 'looks up the account' }, now, now);
+  return waiting({ ...facts(login), status: 'approved', why: 'looks up the account' }, now, now);
 }
 
 const expire = (deps: HytaleDeps, login: StoredLogin): Promise<HytaleStep> =>
-  end(deps, login, 'expired', { error: 'expired_token', reason: 'nobody approved it in time' }, 'refused');
+  end(deps, login, 'expired', { error: 'expired_token', reason: 'it was not approved in time' }, 'refused');
 
 async function complete(deps: HytaleDeps, login: StoredLogin): Promise<HytaleStep> {
   const access = opened(deps.encryption, login.accessToken);
@@ -208,7 +208,7 @@ async function lookAgain(
     return end(deps, login, 'failed', { error: 'server_error', reason: result.detail }, outageResult(result));
   }
   await noteLogin(deps.db, login.id, { status: 'approved', failures, reason: result.detail, nextAt: new Date(at) });
-  return waiting({ ...told(login), result: outageResult(result), why: result.detail }, now, at);
+  return waiting({ ...facts(login), result: outageResult(result), why: result.detail }, now, at);
 }
 
 /** Moves the tokens to the account. One profile is selected by itself; of several, a person chooses. */
@@ -260,7 +260,7 @@ async function afterEnd(deps: HytaleDeps, login: StoredLogin): Promise<HytaleSte
     for (const id of await releaseWaiting(deps.db, login.ownerId, new Date(deps.now()))) await deps.wake.session(id);
   }
   const why = login.reason ?? (login.status === 'completed' ? 'the account is signed in' : login.status);
-  return over({ ...told(login), result: login.status === 'completed' ? 'done' : 'refused', why });
+  return over({ ...facts(login), result: login.status === 'completed' ? 'done' : 'refused', why });
 }
 
 async function end(
@@ -272,11 +272,11 @@ async function end(
 ): Promise<HytaleStep> {
   await inTransaction(deps.db, async (trx) => {
     if (!(await endLogin(trx, login.id, { status, error, reason }))) return;
-    // Of a login without a named account nobody knows whose it was.
+    // A login without a named account belongs to no account.
     if (login.accountId === null) return;
     const { accountId, ipAddress, userAgent } = login;
     const details = { login: login.id, error, reason };
     await insertHytaleAudit(trx, { event: 'AUTH_FAILED', accountId, details, ipAddress, userAgent });
   });
-  return over({ ...told(login), status, result, why: reason });
+  return over({ ...facts(login), status, result, why: reason });
 }

@@ -34,7 +34,7 @@ export async function advanceSession(deps: HytaleDeps, { sessionId, wish }: Sess
   if (session === undefined) {
     return { ...over({ id: sessionId, status: 'gone', version: 0, why: 'the session has ended' }), push: false };
   }
-  // Its server was deleted: nobody uses it any more.
+  // Its server was deleted: it is not used any more.
   const left = session.serverId === null && session.linkedAt !== null;
   if (left) await markEnding(deps.db, session.id);
   if (left || session.status === 'ending') return { ...(await endSession(deps, session)), push: false };
@@ -77,12 +77,12 @@ const mustCreate = ({ status, sessionToken, identityToken, version, wantedVersio
 const isPutOff = ({ nextAt, failures }: StoredSession, now: number): boolean =>
   failures > 0 && nextAt !== null && now < nextAt.getTime();
 
-const told = ({ id, status, version }: StoredSession) => ({ id, status, version });
+const facts = ({ id, status, version }: StoredSession) => ({ id, status, version });
 
 function waitFor(deps: HytaleDeps, session: StoredSession, at: Date | null): Step {
   const result = RESULTS[session.status] ?? 'unavailable';
   const why = session.reason ?? UNTIL_DUE;
-  return waiting({ ...told(session), result, why }, deps.now(), at?.getTime() ?? null);
+  return waiting({ ...facts(session), result, why }, deps.now(), at?.getTime() ?? null);
 }
 const RESULTS: Readonly<Partial<Record<StoredSession['status'], HytaleResult>>> = {
   active: 'none',
@@ -126,7 +126,7 @@ async function renew(
   const at = await keepPair(deps, session, result.pair, { expiresAt: checked.expiresAt, created: false, asked });
   const newer = at === undefined ? {} : { version: session.version + 1 };
   const now = deps.now();
-  return waiting({ ...told(session), ...newer, result: 'done', why: UNTIL_DUE }, now, at ?? now);
+  return waiting({ ...facts(session), ...newer, result: 'done', why: UNTIL_DUE }, now, at ?? now);
 }
 
 /** After three attempts, a new session is the way. */
@@ -144,5 +144,5 @@ async function renewLater(
   const { id, version, status } = session;
   await noteSession(deps.db, id, version, { status, reason: failed.detail, failures, nextAt: new Date(at) });
   const result = outageResult(failed);
-  return waiting({ ...told(session), result, why: failed.detail, retryAfterMs: failed.retryAfterMs }, now, at);
+  return waiting({ ...facts(session), result, why: failed.detail, retryAfterMs: failed.retryAfterMs }, now, at);
 }

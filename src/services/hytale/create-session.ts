@@ -55,7 +55,7 @@ export async function createSession(
   return result.outcome === 'ok' ? keep(attempt, result) : refused(attempt, result);
 }
 
-/** Whether the access token has enough of its life left for a call. One that was just received is as good as they come. */
+/** Whether the access token has enough of its life left for a call. One that was just received is used, however short it lives. */
 const isUsable = ({ accessExpiresAt, obtainedAt }: StoredAccount, now: number): boolean =>
   accessExpiresAt.getTime() - now >= MIN_ACCESS_LEFT_MS || now - obtainedAt.getTime() < MIN_ACCESS_LEFT_MS;
 
@@ -63,16 +63,16 @@ const isUsable = ({ accessExpiresAt, obtainedAt }: StoredAccount, now: number): 
 const isRenewal = ({ status, version, wantedVersion }: StoredSession): boolean =>
   status === 'active' && wantedVersion > Math.max(version, 1);
 
-/** Whether nobody uses the earlier pair any more: its server restarts, or its caller gets the new one. */
+/** Whether the earlier pair is not used any more: its server restarts, or its caller gets the new one. */
 const endsEarlier = ({ restartWanted, serverId }: StoredSession): boolean => restartWanted || serverId === null;
 
-const told = ({ id, status, version }: StoredSession) => ({ id, status, version });
+const facts = ({ id, status, version }: StoredSession) => ({ id, status, version });
 
 async function keep(attempt: Attempt, { pair }: Created): Promise<Step> {
   const { deps, session, asked } = attempt;
   const checked = await checkPair(deps, session.profileUuid, pair);
   if (checked.state !== 'valid') {
-    // Nobody will use it, and it counts against the limit.
+    // It is never used, and it counts against the limit.
     await deps.client.endSession(pair.sessionToken);
     if (checked.state === 'invalid') {
       deps.log.error({ sessionId: session.id, detail: checked.detail }, 'Hytale sent tokens that are not valid');
@@ -84,7 +84,7 @@ async function keep(attempt: Attempt, { pair }: Created): Promise<Step> {
   const now = deps.now();
   if (at === undefined) {
     await deps.client.endSession(pair.sessionToken);
-    return waiting({ ...told(session), result: 'done', why: 'a newer pair is there' }, now, now);
+    return waiting({ ...facts(session), result: 'done', why: 'a newer pair is there' }, now, now);
   }
   if (isRenewal(session) && endsEarlier(session)) await endAtHytale(deps, session);
   const newer = { id: session.id, status: 'active', version: session.version + 1 };
@@ -128,7 +128,7 @@ async function withNewToken(attempt: Attempt, otherwise: () => Promise<Step>): P
 function renewAccount({ deps, session, account }: Attempt): Step {
   const now = deps.now();
   const renewal = { renewAccount: { accountId: account.accountId, ifVersion: account.version } };
-  return { ...waiting({ ...told(session), why: 'waits for new tokens of its account' }, now, now), ...renewal };
+  return { ...waiting({ ...facts(session), why: 'waits for new tokens of its account' }, now, now), ...renewal };
 }
 
 /** Not even a fresh token is accepted: a person must sign in. The refresh token is kept. */
@@ -145,7 +145,7 @@ async function limited(attempt: Attempt): Promise<Step> {
   const at = now + LIMITED_RETRY_MS;
   const why = AT_LIMIT;
   await note(deps, session, { status: 'limited', reason: why, failures: session.failures + 1, nextAt: new Date(at) });
-  return waiting({ ...told(session), status: 'limited', result: 'session_limit', why }, now, at);
+  return waiting({ ...facts(session), status: 'limited', result: 'session_limit', why }, now, at);
 }
 
 /** What follows for a session from the renewal of its account's tokens that it waited for. */
@@ -159,7 +159,7 @@ export async function afterRenewal(
     return { ...over({ id: sessionId, status: 'gone', version: 0, why: 'the session has ended' }), push: false };
   }
   const now = deps.now();
-  if (account.result === 'done') return { ...waiting({ ...told(session), why: account.why }, now, now), push: false };
+  if (account.result === 'done') return { ...waiting({ ...facts(session), why: account.why }, now, now), push: false };
   if (account.result === 'reauth_required' || account.result === 'gone') {
     return { ...(await stop(deps, session, 'reauth_required', account.why)), push: false };
   }
@@ -178,7 +178,7 @@ async function later(
   const at = now + retryWait(failures, failed.retryAfterMs);
   const status = lives(deps, session) ? session.status : 'requested';
   await note(deps, session, { status, reason: failed.detail, failures, nextAt: new Date(at) });
-  return waiting({ ...told(session), status, result, why: failed.detail, retryAfterMs: failed.retryAfterMs }, now, at);
+  return waiting({ ...facts(session), status, result, why: failed.detail, retryAfterMs: failed.retryAfterMs }, now, at);
 }
 
 const AT_LIMIT = 'the account has as many sessions as Hytale allows';
@@ -189,7 +189,7 @@ const isKept = ({ deps, session }: Attempt): boolean => isRenewal(session) && li
 async function giveUpRenewal({ deps, session }: Attempt, result: HytaleResult, why: string): Promise<Step> {
   await dropFreshPair(deps.db, session.id, session.version, why);
   const now = deps.now();
-  return waiting({ ...told(session), result, why }, now, now);
+  return waiting({ ...facts(session), result, why }, now, now);
 }
 
 /** Only somebody who acts can help. */
@@ -197,7 +197,7 @@ async function halt(attempt: Attempt, result: HytaleResult, why: string): Promis
   const { deps, session } = attempt;
   if (isKept(attempt)) return giveUpRenewal(attempt, result, why);
   await note(deps, session, { status: 'failed', reason: why, failures: session.failures + 1, nextAt: null });
-  return waiting({ ...told(session), status: 'failed', result, why }, deps.now(), null);
+  return waiting({ ...facts(session), status: 'failed', result, why }, deps.now(), null);
 }
 
 /** Its account must be signed in first. A pair that still lives is good until it expires. */
@@ -206,7 +206,7 @@ async function stop(deps: HytaleDeps, session: StoredSession, result: HytaleResu
   const status: SessionStatus = alive ? 'active' : session.sessionToken === '' ? 'requested' : 'lapsed';
   const nextAt = alive ? session.expiresAt : null;
   await note(deps, session, { status, reason: why, failures: session.failures, nextAt });
-  return waiting({ ...told(session), status, result, why }, deps.now(), nextAt?.getTime() ?? null);
+  return waiting({ ...facts(session), status, result, why }, deps.now(), nextAt?.getTime() ?? null);
 }
 
 const lives = (deps: HytaleDeps, { sessionToken, expiresAt }: StoredSession): boolean =>

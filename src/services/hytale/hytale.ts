@@ -74,7 +74,7 @@ export interface NewPair {
 export interface Hytale {
   /** @param accountId the account that must approve it; null: whichever does. */
   startLogin(accountId: string | null, who: Requester): Promise<StartedLogin>;
-  /** What became of the login of a device code. Asks nobody: the workflow polls. An unknown pair of code and account is `invalid_grant`. */
+  /** What became of the login of a device code. Hytale is not asked: the workflow polls. An unknown pair of code and account is `invalid_grant`. */
   pollLogin(deviceCode: string, accountId: string): Promise<PollAnswer>;
   /** @throws {AppError} NOT_FOUND. */
   login(loginId: string): Promise<LoginView>;

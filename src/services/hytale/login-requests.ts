@@ -24,8 +24,12 @@ export async function startLogin(
     await record(deps, trx, who, 'hytale-login-started', { type: 'hytale-login', id }, { account: accountId });
   });
   const view = await reach(() => deps.engine.code(id, ANSWER_MS)).catch(async (error: unknown) => {
-    // Nobody has the code, so nobody can approve it.
-    await endLogin(deps.db, id, { status: 'cancelled', error: 'server_error', reason: 'nobody waited for its code' });
+    // The code reached no one, so it will never be approved.
+    await endLogin(deps.db, id, {
+      status: 'cancelled',
+      error: 'server_error',
+      reason: 'its code did not come in time',
+    });
     throw error;
   });
   const login = await loginOf(deps, id);

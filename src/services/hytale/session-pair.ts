@@ -18,7 +18,7 @@ export type CheckedPair =
 export async function checkPair(deps: HytaleDeps, profileUuid: string, pair: SessionPair): Promise<CheckedPair> {
   const now = new Date(deps.now());
   const verify = (token: Secret, type: 'session' | 'identity'): Promise<Verified> =>
-    deps.verifier.verify(token, { type, profileUuid, now });
+    deps.verifier.verify(token, { type, profileUuid, now, justReceived: true });
   const checks = await Promise.all([
     verify(pair.identityToken, 'identity'),
     ...(pair.sessionToken === null ? [] : [verify(pair.sessionToken, 'session')]),

@@ -21,7 +21,7 @@ import type { NewPair, Requester, SessionChoice } from './hytale.ts';
 const target = (id: string) => ({ type: 'hytale-session', id }) as const;
 
 /**
- * A session of a server, or of none. One that is there already gets a fresh pair: its container was made anew, or its caller
+ * A session of a server, or of none. One that is there already gets a fresh pair: its container was created again, or its caller
  * has lost the tokens.
  */
 export async function newSession(
@@ -44,7 +44,7 @@ export async function newSession(
     await askSession(deps, begun.id, { what: 'renew', ifVersion: begun.version });
     return await pairOf(deps, begun.id);
   } catch (error) {
-    // A session of a server is tried again by its workflow. One of no server has nobody whom a later pair would reach.
+    // A session of a server is tried again by its workflow. A later pair of one of no server would reach no caller.
     if (begun.version === 0 && serverId === null) await abandon(deps, begun.id);
     throw error;
   }

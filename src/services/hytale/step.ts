@@ -16,7 +16,7 @@ export interface SessionStep extends HytaleStep {
 }
 
 /** What a step says about itself. */
-interface Told {
+interface StepFacts {
   id: string;
   status: string;
   version: number;
@@ -26,13 +26,13 @@ interface Told {
 }
 
 /** A step after which there is something to wait for. @param at Unix milliseconds of the next step; null: somebody must act. */
-export const waiting = (told: Told, now: number, at: number | null): HytaleStep => ({
+export const waiting = (facts: StepFacts, now: number, at: number | null): HytaleStep => ({
   result: 'none',
-  ...told,
+  ...facts,
   ms: at === null ? null : Math.max(0, at - now),
   until: at === null ? null : new Date(at).toISOString(),
   over: false,
 });
 
 /** The last step. */
-export const over = (told: Told): HytaleStep => ({ result: 'gone', ...told, ms: null, until: null, over: true });
+export const over = (facts: StepFacts): HytaleStep => ({ result: 'gone', ...facts, ms: null, until: null, over: true });

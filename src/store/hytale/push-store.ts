@@ -47,7 +47,7 @@ export async function noteNotPushed(
   return changed > 0;
 }
 
-/** Nobody knows which pair the server has: an older one was sent while the session got a newer one. The newer one is pushed again. */
+/** It is not known which pair the server has: an older one was sent while the session got a newer one. The newer one is pushed again. */
 export async function forgetPushed(db: Db, sessionId: string): Promise<void> {
   await execute(
     db,

@@ -1,4 +1,4 @@
-/** A Hytale account: its tokens are renewed before they expire, and by nobody else. */
+/** A Hytale account: its tokens are renewed before they expire, here and nowhere else. */
 import { continueAsNew } from '@temporalio/workflow';
 import type { AccountWish, HytaleAccountInput, HytaleView } from '../contract.ts';
 import { asked, timed } from './activities.ts';

@@ -1,4 +1,4 @@
-/** No refresh token is spent twice, whatever fails and whoever acts at the same time. */
+/** No refresh token is spent twice, whatever fails, and however many processes act at the same time. */
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
