@@ -45,7 +45,7 @@ export interface Keys {
   renew(since: number): Promise<boolean>;
   status(): JwksStatus;
   /** Fetches them now. @throws {KeysUnavailable} */
-  fetch(): Promise<void>;
+  fetchKeys(): Promise<void>;
   /** Fetches them if none are kept. @throws {KeysUnavailable} */
   ready(): Promise<void>;
 }
@@ -140,7 +140,7 @@ export function createKeys(options: KeysOptions): Keys {
       return true;
     },
     status: () => statusOf(book, remote.fresh),
-    fetch: async () => {
+    fetchKeys: async () => {
       book.failure = undefined;
       await remote.reload();
     },

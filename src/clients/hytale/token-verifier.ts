@@ -69,7 +69,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     status: () => keys.status(),
     refresh: async () => {
       // A failure stands in the status.
-      await keys.fetch().catch(() => {});
+      await keys.fetchKeys().catch(() => {});
       return keys.status();
     },
   };

@@ -9,6 +9,8 @@ const SRC = fileURLToPath(new URL('../../../src/', import.meta.url));
 /** Files that leave a client without a guard, and whose address the client calls. */
 const UNGUARDED: Readonly<Record<string, string>> = {
   'clients/email/resend.ts': 'RESEND_BASE_URL, a variable of the environment',
+  'clients/hytale/client.ts': 'HYTALE_*_BASE_URL, variables of the environment',
+  'clients/hytale/keys.ts': 'HYTALE_SESSIONS_BASE_URL, a variable of the environment',
   'clients/http/address-guard.ts': 'guardFor: a URL whose origin is that of the environment',
 };
 /** Files that connect without the client of clients/http, and where to. */
