@@ -13,10 +13,11 @@ const AREAS: Readonly<Record<string, readonly WebhookType[]>> = {
   billing: ['BILLING', 'CUSTOM'],
   security: ['SECURITY', 'CUSTOM'],
   vps: ['VPS', 'CUSTOM'],
+  hytale: ['SYSTEM', 'CUSTOM'],
   other: ['SYSTEM', 'CUSTOM'],
 };
 const REPORTS = ['sync.completed', 'sync.failed', 'sync.cancelled', 'settings.updated'];
-const PERSONAL = ['user', 'security', 'settings'];
+const PERSONAL = ['user', 'security', 'settings', 'hytale'];
 const REQUESTED = [
   'sync.started',
   'sync.failed',

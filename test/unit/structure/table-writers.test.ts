@@ -22,6 +22,8 @@ const SHARED: Readonly<Record<string, string>> = {
   discord_webhooks: ROTATED,
   emails: ROTATED,
   hytale_game_sessions: ROTATED,
+  hytale_logins: ROTATED,
+  hytale_oauth_tokens: ROTATED,
   nodes: 'inventory writes the maintenance mode that an administrator sets, the merge writes what the panel knows',
   users: 'accounts writes what a person and an administrator change, the merge writes what the panel knows of a user',
 };
