@@ -283,7 +283,7 @@ const POWER: Readonly<Record<string, { permission: string; state: ServerRow['cur
 /** Passes a signal to the daemon, which obeys at once: a server that starts reads its variables now. */
 function power(call: PanelCall, server: ServerRow): PanelAnswer {
   const signal = columnOf(typeof call.body === 'object' && call.body !== null ? call.body : {}, 'signal');
-  const wanted = typeof signal === 'string' ? POWER[signal] : undefined;
+  const wanted = typeof signal === 'string' && Object.hasOwn(POWER, signal) ? POWER[signal] : undefined;
   if (wanted === undefined) {
     const rule = signal === undefined ? 'required' : 'in';
     throw invalid([{ field: 'signal', rule, detail: 'The selected signal is invalid.' }]);

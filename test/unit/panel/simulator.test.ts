@@ -454,6 +454,54 @@ describe('the client API', () => {
   });
 });
 
+describe('writes of an administrator', () => {
+  const rules = (answer: Answer) => {
+    const errors = at(answer.body, 'errors');
+    return Array.isArray(errors)
+      ? errors.map((entry) => `${at(entry, 'meta', 'source_field')} ${at(entry, 'meta', 'rule')}`)
+      : [];
+  };
+
+  test('the startup is checked and stored as a whole', async () => {
+    const server = find((row) => row.egg !== 1 && row.status === null);
+    const patch = (body: unknown, key: keyof SimulatorKeys = 'second') =>
+      app(`/servers/${server.id}/startup`, { method: 'PATCH', body, key });
+    expect((await patch({}, 'full')).status).toBe(403);
+    expect(rules(await patch({}))).toEqual([
+      ...['startup required', 'environment present', 'egg exists', 'image required', 'skip_scripts present'],
+    ]);
+    const { startup, image, egg } = server;
+    const seen = await app(`/servers/${server.id}`);
+    const environment = { ...Object(at(seen.body, 'attributes', 'container', 'environment')), SERVER_JARFILE: 'a.jar' };
+    const whole = { startup, image, egg, skip_scripts: false, environment };
+    expect((await patch(whole)).status).toBe(200);
+    // An entry that is missing becomes empty, if the rules allow that.
+    delete environment.MINECRAFT_VERSION;
+    expect((await patch(whole)).status).toBe(200);
+    const values = sim.world.servers.get(server.id)?.values;
+    expect(values).toMatchObject({ SERVER_JARFILE: 'a.jar', MINECRAFT_VERSION: '' });
+    expect(values).not.toHaveProperty('STARTUP');
+    expect(rules(await patch({ ...whole, environment: {} }))).toContain('environment.SERVER_JARFILE required');
+    const wrong = await patch({ ...whole, egg: 999, skip_scripts: 'yes' });
+    expect(rules(wrong)).toEqual(['egg exists', 'skip_scripts boolean']);
+  });
+
+  test('power signals are checked, logged with what the server reads, and shown', async () => {
+    const server = find(usable);
+    const power = (body: unknown) =>
+      ask(`/api/client/servers/${server.uuid}/power`, { key: 'client', method: 'POST', body });
+    expect(rules(await power({}))).toEqual(['signal required']);
+    expect(rules(await power({ signal: 'constructor' }))).toEqual(['signal in']);
+    expect((await power({ signal: 'restart' })).status).toBe(204);
+    const shown = await ask(`/__sim/servers/${server.uuid}`);
+    expect(shown.body).toMatchObject({ id: server.id, values: server.values, current_state: 'running' });
+    expect(at(shown.body, 'power')).toMatchObject([{ signal: 'restart', environment: { P_SERVER_UUID: server.uuid } }]);
+    expect((await ask('/__sim/servers/nobody')).status).toBe(404);
+    sim.reset();
+    expect(sim.powerLog).toEqual([]);
+  });
+});
+
 describe('access and throttle', () => {
   test.each([
     'locations',
