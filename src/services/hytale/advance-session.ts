@@ -46,7 +46,7 @@ export async function advanceSession(deps: HytaleDeps, { sessionId, wish }: Sess
 async function pushIsDue(deps: HytaleDeps, id: string): Promise<boolean> {
   const session = await findSession(deps.db, deps.environment, id);
   if (session === undefined || session.serverId === null || session.status !== 'active') return false;
-  return session.restartWanted || (session.pushStatus === 'pending' && session.pushedVersion !== session.version);
+  return session.restartWanted || (session.pushStatus !== 'none' && session.pushedVersion !== session.version);
 }
 
 type Step = Omit<SessionStep, 'push'>;
