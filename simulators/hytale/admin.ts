@@ -1,6 +1,6 @@
 /**
  * `/__sim/*`: JSON calls by which another process controls a running simulator. A fault is a fault of the contract with
- * `call`, `times` (a number or `forever`) and `account` beside its fields; one or an array.
+ * `call`, `times` (a number or `forever`), `forMs` and `account` beside its fields; one or an array.
  */
 import { z } from 'zod';
 import type { ApiAnswer } from './answer.ts';
@@ -53,7 +53,8 @@ const SwitchesSchema = z.strictObject({
 
 const target = {
   call: CallSchema,
-  times: z.union([z.int().positive(), z.literal('forever')]).default(1),
+  times: z.union([z.int().positive(), z.literal('forever').transform(() => Number.POSITIVE_INFINITY)]).optional(),
+  forMs: z.number().positive().optional(),
   account: z.string().optional(),
 };
 const status = z.int().min(200).max(599);
@@ -162,9 +163,8 @@ async function control(
 function forget(simulator: HytaleSimulator, call: string, given: unknown): Record<string, unknown> | undefined {
   switch (call) {
     case 'POST faults':
-      for (const { call: of, times, account, ...fault } of FaultsSchema.parse(given)) {
-        const count = times === 'forever' ? Number.POSITIVE_INFINITY : times;
-        simulator.fault(of, fault, { times: count, ...(account === undefined ? {} : { account }) });
+      for (const { call: of, times, forMs, account, ...fault } of FaultsSchema.parse(given)) {
+        simulator.fault(of, fault, present({ times, forMs, account }));
       }
       return {};
     case 'DELETE faults':

@@ -182,8 +182,11 @@ export interface HytaleSimulator {
   refreshTokens(accountId?: string): RefreshTokenFacts[];
   /** A new key signs; the old one stays published, or not. */
   rotateKeys(options?: { keepOld?: boolean }): Promise<void>;
-  /** Applies to the next requests of the call; `times` default 1; Infinity: until cleared. */
-  fault(call: HytaleCall, fault: HytaleFault, options?: { times?: number; account?: string }): void;
+  /**
+   * Applies to the next requests of the call, of one account or of all. `times`: default 1, with `forMs` all; Infinity: until
+   * cleared. `forMs`: ends after this time by its clock.
+   */
+  fault(call: HytaleCall, fault: HytaleFault, options?: { times?: number; forMs?: number; account?: string }): void;
   clearFaults(call?: HytaleCall): void;
   requests(call?: HytaleCall): HytaleRequest[];
   clearRequests(): void;

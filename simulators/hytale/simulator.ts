@@ -10,7 +10,7 @@ import type { HytaleSimulator, HytaleSimulatorOptions, HytaleSwitches } from './
 import { closeServer, createHost, listen } from './http.ts';
 import { createSessionKeys } from './keys.ts';
 import { createRandom } from './random.ts';
-import { addAccount, decide, endSessions, type HytaleState, isLive, reset, revokeConsent } from './state.ts';
+import { addAccount, addFault, decide, endSessions, type HytaleState, isLive, reset, revokeConsent } from './state.ts';
 
 export type { HytaleSimulator, HytaleSimulatorOptions } from './contract.ts';
 
@@ -127,7 +127,7 @@ function createControls(
         accountId,
       ),
     rotateKeys: ({ keepOld = true } = {}) => state.keys.rotate(keepOld),
-    fault: (call, fault, { times = 1, account } = {}) => void state.faults.push({ call, fault, left: times, account }),
+    fault: (call, fault, options = {}) => addFault(state, call, fault, options),
     clearFaults(call) {
       state.faults = call === undefined ? [] : state.faults.filter((fault) => fault.call !== call);
     },

@@ -65,6 +65,8 @@ interface PendingFault {
   call: HytaleCall;
   fault: HytaleFault;
   left: number;
+  /** Unix milliseconds. */
+  endsAt: number;
   account: string | undefined;
 }
 
@@ -161,8 +163,22 @@ export function logRequest(
   return entry;
 }
 
+/** Adds a fault to those to come. */
+export function addFault(
+  state: HytaleState,
+  call: HytaleCall,
+  fault: HytaleFault,
+  { times, forMs, account }: { times?: number; forMs?: number; account?: string },
+): void {
+  const left = times ?? (forMs === undefined ? 1 : Number.POSITIVE_INFINITY);
+  const endsAt = state.now() + (forMs ?? Number.POSITIVE_INFINITY);
+  state.faults.push({ call, fault, left, endsAt, account });
+}
+
 /** Takes the fault of a request. */
 export function takeFault(state: HytaleState, call: HytaleCall, account: string | null): HytaleFault | undefined {
+  const now = state.now();
+  state.faults = state.faults.filter(({ endsAt }) => endsAt > now);
   const found = state.faults.find(
     (fault) => fault.call === call && (fault.account === undefined || fault.account === account),
   );

@@ -492,6 +492,10 @@ describe('faults', () => {
     expect((await profiles(tokens['access_token'])).json).toMatchObject({ owner: account.id, more: 1 });
     hytale.fault('jwks', { kind: 'status', status: 500 }, { times: Number.POSITIVE_INFINITY });
     for (const _ of [1, 2, 3]) expect((await jwks()).status).toBe(500);
+    hytale.fault('profiles', { kind: 'status', status: 502 }, { forMs: SECOND });
+    for (const _ of [1, 2]) expect((await profiles(tokens['access_token'])).status).toBe(502);
+    wait(SECOND);
+    expect((await profiles(tokens['access_token'])).status).toBe(200);
     hytale.clearFaults('profiles');
     expect((await jwks()).status).toBe(500);
     hytale.clearFaults();
