@@ -82,6 +82,23 @@ function serializeError(error: unknown): unknown {
 type Sentry = typeof import('@sentry/node');
 let sentry: Promise<Sentry | undefined> | undefined;
 
+/** Names of the transactions of background work, and the part of them that is sent. */
+const TRACED = 'worker.';
+const TRACED_PART = 0.1;
+/** Parts of the library that look at errors, not at requests. */
+const KEPT_INTEGRATIONS: ReadonlySet<string> = new Set([
+  'EventFilters',
+  'InboundFilters',
+  'FunctionToString',
+  'LinkedErrors',
+  'OnUncaughtException',
+  'OnUnhandledRejection',
+  'ContextLines',
+  'Context',
+  'Modules',
+  'ProcessSession',
+]);
+
 /**
  * Switches error reports on when a DSN is set. The library is loaded only then: it costs tens of megabytes.
  * Reports carry no personal data, no request body and no headers.
@@ -94,7 +111,10 @@ function initSentry(config: { sentryDsn: Secret | undefined; env: string }, rele
       library.init({
         dsn,
         environment: config.env,
-        tracesSampleRate: 0,
+        traceLifecycle: 'static',
+        tracesSampler: ({ name }) => (name.startsWith(TRACED) ? TRACED_PART : 0),
+        // Our own transactions only. What instruments other libraries would record their URLs, which can hold secrets.
+        integrations: (known) => known.filter(({ name }) => KEPT_INTEGRATIONS.has(name)),
         dataCollection: {
           userInfo: false,
           cookies: false,
@@ -105,6 +125,10 @@ function initSentry(config: { sentryDsn: Secret | undefined; env: string }, rele
         },
         ...(release === undefined ? {} : { release }),
         beforeSend: (event) => {
+          const { request: _request, user: _user, ...rest } = event;
+          return rest;
+        },
+        beforeSendTransaction: (event) => {
           const { request: _request, user: _user, ...rest } = event;
           return rest;
         },
@@ -125,6 +149,28 @@ export function captureError(
   void sentry.then((library) => {
     library?.captureException(error, { tags: context });
   });
+}
+
+/** A piece of background work that Sentry can show as a transaction. */
+export interface Traced {
+  /** Name of the transaction, such as `worker.refresh_oauth_tokens`. */
+  transaction: string;
+  /** Name of the span in it, and of the operation in reports of errors. */
+  operation: string;
+  /** What it is about: an id. */
+  description: string;
+}
+
+/** Runs work in a transaction; without {@link initSentry} it only runs. */
+export async function traced<T>({ transaction, operation, description }: Traced, work: () => Promise<T>): Promise<T> {
+  const library = await sentry;
+  if (library === undefined) return work();
+  // The part that is sent is chosen by trace, so each piece of work is a trace of its own.
+  return library.startNewTrace(() =>
+    library.startSpan({ name: transaction, op: 'task', forceTransaction: true }, () =>
+      library.startSpan({ name: description, op: operation }, work),
+    ),
+  );
 }
 
 /** Waits at most `timeoutMs` for reports that are being sent, before a process ends. */

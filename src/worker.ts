@@ -9,7 +9,7 @@ import { createTokenVerifier } from './clients/hytale/token-verifier.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { renderMessage } from './messages/discord/render-message.ts';
-import { captureError, flushErrors, startLogging } from './observability.ts';
+import { captureError, flushErrors, startLogging, traced } from './observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from './process.ts';
 import { EMAIL_DISPATCH } from './services/email/dispatch.ts';
 import { watchHytale } from './services/hytale/watch.ts';
@@ -133,6 +133,7 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
       variables: config.hytale.variables,
       now: Date.now,
       random: Math.random,
+      trace: traced,
     },
     webhooks: { encryption: parts.encryption, post: parts.discord.post, render: renderMessage },
     options: {

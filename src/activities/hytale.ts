@@ -15,23 +15,32 @@ import { withHeartbeat } from './failures.ts';
 
 export interface HytaleActivityDeps extends Omit<HytaleDeps, 'wake'>, Pick<PushDeps, 'panel' | 'variables'> {
   engine: HytaleEngine;
+  /** Shows work as a transaction of Sentry. */
+  trace<T>(about: { transaction: string; operation: string; description: string }, work: () => Promise<T>): Promise<T>;
 }
+
+/** Names of the transactions of the existing service. */
+const ACCOUNTS = { transaction: 'worker.refresh_oauth_tokens', operation: 'refresh_oauth_token' };
+const SESSIONS = { transaction: 'worker.refresh_game_sessions', operation: 'refresh_game_session' };
+const CLEANUP = { transaction: 'worker.cleanup_expired_sessions', operation: 'delete_session' };
 
 /** Milliseconds for which a session waits for the tokens of its account. */
 const RENEWAL_MS = 240_000;
 
 /** Creates the activities. */
-export function createHytaleActivities({ engine, ...deps }: HytaleActivityDeps) {
+export function createHytaleActivities({ engine, trace, ...deps }: HytaleActivityDeps) {
   const all = { ...deps, wake: engine.wake };
   return {
     /** One step of a device login. */
     advanceLogin: (input: { loginId: string }): Promise<HytaleStep> => withHeartbeat(() => advanceLogin(all, input)),
 
     /** One step of an account. A call that was begun is finished although the workflow is cancelled: it can have spent a token. */
-    advanceAccount: (input: AccountStepInput): Promise<HytaleStep> => withHeartbeat(() => advanceAccount(all, input)),
+    advanceAccount: (input: AccountStepInput): Promise<HytaleStep> =>
+      trace({ ...ACCOUNTS, description: input.accountId }, () => withHeartbeat(() => advanceAccount(all, input))),
 
     /** One step of a game session. */
-    advanceSession: (input: SessionStepInput): Promise<SessionStep> => withHeartbeat(() => advanceSession(all, input)),
+    advanceSession: (input: SessionStepInput): Promise<SessionStep> =>
+      trace({ ...SESSIONS, description: input.sessionId }, () => withHeartbeat(() => advanceSession(all, input))),
 
     /** Lets the account of a session renew its tokens, waits for that, and says what follows for the session. */
     renewAccount: (input: { sessionId: string; accountId: string; ifVersion: number }): Promise<SessionStep> =>
@@ -62,7 +71,9 @@ export function createHytaleActivities({ engine, ...deps }: HytaleActivityDeps) 
 
     /** Ends sessions of no server that died hours ago. */
     endDeadSessions: (): Promise<Record<string, number>> =>
-      withHeartbeat(async () => ({ ended: await endDeadSessions({ ...all, engine }, all.now()) })),
+      trace({ ...CLEANUP, description: 'all' }, () =>
+        withHeartbeat(async () => ({ ended: await endDeadSessions({ ...all, engine }, all.now()) })),
+      ),
   };
 }
 

@@ -155,6 +155,8 @@ export interface HytaleView {
   status: string;
   /** Version of the tokens: one more with each new pair; 0: none yet. */
   version: number;
+  /** What it belongs to, by ids: for Temporal's interface. */
+  about?: string | undefined;
   /** What the last step came to. */
   result: HytaleResult;
   /** Why it came to that, or what it waits for: a public sentence. */

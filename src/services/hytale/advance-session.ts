@@ -40,7 +40,9 @@ export async function advanceSession(deps: HytaleDeps, { sessionId, wish }: Sess
   if (left || session.status === 'ending') return { ...(await endSession(deps, session)), push: false };
   const account = await findAccount(deps.db, deps.environment, session.accountId);
   const step = await stepOf(deps, session, account, wish);
-  return { ...step, push: await pushIsDue(deps, session.id) };
+  const server = session.serverId === null ? 'no server' : `server ${session.serverId}`;
+  const about = `account ${session.accountId}, profile ${session.profileUuid}, ${server}`;
+  return { ...step, about, push: await pushIsDue(deps, session.id) };
 }
 
 async function pushIsDue(deps: HytaleDeps, id: string): Promise<boolean> {

@@ -115,16 +115,17 @@ function stronger<Wish extends { what: string; ifVersion?: number | undefined }>
   return (b.ifVersion ?? 0) >= (a.ifVersion ?? 0) ? b : a;
 }
 
-export const viewOf = ({ id, status, version, result, why, until, retryAfterMs }: HytaleView): HytaleView => ({
+export const viewOf = ({ id, status, version, about, result, why, until, retryAfterMs }: HytaleView): HytaleView => ({
   id,
   status,
   version,
   result,
   why,
   until,
+  ...(about === undefined ? {} : { about }),
   ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
 });
 
 /** What an administrator reads in Temporal's interface. */
-const detailsOf = ({ status, version, why, until }: HytaleView): string =>
-  `**${status}**, tokens of version ${version}\n\n${why}\n\n${until === null ? 'Waits for somebody to act' : `Next step: ${until}`}`;
+const detailsOf = ({ status, version, why, until, about }: HytaleView): string =>
+  `**${status}**, tokens of version ${version}${about === undefined ? '' : `\n\nOf ${about}`}\n\n${why}\n\n${until === null ? 'Waits for somebody to act' : `Next step: ${until}`}`;

@@ -39,6 +39,7 @@ beforeAll(async () => {
       engine: createHytaleEngine(gateway),
       sessionLimit: 100,
       random: Math.random,
+      trace: (_about, work) => work(),
       variables: { session: [], identity: [] },
     }),
   });
