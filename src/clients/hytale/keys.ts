@@ -2,14 +2,7 @@
  * The keys with which the session host signs. They are fetched once for all who wait, kept for an hour, and fetched again for a
  * key that is not known, at most every five minutes. While they cannot be fetched, the last ones are used for up to a day.
  */
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  customFetch,
-  errors,
-  type JSONWebKeySet,
-  type JWTVerifyGetKey,
-} from 'jose';
+import { createLocalJWKSet, createRemoteJWKSet, customFetch, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { jsonOf } from '../http/answers.ts';
 import { failureText, HttpFailure, sentence } from '../http/failures.ts';
@@ -129,7 +122,7 @@ export function createKeys(options: KeysOptions): Keys {
     } catch (error) {
       const last = kept();
       if (!(error instanceof KeysUnavailable) || last === undefined) throw error;
-      return findIn(last, header, token, error);
+      return last.find(header, token);
     }
   };
   return {
@@ -151,15 +144,6 @@ export function createKeys(options: KeysOptions): Keys {
       });
     },
   };
-}
-
-/** Finds a key among those kept. One that is not there can be a new one, of which nothing can be said. */
-async function findIn(last: Fetched, ...[header, token, outage]: [...Parameters<JWTVerifyGetKey>, KeysUnavailable]) {
-  try {
-    return await last.find(header, token);
-  } catch (error) {
-    throw error instanceof errors.JWKSNoMatchingKey ? outage : error;
-  }
 }
 
 function statusOf({ last, failure }: Book, cacheValid: boolean): JwksStatus {
