@@ -65,7 +65,12 @@ async function openParts(config: ServiceConfig, db: Database, log: Logger) {
   const { hosts, issuer, verifyTokens } = config.hytale;
   const hytale = {
     client: createHytaleClient({ hosts }),
-    verifier: createTokenVerifier({ sessionsBase: hosts.sessions, issuer, enabled: verifyTokens }),
+    verifier: createTokenVerifier({
+      sessionsBase: hosts.sessions,
+      issuer,
+      enabled: verifyTokens,
+      onFailure: (detail) => log.warn({ detail }, 'The keys of Hytale could not be fetched'),
+    }),
     engine: createHytaleEngine(temporal),
   };
   const listener = createListener({

@@ -8,8 +8,8 @@ const DAY = 24 * 60 * MINUTE;
 export const RENEW_BEFORE_MS = 5 * MINUTE;
 /** … and up to this much earlier, so that many do not come at once. */
 export const SPREAD_MS = 30 * SECOND;
-/** A session is not renewed sooner than this after it was received. */
-export const MIN_SESSION_WAIT_MS = 60 * SECOND;
+/** Tokens are not renewed sooner than this after they were received, however short they live. */
+const MIN_WAIT_MS = 60 * SECOND;
 /** Age at which a refresh token is rotated although its access token is still good. It dies at 30 days. */
 export const ROTATE_AFTER_MS = 23 * DAY;
 export const REFRESH_TOKEN_LIFE_MS = 30 * DAY;
@@ -35,11 +35,14 @@ export const spread = (at: number, random: number): number => at - Math.floor(ra
 
 /** When the tokens of an account are renewed. @param obtainedAt when its refresh token was received. */
 export const accountRefreshAt = (tokens: { accessExpiresAt: number; obtainedAt: number }, random: number): number =>
-  spread(Math.min(tokens.accessExpiresAt - RENEW_BEFORE_MS, tokens.obtainedAt + ROTATE_AFTER_MS), random);
+  Math.max(
+    spread(Math.min(tokens.accessExpiresAt - RENEW_BEFORE_MS, tokens.obtainedAt + ROTATE_AFTER_MS), random),
+    tokens.obtainedAt + MIN_WAIT_MS,
+  );
 
 /** When a pair of session tokens is renewed. @param expiresAt the earlier of the two ends. */
 export const sessionRefreshAt = (pair: { expiresAt: number; now: number }, random: number): number =>
-  Math.max(spread(pair.expiresAt - RENEW_BEFORE_MS, random), pair.now + MIN_SESSION_WAIT_MS);
+  Math.max(spread(pair.expiresAt - RENEW_BEFORE_MS, random), pair.now + MIN_WAIT_MS);
 
 /** Milliseconds until the next attempt. @param failures attempts that failed in a row, from 1. @param asked what the answer asked for. */
 export const retryWait = (failures: number, asked: number | undefined): number =>

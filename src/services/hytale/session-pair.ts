@@ -15,7 +15,11 @@ export type CheckedPair =
   | { state: 'unknown'; detail: string };
 
 /** Checks both tokens of a pair. It expires with the first of them. */
-export async function checkPair(deps: HytaleDeps, profileUuid: string, pair: SessionPair): Promise<CheckedPair> {
+export async function checkPair(
+  deps: Pick<HytaleDeps, 'verifier' | 'now'>,
+  profileUuid: string,
+  pair: SessionPair,
+): Promise<CheckedPair> {
   const now = new Date(deps.now());
   const verify = (token: Secret, type: 'session' | 'identity'): Promise<Verified> =>
     deps.verifier.verify(token, { type, profileUuid, now, justReceived: true });
