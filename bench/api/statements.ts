@@ -18,6 +18,7 @@ import { createWebhookStore } from '../../src/store/webhooks/webhook-store.ts';
 import { createTemporalGateway } from '../../src/temporal/connection.ts';
 import { createEngineRuns } from '../../src/temporal/engine-runs.ts';
 import { readTaskQueues } from '../../src/temporal/task-queues.ts';
+import { fakeHytale, fakeVerifier } from '../../test/support/api/hytale.ts';
 import { openTestDb } from '../../test/support/database.ts';
 import type { Case } from './cases.ts';
 import type { Statement } from './list-floor.ts';
@@ -63,6 +64,8 @@ function appOf(env: Record<string, string>) {
       temporal: { state: async () => 'no answer', reachable: async () => false, workersPolling: async () => false },
       queues: createQueueStats(() => readTaskQueues(temporal, 100)),
       runs: createRuns({ db, emails, launcher, engine, ui, log }),
+      hytale: fakeHytale(),
+      tokenVerifier: fakeVerifier(),
       streams,
       usage,
       log,

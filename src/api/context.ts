@@ -1,6 +1,7 @@
 /** The dependencies of the HTTP API: the server or a test passes them to `createApp`, which passes them to each handler. */
 import type { Logger } from 'pino';
 import type { DiscordClient } from '../clients/discord/client.ts';
+import type { TokenVerifier } from '../clients/hytale/answers.ts';
 import type { Config } from '../config.ts';
 import type { AuthUser } from '../domain/accounts/account.ts';
 import type { AuditOrigin } from '../domain/audit.ts';
@@ -10,6 +11,7 @@ import type { WebhookUrlRules } from '../domain/webhook-url.ts';
 import type { Tokens } from '../services/accounts/access-tokens.ts';
 import type { SignedInCaller } from '../services/accounts/callers.ts';
 import type { ReadOrigin, RequestOrigin } from '../services/accounts/networks.ts';
+import type { Hytale } from '../services/hytale/hytale.ts';
 import type { LiveUsage } from '../services/inventory/live-usage.ts';
 import type { StatsCache } from '../services/inventory/statistics-cache.ts';
 import type { ListTotals } from '../services/list-totals.ts';
@@ -42,6 +44,7 @@ export interface AppDeps {
     | 'jwtAccessTtlSeconds'
     | 'corsOrigins'
     | 'trustedProxyHops'
+    | 'hytale'
   >;
   db: Db;
   settings: Settings;
@@ -56,6 +59,8 @@ export interface AppDeps {
   temporal: EngineHealth;
   queues: QueueStats;
   runs: Runs;
+  hytale: Hytale;
+  tokenVerifier: TokenVerifier;
   streams: SyncStreams;
   usage: LiveUsage;
   log: Logger;

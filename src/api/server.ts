@@ -4,10 +4,13 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import { createDiscordClient } from '../clients/discord/client.ts';
+import { createHytaleClient } from '../clients/hytale/client.ts';
+import { createTokenVerifier } from '../clients/hytale/token-verifier.ts';
 import type { Config } from '../config.ts';
 import { withDeadline } from '../deadline.ts';
 import { captureError, flushErrors, startLogging } from '../observability.ts';
 import { EXIT, onEndRequest, openDatabase, readServiceConfig, runProcess, type ServiceConfig } from '../process.ts';
+import { createHytale } from '../services/hytale/create-hytale.ts';
 import { createLiveUsage } from '../services/inventory/live-usage.ts';
 import { createQueueStats } from '../services/runs/queue-stats.ts';
 import { createRuns } from '../services/runs/runs.ts';
@@ -24,6 +27,7 @@ import { createWebhookStore } from '../store/webhooks/webhook-store.ts';
 import { cancelWorkflow } from '../temporal/cancel-workflow.ts';
 import { createTemporalGateway } from '../temporal/connection.ts';
 import { createEngineRuns } from '../temporal/engine-runs.ts';
+import { createHytaleEngine } from '../temporal/hytale-engine.ts';
 import { reconcileAutoSync } from '../temporal/schedules.ts';
 import { readTaskQueues } from '../temporal/task-queues.ts';
 import { packageVersion } from '../version.ts';
@@ -43,6 +47,11 @@ const QUEUES_DEADLINE_MS = 2500;
 function warnAboutSecrets(config: Config, log: Logger): void {
   if (config.backendApiKey === undefined) log.warn('BACKEND_API_KEY is not set: calls with an API key are refused');
   for (const { name, message } of config.weakSecrets) log.warn(`${name} ${message}`);
+  if (!config.hytale.requireAuth) {
+    log.warn(
+      'HYTALE_REQUIRE_AUTH is off: everybody may call the Hytale routes, and so have the tokens of every account',
+    );
+  }
   if (config.encryptionKey === undefined) log.warn('ENCRYPTION_KEY is not set: secrets are stored in clear');
 }
 
@@ -68,6 +77,8 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
   const discord = createDiscordClient(config.discord);
   const launcher = createSyncLauncher({ db, temporal, log });
   const engine = createEngineRuns(temporal);
+  const { environment, hosts, issuer, verifyTokens } = config.hytale;
+  const hytaleClient = createHytaleClient({ hosts });
   const ui = { url: config.temporal.uiUrl, namespace: config.temporal.namespace };
   const usage = createLiveUsage({ db, settings, environmentUrl: config.panel.url, log });
   listener.on('settings_changed', settings.forget, settings.forget);
@@ -84,6 +95,16 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     temporal,
     queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),
     runs: createRuns({ db, emails, launcher, engine, ui, log }),
+    hytale: createHytale({
+      db,
+      encryption,
+      environment,
+      client: hytaleClient,
+      engine: createHytaleEngine(temporal),
+      log,
+      now: Date.now,
+    }),
+    tokenVerifier: createTokenVerifier({ sessionsBase: hosts.sessions, issuer, enabled: verifyTokens }),
     streams,
     usage,
     log,
@@ -98,7 +119,8 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     async close(): Promise<void> {
       // Its reads store what they have before the database closes.
       await usage.close().catch(() => undefined);
-      await Promise.allSettled([listener.close(), temporal.close(), discord.close(), db.destroy(), flushErrors()]);
+      const clients = [temporal, discord, hytaleClient].map((client) => client.close());
+      await Promise.allSettled([listener.close(), ...clients, db.destroy(), flushErrors()]);
     },
   };
 }

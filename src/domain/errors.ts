@@ -15,12 +15,14 @@ export interface ErrorSpec {
   readonly bodyCode?: string;
   /** `message` of the body where `error` is a code: what is wrong, as a sentence. */
   readonly hint?: string;
+  /** Whether the body has the status as `status_code` too (by contract). */
+  readonly statusInBody?: boolean;
 }
 
 const spec = (
   status: number,
   title: string,
-  flags: { report?: boolean; retryable?: boolean; bodyCode?: string; hint?: string } = {},
+  flags: { report?: boolean; retryable?: boolean; bodyCode?: string; hint?: string; statusInBody?: boolean } = {},
 ): ErrorSpec => ({
   status,
   title,
@@ -28,6 +30,7 @@ const spec = (
   retryable: flags.retryable ?? false,
   ...(flags.bodyCode === undefined ? {} : { bodyCode: flags.bodyCode }),
   ...(flags.hint === undefined ? {} : { hint: flags.hint }),
+  ...(flags.statusInBody === undefined ? {} : { statusInBody: flags.statusInBody }),
 });
 
 export const ERRORS = {
@@ -99,7 +102,7 @@ export const ERRORS = {
   HYTALE_BAD_REQUEST: spec(400, 'Invalid request format or missing required fields', { bodyCode: 'BAD_REQUEST' }),
   /** The contract's status for what Hytale answers by 401. */
   REAUTH_REQUIRED: spec(401, 'The Hytale account must be signed in again'),
-  SESSION_LIMIT_EXCEEDED: spec(403, 'Session limit reached for this account'),
+  SESSION_LIMIT_EXCEEDED: spec(403, 'Session limit reached for this account', { statusInBody: true }),
   HYTALE_FORBIDDEN: spec(403, 'Valid authentication but insufficient permissions', { bodyCode: 'FORBIDDEN' }),
   HYTALE_NOT_FOUND: spec(404, 'Resource not found (invalid profile UUID or account)', { bodyCode: 'NOT_FOUND' }),
   SESSION_NOT_FOUND: spec(404, 'No game session found for account and profile'),

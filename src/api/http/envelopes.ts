@@ -11,6 +11,7 @@ export const ErrorSchema = z
     error: z.string().meta({ description: 'A sentence, or a snake_case code in the sign-in area' }),
     code: z.string().meta({ description: 'Stable code', example: 'NOT_FOUND' }),
     message: z.string().optional(),
+    status_code: z.int().optional().meta({ description: 'The status, where the limit of game sessions is reached' }),
     details: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
   })
   .meta({

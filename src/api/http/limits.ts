@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { Context } from 'koa';
 import { normalizeEmail } from '../../domain/accounts/account.ts';
 import { AppError } from '../../domain/errors.ts';
+import { readUuid } from '../../domain/uuid.ts';
 import { takeOrByNetwork } from '../../services/accounts/account-limits.ts';
 import { recordLockout } from '../../services/accounts/lockouts.ts';
 import { networkAround, type RequestOrigin } from '../../services/accounts/networks.ts';
@@ -81,6 +82,14 @@ export const byAccount: LimitKey = {
   counts({ body }) {
     const email = emailIn(body, 'email');
     return email === undefined ? [] : [{ identity: email, account: email }];
+  },
+};
+/** By the Hytale account that the body names by its UUID, in any case; a request that names none counts by the client's address. */
+export const byHytaleAccount: LimitKey = {
+  beforeBody: false,
+  counts({ body, origin }) {
+    const id = readUuid(body['account_id']);
+    return id === undefined ? networksOf(origin) : [{ identity: `account:${id}` }];
   },
 };
 export const byEmailAndAddress: LimitKey = {

@@ -42,8 +42,9 @@ async function serve(route: Route, services: Services, ctx: RoutedContext): Prom
   refuseLargeBody(ctx, bodyLimitBytes(route));
   const origin = services.readOrigin(clientAddress(ctx), String(ctx.state['requestId']));
   const caller = await authenticate(route, ctx, services, origin);
-  const body = await readWithinLimits(route, services, ctx, { caller, origin });
-  const input = { params: ctx.params ?? {}, query: singleValues(ctx.query), body: bodyOf(route, body) };
+  const query = singleValues(ctx.query);
+  const body = await readWithinLimits(route, services, ctx, { caller, origin }, query);
+  const input = { params: ctx.params ?? {}, query, body: bodyOf(route, body) };
   const reply = await route
     .run({ input, caller, origin, deps: services, koa: ctx })
     .catch(async (error: unknown): Promise<never> => {
@@ -61,17 +62,23 @@ async function readWithinLimits(
   services: Services,
   ctx: RoutedContext,
   from: Pick<LimitSubject, 'caller' | 'origin'>,
+  query: Readonly<Record<string, string>>,
 ): Promise<BodyResult | undefined> {
   const { limits = [] } = route;
   const subject = { ...from, body: {} };
   const beforeBody = limits.filter((rule) => rule.by.beforeBody);
   const taken = await enforceLimits(ctx, services, beforeBody, subject);
-  const body = route.body === undefined ? undefined : await readBody(ctx, bodyLimitBytes(route));
+  const read = route.body === undefined ? undefined : await readBody(ctx, bodyLimitBytes(route));
+  const body = route.fieldsInQuery === true && read !== undefined ? withQuery(read, query) : read;
   const sent = body !== undefined && 'value' in body && isObject(body.value) ? body.value : {};
   const afterBody = limits.filter((rule) => !rule.by.beforeBody);
   await enforceLimits(ctx, services, afterBody, { ...subject, body: sent }, taken);
   return body;
 }
+
+/** The body with the fields of the query that it does not have itself. */
+const withQuery = (body: BodyResult, query: Readonly<Record<string, string>>): BodyResult =>
+  'value' in body && isObject(body.value) ? { value: { ...query, ...body.value } } : body;
 
 /** The value to parse. @throws {AppError} the route's `invalid` error for a body that cannot be read. */
 function bodyOf(route: Route, body: BodyResult | undefined): unknown {

@@ -15,6 +15,7 @@ const SECURITY: Record<AuthMode, Record<string, string[]>[]> = {
   user: [{ BearerAuth: [] }],
   adminQueryToken: [{ TokenQuery: [] }, { BearerAuth: [] }],
   setup: [{}, { BearerAuth: [] }],
+  hytale: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
 };
 const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
   public: [],
@@ -24,6 +25,7 @@ const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
   user: ['UNAUTHORIZED'],
   adminQueryToken: ['UNAUTHORIZED', 'FORBIDDEN'],
   setup: ['UNAUTHORIZED', 'FORBIDDEN'],
+  hytale: ['UNAUTHORIZED', 'FORBIDDEN'],
 };
 
 /** Every code a route may answer with: its own, those of its authentication and input, and the unexpected. */

@@ -14,9 +14,17 @@ import type { LimitRule } from './limits.ts';
 /**
  * Who may call a route. `apiKeyOrAdmin`: a valid API key or the bearer of an administrator. `adminQueryToken`: the token of
  * an administrator in `?token=` (EventSource sends no headers) or in the Authorization header. `setup`: everybody while the
- * setup wizard is open, otherwise an administrator.
+ * setup wizard is open, otherwise an administrator. `hytale`: as `apiKeyOrAdmin`, and everybody with HYTALE_REQUIRE_AUTH=false.
  */
-export type AuthMode = 'public' | 'admin' | 'apiKeyOrAdmin' | 'apiKeyOrUser' | 'user' | 'adminQueryToken' | 'setup';
+export type AuthMode =
+  | 'public'
+  | 'admin'
+  | 'apiKeyOrAdmin'
+  | 'apiKeyOrUser'
+  | 'user'
+  | 'adminQueryToken'
+  | 'setup'
+  | 'hytale';
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
 /** An answer that is not JSON. */
@@ -68,6 +76,8 @@ interface RouteFacts {
    * its fault, for pages that show nothing else.
    */
   invalid?: { code: ErrorCode; publicMessage?: string; named?: boolean };
+  /** Fields that the body does not have are taken from the query (by contract, for the short spellings of Hytale routes). */
+  fieldsInQuery?: boolean;
   /** A body that cannot be read counts as `{}` (by contract, for some triggers). */
   lenientBody?: boolean;
   /**

@@ -3,6 +3,8 @@ import type { Route } from '../http/route.ts';
 import { allocationRoutes } from './admin/allocations.ts';
 import { adminAuditRoutes } from './admin/audit.ts';
 import { eggRoutes } from './admin/eggs.ts';
+import { hytaleAccountRoutes } from './admin/hytale-accounts.ts';
+import { hytaleSessionAdminRoutes } from './admin/hytale-sessions.ts';
 import { nodeRoutes } from './admin/nodes.ts';
 import { repositoryRoutes } from './admin/repositories.ts';
 import { runRoutes } from './admin/runs.ts';
@@ -19,6 +21,10 @@ import { accountRoutes } from './dashboard/account.ts';
 import { dashboardRoutes } from './dashboard/servers.ts';
 import { emailRoutes } from './email.ts';
 import { healthRoutes } from './health.ts';
+import { hytaleLogRoutes } from './hytale/logs.ts';
+import { hytaleOauthRoutes } from './hytale/oauth.ts';
+import { hytaleSessionRoutes } from './hytale/sessions.ts';
+import { hytaleTokenRoutes } from './hytale/tokens.ts';
 import { metricsRoutes } from './metrics.ts';
 import { queueRoutes } from './queues.ts';
 import { setupRoutes } from './setup/setup.ts';
@@ -54,4 +60,10 @@ export const routes: readonly Route[] = [
   ...runRoutes,
   ...adminUserRoutes,
   ...adminAuditRoutes,
+  ...hytaleOauthRoutes,
+  ...hytaleSessionRoutes,
+  ...hytaleTokenRoutes,
+  ...hytaleLogRoutes,
+  ...hytaleAccountRoutes,
+  ...hytaleSessionAdminRoutes,
 ];

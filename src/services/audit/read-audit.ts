@@ -57,13 +57,14 @@ export async function readAuditFilter(db: Db, texts: AuditFilterTexts): Promise<
     targetId: given('targetId'),
     userId: user === undefined ? undefined : await userIdOf(db, user),
     from: readTime('from', given('from')),
-    before: readTime('to', given('to')),
+    before: readTime('to', given('to'), { end: true }),
     requestId: given('requestId'),
     network: given('network'),
   };
 }
 
-const refusal = (field: string, message: string): AppError =>
+/** A filter that says nothing known. */
+export const refusal = (field: string, message: string): AppError =>
   new AppError('VALIDATION_ERROR', {
     publicMessage: `Invalid ${field}`,
     details: [{ path: `query.${field}`, message }],
@@ -82,11 +83,20 @@ async function userIdOf(db: Db, who: string): Promise<string> {
 const DAY_MS = 86_400_000;
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?$/;
 
-function readTime(field: 'from' | 'to', text: string | undefined): Date | undefined {
-  if (text === undefined) return undefined;
+/**
+ * A time of a filter; absent and empty do not filter.
+ * @param options `end`: the filter ends before the time; a day counts whole.
+ * @throws {AppError} VALIDATION_ERROR
+ */
+export function readTime(
+  field: string,
+  text: string | undefined,
+  { end = false }: { end?: boolean } = {},
+): Date | undefined {
+  if (text === undefined || text === '') return undefined;
   const time = TIME.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time)) throw refusal(field, 'a day such as 2026-03-01, or a time such as 2026-03-01T09:30:00Z');
-  return new Date(field === 'to' && !text.includes('T') ? time + DAY_MS : time);
+  return new Date(end && !text.includes('T') ? time + DAY_MS : time);
 }
 
 /** A page of the audit. */

@@ -1,6 +1,7 @@
 /** What the services of runs work with. */
 import type { Logger } from 'pino';
 import type { RunKind } from '../../domain/runs.ts';
+import { readUuid } from '../../domain/uuid.ts';
 import type { Db } from '../../store/db/db.ts';
 import type { EmailStore } from '../../store/email/email-store.ts';
 import type { EngineRuns } from '../../temporal/engine-runs.ts';
@@ -16,8 +17,6 @@ export interface RunDeps {
   log: Logger;
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
 /** Whether a run of this kind can have the id. Logs of syncs have any text that PostgreSQL takes, all others a UUID. */
 export const isRunId = (kind: RunKind, id: string): boolean =>
-  kind === 'sync' ? id !== '' && !id.includes('\0') : UUID.test(id);
+  kind === 'sync' ? id !== '' && !id.includes('\0') : readUuid(id) !== undefined;

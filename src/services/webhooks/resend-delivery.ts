@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
+import { readUuid } from '../../domain/uuid.ts';
 import { type Db, inTransaction } from '../../store/db/db.ts';
 import { lockWebhook } from '../../store/webhooks/attempt-store.ts';
 import { findDeliveryRow, findRecentCopy } from '../../store/webhooks/delivery-list.ts';
@@ -14,11 +15,9 @@ const DOUBLE_CLICK_SECONDS = 10;
 /** A delivery does not exist. */
 export const unknownDelivery = (): AppError => new AppError('NOT_FOUND', { publicMessage: 'Delivery not found' });
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
 /** A text that can be the id of a delivery. @throws {AppError} NOT_FOUND for any other. */
 export function requireDeliveryId(text: string): string {
-  if (!UUID.test(text)) throw unknownDelivery();
+  if (readUuid(text) === undefined) throw unknownDelivery();
   return text;
 }
 

@@ -40,18 +40,18 @@ const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('bas
 /** A logout ends the token that all tests share. */
 const acceptAgain = () => harness.database.db.raw('update users set "tokensValidFrom" = null where id = ?', [admin.id]);
 const withBearer = (token: () => Promise<string>) => async () => ({ headers: bearer(await token()) });
-const admins = ['admin', 'apiKeyOrAdmin', 'apiKeyOrUser', 'user', 'adminQueryToken', 'setup'];
+const admins = ['admin', 'apiKeyOrAdmin', 'apiKeyOrUser', 'user', 'adminQueryToken', 'setup', 'hytale'];
 const callers: Record<string, Caller> = {
   'no credential': { init: async () => ({}), passes: [], status: 401 },
   'an API key': {
     init: async () => ({ headers: { 'X-API-Key': API_KEY } }),
-    passes: ['apiKeyOrAdmin', 'apiKeyOrUser'],
+    passes: ['apiKeyOrAdmin', 'apiKeyOrUser', 'hytale'],
     status: 401,
   },
   'an API key in the query': {
     init: async () => ({}),
     query: `api_key=${API_KEY}`,
-    passes: ['apiKeyOrAdmin', 'apiKeyOrUser'],
+    passes: ['apiKeyOrAdmin', 'apiKeyOrUser', 'hytale'],
     status: 401,
   },
   'a wrong API key': { init: async () => ({ headers: { 'X-API-Key': `${API_KEY}x` } }), passes: [], status: 401 },
@@ -123,6 +123,8 @@ const callers: Record<string, Caller> = {
 };
 
 describe.each(Object.entries(callers))('%s', (_name, caller) => {
+  // The limits are not what is tested.
+  beforeAll(() => query(harness.database.db, 'delete from rate_limits'));
   test.each(routes.map((route) => [`${route.method} ${route.path}`, route] as const))(
     '%s accepts or refuses as its declaration says',
     async (_title, route) => {

@@ -26,6 +26,7 @@ import type { EngineRuns } from '../../../src/temporal/engine-runs.ts';
 import { NO_FIGURES } from '../../../src/temporal/task-queues.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
 import { checkAgainstDocument } from './document.ts';
+import { fakeHytale, fakeVerifier } from './hytale.ts';
 
 export const API_KEY = 'test-api-key-of-more-than-32-characters';
 export const JWT_SECRET = 'test-jwt-secret-of-more-than-32-characters';
@@ -164,6 +165,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       jwtAccessTtlSeconds: 2_592_000,
       corsOrigins: [ORIGIN],
       trustedProxyHops: 0,
+      hytale: loadConfig({}).hytale,
       ...options.config,
     },
     db: database.db,
@@ -196,6 +198,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       ui: { url: options.temporalUiUrl, namespace: 'name space/2' },
       log,
     }),
+    hytale: fakeHytale(),
+    tokenVerifier: fakeVerifier(),
     streams,
     usage,
     log,

@@ -4,6 +4,7 @@ import { query } from '../../../src/store/db/query.ts';
 import { queueDeliveries } from '../../../src/store/webhooks/delivery-store.ts';
 import { insertLog } from '../api/harness.ts';
 import { queueEmail } from '../email.ts';
+import { hytalePaths } from './hytale.ts';
 import type { World } from './world.ts';
 
 /** The path of a read with its parameters, by operation id. */
@@ -44,6 +45,7 @@ export async function fillWithMarkers(world: World): Promise<Paths> {
   ]);
   const logId = await insertLog(database, { status: 'FAILED', error: 'The panel refused' });
   return {
+    ...(await hytalePaths(world)),
     checkEmail: `/api/v1/auth/check-email?email=${admin.email}`,
     getAuthUser: `/api/v1/auth/users/${admin.id}`,
     getEmail: `/api/admin/emails/${emailId}`,

@@ -6,6 +6,7 @@ import { query } from '../../../src/store/db/query.ts';
 import { API_KEY, makeUser } from '../api/harness.ts';
 import { queueEmail } from '../email.ts';
 import { makeDelivery } from './deliveries.ts';
+import { HYTALE_ROUTES } from './hytale.ts';
 import { type ApiRequest, activeSync, endSyncs, type World } from './world.ts';
 
 export interface RouteRecipe {
@@ -71,6 +72,7 @@ const delivery =
   });
 
 export const ROUTES: Readonly<Record<string, RouteRecipe>> = {
+  ...HYTALE_ROUTES,
   addRepository: { prepare: repositories('post', { repo: 'ours/three' }) },
   cancelSync: {
     async prepare(world) {

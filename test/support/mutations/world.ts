@@ -5,7 +5,9 @@ import { createSyncLauncher } from '../../../src/services/sync/launcher.ts';
 import { query } from '../../../src/store/db/query.ts';
 import type { TemporalGateway } from '../../../src/temporal/connection.ts';
 import { bearer, type Harness, makeUser, startHarness } from '../api/harness.ts';
+import { fakeVerifier } from '../api/hytale.ts';
 import { createTestDatabase, type TestDatabase } from '../database.ts';
+import { hytaleAtOnce } from './hytale.ts';
 
 export interface World {
   harness: Harness;
@@ -48,7 +50,16 @@ export async function createWorld(): Promise<World> {
     },
   } as unknown as TemporalGateway;
   const log = pino({ level: 'silent' });
-  const harness = await startHarness({ database, launcher: createSyncLauncher({ db: database.db, temporal, log }) });
+  const harness = await startHarness({
+    database,
+    launcher: createSyncLauncher({ db: database.db, temporal, log }),
+    deps: {
+      hytale: hytaleAtOnce(database.db),
+      tokenVerifier: fakeVerifier({
+        verify: async () => ({ state: 'invalid', code: 'INVALID_TOKEN', detail: 'wrong' }),
+      }),
+    },
+  });
   await Promise.all([database, second].map(installRefusals));
   return {
     harness,

@@ -8,15 +8,23 @@ describe('route table', () => {
       .sort();
     expect(`\n${table.join('\n')}\n`).toMatchInlineSnapshot(`
       "
+      DELETE /api/admin/hytale/accounts/:id  deleteHytaleAccount  admin
+      DELETE /api/admin/hytale/sessions/:id  deleteHytaleSession  admin
       DELETE /api/admin/settings/repos  removeRepository  admin
       DELETE /api/admin/settings/webhooks  deleteWebhook  admin
       DELETE /api/admin/settings/webhooks/:id  deleteWebhookById  admin
+      DELETE /api/hytale/game-session  deleteHytaleGameSessionShort  hytale
       GET    /api/admin/allocations  listAllocations  admin
       GET    /api/admin/audit  listAuditEvents  admin
       GET    /api/admin/audit/export  exportAudit  admin
       GET    /api/admin/eggs  listEggs  admin
       GET    /api/admin/emails  listEmails  admin
       GET    /api/admin/emails/:id  getEmail  admin
+      GET    /api/admin/hytale/accounts  listHytaleAccounts  admin
+      GET    /api/admin/hytale/accounts/:id  getHytaleAccount  admin
+      GET    /api/admin/hytale/logins/:id  getHytaleLogin  admin
+      GET    /api/admin/hytale/sessions  listHytaleSessions  admin
+      GET    /api/admin/hytale/sessions/:id  getHytaleSession  admin
       GET    /api/admin/locations  listLocations  admin
       GET    /api/admin/nests  listNests  admin
       GET    /api/admin/nodes  listNodes  admin
@@ -38,6 +46,7 @@ describe('route table', () => {
       GET    /api/admin/users/:id  getUser  admin
       GET    /api/admin/webhook-deliveries  listWebhookDeliveries  admin
       GET    /api/admin/webhook-deliveries/:id  getWebhookDelivery  admin
+      GET    /api/hytale/logs  listHytaleLogsShort  hytale
       GET    /api/panel/counts  getPanelCounts  public
       GET    /api/panel/nodes  getPublicNodes  public
       GET    /api/stats  getSiteStats  public
@@ -48,6 +57,8 @@ describe('route table', () => {
       GET    /api/v1/dashboard/account  getAccount  user
       GET    /api/v1/dashboard/servers  listDashboardServers  user
       GET    /api/v1/dashboard/stats  getDashboardStats  user
+      GET    /api/v1/hytale/logs  listHytaleLogs  hytale
+      GET    /api/v1/hytale/oauth/jwks  getHytaleKeys  hytale
       GET    /api/v1/queues/stats  getQueueStats  apiKeyOrAdmin
       GET    /api/v1/setup  getSetup  public
       GET    /api/v1/stats/admin  getAdminStatsV1  apiKeyOrAdmin
@@ -64,7 +75,19 @@ describe('route table', () => {
       PATCH  /api/admin/nodes/:id/maintenance  changeMaintenance  admin
       PATCH  /api/admin/settings/webhooks  testWebhook  admin
       PATCH  /api/admin/settings/webhooks/:id  testWebhookById  admin
+      PATCH  /api/hytale/game-session  refreshHytaleGameSessionShort  hytale
       POST   /api/admin/emails/:id/resend  resendEmail  admin
+      POST   /api/admin/hytale/accounts/:id/disconnect  disconnectHytaleAccount  admin
+      POST   /api/admin/hytale/accounts/:id/profile  chooseHytaleProfile  admin
+      POST   /api/admin/hytale/accounts/:id/refresh  refreshHytaleAccount  admin
+      POST   /api/admin/hytale/accounts/:id/relogin  reloginHytaleAccount  admin
+      POST   /api/admin/hytale/logins  startHytaleLogin  admin
+      POST   /api/admin/hytale/logins/:id/cancel  cancelHytaleLogin  admin
+      POST   /api/admin/hytale/sessions  startHytaleSession  admin
+      POST   /api/admin/hytale/sessions/:id/end  endHytaleSession  admin
+      POST   /api/admin/hytale/sessions/:id/link  linkHytaleSession  admin
+      POST   /api/admin/hytale/sessions/:id/refresh  refreshHytaleSession  admin
+      POST   /api/admin/hytale/sessions/:id/renew  renewHytaleSession  admin
       POST   /api/admin/nodes/:id/maintenance  postMaintenance  admin
       POST   /api/admin/runs/:kind/:id/retry  retryRun  admin
       POST   /api/admin/settings  saveSettings  admin
@@ -82,6 +105,12 @@ describe('route table', () => {
       POST   /api/admin/users/roles  setUserRoles  admin
       POST   /api/admin/webhook-deliveries/:id/cancel  cancelWebhookDelivery  admin
       POST   /api/admin/webhook-deliveries/:id/resend  resendWebhookDelivery  admin
+      POST   /api/hytale/device-code  requestHytaleDeviceCodeShort  hytale
+      POST   /api/hytale/game-session  createHytaleGameSessionShort  hytale
+      POST   /api/hytale/profiles  listHytaleProfilesShort  hytale
+      POST   /api/hytale/refresh-token  refreshHytaleTokenShort  hytale
+      POST   /api/hytale/select-profile  selectHytaleProfileShort  hytale
+      POST   /api/hytale/token-poll  pollHytaleTokenShort  hytale
       POST   /api/v1/auth/forgot-password  forgotPassword  public
       POST   /api/v1/auth/login  login  public
       POST   /api/v1/auth/logout  logout  public
@@ -96,6 +125,16 @@ describe('route table', () => {
       POST   /api/v1/dashboard/account/change-email  changeEmail  user
       POST   /api/v1/dashboard/account/resend-verification  resendVerification  user
       POST   /api/v1/email/queue  queueEmail  apiKeyOrAdmin
+      POST   /api/v1/hytale/oauth/device-code  requestHytaleDeviceCode  hytale
+      POST   /api/v1/hytale/oauth/game-session/delete  deleteHytaleGameSession  hytale
+      POST   /api/v1/hytale/oauth/game-session/new  createHytaleGameSession  hytale
+      POST   /api/v1/hytale/oauth/game-session/refresh  refreshHytaleGameSession  hytale
+      POST   /api/v1/hytale/oauth/jwks/refresh  refreshHytaleKeys  hytale
+      POST   /api/v1/hytale/oauth/profiles  listHytaleProfiles  hytale
+      POST   /api/v1/hytale/oauth/refresh  refreshHytaleToken  hytale
+      POST   /api/v1/hytale/oauth/select-profile  selectHytaleProfile  hytale
+      POST   /api/v1/hytale/oauth/token  pollHytaleToken  hytale
+      POST   /api/v1/hytale/oauth/validate-token  validateHytaleToken  hytale
       POST   /api/v1/setup  saveSetup  setup
       POST   /api/v1/setup/test  testSetupConnections  setup
       POST   /api/v1/sync/allocations  startAllocationsSync  apiKeyOrAdmin

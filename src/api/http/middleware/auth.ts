@@ -72,6 +72,9 @@ export async function authenticate(
       return bearer(authorization, call, route.authTexts === 'account' ? SIGN_IN : BEARER, false);
     case 'apiKeyOrAdmin':
       return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, call, KEY_OR_ADMIN, true);
+    case 'hytale':
+      if (hasApiKey(koa, deps)) return { kind: 'apiKey' };
+      return deps.config.hytale.requireAuth ? bearer(authorization, call, KEY_OR_ADMIN, true) : { kind: 'public' };
     case 'apiKeyOrUser':
       return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, call, KEY_OR_USER, false);
     case 'adminQueryToken': {

@@ -46,6 +46,7 @@ export function writeError(ctx: Context, error: AppError): void {
   const details = {
     ...(message === undefined ? {} : { message }),
     ...(error.details === undefined ? {} : { details: error.details }),
+    ...(spec.statusInBody === true ? { status_code: spec.status } : {}),
   };
   ctx.status = spec.status;
   if (error.retryAfterMs !== undefined)
