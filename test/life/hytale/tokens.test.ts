@@ -148,7 +148,7 @@ async function disturbed(what: string, disturb: () => Promise<void>): Promise<nu
     if (state.status === 'active') expect(state.spent).toBe(0);
     else {
       lost += 1;
-      // The one case that cannot be avoided, and that is told: the answer to the stored token was lost.
+      // The one case that cannot be avoided, and that is visible: the answer to the stored token was lost.
       expect(state).toMatchObject({ status: 'reauth_required', spent: 1, reason: expect.stringMatching(/lost/) });
     }
   }
@@ -200,6 +200,54 @@ test('all three are killed at once, and come back', async () => {
     await Promise.all([running().restartPostgres(), running().restartTemporal()]);
     await startWorker();
   });
+});
+
+test('sessions that are all overdue after an outage are renewed at most 20 in a second, and each once', async () => {
+  const [account] = accounts;
+  if (account === undefined) throw new Error('no account');
+  sim.clearFaults();
+  const row = await findAccount(running().db, ENVIRONMENT, account);
+  const access = row && opened(encryption, row.accessToken);
+  if (access === undefined) throw new Error('no token');
+  const client = createHytaleClient({ hosts: sim.hosts });
+  const pairs = await Promise.all(
+    Array.from({ length: 90 }, async () => {
+      const made = await client.newSession(
+        access,
+        sim.accounts().find(({ id }) => id === account)?.profiles[0]?.uuid ?? '',
+      );
+      if (made.outcome !== 'ok') throw new Error(made.outcome);
+      return [made.pair.sessionToken.reveal(), made.pair.identityToken.reveal()];
+    }),
+  );
+  await client.close();
+  await killWorkers();
+  const { db } = running();
+  for (const [session, identity] of pairs) {
+    await query(
+      db,
+      `insert into hytale_game_sessions (account_id, profile_uuid, session_token, identity_token, expires_at, version, next_at)
+       values (?, gen_random_uuid(), ?, ?, now() at time zone 'utc' + interval '1 minute', 1, now() - interval '1 minute')`,
+      [account, session, identity],
+    );
+  }
+  const profile = sim.accounts().find(({ id }) => id === account)?.profiles[0]?.uuid ?? '';
+  await query(db, 'update hytale_game_sessions set profile_uuid = ?', [profile]);
+  sim.clearRequests();
+  await startWorker();
+  await startWorker();
+  for (const end = Date.now() + 60_000; sim.requests('session-refresh').length < pairs.length; await delay(200)) {
+    if (Date.now() > end) throw new Error(`${sim.requests('session-refresh').length} of ${pairs.length} were renewed`);
+  }
+  await delay(1_000);
+  const at = sim.requests('session-refresh').map(({ realAt }) => realAt);
+  expect(at).toHaveLength(pairs.length);
+  // Any second but the first, in which the server gives what it saved up.
+  const most = Math.max(
+    ...at.slice(20).map((from, n, all) => all.slice(n).filter((time) => time < from + 1_000).length),
+  );
+  journal.add('stampede', `${pairs.length} overdue`, `at most ${most} in a second`, (at.at(-1) ?? 0) - (at[0] ?? 0));
+  expect(most).toBeLessThanOrEqual(25);
 });
 
 test('1,000 random schedules in process', async () => {
