@@ -35,7 +35,7 @@ let sim: PanelSimulator;
 let client: PanelClient;
 let closePanel: () => Promise<void>;
 const logged: string[] = [];
-const told: string[] = [];
+const answers: string[] = [];
 
 beforeAll(async () => {
   database = await createTestDatabase({ max: 6 });
@@ -54,9 +54,9 @@ beforeEach(() => sim.reset());
 afterEach(async () => {
   const rows = await database.db.raw(`select push_reason, pushed_variables, reason from hytale_game_sessions`);
   const events = await database.db.raw(`select * from outbox`);
-  expect(JSON.stringify([rows.rows, events.rows, logged, told])).not.toContain(MARKER);
+  expect(JSON.stringify([rows.rows, events.rows, logged, answers])).not.toContain(MARKER);
   logged.length = 0;
-  told.length = 0;
+  answers.length = 0;
   await database.db.raw(`delete from hytale_game_sessions; delete from servers; delete from nests`);
 });
 
@@ -152,7 +152,7 @@ async function push(id: string, deps: Partial<PushDeps> = {}): Promise<PushStep>
     },
     { sessionId: id },
   );
-  told.push(JSON.stringify(step));
+  answers.push(JSON.stringify(step));
   return step;
 }
 
@@ -444,7 +444,7 @@ describe('pairs', () => {
     expect(await push(id, { now: () => NOW + 9 * MINUTE })).toEqual(DONE);
   });
 
-  test('a pair that was replaced while it was pushed is pushed again, whoever was last', async () => {
+  test('a pair that was replaced while it was pushed is pushed again, in whatever order the two arrive', async () => {
     const { id, values } = await world(both);
     // The newer pair is pushed and noted between the two variables of the older one.
     during(2, async () => {

@@ -496,7 +496,7 @@ describe('writes of an administrator', () => {
     const shown = await ask(`/__sim/servers/${server.uuid}`);
     expect(shown.body).toMatchObject({ id: server.id, values: server.values, current_state: 'running' });
     expect(at(shown.body, 'power')).toMatchObject([{ signal: 'restart', environment: { P_SERVER_UUID: server.uuid } }]);
-    expect((await ask('/__sim/servers/nobody')).status).toBe(404);
+    expect((await ask('/__sim/servers/unknown')).status).toBe(404);
     sim.reset();
     expect(sim.powerLog).toEqual([]);
   });
