@@ -231,7 +231,8 @@ const Variables = z.object({
       databaseKey: 'pterodactyl_api_key',
     }),
     PTERODACTYL_CLIENT_API_KEY: secret.meta({
-      description: 'Client API key of a panel administrator: for subusers, and for the state and usage of servers',
+      description:
+        'Client API key of a panel administrator: for subusers, for the state and usage of servers, and for session tokens of Hytale',
       databaseKey: 'pterodactyl_client_api_key',
     }),
     CF_ACCESS_CLIENT_ID: optionalText.meta({

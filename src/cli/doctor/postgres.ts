@@ -19,6 +19,7 @@ import { withDatabase } from '../../store/db/with-database.ts';
 import { heldEmails } from '../../store/email/email-list.ts';
 import { type Check, PROBE_TIMEOUT_MS, probeError } from './check.ts';
 import type { HeldEmails } from './email.ts';
+import { checkHytale } from './hytale.ts';
 import { checkSettings, checkSetup } from './settings.ts';
 import { checkWebhooks } from './webhooks.ts';
 
@@ -86,7 +87,12 @@ async function inspectSettings(db: Db, config: Config, key: Secret | undefined):
   const encryption = createEncryption({ key, previousKey: config.encryptionKeyPrevious });
   const settings = createSettings({ db, config, encryption, readOnly: true });
   const known = await settings.known();
-  const checks = [...checkSettings(known), await checkSetup(db, config), ...(await checkWebhooks(db, encryption))];
+  const checks = [
+    ...checkSettings(known),
+    await checkSetup(db, config),
+    ...(await checkWebhooks(db, encryption)),
+    ...(await checkHytale(db, config.hytale)),
+  ];
   return { checks, stored: known.stored.values, runtime: await settings.runtime(), held: await heldEmails(db) };
 }
 
