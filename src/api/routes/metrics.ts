@@ -1,7 +1,9 @@
-/** `/metrics`: the backlog of effects, emails and deliveries to webhooks, for Prometheus. */
+/** `/metrics`: the backlog of effects, emails and deliveries to webhooks, and the states of Hytale, for Prometheus. */
 import { Gauge, Registry } from 'prom-client';
+import type { HytaleEnvironment } from '../../domain/hytale/environment.ts';
 import type { Db } from '../../store/db/db.ts';
 import { countEmails, heldEmails } from '../../store/email/email-list.ts';
+import { hytaleFigures } from '../../store/hytale/figures.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { deliveryFigures } from '../../store/webhooks/delivery-list.ts';
 import { defineRoute, type Route } from '../http/route.ts';
@@ -10,7 +12,7 @@ import { defineRoute, type Route } from '../http/route.ts';
  * The gauges in Prometheus' text format, version 0.0.4. Each scrape has a registry of its own: the figures are the
  * database's, so nothing of this process is kept between scrapes or shared with another app.
  */
-async function renderGauges(db: Db): Promise<string> {
+async function renderGauges(db: Db, environment: HytaleEnvironment): Promise<string> {
   const registry = new Registry();
   const gauge = <Label extends string>(name: string, help: string, label: Label): Gauge<Label> =>
     new Gauge({ name, help, labelNames: [label], registers: [registry] });
@@ -55,6 +57,17 @@ async function renderGauges(db: Db): Promise<string> {
   single('nodebyte_webhooks_switched_off', 'Webhooks that are switched off.', figures.switchedOff);
   single('nodebyte_webhook_pauses', 'Pauses of webhooks, channels or all messages that are in force.', figures.pauses);
 
+  const hytale = await hytaleFigures(db, environment);
+  const counts = {
+    nodebyte_hytale_accounts: ['Hytale accounts by status.', hytale.accounts],
+    nodebyte_hytale_sessions: ['Hytale game sessions by status.', hytale.sessions],
+    nodebyte_hytale_pushes: ['Sessions of servers by what became of the push of their tokens.', hytale.pushes],
+  } as const;
+  for (const [name, [help, byStatus]] of Object.entries(counts)) {
+    const states = gauge(name, help, 'status');
+    for (const [status, count] of Object.entries(byStatus)) states.set({ status }, count);
+  }
+
   // The library separates metrics by an empty line.
   return (await registry.metrics()).replaceAll('\n\n', '\n');
 }
@@ -64,13 +77,14 @@ export const metricsRoutes: Route[] = [
     method: 'get',
     path: '/metrics',
     operationId: 'getMetrics',
-    summary: 'Backlog of effects, emails and deliveries to webhooks in the text format of Prometheus',
+    summary:
+      'Backlog of effects, emails and deliveries to webhooks, and states of Hytale, in the text format of Prometheus',
     tags: ['Health'],
     auth: 'apiKeyOrAdmin',
     responses: { 200: { contentType: 'text/plain; version=0.0.4', description: 'Gauges' } },
     errors: [],
     async handler({ deps }) {
-      return { status: 200, raw: await renderGauges(deps.db) };
+      return { status: 200, raw: await renderGauges(deps.db, deps.config.hytale.environment) };
     },
   }),
 ];

@@ -274,6 +274,13 @@ describe('metrics', () => {
       enqueue(trx, { kind: 'odd "kind"\\\n', dedupeKey: 'odd', payload: {} }),
     );
     await harness.database.db.raw(`update outbox set status = 'failed' where dedupe_key = 'odd'`);
+    for (const environment of ['production', 'staging']) {
+      await harness.database.db.raw(
+        `insert into hytale_oauth_tokens (account_id, access_token, refresh_token, access_token_expiry, environment, status)
+         values (gen_random_uuid(), 'a', 'r', now(), ?, 'reauth_required')`,
+        [environment],
+      );
+    }
     const response = await metrics({ 'X-API-Key': API_KEY });
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4\b/);
@@ -314,6 +321,20 @@ describe('metrics', () => {
         '# HELP nodebyte_webhook_pauses Pauses of webhooks, channels or all messages that are in force.',
         '# TYPE nodebyte_webhook_pauses gauge',
         'nodebyte_webhook_pauses 0',
+        '# HELP nodebyte_hytale_accounts Hytale accounts by status.',
+        '# TYPE nodebyte_hytale_accounts gauge',
+        'nodebyte_hytale_accounts{status="active"} 0',
+        'nodebyte_hytale_accounts{status="reauth_required"} 1',
+        'nodebyte_hytale_accounts{status="misconfigured"} 0',
+        'nodebyte_hytale_accounts{status="closing"} 0',
+        '# HELP nodebyte_hytale_sessions Hytale game sessions by status.',
+        '# TYPE nodebyte_hytale_sessions gauge',
+        ...['requested', 'active', 'limited', 'lapsed', 'failed', 'ending'].map(
+          (status) => `nodebyte_hytale_sessions{status="${status}"} 0`,
+        ),
+        '# HELP nodebyte_hytale_pushes Sessions of servers by what became of the push of their tokens.',
+        '# TYPE nodebyte_hytale_pushes gauge',
+        ...['none', 'pending', 'pushed', 'failed'].map((status) => `nodebyte_hytale_pushes{status="${status}"} 0`),
         '',
       ].join('\n'),
     );
