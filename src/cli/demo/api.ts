@@ -54,6 +54,25 @@ export interface DemoDelivery {
   reason: string | null;
 }
 
+/** The sign-in of a Hytale account. */
+export interface DemoLogin {
+  id: string;
+  status: string;
+  reason: string | null;
+  /** The account that approved it. */
+  accountId: string | null;
+  userCode: string;
+  /** Where a person approves it. */
+  page: string;
+}
+
+/** A game session of a Hytale account, as far as it is shown. */
+export interface DemoSession {
+  status: string;
+  /** What came to the variables of its server. */
+  push: { status: string; reason: string | null };
+}
+
 export interface DemoApi {
   signIn(email: string, password: string): Promise<void>;
   /** Starts a full sync and gives the id of its log. */
@@ -74,6 +93,14 @@ export interface DemoApi {
   resend(deliveryId: string): Promise<string>;
   /** The newest events of these actions, oldest first. */
   events(actions: readonly string[]): Promise<DemoEvent[]>;
+  /** Starts the sign-in of a Hytale account. */
+  startHytaleLogin(): Promise<DemoLogin>;
+  hytaleLogin(id: string): Promise<DemoLogin>;
+  /** Opens a game session of the selected profile, for a server or for none, and gives its id. */
+  startHytaleSession(accountId: string, serverId: string | undefined): Promise<string>;
+  hytaleSession(id: string): Promise<DemoSession>;
+  /** Our id of a server of the panel. */
+  serverId(server: { name: string; uuid: string }): Promise<string>;
   /** Rows per table, as the administrators' page shows them. */
   inventory(): Promise<Record<string, number>>;
   /** The first running server whose usage is known, else the first running one; undefined without one. */
@@ -138,6 +165,25 @@ const Deliveries = z.object({
   ),
 });
 const Resent = z.object({ deliveryId: z.string() });
+const Login = z.object({
+  login: z.object({
+    id: z.string(),
+    status: z.string(),
+    reason: z.string().nullable(),
+    accountId: z.string().nullable(),
+    userCode: z.string(),
+    verificationUri: z.string(),
+    verificationUriComplete: z.string().nullable(),
+  }),
+});
+const Session = z.object({
+  session: z.object({
+    id: z.string(),
+    status: z.string(),
+    push: z.object({ status: z.string(), reason: z.string().nullable() }),
+  }),
+});
+const AdminServers = z.object({ servers: z.array(z.object({ id: z.string(), uuid: z.string() })) });
 const Failure = z.object({ error: z.string() }).loose();
 
 export const AUDIT_PATH = '/api/admin/audit';
@@ -145,7 +191,16 @@ export const DELIVERIES_PATH = '/api/admin/webhook-deliveries';
 /** Servers that run, for the demo's administrator. */
 export const USAGE_PATH = '/api/v1/dashboard/servers?view_all=true&status=running';
 
+const LOGINS_PATH = '/api/admin/hytale/logins';
+/** Game sessions of Hytale accounts. */
+export const SESSIONS_PATH = '/api/admin/hytale/sessions';
+
 const TIMEOUT_MS = 30_000;
+
+const loginOf = ({ login }: z.infer<typeof Login>): DemoLogin => ({
+  ...login,
+  page: login.verificationUriComplete ?? login.verificationUri,
+});
 
 /** A client of the api at `baseUrl`. A call that fails rejects with the error text of the api. */
 export function createDemoApi(baseUrl: string): DemoApi {
@@ -208,6 +263,19 @@ export function createDemoApi(baseUrl: string): DemoApi {
         target: target?.email ?? undefined,
         details,
       }));
+    },
+    startHytaleLogin: async () => loginOf(await call(Login, 'POST', LOGINS_PATH, {})),
+    hytaleLogin: async (id) => loginOf(await call(Login, 'GET', `${LOGINS_PATH}/${encodeURIComponent(id)}`)),
+    async startHytaleSession(accountId, serverId) {
+      const body = { account_id: accountId, ...(serverId === undefined ? {} : { server_id: serverId }) };
+      return (await call(Session, 'POST', SESSIONS_PATH, body)).session.id;
+    },
+    hytaleSession: async (id) => (await call(Session, 'GET', `${SESSIONS_PATH}/${encodeURIComponent(id)}`)).session,
+    async serverId({ name, uuid }) {
+      const path = `/api/admin/servers?pageSize=100&search=${encodeURIComponent(name)}`;
+      const server = (await call(AdminServers, 'GET', path)).servers.find((one) => one.uuid === uuid);
+      if (server === undefined) throw new Error(`the server ${name} was not synced`);
+      return server.id;
     },
     async startSync() {
       return (await call(Started, 'POST', '/api/admin/sync', { type: 'full' })).sync_log_id;

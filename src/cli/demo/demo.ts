@@ -11,8 +11,9 @@ import { apiAndWorker, type ProcessGroup, startProcessGroup } from '../../embedd
 import { type Services, startServices } from '../../embedded/services.ts';
 import { EXIT, messageOf, onInterrupt } from '../../process.ts';
 import { createTerminal, type Terminal } from '../support/terminal.ts';
-import { AUDIT_PATH, createDemoApi, DELIVERIES_PATH, type DemoApi, USAGE_PATH } from './api.ts';
+import { AUDIT_PATH, createDemoApi, DELIVERIES_PATH, type DemoApi, SESSIONS_PATH, USAGE_PATH } from './api.ts';
 import { type Chat, openChat, showDeliveries } from './discord.ts';
+import { beginSignIn, type GameProvider, offerSecondAccount, openGameProvider, showGameSession } from './hytale.ts';
 import { addDemoOptions, type DemoFlags } from './options.ts';
 import { followSync, followUsage, printEvents, printPlaces, printResult } from './report.ts';
 import {
@@ -81,6 +82,7 @@ interface Demo {
   panel?: Panel;
   inbox?: Inbox;
   chat?: Chat;
+  hytale?: GameProvider;
   group?: ProcessGroup;
   /** Output of api and worker. */
   output?: { path: string; descriptor: number };
@@ -110,6 +112,7 @@ async function runDemo(flags: DemoFlags, env: Environment, terminal: Terminal): 
     await demo.panel?.close();
     await demo.inbox?.close();
     await demo.chat?.close();
+    await demo.hytale?.close();
     await demo.services?.stop();
     if (demo.output !== undefined) closeSync(demo.output.descriptor);
   }
@@ -122,6 +125,7 @@ interface Installation {
   panel: Panel;
   inbox: Inbox;
   chat: Chat;
+  hytale: GameProvider;
   group: ProcessGroup;
   /** Of the api. */
   url: string;
@@ -149,6 +153,8 @@ async function openInstallation(demo: Demo): Promise<Installation> {
   demo.inbox = inbox;
   const chat = await openChat();
   demo.chat = chat;
+  const hytale = await openGameProvider();
+  demo.hytale = hytale;
   const port = await findPort(flags.port ?? config.port, config.host);
   const logFile = join(config.dataDir, 'demo.log');
   const descriptor = openSync(logFile, 'a', 0o600);
@@ -161,6 +167,7 @@ async function openInstallation(demo: Demo): Promise<Installation> {
       ...panel.variables,
       ...inbox.variables,
       ...chat.variables,
+      ...hytale.variables,
       BACKEND_PORT: String(port),
     }),
     { log: (line) => terminal.line(terminal.bad(`  ${line}`)), stdout: descriptor },
@@ -169,7 +176,7 @@ async function openInstallation(demo: Demo): Promise<Installation> {
   await interrupts.race(group.ready);
   const url = localUrl(config, port);
   await services.noteApi(url);
-  return { services, panel, inbox, chat, group, url, api: createDemoApi(url), logFile, password };
+  return { services, panel, inbox, chat, hytale, group, url, api: createDemoApi(url), logFile, password };
 }
 
 function localUrl({ host }: Config, port: number): string {
@@ -185,9 +192,11 @@ interface Shown {
 
 /** Runs a full sync and a registration through the HTTP API, reports to webhooks, and shows what came of it. */
 async function showSync({ terminal, interrupts }: Demo, installation: Installation): Promise<Shown> {
-  const { api, password, inbox, chat } = installation;
+  const { api, password, inbox, chat, hytale, panel } = installation;
   await interrupts.race(api.signIn(ADMIN_EMAIL, password));
   for (const webhook of chat.webhooks) await interrupts.race(api.createWebhook(webhook));
+  // Its workflow looks after a few seconds whether the account was approved; the sync runs meanwhile.
+  const login = await interrupts.race(beginSignIn(api, hytale));
   terminal.line(terminal.strong('Full sync'));
   const startedAt = performance.now();
   const id = await interrupts.race(api.startSync());
@@ -200,6 +209,7 @@ async function showSync({ terminal, interrupts }: Demo, installation: Installati
   terminal.line(`A customer registered: ${delivered ?? terminal.bad('no email was sent within 15 s')}`);
   await interrupts.race(showAdministration(api, terminal));
   const failedDelivery = await interrupts.race(showDeliveries(api, terminal));
+  await interrupts.race(showGameSession(api, panel, login, terminal));
   return { exitCode: log.status === 'COMPLETED' ? EXIT.ok : EXIT.failed, failedDelivery };
 }
 
@@ -212,7 +222,8 @@ async function showAdministration(api: DemoApi, terminal: Terminal): Promise<voi
 
 /** Prints where to look and waits for an interrupt or the failure of a process. @returns the exit code. */
 async function keepRunning({ terminal, interrupts }: Demo, installation: Installation, shown: Shown): Promise<number> {
-  const { services, panel, inbox, chat, group, url, api, logFile, password } = installation;
+  const { services, panel, inbox, chat, hytale, group, url, api, logFile, password } = installation;
+  const secondAccount = await interrupts.race(offerSecondAccount(api, terminal, () => !interrupts.happened));
   printPlaces(
     {
       'API documents': `${url}/docs   ${url}/swagger`,
@@ -227,6 +238,9 @@ async function keepRunning({ terminal, interrupts }: Demo, installation: Install
       ...(shown.failedDelivery === undefined
         ? {}
         : { 'Send it again': `npm run cli -- webhook resend ${shown.failedDelivery}` }),
+      Hytale: hytale.url,
+      'Second account': secondAccount,
+      'Game sessions': `${url}${SESSIONS_PATH} (as the administrator)`,
       Panel: panel.url,
       Logs: logFile,
     },

@@ -1,5 +1,6 @@
 /** What surrounds api and worker in a demo: their configuration, the panel, the email provider, the database. */
 import { join } from 'node:path';
+import type { PanelSimulator } from '../../../simulators/panel/contract.ts';
 import { type Config, type Environment, loadConfig } from '../../config.ts';
 import { isPortFree, sleep } from '../../embedded/process.ts';
 import { createUser } from '../../services/accounts/register.ts';
@@ -66,11 +67,21 @@ export function prepareDatabase(connectionString: string, password: string): Pro
   });
 }
 
+/** A server whose egg has the variables of a Hytale game session. */
+export interface HytaleServer {
+  name: string;
+  uuid: string;
+  /** How long the value of each of these variables is. */
+  lengths(): Record<string, number>;
+}
+
 /** The panel that the demo syncs from. */
 export interface Panel {
   url: string;
   /** Variables of api and worker. */
   variables: Record<string, string>;
+  /** Undefined: there is none, or the panel is a real one, to which the demo writes nothing. */
+  hytaleServer?: HytaleServer | undefined;
   close(): Promise<void>;
 }
 
@@ -97,7 +108,24 @@ export async function openPanel(config: Config, flags: DemoFlags, terminal: Term
       CF_ACCESS_CLIENT_ID: '',
       CF_ACCESS_CLIENT_SECRET: '',
     },
+    hytaleServer: hytaleServerOf(panel),
     close: () => panel.close(),
+  };
+}
+
+/** The last such server that is in a state in which its variables can be set. */
+function hytaleServerOf({ world }: PanelSimulator): HytaleServer | undefined {
+  const variables = [...world.variables.values()].filter(({ env_variable }) => env_variable.startsWith('HYTALE_'));
+  const server = [...world.servers.values()].findLast(
+    ({ egg, status, transferring }) =>
+      status === null && !transferring && variables.some((variable) => variable.egg_id === egg),
+  );
+  if (server === undefined) return undefined;
+  const names = variables.filter(({ egg_id }) => egg_id === server.egg).map(({ env_variable }) => env_variable);
+  return {
+    name: server.name,
+    uuid: server.uuid,
+    lengths: () => Object.fromEntries(names.map((name) => [name, (server.values[name] ?? '').length])),
   };
 }
 

@@ -146,6 +146,13 @@ test('npm run demo -- --once runs a full sync, prints its counts, exits with 0 a
   expect(demo.output()).toMatch(/\n {2}sync\.completed +operations +delivered\n/);
   expect(demo.output()).toMatch(/\n {2}support\.ticket_created +support +failed: /);
   expect(demo.output()).toContain('Sent again by the administrator: support.ticket_created to support: delivered\n');
+  // An account of the simulated Hytale signs in, and the tokens of its session come to the variables of a server.
+  expect(demo.output()).toMatch(/\n {2}game session for .+: active, its tokens are on the panel\n/);
+  for (const name of ['HYTALE_SESSION_TOKEN', 'HYTALE_IDENTITY_TOKEN']) {
+    expect(demo.output()).toMatch(new RegExp(`\\n {2}${name} on the simulated panel: \\d{3} characters\\n`));
+  }
+  const log = readFileSync(join(folder, 'demo/demo/demo.log'), 'utf8');
+  for (const text of [demo.output(), log]) expect(text).not.toMatch(/\beyJ|\bory_/);
   expect(existsSync(join(folder, 'demo/demo/postgres/cluster/postmaster.pid'))).toBe(false);
   expect(existsSync(join(folder, 'demo/demo/temporal/server.json'))).toBe(false);
 });

@@ -16,6 +16,7 @@ const UNGUARDED: Readonly<Record<string, string>> = {
 /** Files that connect without the client of clients/http, and where to. */
 const OWN_CONNECTIONS: Readonly<Record<string, string>> = {
   'cli/demo/api.ts': 'the api that the demo itself started',
+  'cli/demo/hytale.ts': 'the simulated page that the demo itself started',
 };
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
