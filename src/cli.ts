@@ -88,6 +88,14 @@ export const GROUPS: readonly Group[] = [
     },
   },
   {
+    name: 'hytale',
+    description: 'Hytale accounts and game sessions',
+    async register(program, io) {
+      const { registerHytaleCommands } = await import('./cli/hytale.ts');
+      registerHytaleCommands(program, io);
+    },
+  },
+  {
     name: 'openapi',
     description: 'write the OpenAPI document',
     async register(program) {

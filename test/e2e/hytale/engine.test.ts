@@ -1,8 +1,11 @@
 /** The workflows of Hytale in a real Temporal: who starts, asks, cancels and loses them, and what their histories hold. */
+import { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Command } from 'commander';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HytaleSimulator } from '../../../simulators/hytale/contract.ts';
 import { startHytaleSimulator } from '../../../simulators/hytale/simulator.ts';
+import { registerHytaleCommands } from '../../../src/cli/hytale.ts';
 import { createHytaleClient } from '../../../src/clients/hytale/client.ts';
 import { createTokenVerifier } from '../../../src/clients/hytale/token-verifier.ts';
 import { Secret } from '../../../src/domain/secret.ts';
@@ -14,9 +17,11 @@ import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { query } from '../../../src/store/db/query.ts';
 import { createHytaleEngine, type HytaleEngine } from '../../../src/temporal/hytale-engine.ts';
 import { HYTALE_QUERY, type HytaleView, hytaleAccountId, hytaleSessionId } from '../../../src/workflows/contract.ts';
+import { API_KEY, startHarness } from '../../support/api/harness.ts';
 import { allHistories, textOf } from '../../support/histories.ts';
 import { signIn } from '../../support/hytale/schedules.ts';
 import { quiet, type Stack, startStack } from '../../support/stack.ts';
+import { temporalAddress } from '../../support/temporal.ts';
 
 let stack: Stack;
 let sim: HytaleSimulator;
@@ -24,7 +29,8 @@ let hytale: Hytale;
 let engine: HytaleEngine;
 let deps: HytaleDeps;
 let account: string;
-const encryption = createEncryption({ key: new Secret(Buffer.alloc(32, 3).toString('base64')) });
+const ENCRYPTION_KEY = Buffer.alloc(32, 3).toString('base64');
+const encryption = createEncryption({ key: new Secret(ENCRYPTION_KEY) });
 const WHO: Requester = { by: { actor: { type: 'cli' } }, ipAddress: '192.0.2.7', userAgent: 'test' };
 
 beforeAll(async () => {
@@ -135,6 +141,85 @@ test('a session whose workflow is cancelled in Temporal ends', async () => {
   await stack.gateway.client.workflow.getHandle(hytaleSessionId(sessionId)).cancel();
   await until(async () => (await rows('select 1 from hytale_game_sessions where id = ?', [sessionId])).length === 0);
   expect(sim.live(account)).toEqual([]);
+});
+
+/** Runs a command. @returns its exit code and what it wrote. */
+async function command(args: string[], onText: (text: string) => void = () => undefined) {
+  const written = { stdout: '', stderr: '' };
+  const into = (name: keyof typeof written) =>
+    new Writable({
+      write(chunk, _encoding, done) {
+        written[name] += String(chunk);
+        onText(written[name]);
+        done();
+      },
+    });
+  const env = {
+    DATABASE_URL: stack.database.url,
+    ENCRYPTION_KEY,
+    JWT_SECRET: 'a-secret-of-more-than-thirty-two-characters',
+    TEMPORAL_ADDRESS: temporalAddress(),
+    TEMPORAL_NAMESPACE: stack.namespace,
+    HYTALE_OAUTH_BASE_URL: sim.hosts.oauth,
+    HYTALE_ACCOUNT_DATA_BASE_URL: sim.hosts.accountData,
+    HYTALE_SESSIONS_BASE_URL: sim.hosts.sessions,
+    PATH: process.env['PATH'],
+  };
+  const program = new Command().exitOverride();
+  registerHytaleCommands(program, { stdin: Readable.from([]), stdout: into('stdout'), stderr: into('stderr'), env });
+  await program.parseAsync(['hytale', ...args], { from: 'user' });
+  const code = Number(process.exitCode ?? 0);
+  process.exitCode = 0;
+  return { code, ...written };
+}
+
+test('the routes and the commands reach the workflows; no command shows a token', async () => {
+  const api = await startHarness({ database: stack.database, deps: { hytale } });
+  const post = async (path: string, body: object, method = 'POST') => {
+    const headers = { 'X-API-Key': API_KEY, 'Content-Type': 'application/json' };
+    const answer = await api.get(path, { method, headers, body: JSON.stringify(body) });
+    return { status: answer.status, body: (await answer.json()) as unknown as Record<string, unknown> };
+  };
+  const { id: own, profiles } = sim.addAccount({});
+  let approved = false;
+  const login = command(['login', '--account', own, '--json'], (text) => {
+    const code = /^code +(\S+)$/m.exec(text)?.[1];
+    if (code !== undefined && !approved) sim.approve(code, own);
+    approved ||= code !== undefined;
+  });
+  const other = sim.addAccount({}).id;
+  const device = await post('/api/v1/hytale/oauth/device-code', { account_id: other });
+  expect(device).toMatchObject({ status: 200, body: { success: true, expires_in: expect.any(Number) } });
+  const poll = { account_id: other, device_code: device.body['device_code'] };
+  expect((await post('/api/hytale/token-poll', poll)).status).toBe(202);
+  expect((await post('/api/hytale/token-poll', { ...poll, account_id: own })).body['error']).toBe('invalid_grant');
+
+  const signedIn = await login;
+  expect(signedIn).toMatchObject({ code: 0, stderr: expect.stringContaining('open ') });
+  expect(JSON.parse(signedIn.stdout)).toMatchObject({ status: 'completed', accountId: own });
+  expect((await post('/api/hytale/profiles', { account_id: own })).body).toEqual({
+    success: true,
+    owner: own,
+    profiles,
+  });
+  const choice = { account_id: own, profile_uuid: profiles[0]?.uuid };
+  expect((await post('/api/hytale/select-profile', choice)).status).toBe(200);
+  const made = await post('/api/hytale/game-session', { account_id: own });
+  expect(made).toMatchObject({ status: 200, body: { session: { session_token: expect.any(String) } } });
+  const { session_id: id = '' } = made.body['session'] as { session_id?: string };
+  const commands = await Promise.all([
+    command(['accounts', '--search', own, '--json']),
+    command(['sessions', '--search', id]),
+  ]);
+  expect(JSON.parse(commands[0].stdout)).toMatchObject({ total: 1, accounts: [{ id: own, state: 'active' }] });
+  expect(commands[1].stdout).toContain(id);
+  const changed = [await command(['refresh', own]), await command(['renew', id]), await command(['end', id])];
+  expect(changed.map(({ code, stderr }) => ({ code, stderr }))).toEqual(Array(3).fill({ code: 0, stderr: '' }));
+  expect(await command(['end', id])).toMatchObject({ code: 1, stderr: expect.stringContaining('No game session') });
+  expect(await command(['renew', 'x'])).toMatchObject({ code: 1, stderr: expect.stringContaining('no UUID') });
+  const text = JSON.stringify([signedIn, commands, changed]) + api.logged();
+  expect(sim.secrets().filter((secret) => text.includes(secret))).toEqual([]);
+  await api.close();
 });
 
 test('a disconnected account has no sessions and no tokens any more', async () => {

@@ -12,6 +12,7 @@ import { ENCRYPTION_KEY, makeUser } from '../api/harness.ts';
 import type { TestDatabase } from '../database.ts';
 import { temporalAddress } from '../temporal.ts';
 import { makeDelivery } from './deliveries.ts';
+import { signedIn } from './hytale.ts';
 import { activeSync, endSyncs, type World } from './world.ts';
 
 export interface Call {
@@ -78,6 +79,19 @@ export const COMMANDS: Readonly<Record<string, CommandRecipe | { reads: string }
   demo: { reads: 'it works on an installation of its own' },
   doctor: { reads: 'it looks' },
   'email preview': { reads: 'it prints' },
+  'hytale accounts': { reads: 'it lists' },
+  'hytale disconnect': {
+    events: ['hytale-account-disconnected'],
+    async prepare({ database }, namespace) {
+      const env = { TEMPORAL_ADDRESS: temporalAddress(), TEMPORAL_NAMESPACE: namespace };
+      return { args: [await signedIn(database.db)], env };
+    },
+  },
+  'hytale end': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
+  'hytale login': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
+  'hytale refresh': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
+  'hytale renew': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
+  'hytale sessions': { reads: 'it lists' },
   'keys check': { reads: 'it looks' },
   'keys rotate': {
     events: ['keys-rotated'],

@@ -70,7 +70,7 @@ export function hytaleAtOnce(db: Db): Hytale {
 }
 
 /** An account that is signed in. @returns its id. */
-async function account(db: Db, options: { profile?: string | null } = {}): Promise<string> {
+export async function signedIn(db: Db, options: { profile?: string | null } = {}): Promise<string> {
   const id = randomUUID();
   await query(
     db,
@@ -83,7 +83,7 @@ async function account(db: Db, options: { profile?: string | null } = {}): Promi
 
 /** A game session of a server. */
 async function session(db: Db): Promise<{ id: string; accountId: string }> {
-  const [id, accountId] = [randomUUID(), await account(db)];
+  const [id, accountId] = [randomUUID(), await signedIn(db)];
   await query(
     db,
     `insert into servers (id, uuid, name) values ('hytale-server', 'hytale-server', 'Server') on conflict do nothing`,
@@ -123,10 +123,10 @@ const admin =
 
 const LONG = '/api/v1/hytale/oauth';
 const SHORT = '/api/hytale';
-const byAccount = async (db: Db): Promise<Body> => ({ account_id: await account(db) });
+const byAccount = async (db: Db): Promise<Body> => ({ account_id: await signedIn(db) });
 const bySession = async (db: Db): Promise<Body> => ({ account_id: (await session(db)).accountId });
 const unchosen = async (db: Db): Promise<Body> => ({
-  account_id: await account(db, { profile: null }),
+  account_id: await signedIn(db, { profile: null }),
   profile_uuid: PROFILE,
 });
 const poll = async (db: Db): Promise<Body> => {
@@ -171,20 +171,20 @@ export const HYTALE_ROUTES: Readonly<Record<string, RouteRecipe>> = {
   startHytaleLogin: { prepare: admin('post', async () => 'logins'), repeats: STARTS },
   cancelHytaleLogin: { prepare: admin('post', async (db) => `logins/${(await login(db)).id}/cancel`) },
   reloginHytaleAccount: {
-    prepare: admin('post', async (db) => `accounts/${await account(db)}/relogin`),
+    prepare: admin('post', async (db) => `accounts/${await signedIn(db)}/relogin`),
     repeats: STARTS,
   },
   refreshHytaleAccount: {
-    prepare: admin('post', async (db) => `accounts/${await account(db)}/refresh`),
+    prepare: admin('post', async (db) => `accounts/${await signedIn(db)}/refresh`),
     repeats: RENEWS,
   },
   chooseHytaleProfile: {
-    prepare: admin('post', async (db) => `accounts/${await account(db, { profile: null })}/profile`, {
+    prepare: admin('post', async (db) => `accounts/${await signedIn(db, { profile: null })}/profile`, {
       profile_uuid: PROFILE,
     }),
   },
-  disconnectHytaleAccount: { prepare: admin('post', async (db) => `accounts/${await account(db)}/disconnect`) },
-  deleteHytaleAccount: { prepare: admin('delete', async (db) => `accounts/${await account(db)}`) },
+  disconnectHytaleAccount: { prepare: admin('post', async (db) => `accounts/${await signedIn(db)}/disconnect`) },
+  deleteHytaleAccount: { prepare: admin('delete', async (db) => `accounts/${await signedIn(db)}`) },
   startHytaleSession: {
     prepare: async (world) => ({
       method: 'post',

@@ -55,7 +55,7 @@ const end = defineRoute({
   operationId: 'endHytaleSession',
   summary: 'End a game session',
   description:
-    'Its row goes when Hytale was told, or could not be told for some time. A running server plays on unauthenticated.',
+    'Ends it at Hytale as far as that can be reached, and deletes its row. A running server goes on unauthenticated.',
   params: PathId,
   responses: { 200: z.object({ success: z.literal(true), message: z.string() }) },
   errors: SESSION_ERRORS,
@@ -157,7 +157,7 @@ export const hytaleSessionAdminRoutes: Route[] = [
     operationId: 'renewHytaleSession',
     summary: 'A fresh pair of tokens, written to the server',
     description:
-      'For a server that starts anew: it reads its tokens at its start only. `restart`: it is restarted afterwards.',
+      'For a server that is started: it reads its tokens at its start only. `restart`: it is restarted afterwards.',
     params: PathId,
     body: z.object({ restart: OptionalFlag }),
     responses: { 200: SessionAnswer },

@@ -68,7 +68,7 @@ export const HytaleSessionSchema = z
     version: z.int().meta({ description: 'One more with each new pair of tokens; 0: none yet' }),
     wantedVersion: z.int().meta({ description: 'Above `version`: a fresh pair is wanted' }),
     failures: Count,
-    recreations: Count.meta({ description: 'How often it could not be renewed and was created anew' }),
+    recreations: Count.meta({ description: 'How often it could not be renewed and was replaced' }),
     nextAt: NextAt,
     expiresAt: IsoDate.nullable(),
     refreshedAt: IsoDate.nullable(),
