@@ -41,6 +41,8 @@ export interface HytaleEngine {
   running(): Promise<ReadonlySet<string>>;
 }
 
+type Gateway = Pick<TemporalGateway, 'client' | 'within'>;
+
 const CALL_MS = 5_000;
 const LIST_MS = 60_000;
 const LISTED_AT_ONCE = 1_000;
@@ -59,7 +61,7 @@ const optionsOf = (kind: HytaleKind, id: string, input: { asked?: boolean } = {}
 });
 
 /** Makes the calls over a gateway. */
-export function createHytaleEngine(temporal: TemporalGateway): HytaleEngine {
+export function createHytaleEngine(temporal: Gateway): HytaleEngine {
   const { client } = temporal;
   const wake = (kind: 'account' | 'session', id: string): Promise<void> =>
     temporal.within(CALL_MS, async () => {
@@ -100,7 +102,7 @@ export function createHytaleEngine(temporal: TemporalGateway): HytaleEngine {
   };
 }
 
-async function startOne(temporal: TemporalGateway, kind: HytaleKind, id: string): Promise<boolean> {
+async function startOne(temporal: Gateway, kind: HytaleKind, id: string): Promise<boolean> {
   try {
     await temporal.within(CALL_MS, () => temporal.client.workflow.start(KINDS[kind].type, optionsOf(kind, id)));
     return true;
@@ -110,7 +112,7 @@ async function startOne(temporal: TemporalGateway, kind: HytaleKind, id: string)
   }
 }
 
-async function runningIds(temporal: TemporalGateway): Promise<ReadonlySet<string>> {
+async function runningIds(temporal: Gateway): Promise<ReadonlySet<string>> {
   const types = Object.values(KINDS).map(({ type }) => `'${type}'`);
   const query = `WorkflowType in (${types.join(', ')}) and ExecutionStatus = 'Running'`;
   const ids = new Set<string>();

@@ -99,10 +99,14 @@ const MAX_WAIT_MS = 60 * 60_000;
 /** A pause between 1 s and 1 h. */
 export const clampWait = (ms: number): number => Math.min(Math.max(ms, MIN_WAIT_MS), MAX_WAIT_MS);
 
-/** `Retry-After` in seconds or as an HTTP date, in milliseconds between 1 s and 1 h. */
+/**
+ * `Retry-After` in seconds or as an HTTP date, in milliseconds between 1 s and 1 h. A date is compared with that of the answer:
+ * the clock of the server may differ from ours.
+ */
 export function retryAfterMs(answer: HttpAnswer): number | undefined {
   const header = answer.header('retry-after')?.trim() ?? '';
   if (/^\d+$/.test(header)) return clampWait(Number(header) * 1_000);
   const date = header === '' ? Number.NaN : Date.parse(header);
-  return Number.isNaN(date) ? undefined : clampWait(date - Date.now());
+  const sent = Date.parse(answer.header('date') ?? '');
+  return Number.isNaN(date) ? undefined : clampWait(date - (Number.isNaN(sent) ? Date.now() : sent));
 }

@@ -29,6 +29,8 @@ import { fieldsOf, type Host, isGood, isObject, isUnavailable, notOurs, outageOf
 const DEVICE_CODE_SECONDS = 600;
 const ACCESS_TOKEN_SECONDS = 3_600;
 const DAY_SECONDS = 86_400;
+/** Years ahead would be no time that a timer can wait for. */
+const YEAR_SECONDS = 365 * DAY_SECONDS;
 
 const CLIENT: Client = { client_id: HYTALE_CLIENT_ID };
 
@@ -191,7 +193,7 @@ const explained = ({ who }: Host, { status }: HttpAnswer, error: string) => ({
 const TOKENS = z.object({
   access_token: token,
   refresh_token: optionalToken,
-  expires_in: seconds(ACCESS_TOKEN_SECONDS, DAY_SECONDS),
+  expires_in: seconds(ACCESS_TOKEN_SECONDS, YEAR_SECONDS),
   token_type: z
     .string()
     .regex(/^[A-Za-z]{1,20}$/)

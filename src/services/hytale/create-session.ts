@@ -19,6 +19,9 @@ import { checkPair, keepPair } from './session-pair.ts';
 import { over, type SessionStep, waiting } from './step.ts';
 import { outageResult } from './upstream-error.ts';
 
+/** How often a session that Hytale refuses without saying why is tried again: sessions that it still counts end within an hour. */
+const FORBIDDEN_RETRY_MS = 60 * 60_000;
+
 type Step = Omit<SessionStep, 'push'>;
 type Created = Extract<NewSessionResult, { outcome: 'ok' }>;
 
@@ -104,12 +107,15 @@ async function refused(attempt: Attempt, result: Exclude<NewSessionResult, Creat
       return withNewToken(attempt, () => signInAgain(attempt, result.detail));
     case 'forbidden': {
       if (result.limit) return limited(attempt);
-      // Hytale answers by 403 for a bad token too: only a refusal of a fresh token means something else.
-      return withNewToken(attempt, async () => {
+      const decide = async (): Promise<Step> => {
         if (result.auth) return signInAgain(attempt, result.detail);
         const live = await countLive(attempt.deps.db, attempt.account.accountId, new Date(attempt.deps.now()));
-        return live >= attempt.deps.sessionLimit ? limited(attempt) : halt(attempt, 'forbidden', result.detail);
-      });
+        return live >= attempt.deps.sessionLimit ? limited(attempt) : forbidden(attempt, result.detail);
+      };
+      // Hytale answers by 403 for a bad token too: only a refusal of a fresh token means something else. A session that
+      // waits since such a refusal needs no fresh token for each further attempt.
+      const waits = ['limited', 'failed'].includes(attempt.session.status);
+      return waits && !result.auth ? decide() : withNewToken(attempt, decide);
     }
   }
 }
@@ -146,6 +152,15 @@ async function limited(attempt: Attempt): Promise<Step> {
   const why = AT_LIMIT;
   await note(deps, session, { status: 'limited', reason: why, failures: session.failures + 1, nextAt: new Date(at) });
   return waiting({ ...facts(session), status: 'limited', result: 'session_limit', why }, now, at);
+}
+
+/** A limit that is lower than ours, or a licence: it can pass without anybody's doing. */
+async function forbidden({ deps, session }: Attempt, why: string): Promise<Step> {
+  const now = deps.now();
+  const at = now + FORBIDDEN_RETRY_MS;
+  await note(deps, session, { status: 'failed', reason: why, failures: session.failures + 1, nextAt: new Date(at) });
+  const { id, version } = session;
+  return waiting({ id, version, status: 'failed', result: 'forbidden', why }, now, at);
 }
 
 /** What follows for a session from the renewal of its account's tokens that it waited for. */
