@@ -98,6 +98,7 @@ export async function startHytaleHarness(): Promise<HytaleHarness> {
     variables: { session: [SESSION_VARIABLE], identity: [IDENTITY_VARIABLE] },
     panel: async () => panelClient,
     log: quiet,
+    trace: (_about, work) => work(),
     now: clock.now,
     random: Math.random,
   } satisfies Omit<HytaleActivityDeps, 'engine'>;
@@ -131,13 +132,19 @@ export async function startHytaleHarness(): Promise<HytaleHarness> {
 /** The clock of the server, which is ahead of the real one by all that was skipped. */
 function createClock(env: TestWorkflowEnvironment) {
   let ahead = 0;
+  let fail: (reason: unknown) => void = () => undefined;
+  const failed = new Promise<never>((_, reject) => {
+    fail = reject;
+  });
+  failed.catch(() => undefined);
   // What is known of the server's clock is never later than it is now.
   const see = (serverMs: number): void => {
     ahead = Math.max(ahead, serverMs - Date.now());
   };
   const read = async (): Promise<void> => see(await env.currentTimeMs());
   const pass = async (ms: number): Promise<void> => {
-    await env.sleep(ms);
+    // An activity that fails is tried again without end, so a test of months would not end either.
+    await Promise.race([env.sleep(ms), failed]);
     await read();
   };
   return {
@@ -146,9 +153,14 @@ function createClock(env: TestWorkflowEnvironment) {
     pass,
     interceptor: (() => ({
       inbound: {
-        execute: (input, next) => {
+        execute: async (input, next) => {
           see(Context.current().info.currentAttemptScheduledTimestampMs);
-          return next(input);
+          try {
+            return await next(input);
+          } catch (error) {
+            fail(error);
+            throw error;
+          }
         },
       },
     })) satisfies ActivityInterceptorsFactory,
