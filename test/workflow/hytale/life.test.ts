@@ -254,7 +254,7 @@ describe.skipIf(noTimeSkipping !== undefined)('the life of Hytale accounts and s
     expect(pair).toMatchObject({ ended: true });
   });
 
-  test.each(['empty'] as const)(
+  test.each(['empty', 'text', 'json'] as const)(
     'the limit of sessions, with an answer that is %s: tried every ten minutes',
     async (limitBody) => {
       const sim = await life.begin({ switches: { limitBody } });
