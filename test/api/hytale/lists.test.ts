@@ -16,6 +16,7 @@ beforeAll(async () => {
   harness = await startHarness({
     deps: {
       hytale: fakeHytale({
+        startLogin: note('startLogin'),
         selectProfile: note('selectProfile'),
         disconnect: note('disconnect'),
         refreshSession: note('refreshSession'),
