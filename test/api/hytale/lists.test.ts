@@ -16,7 +16,10 @@ beforeAll(async () => {
   harness = await startHarness({
     deps: {
       hytale: fakeHytale({
-        startLogin: note('startLogin'),
+        startLogin: async (accountId) => {
+          forwarded.push(['startLogin', accountId]);
+          throw new Error('not expected');
+        },
         selectProfile: note('selectProfile'),
         disconnect: note('disconnect'),
         refreshSession: note('refreshSession'),
