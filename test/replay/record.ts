@@ -7,7 +7,8 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const run = fileURLToPath(new URL('../run.ts', import.meta.url));
-const recording = fileURLToPath(new URL('recording.test.ts', import.meta.url));
+/** Files that record: recording.test.ts and hytale-recording.test.ts. */
+const recording = 'recording.test.ts';
 const { status } = spawnSync(process.execPath, [run, '--project', 'replay', recording, ...process.argv.slice(2)], {
   stdio: 'inherit',
   env: { ...process.env, RECORD_HISTORIES: '1' },

@@ -1,9 +1,6 @@
 /** Records histories, when asked to by test/replay/record.ts. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type EmailCatcher, startEmailCatcher } from '../../simulators/email/simulator.ts';
 import type { PostResult } from '../../src/clients/discord/answers.ts';
@@ -17,22 +14,8 @@ import { queueDeliveries } from '../../src/store/webhooks/delivery-store.ts';
 import { DELIVERY_QUERY, deliverWebhookId, PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
 import { account, queueEmail } from '../support/email.ts';
 import { resetPoints } from '../support/histories.ts';
+import { writeHistory } from '../support/recording.ts';
 import { type Stack, startStack } from '../support/stack.ts';
-
-const FOLDER = new URL('histories/', import.meta.url);
-
-/** Removes what belongs to the machine it was recorded on; a replay needs none of it. */
-function cleaned(value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll(hostname(), 'host');
-  if (Array.isArray(value)) return value.map(cleaned);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).flatMap(([key, inner]) => {
-      if (key === 'stackTrace') return [];
-      return [[key, key === 'identity' ? 'worker' : cleaned(inner)]];
-    }),
-  );
-}
 
 describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 60_000 }, () => {
   let stack: Stack;
@@ -40,7 +23,6 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
   /** What Discord answers. */
   let answer: () => PostResult;
   beforeAll(async () => {
-    mkdirSync(FOLDER, { recursive: true });
     stack = await startStack({
       subusersBatchSize: 130,
       emailTransport: () => transport(),
@@ -59,8 +41,7 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
     for (;;) {
       const { status, runId: id } = await handle(workflowId, runId).describe();
       if (status.name !== 'RUNNING') {
-        const history = historyToJSON(await handle(workflowId, id).fetchHistory());
-        writeFileSync(new URL(`${name}.json`, FOLDER), `${JSON.stringify(cleaned(JSON.parse(history)), null, 1)}\n`);
+        writeHistory(name, await handle(workflowId, id).fetchHistory());
         return status.name;
       }
       await delay(30);

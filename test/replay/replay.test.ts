@@ -37,6 +37,16 @@ describe('replay', () => {
         'deliver-webhook-delivered',
         'deliver-webhook-failed',
         'deliver-webhook-retried',
+        'hytale-account-continued',
+        'hytale-account-disconnected',
+        'hytale-account-signed-in-again',
+        'hytale-login-cancelled',
+        'hytale-login-completed',
+        'hytale-login-denied',
+        'hytale-session-cancelled',
+        'hytale-session-lapsed',
+        'hytale-session-limited',
+        'hytale-session-pushed',
         'maintenance-expired-data',
         'maintenance-retention',
         'maintenance-sync-watch',
@@ -77,6 +87,19 @@ describe('replay', () => {
       for (const payload of payloads) expect(payload).not.toMatch(/[0-9a-f]{64}/);
       for (const text of [textOf(name), ...payloads])
         expect(text).not.toMatch(/customer-of|token-of|@[a-z-]+\.example/);
+    }
+  });
+
+  test('contain no token or code of Hytale', () => {
+    const checked = names.filter((name) => name.startsWith('hytale-'));
+    expect(checked.length).toBeGreaterThanOrEqual(10);
+    for (const name of checked) {
+      const payloads = [...textOf(name).matchAll(/"data": "([^"]*)"/g)].map((match) =>
+        Buffer.from(match[1] ?? '', 'base64').toString('utf8'),
+      );
+      expect(payloads.length).toBeGreaterThan(1);
+      for (const payload of payloads) expect(payload).not.toMatch(/ory_|eyJ[\w-]+\.|Bearer/);
+      expect(textOf(name)).not.toMatch(/ory_|Bearer/);
     }
   });
 
