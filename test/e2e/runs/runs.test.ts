@@ -88,6 +88,7 @@ test('without workers tasks wait and no poller is there; a terminated job is lis
     panel: idle,
     outbound: idle,
     webhooks: idle,
+    hytale: idle,
   });
   const running = await runs.list({ status: 'running', limit: 5 });
   expect(running).toMatchObject({ complete: true, runs: [{ kind: 'maintenance', name: 'retention', endedAt: null }] });
@@ -200,6 +201,7 @@ test('with workers nothing waits, and each queue has its poller', async () => {
     panel: { ...none, pollers: { workflow: 0, activity: 1 } },
     outbound: { ...none, pollers: { workflow: 0, activity: 1 } },
     webhooks: { ...none, pollers: { workflow: 0, activity: 1 } },
+    hytale: { ...none, pollers: { workflow: 0, activity: 1 } },
   });
 });
 
@@ -214,6 +216,7 @@ test('a Temporal that takes connections and says nothing gives no figures and no
       panel: NO_FIGURES,
       outbound: NO_FIGURES,
       webhooks: NO_FIGURES,
+      hytale: NO_FIGURES,
     });
   } finally {
     await gateway.close().catch(() => undefined);
