@@ -52,7 +52,6 @@ alter table hytale_oauth_tokens
   add column if not exists environment text,
   add column if not exists status text not null default 'active',
   add column if not exists reason text,
-  add column if not exists owner_name text,
   add column if not exists profiles jsonb,
   add column if not exists token_type text not null default 'Bearer',
   add column if not exists refresh_version integer not null default 1,

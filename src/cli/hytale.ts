@@ -142,9 +142,11 @@ async function accounts(run: ServiceRun, flags: ListFlags<AccountStatus>): Promi
   const total = await countAccounts(run.db, filter);
   const rows = await listAccounts(run.db, { ...filter, limit: flags.limit, offset: (flags.page - 1) * flags.limit });
   const shown = rows.map((row) => ({ ...row, state: accountState(row) }));
-  const header = ['account', 'owner', 'state', 'sessions', 'next step', 'reason'];
-  const cells = shown.map(({ id, ownerName, state, sessions: n, nextAt, reason }) =>
-    [id, ownerName ?? '', state, String(n), time(nextAt), reason ?? ''].map(printable),
+  const header = ['account', 'profiles', 'state', 'sessions', 'next step', 'reason'];
+  const cells = shown.map(({ id, profiles, state, sessions: n, nextAt, reason }) =>
+    [id, (profiles ?? []).map(({ username }) => username).join(', '), state, String(n), time(nextAt), reason ?? ''].map(
+      printable,
+    ),
   );
   const lines = cells.length === 0 ? ['no such accounts'] : table(header, cells);
   run.print({ accounts: shown, total }, [...lines, ...more(flags, total)]);

@@ -54,7 +54,12 @@ export async function createSession(
   if (!ready.ok) return later(attempt, { detail: ready.detail, httpStatus: null });
   // The pair is refused or replaced: its session still counts against the limit of the account.
   if (session.sessionToken !== '' && !isRenewal(session)) await endAtHytale(deps, session);
-  const result = await deps.client.newSession(access, session.profileUuid);
+  let result = await deps.client.newSession(access, session.profileUuid);
+  if (result.outcome === 'forbidden' && isRenewal(session) && endsEarlier(session)) {
+    // At the limit, the end of the pair that is replaced makes room for the new one.
+    await endAtHytale(deps, session);
+    result = await deps.client.newSession(access, session.profileUuid);
+  }
   return result.outcome === 'ok' ? keep(attempt, result) : refused(attempt, result);
 }
 

@@ -1,7 +1,7 @@
 /** Requests about game sessions. */
 import { AppError, isAppError } from '../../domain/errors.ts';
 import { MIN_HANDOUT_MS } from '../../domain/hytale/lifecycle.ts';
-import { inTransaction } from '../../store/db/db.ts';
+import { type Db, inTransaction } from '../../store/db/db.ts';
 import { opened } from '../../store/hytale/secrets.ts';
 import {
   findSession,
@@ -9,6 +9,7 @@ import {
   lockSessionCreations,
   markEnding,
   noteSessionRequester,
+  otherSessionOf,
   type StoredSession,
   serverExists,
   sessionsOfAccount,
@@ -71,10 +72,25 @@ async function begin(
       await record(deps, trx, who, 'hytale-session-renewed', target(found.id), { server: serverId });
       return { id: found.id, version: found.version };
     }
+    if (serverId !== null) await refuseSecond(deps, trx, serverId, wanted);
     const { ipAddress, userAgent } = who;
     const id = await insertSession(trx, { environment: deps.environment, ...wanted, ipAddress, userAgent });
     await record(deps, trx, who, 'hytale-session-created', target(id), { account: accountId, server: serverId });
     return { id, version: 0 };
+  });
+}
+
+/** A server has one set of variables. @throws {AppError} CONFLICT when it has a session of another account or profile. */
+async function refuseSecond(
+  deps: HytaleServiceDeps,
+  trx: Db,
+  serverId: string,
+  own: { accountId: string; profileUuid: string },
+): Promise<void> {
+  if ((await otherSessionOf(trx, deps.environment, serverId, own)) === undefined) return;
+  throw new AppError('CONFLICT', {
+    publicMessage:
+      'The server has a game session of another account or profile: end it, or link it to no server, first',
   });
 }
 
@@ -167,6 +183,7 @@ export async function linkSession(
           : 'The server has a session of this profile already';
       throw new AppError('CONFLICT', { publicMessage: which });
     }
+    if (serverId !== null) await refuseSecond(deps, trx, serverId, session);
     await setServer(trx, id, serverId);
     await noteSessionRequester(trx, id, who);
     await record(deps, trx, who, 'hytale-session-linked', target(id), { before: session.serverId, after: serverId });

@@ -9,7 +9,6 @@ export interface AccountRow {
   environment: HytaleEnvironment | null;
   status: AccountStatus;
   reason: string | null;
-  ownerName: string | null;
   /** Null: Hytale was not asked yet. */
   profiles: { uuid: string; username: string }[] | null;
   profileUuid: string | null;
@@ -47,9 +46,8 @@ function conditionsOf({ environment, id, status, search }: AccountFilter): { sql
   if (search !== undefined) {
     const pattern = contains(search);
     add(
-      `(t.account_id::text ilike ? or t.owner_name ilike ?
+      `(t.account_id::text ilike ?
         or jsonb_path_query_array(t.profiles, '$[*].username')::text ilike ?)`,
-      pattern,
       pattern,
       pattern,
     );
@@ -65,7 +63,7 @@ export function listAccounts(
   const { sql, bindings } = conditionsOf(filter);
   return query(
     db,
-    `select t.account_id as id, t.environment, t.status, t.reason, t.owner_name as "ownerName",
+    `select t.account_id as id, t.environment, t.status, t.reason,
        case when jsonb_typeof(t.profiles) = 'array' then t.profiles end as profiles, t.profile_uuid as "profileUuid",
        t.refresh_version as version, t.failures, t.next_at as "nextAt", t.access_token_expiry as "accessExpiresAt",
        coalesce(t.last_refreshed_at, t.created_at) as "obtainedAt", t.created_at as "createdAt", t.updated_at as "updatedAt",

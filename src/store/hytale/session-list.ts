@@ -7,7 +7,6 @@ import { contains, query } from '../db/query.ts';
 export interface SessionRow {
   id: string;
   accountId: string;
-  ownerName: string | null;
   environment: HytaleEnvironment | null;
   profileUuid: string;
   profileName: string | null;
@@ -62,8 +61,8 @@ function conditionsOf(filter: SessionFilter): { sql: string; bindings: unknown[]
     const pattern = contains(filter.search);
     add(
       `(s.id::text ilike ? or s.account_id::text ilike ? or s.profile_uuid::text ilike ? or s.server_id ilike ?
-        or v.name ilike ? or t.owner_name ilike ? or p.username ilike ?)`,
-      ...Array.from({ length: 7 }, () => pattern),
+        or v.name ilike ? or p.username ilike ?)`,
+      ...Array.from({ length: 6 }, () => pattern),
     );
   }
   return { sql: conditions.join(' and '), bindings };
@@ -85,7 +84,7 @@ export function listSessions(
   const { sql, bindings } = conditionsOf(filter);
   return query(
     db,
-    `select s.id, s.account_id as "accountId", t.owner_name as "ownerName", s.environment, s.profile_uuid as "profileUuid",
+    `select s.id, s.account_id as "accountId", s.environment, s.profile_uuid as "profileUuid",
        p.username as "profileName", s.server_id as "serverId", v.name as "serverName", coalesce(s.status, 'active') as status,
        s.reason, s.version, s.wanted_version as "wantedVersion", s.failures, s.recreations, s.next_at as "nextAt",
        case when s.session_token <> '' then s.expires_at end as "expiresAt", s.refreshed_at as "refreshedAt",

@@ -99,6 +99,26 @@ export async function countSessions(db: Db, accountId: string): Promise<number> 
 export const lockSessionCreations = (trx: Db, accountId: string): Promise<unknown> =>
   execute(trx, `select pg_advisory_xact_lock(hashtext('nodebyte-hytale-sessions'), hashtext(?))`, [accountId]);
 
+/**
+ * The session of another account or profile that is linked to a server. Links to one server take turns until the end of the
+ * transaction, so that two of them do not set the same variables by turns.
+ */
+export async function otherSessionOf(
+  trx: Db,
+  environment: HytaleEnvironment,
+  serverId: string,
+  own: { accountId: string; profileUuid: string },
+): Promise<string | undefined> {
+  await execute(trx, `select pg_advisory_xact_lock(hashtext('nodebyte-hytale-server'), hashtext(?))`, [serverId]);
+  const [row] = await query<{ id: string }>(
+    trx,
+    `select id from hytale_game_sessions where server_id = ? and ${OF_ENVIRONMENT} and status is distinct from 'ending'
+       and not (account_id = ? and profile_uuid = ?) limit 1`,
+    [serverId, environment, environment, own.accountId, own.profileUuid],
+  );
+  return row?.id;
+}
+
 /** Adds a session without a pair. @returns its id. */
 export async function insertSession(
   trx: Db,

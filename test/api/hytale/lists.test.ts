@@ -132,13 +132,13 @@ describe('accounts and sessions', () => {
     const tokens = `'marker-a', 'marker-r', '2026-01-09 11:30:00', '2026-01-09 10:30:00'`;
     await run(`${insert}) values (?, ${tokens})`, [plain]);
     await run(
-      `${insert}, environment, owner_name, profiles, status, reason, next_at, failures) values
-       (?, ${tokens}, 'production', 'Ada 100%', ?::jsonb, 'active', 'it waits', '2026-01-09 11:25:00+00', 2)`,
+      `${insert}, environment, profiles, status, reason, next_at, failures) values
+       (?, ${tokens}, 'production', ?::jsonb, 'active', 'it waits', '2026-01-09 11:25:00+00', 2)`,
       [
         several,
         JSON.stringify([
           { uuid: profile, username: 'Bea' },
-          { uuid: other, username: 'Cid' },
+          { uuid: other, username: 'Cid 100%' },
         ]),
       ],
     );
@@ -184,13 +184,12 @@ describe('accounts and sessions', () => {
     expect(byId.get(several)).toEqual({
       id: several,
       environment: 'production',
-      ownerName: 'Ada 100%',
       status: 'active',
       state: 'profile_needed',
       reason: 'it waits',
       profiles: [
         { uuid: profile, username: 'Bea' },
-        { uuid: other, username: 'Cid' },
+        { uuid: other, username: 'Cid 100%' },
       ],
       profileUuid: null,
       profileName: null,
@@ -233,7 +232,6 @@ describe('accounts and sessions', () => {
     const [first, second, third] = body['sessions'] as Row[];
     expect(first).toMatchObject({
       profileName: 'Bea',
-      ownerName: 'Ada 100%',
       server: { id: 'server-1', name: 'Alpha' },
       status: 'limited',
       version: 3,

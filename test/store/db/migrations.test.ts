@@ -109,7 +109,6 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
     'environment | text',
     'status | text | NN | =active',
     'reason | text',
-    'owner_name | text',
     'profiles | jsonb',
     'token_type | text | NN | =Bearer',
     'refresh_version | integer | NN | =1',

@@ -27,7 +27,6 @@ export const HytaleAccountSchema = z
   .object({
     id: z.string().meta({ description: 'UUID of the Hytale account' }),
     environment: z.string(),
-    ownerName: z.string().nullable(),
     status: z.enum(ACCOUNT_STATUSES),
     state: z
       .enum(ACCOUNT_STATES)
@@ -56,7 +55,6 @@ export const HytaleSessionSchema = z
     id: z.string(),
     environment: z.string(),
     accountId: z.string(),
-    ownerName: z.string().nullable(),
     profileUuid: z.string(),
     profileName: z.string().nullable(),
     server: z
@@ -111,7 +109,6 @@ export function toWireAccount(row: AccountRow, deps: Services): z.input<typeof H
   return {
     id: row.id,
     environment: row.environment ?? deps.config.hytale.environment,
-    ownerName: row.ownerName,
     status: row.status,
     state: accountState(row),
     reason: shownReason(row.reason),
@@ -136,7 +133,6 @@ export function toWireSession(row: SessionRow, deps: Services): z.input<typeof H
     id: row.id,
     environment: row.environment ?? deps.config.hytale.environment,
     accountId: row.accountId,
-    ownerName: row.ownerName,
     profileUuid: row.profileUuid,
     profileName: row.profileName,
     server: row.serverId === null ? null : { id: row.serverId, name: row.serverName },
