@@ -93,6 +93,12 @@ test('a session is created, renewed at once for several callers, replaced, and e
   const again = await hytale.newSession({ accountId: account }, WHO);
   expect(again.sessionId).toBe(pair.sessionId);
   expect(again.sessionToken.reveal()).not.toBe(pair.sessionToken.reveal());
+  // At the limit of the account, too: the session that is replaced makes room.
+  sim.setSessionLimit(1);
+  const third = await hytale.newSession({ accountId: account }, WHO);
+  expect(third.sessionToken.reveal()).not.toBe(again.sessionToken.reveal());
+  expect(sim.live(account)).toHaveLength(1);
+  sim.setSessionLimit(100);
   await hytale.endSession({ accountId: account }, WHO);
   expect(await rows('select 1 from hytale_game_sessions')).toEqual([]);
   expect(sim.requests('session-end').filter(({ done }) => done)).not.toEqual([]);

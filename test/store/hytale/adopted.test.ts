@@ -65,6 +65,7 @@ describe.each([
         [account.id, profile(), tokens.session, tokens.identity, server.id],
       );
       await migrateLatest(database.db);
+      await database.db.raw(`update hytale_oauth_tokens set created_at = created_at - interval '2 days'`);
       const deps = { ...account.deps, db: database.db };
       expect(await takeForeignRows(database.db, 'production')).toBe(2);
       const renewed = await advanceAccount(deps, { accountId: account.id, wish: look });

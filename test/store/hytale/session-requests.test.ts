@@ -89,7 +89,7 @@ test('a server has the session of one account and profile, also if two are linke
       () => 'opened',
       ({ code }: { code: string }) => code,
     );
-  // The workflow brings no pair here: whoever has the row gets HYTALE_ERROR.
+  // The workflow brings no pair here: the one with the row gets HYTALE_ERROR.
   const answers = await Promise.all([open(first), open(second), open(first, other)]);
   expect(answers.toSorted()).toEqual(['CONFLICT', 'CONFLICT', 'HYTALE_ERROR']);
   const { rows } = await database.db.raw('select account_id, profile_uuid from hytale_game_sessions');

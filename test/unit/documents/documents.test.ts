@@ -13,6 +13,7 @@ import { routes } from '../../../src/api/routes/index.ts';
 import { registerAuditCommands } from '../../../src/cli/audit.ts';
 import { registerDbCommands } from '../../../src/cli/db/db.ts';
 import { registerEmailCommands } from '../../../src/cli/email.ts';
+import { registerHytaleCommands } from '../../../src/cli/hytale.ts';
 import { registerKeysCommands } from '../../../src/cli/keys.ts';
 import { registerRunCommands } from '../../../src/cli/runs.ts';
 import { registerSetupCommands } from '../../../src/cli/setup.ts';
@@ -61,6 +62,7 @@ const COMMANDS = (() => {
   registerSetupCommands(program);
   registerEmailCommands(program);
   registerAuditCommands(program);
+  registerHytaleCommands(program);
   return new Set(program.commands.flatMap((group) => group.commands.map((own) => `${group.name()} ${own.name()}`)));
 })();
 
