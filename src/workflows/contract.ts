@@ -14,7 +14,10 @@ export const QUEUE = {
   webhooks: 'webhooks',
   hytale: 'hytale',
 } as const;
-/** Calls by timers in a second, over all workers: after an outage all of them are overdue at once. */
+/**
+ * Calls by timers in a second, over all workers: after an outage all of them are overdue at once. Temporal saves up one
+ * second's worth, so the first second can have twice as many.
+ */
 export const HYTALE_PER_SECOND = 20;
 
 /** All syncs share this id, so no two overlap, however many copies of the api start one (ADR 2). */
