@@ -55,7 +55,7 @@ export async function createSession(
   // The pair is refused or replaced: its session still counts against the limit of the account.
   if (session.sessionToken !== '' && !isRenewal(session)) await endAtHytale(deps, session);
   let result = await deps.client.newSession(access, session.profileUuid);
-  if (result.outcome === 'forbidden' && isRenewal(session) && endsEarlier(session)) {
+  if (result.outcome === 'forbidden' && !result.auth && isRenewal(session) && endsEarlier(session)) {
     // At the limit, the end of the pair that is replaced makes room for the new one.
     await endAtHytale(deps, session);
     result = await deps.client.newSession(access, session.profileUuid);
@@ -160,7 +160,9 @@ async function limited(attempt: Attempt): Promise<Step> {
 }
 
 /** A limit that is lower than ours, or a licence: it can pass without anybody's doing. */
-async function forbidden({ deps, session }: Attempt, why: string): Promise<Step> {
+async function forbidden(attempt: Attempt, why: string): Promise<Step> {
+  const { deps, session } = attempt;
+  if (isKept(attempt)) return giveUpRenewal(attempt, 'forbidden', why);
   const now = deps.now();
   const at = now + FORBIDDEN_RETRY_MS;
   await note(deps, session, { status: 'failed', reason: why, failures: session.failures + 1, nextAt: new Date(at) });
