@@ -22,7 +22,7 @@ afterAll(async () => {
 });
 
 /** Schedules that run one after the other on one account, and accounts at the same time. */
-const PER_ACCOUNT = 12;
+const PER_ACCOUNT = 8;
 const ACCOUNTS = 4;
 
 test('random schedules with crashes at each await, faults, and several processes', async () => {
