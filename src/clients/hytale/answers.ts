@@ -82,8 +82,6 @@ export interface SessionPair {
   sessionToken: Secret | null;
   identityToken: Secret;
   expiresAt: Date;
-  /** `expiresAt` as it was sent: the contract passes it on. */
-  expiresAtText: string;
 }
 
 /** `forbidden`: 403. `limit`: its text speaks of a limit of sessions; `auth`: of the token. Neither: it does not say. */

@@ -128,14 +128,12 @@ function readPair<T extends Secret | null>(
   const schema = z
     .object({ sessionToken, identityToken: token, expiresAt: z.unknown().optional() })
     .transform((fields, context) => {
-      const sent = timeOf(fields.expiresAt);
-      const expiresAt = sent ?? endOf(fields.identityToken);
+      const expiresAt = timeOf(fields.expiresAt) ?? endOf(fields.identityToken);
       if (expiresAt === undefined) {
         context.addIssue({ code: 'custom', path: ['expiresAt'] });
         return z.NEVER;
       }
-      const expiresAtText = sent === undefined ? expiresAt.toISOString() : String(fields.expiresAt);
-      return { ...fields, expiresAt, expiresAtText };
+      return { ...fields, expiresAt };
     });
   const read = fieldsOf(host, answer, schema);
   return 'outcome' in read ? read : read.fields;

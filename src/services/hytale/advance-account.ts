@@ -84,12 +84,13 @@ async function refresh(deps: HytaleDeps, account: StoredAccount): Promise<Hytale
   const now = deps.now();
   const token = opened(deps.encryption, account.refreshToken);
   if (token === undefined) return withoutToken(deps, account);
-  // A refused token would tell the same, and a lost database would cost the answer: both are found out before the call.
+  // Hytale refuses a token of this age. A call would only tell the same.
   if (now - Math.max(account.obtainedAt.getTime(), account.updatedAt.getTime()) > REFRESH_TOKEN_LIFE_MS) {
     return demandSignIn(deps, account, 'its refresh token has expired');
   }
   const until = now + (deps.leaseMs ?? LEASE_MS);
   const lease = { accountId, version, now: new Date(now), until: new Date(until) };
+  // It also shows before the call that the database can take the answer.
   if (!(await takeLease(deps.db, lease))) return afterOther(deps, account);
   const result = await deps.client.refreshToken(token);
   return keepAnswer(() => inTransaction(deps.db, (trx) => note(deps, trx, account, result)));

@@ -62,7 +62,7 @@ export interface NewPair {
   sessionId: string;
   sessionToken: Secret;
   identityToken: Secret;
-  /** As Hytale sent it. */
+  /** ISO time of the end of the token that ends first. */
   expiresAt: string;
 }
 

@@ -80,7 +80,7 @@ const newSession = defineRoute({
       session: z.object({
         session_token: z.string(),
         identity_token: z.string(),
-        expires_at: z.string().meta({ description: 'As Hytale sent it' }),
+        expires_at: z.string().meta({ description: 'When the first of the two tokens ends, in ISO form' }),
         session_id: z.string().meta({ description: 'Names this session in other requests' }),
       }),
     }),
