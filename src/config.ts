@@ -308,6 +308,10 @@ const Variables = z.object({
       description:
         'false = everybody may call the Hytale routes, and so have the tokens of every account. Only while callers are adapted',
     }),
+    HYTALE_LOG_PUSH_KEY: secret.meta({
+      description:
+        'Key of the node daemons that send console lines (X-API-Key): it is valid for that route only. Empty = they use BACKEND_API_KEY',
+    }),
     HYTALE_EXPOSE_REFRESH_TOKEN: flag(false).meta({
       description: 'true = answers of the Hytale token routes hold the refresh token, as the earlier service gave it',
     }),
@@ -368,6 +372,7 @@ const isProduction = ({ ENV }: Pick<Variables, 'ENV'>): boolean => ENV === 'prod
  */
 const STRONG_SECRETS = {
   BACKEND_API_KEY: secretProblem,
+  HYTALE_LOG_PUSH_KEY: secretProblem,
   JWT_SECRET: secretProblem,
   NEXTAUTH_SECRET: secretProblem,
   ENCRYPTION_KEY: encryptionKeyProblem,
@@ -445,6 +450,7 @@ function hytaleConfig(v: Variables) {
     }),
     issuer: v.HYTALE_ISSUER ?? sessions,
     requireAuth: v.HYTALE_REQUIRE_AUTH,
+    logPushKey: v.HYTALE_LOG_PUSH_KEY,
     exposeRefreshToken: v.HYTALE_EXPOSE_REFRESH_TOKEN,
     sessionLimit: v.HYTALE_SESSION_LIMIT,
     verifyTokens: v.HYTALE_VERIFY_TOKENS,

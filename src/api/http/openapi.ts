@@ -16,6 +16,8 @@ const SECURITY: Record<AuthMode, Record<string, string[]>[]> = {
   adminQueryToken: [{ TokenQuery: [] }, { BearerAuth: [] }],
   setup: [{}, { BearerAuth: [] }],
   hytale: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
+  hytaleNode: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
+  hytaleReader: [{ ApiKeyAuth: [] }, { ApiKeyQuery: [] }, { BearerAuth: [] }],
 };
 const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
   public: [],
@@ -26,6 +28,8 @@ const MODE_ERRORS: Record<AuthMode, readonly ErrorCode[]> = {
   adminQueryToken: ['UNAUTHORIZED', 'FORBIDDEN'],
   setup: ['UNAUTHORIZED', 'FORBIDDEN'],
   hytale: ['UNAUTHORIZED', 'FORBIDDEN'],
+  hytaleNode: ['UNAUTHORIZED', 'FORBIDDEN'],
+  hytaleReader: ['UNAUTHORIZED', 'FORBIDDEN'],
 };
 
 /** Every code a route may answer with: its own, those of its authentication and input, and the unexpected. */

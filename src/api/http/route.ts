@@ -15,6 +15,7 @@ import type { LimitRule } from './limits.ts';
  * Who may call a route. `apiKeyOrAdmin`: a valid API key or the bearer of an administrator. `adminQueryToken`: the token of
  * an administrator in `?token=` (EventSource sends no headers) or in the Authorization header. `setup`: everybody while the
  * setup wizard is open, otherwise an administrator. `hytale`: as `apiKeyOrAdmin`, and everybody with HYTALE_REQUIRE_AUTH=false.
+ * `hytaleNode`: as `hytale`, and HYTALE_LOG_PUSH_KEY. `hytaleReader`: as `hytale`, and the bearer of a user, whose rights the route judges.
  */
 export type AuthMode =
   | 'public'
@@ -24,7 +25,9 @@ export type AuthMode =
   | 'user'
   | 'adminQueryToken'
   | 'setup'
-  | 'hytale';
+  | 'hytale'
+  | 'hytaleNode'
+  | 'hytaleReader';
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
 /** An answer that is not JSON. */

@@ -105,6 +105,7 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
   ],
   allocations: ['index idx_allocations_list_search (ip, alias, (port::text))'],
   sync_logs: ['unique sync_logs_one_active ((true)) partial'],
+  hytale_server_logs: ['index idx_hytale_server_logs_line_order (server_uuid, log_timestamp desc, id desc)'],
   hytale_oauth_tokens: [
     'environment | text',
     'status | text | NN | =active',

@@ -75,6 +75,12 @@ export async function authenticate(
     case 'hytale':
       if (hasApiKey(koa, deps)) return { kind: 'apiKey' };
       return deps.config.hytale.requireAuth ? bearer(authorization, call, KEY_OR_ADMIN, true) : { kind: 'public' };
+    case 'hytaleNode':
+      if (hasApiKey(koa, deps) || sameSecret(givenKey(koa), deps.config.hytale.logPushKey)) return { kind: 'apiKey' };
+      return deps.config.hytale.requireAuth ? bearer(authorization, call, KEY_OR_ADMIN, true) : { kind: 'public' };
+    case 'hytaleReader':
+      if (hasApiKey(koa, deps)) return { kind: 'apiKey' };
+      return deps.config.hytale.requireAuth ? bearer(authorization, call, KEY_OR_ADMIN, false) : { kind: 'public' };
     case 'apiKeyOrUser':
       return hasApiKey(koa, deps) ? { kind: 'apiKey' } : bearer(authorization, call, KEY_OR_USER, false);
     case 'adminQueryToken': {
@@ -120,9 +126,11 @@ export const readBearer = (header: string): string | undefined => /^bearer +(\S+
 /** The first value of a key of the query, "" when it is absent. */
 const firstOf = (value: string | string[] | undefined): string => (Array.isArray(value) ? value[0] : value) ?? '';
 
-/** Whether the request carries the API key, in its header or else in the query. Without a configured key no request does. */
-const hasApiKey = (koa: Context, deps: Services): boolean =>
-  sameSecret(koa.get('X-API-Key') || firstOf(koa.query['api_key']), deps.config.backendApiKey);
+/** The key of a request, in its header or else in the query; "" without one. */
+const givenKey = (koa: Context): string => koa.get('X-API-Key') || firstOf(koa.query['api_key']);
+
+/** Whether the request carries the API key. Without a configured key no request does. */
+const hasApiKey = (koa: Context, deps: Services): boolean => sameSecret(givenKey(koa), deps.config.backendApiKey);
 
 /** Compares digests, which have one length, so that neither content nor length shows in the time taken. */
 function sameSecret(given: string, expected: Secret | undefined): boolean {
