@@ -13,7 +13,7 @@ import type { HytaleEngine } from '../temporal/hytale-engine.ts';
 import type { HytaleView } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 
-export interface HytaleActivityDeps extends Omit<HytaleDeps, 'wake'>, Pick<PushDeps, 'panel' | 'variables'> {
+export interface HytaleActivityDeps extends Omit<HytaleDeps, 'wake'>, Pick<PushDeps, 'panel' | 'variables' | 'budget'> {
   engine: HytaleEngine;
   /** Shows work as a transaction of Sentry. */
   trace<T>(about: { transaction: string; operation: string; description: string }, work: () => Promise<T>): Promise<T>;

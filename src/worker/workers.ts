@@ -14,6 +14,7 @@ import { createMergeActivities } from '../activities/sync/merge.ts';
 import { createPageActivities } from '../activities/sync/read-pages.ts';
 import { createRunActivities, type RunActivityDeps } from '../activities/sync/run.ts';
 import { createWebhookActivities, type WebhookActivityDeps } from '../activities/webhooks.ts';
+import { createHytaleBudget } from '../services/inventory/client-budget.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { HYTALE_PER_SECOND, QUEUE } from '../workflows/contract.ts';
 
@@ -30,7 +31,7 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   auditRetentionDays: number;
   email: Omit<EmailActivityDeps, 'db'>;
   webhooks: Omit<WebhookActivityDeps, 'db' | 'log'>;
-  hytale: Omit<HytaleActivityDeps, 'db' | 'log' | 'panel'>;
+  hytale: Omit<HytaleActivityDeps, 'db' | 'log' | 'panel' | 'budget'>;
 }
 
 /** At a shutdown, running activities have this long to finish; then they are cancelled and run again on another worker. */
@@ -39,6 +40,7 @@ const GRACE = '20s';
 /** Makes the workers. The caller runs each of them and shuts each of them down. */
 export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const interceptor = createFailureInterceptor({ log: deps.log, report: deps.report });
+  const budget = createHytaleBudget({ db: deps.db, settings: deps.settings });
   const activities = {
     ...createRunActivities(deps),
     ...createPageActivities(deps),
@@ -47,7 +49,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     ...createMergeActivities(deps),
     ...createMaintenanceActivities(deps),
     ...createEmailActivities({ ...deps.email, db: deps.db }),
-    ...createHytaleActivities({ ...deps.hytale, db: deps.db, log: deps.log, panel: deps.panel }),
+    ...createHytaleActivities({ ...deps.hytale, db: deps.db, log: deps.log, panel: deps.panel, budget }),
     ...createWebhookActivities({ ...deps.webhooks, db: deps.db, log: deps.log }),
   };
   const common = {

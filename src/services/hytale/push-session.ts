@@ -11,9 +11,10 @@ import { LATER_RETRY_MS, MIN_HANDOUT_MS } from '../../domain/hytale/lifecycle.ts
 import type { Secret } from '../../domain/secret.ts';
 import type { Db } from '../../store/db/db.ts';
 import type { Encryption } from '../../store/db/encryption.ts';
-import { type EggVariable, findSessionToPush, type SessionToPush } from '../../store/hytale/push-reads.ts';
+import { findSessionToPush, type SessionToPush } from '../../store/hytale/push-reads.ts';
 import { endRestartWish, forgetPushed, noteNotPushed, notePushed } from '../../store/hytale/push-store.ts';
 import { opened } from '../../store/hytale/secrets.ts';
+import type { HytaleBudget } from '../inventory/client-budget.ts';
 import { type FailedWrite, isNotEditable, type Refusal, refusalOf } from './push-refusal.ts';
 
 export interface PushDeps {
@@ -22,10 +23,14 @@ export interface PushDeps {
   environment: HytaleEnvironment;
   /** @throws {AppError} PANEL_NOT_CONFIGURED. */
   panel: () => Promise<PanelClient>;
+  /** What the requests with the client key are taken from. */
+  budget: HytaleBudget;
   /** Names of the variables that get each token; of them, those that the egg has. */
   variables: { readonly session: readonly string[]; readonly identity: readonly string[] };
   /** Unix milliseconds. */
   now(): number;
+  /** From 0 to 1: spreads the sessions that wait for the budget. */
+  random(): number;
   log: Logger;
 }
 
@@ -40,6 +45,11 @@ const DONE: PushStep = { state: 'done' };
 const OTHER_KEY_MS = 60_000;
 const NOT_IN_MIRROR = 'The server of this session is not known as a server of the panel: run a sync';
 const UNREADABLE = 'The tokens of this session were encrypted with another key: check ENCRYPTION_KEY';
+/** Sessions that wait for the budget ask again within this time, so that they do not ask all at once. */
+const SPREAD_MS = 20_000;
+const NO_BUDGET =
+  'The requests of this minute that Hytale may make with the client API key are used up: the push goes on by itself. If it waits often, raise the rate limit of the client API at the panel';
+const PAUSED = 'The panel asked for a pause, or failed a moment ago: the push goes on by itself';
 const MOVED = 'the session changed while its pair was pushed';
 
 /** One attempt to bring a session's present pair to its server. @throws errors of the database. */
@@ -94,7 +104,10 @@ async function pushPair(deps: PushDeps, session: SessionToPush, server: Server):
   for (const { name } of session.variables) {
     values.set(name, deps.variables.session.includes(name) ? sessionToken : identityToken);
   }
-  const failed = await setVariables(deps, server, values, session.variables);
+  const open = session.variables.every((variable) => variable.open);
+  const held = open ? await heldByBudget(deps, session, values.size) : undefined;
+  if (held !== undefined) return held;
+  const failed = await setVariables(deps, server, values, { open });
   if (failed !== undefined) return refused(deps, session, failed);
   const note = { variables: [...values.keys()], reason: missing(deps, session), at: new Date(deps.now()) };
   return (await notePushed(deps.db, session, note)) ? undefined : moved(deps, session);
@@ -114,13 +127,14 @@ async function setVariables(
   deps: PushDeps,
   server: Server,
   values: ReadonlyMap<string, Secret>,
-  variables: readonly EggVariable[],
+  asSeen: { open: boolean },
 ): Promise<FailedWrite | undefined> {
-  let open = variables.every((variable) => variable.open);
+  let { open } = asSeen;
   for (const [name, value] of open ? values : []) {
-    const failed = await tried({ api: 'client', name }, async () =>
-      (await deps.panel()).setVariable(server.uuid, name, value),
-    );
+    const failed = await tried({ api: 'client', name }, async () => {
+      const { throttle } = await (await deps.panel()).setVariable(server.uuid, name, value);
+      await deps.budget.heed(throttle);
+    });
     open = !isNotEditable(failed?.error);
     if (!open) break;
     if (failed !== undefined) return failed;
@@ -148,14 +162,26 @@ async function restart(deps: PushDeps, session: SessionToPush, server: Server): 
   if (session.wantedVersion > session.version) {
     return { state: 'wait', ms: LATER_RETRY_MS, why: 'the server is restarted with a fresh pair, which is waited for' };
   }
+  const held = await heldByBudget(deps, session, 1);
+  if (held !== undefined) return held;
   const failed = await tried({ api: 'client' }, async () => (await deps.panel()).power(server.uuid, 'restart'));
   if (failed !== undefined) return refused(deps, session, failed);
   await endRestartWish(deps.db, session, missing(deps, session));
   return DONE;
 }
 
+/** Takes requests of the budget. @returns undefined: they may be sent. Else what is waited for; that is no failure. */
+async function heldByBudget(deps: PushDeps, session: SessionToPush, requests: number): Promise<PushStep | undefined> {
+  const taken = await deps.budget.take('push', requests);
+  if (taken.granted) return undefined;
+  const ms = Math.round(taken.ms + deps.random() * SPREAD_MS);
+  const reason = taken.paused ? PAUSED : NO_BUDGET;
+  return hold(deps, session, { status: 'pending', reason, ms }, session.pushFailures);
+}
+
 async function refused(deps: PushDeps, session: SessionToPush, failed: FailedWrite): Promise<PushStep> {
-  const { code, meta } = failed.error;
+  const { code, meta, retryAfterMs } = failed.error;
+  if (failed.api === 'client' && code === 'PANEL_RATE_LIMITED') await deps.budget.pause(retryAfterMs ?? SPREAD_MS);
   const refusal = refusalOf(failed, session.variables, session.pushFailures + 1);
   deps.log.warn(
     { sessionId: session.id, serverId: session.serverId, code, status: meta?.['status'], variable: failed.name },
@@ -165,12 +191,17 @@ async function refused(deps: PushDeps, session: SessionToPush, failed: FailedWri
 }
 
 /** Notes why it did not succeed, and waits. A session whose server must only be restarted stays pushed. */
-async function hold(deps: PushDeps, session: SessionToPush, { status, reason, ms }: Refusal): Promise<PushStep> {
+async function hold(
+  deps: PushDeps,
+  session: SessionToPush,
+  { status, reason, ms }: Refusal,
+  failures = session.pushFailures + 1,
+): Promise<PushStep> {
   const pushed = session.pushedVersion === session.version;
   const noted = await noteNotPushed(deps.db, session, {
     status: pushed ? 'pushed' : status,
     reason: pushed ? `The tokens are pushed, but the server is not restarted yet. ${reason}` : reason,
-    failures: session.pushFailures + 1,
+    failures,
   });
   return noted ? { state: 'wait', ms, why: reason } : moved(deps, session);
 }

@@ -2,7 +2,6 @@
  * Live state and usage of the servers of a page. What is old is read from the panel while the page waits for a moment; the
  * rest arrives with the next page. Results, claims, budget and pauses are in PostgreSQL, for all copies of the api.
  */
-import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
@@ -21,6 +20,7 @@ import {
   storeReads,
 } from '../../store/inventory/usage-store.ts';
 import type { Settings } from '../settings/settings.ts';
+import { budgetKey, pauseFor, shareOf } from './client-budget.ts';
 import { pauseAfter } from './usage-failures.ts';
 
 /** Milliseconds that a page waits. The rest of the 300 ms that it may be delayed is for listing its rows again. */
@@ -31,16 +31,6 @@ const READ_TIMEOUT_MS = 8000;
 const MAX_BODY_BYTES = 64 * 1024;
 /** Requests in flight for one page. */
 const LANES = 8;
-/** The part of the panel's limit that is spent on usage. */
-const SHARE = 0.25;
-/** Requests of a minute until the panel has said what it allows: one page of the dashboard. */
-const FIRST_ALLOWANCE = 12;
-/** Requests of a minute where the panel announces no limit. */
-const UNANNOUNCED_ALLOWANCE = 60;
-/** Below this part of its limit, at least {@link MIN_RESERVE} requests, the panel is left to others for a window. */
-const RESERVE = 0.1;
-const MIN_RESERVE = 5;
-const WINDOW_MS = 60_000;
 
 export interface LiveUsageDeps {
   db: Db;
@@ -145,7 +135,7 @@ async function readServers(state: State, batch: Batch, servers: readonly ServerU
   const target = await targetOf(state);
   if (target === undefined || isPaused(state, target.panel)) return;
   const ids = servers.map(({ id }) => id);
-  const claim = await claimReads(db, target.panel, ids, allowanceOf);
+  const claim = await claimReads(db, target.panel, ids, shareOf);
   notePause(state, target.panel, claim.pausedMs);
   const claimed = new Set(claim.ids);
   const queue = servers.filter(({ id }) => claimed.has(id));
@@ -173,21 +163,14 @@ function notePause(state: State, panel: string, ms: number): void {
 
 /** The panel and a digest that tells it from another; undefined without address and client key. */
 async function targetOf({ deps, panel }: State) {
-  const { panelUrl, panelClientApiKey: key } = await deps.settings.runtime();
-  if (panelUrl === undefined || key === undefined) return undefined;
+  const key = budgetKey(await deps.settings.runtime());
+  if (key === undefined) return undefined;
   const client = await panel.client().catch((error: unknown) => {
     if (isAppError(error, 'PANEL_NOT_CONFIGURED')) return undefined;
     throw error;
   });
   if (client === undefined) return undefined;
-  const digest = createHash('sha256').update(`${panelUrl}\n${key.reveal()}`).digest('base64url').slice(0, 22);
-  return { panel: digest, client };
-}
-
-/** Requests of a minute. @param limit as {@link heedThrottle} notes it; null: the panel was never asked. */
-function allowanceOf(limit: number | null): number {
-  if (limit === null) return FIRST_ALLOWANCE;
-  return limit === 0 ? UNANNOUNCED_ALLOWANCE : Math.max(1, Math.floor(limit * SHARE));
+  return { panel: key, client };
 }
 
 interface Writer {
@@ -242,13 +225,14 @@ async function readServer(reader: Reader, server: ServerUsage): Promise<void> {
 }
 
 /** Notes the panel's limit; 0 where it announces none. Where little remains, the rest of the window belongs to the other users of the key. */
-async function heedThrottle(reader: Reader, { limit = 0, remaining }: Throttle): Promise<void> {
+async function heedThrottle(reader: Reader, throttle: Throttle): Promise<void> {
+  const { limit = 0 } = throttle;
   if (reader.limit !== limit) {
     reader.limit = limit;
     await noteRequestLimit(reader.state.deps.db, reader.panel, limit);
   }
-  const reserve = Math.min(limit / 2, Math.max(limit * RESERVE, MIN_RESERVE));
-  if (remaining !== undefined && remaining < reserve) await pauseAll(reader, WINDOW_MS);
+  const pauseMs = pauseFor(throttle);
+  if (pauseMs > 0) await pauseAll(reader, pauseMs);
 }
 
 async function heedFailure(reader: Reader, server: ServerUsage, error: unknown): Promise<void> {

@@ -1,6 +1,7 @@
 /**
- * Live state and figures of servers, and the budget of reading them. All processes share both: a server is read by the
- * process that claimed it, and the claims of a minute stay within a share of what the panel allows.
+ * Live state and figures of servers, and the budget of the panel's client key. All processes share both: a server is read by
+ * the process that claimed it, and the claims of a minute stay within a share of what the panel allows: one share for
+ * figures, one for Hytale.
  */
 import type { LiveFigures } from '../../domain/panel/live-figures.ts';
 import { type Db, inTransaction } from '../db/db.ts';
@@ -65,6 +66,62 @@ export async function claimReads(
       );
     }
     return { ids: claimed.map(({ id }) => id), limit, pausedMs: 0 };
+  });
+}
+
+/** What became of a claim of requests for Hytale. */
+export interface RequestClaim {
+  granted: boolean;
+  /** Milliseconds until the requests could be granted, as far as it is known; 0 if they are. */
+  waitMs: number;
+  /** Milliseconds until the end of the panel's pause; 0 without one. */
+  pausedMs: number;
+}
+
+/** Requests of Hytale that were granted in the window, over `usage_budget b`. */
+const HYTALE_IN_WINDOW = `array(select a from unnest(b.hytale_asked) a
+  where a > clock_timestamp() - interval '${WINDOW_SECONDS} seconds' order by a)`;
+
+/**
+ * Claims so many requests of the client key for Hytale, all or none.
+ * @param panel digest of the panel's address and key
+ * @param allowance requests of a minute up to which this claim may go, given the limit that the panel announced (null: none yet).
+ * A claim for more than that is granted when no other was granted for a minute, if the allowance is not 0.
+ */
+export async function claimHytaleRequests(
+  db: Db,
+  panel: string,
+  requests: number,
+  allowance: (limit: number | null) => number,
+): Promise<RequestClaim> {
+  return inTransaction(db, async (trx) => {
+    // The row is locked: claims of several processes take turns.
+    const [budget] = await query<{ limit: number | null; spent: number; pausedMs: number }>(
+      trx,
+      `insert into usage_budget as b (panel) values (?) on conflict (panel) do update set hytale_asked = ${HYTALE_IN_WINDOW}
+       returning b.request_limit as limit, cardinality(b.hytale_asked) as spent, ${PAUSED_MS} as "pausedMs"`,
+      [panel],
+    );
+    const { limit = null, spent = 0, pausedMs = 0 } = budget ?? {};
+    if (pausedMs > 0) return { granted: false, waitMs: pausedMs, pausedMs };
+    const allowed = allowance(limit);
+    if (allowed > 0 && (spent + requests <= allowed || spent === 0)) {
+      await execute(
+        trx,
+        'update usage_budget set hytale_asked = hytale_asked || array_fill(clock_timestamp(), array[?::int]) where panel = ?',
+        [requests, panel],
+      );
+      return { granted: true, waitMs: 0, pausedMs };
+    }
+    // So many of the oldest have to leave the window before.
+    const tooMany = Math.min(spent, Math.max(1, spent + requests - allowed));
+    const [wait] = await query<{ ms: number | null }>(
+      trx,
+      `select extract(epoch from b.hytale_asked[?::int] + interval '${WINDOW_SECONDS} seconds' - clock_timestamp())::float8 * 1000 as ms
+         from usage_budget b where b.panel = ?`,
+      [tooMany, panel],
+    );
+    return { granted: false, waitMs: Math.max(0, wait?.ms ?? WINDOW_SECONDS * 1000), pausedMs };
   });
 }
 
@@ -146,7 +203,7 @@ export async function purgeUsage(db: Db, batch: number): Promise<number> {
        delete from node_usage_pauses where paused_until < now() returning 1
      ), budgets as (
        delete from usage_budget where coalesce(paused_until < now(), true)
-         and not exists (select 1 from unnest(asked) a where a > now() - interval '1 day') returning 1
+         and not exists (select 1 from unnest(asked || hytale_asked) a where a > now() - interval '1 day') returning 1
      )
      select (select count(*) from usage)::int as n`,
     [batch],

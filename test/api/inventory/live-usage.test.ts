@@ -412,6 +412,13 @@ test('what is known of deleted servers is purged', async () => {
   );
   expect(await purgeUsage(harness.database.db, 1)).toBe(1);
   expect(await purgeUsage(harness.database.db, 500)).toBe(1);
+  // A budget that Hytale alone used is kept for a day, too.
+  await harness.database.db.raw(
+    `insert into usage_budget (panel, hytale_asked) values ('used', array[now() - interval '23 hours']),
+       ('left', array[now() - interval '25 hours'])`,
+  );
+  await purgeUsage(harness.database.db, 500);
+  expect(await rows(`select panel from usage_budget where panel in ('used', 'left')`)).toEqual([{ panel: 'used' }]);
   expect(await rows('select node_id from node_usage_pauses')).toEqual([{ node_id: 2 }]);
   expect(await rows('select server_id as id from server_usage order by 1')).toEqual(
     ['s3', 's4', 's5', 's6'].map((id) => ({ id })),

@@ -8,6 +8,7 @@ import { createPanelClient, type PanelClient } from '../../../src/clients/panel/
 import { AppError } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { type PushDeps, type PushStep, pushSession } from '../../../src/services/hytale/push-session.ts';
+import { budgetKey, createHytaleBudget } from '../../../src/services/inventory/client-budget.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { clientOf, startPanel } from '../../support/panel.ts';
@@ -50,14 +51,20 @@ afterAll(async () => {
   await closePanel();
   await database.drop();
 });
-beforeEach(() => sim.reset());
+beforeEach(async () => {
+  sim.reset();
+  // As after a first answer of this panel, which announces no limit.
+  await database.db('usage_budget').insert({ panel: budgetKey(access()), request_limit: 0 });
+});
 afterEach(async () => {
   const rows = await database.db.raw(`select push_reason, pushed_variables, reason from hytale_game_sessions`);
   const events = await database.db.raw(`select * from outbox`);
   expect(JSON.stringify([rows.rows, events.rows, logged, answers])).not.toContain(MARKER);
   logged.length = 0;
   answers.length = 0;
-  await database.db.raw(`delete from hytale_game_sessions; delete from servers; delete from nests`);
+  await database.db.raw(
+    `delete from hytale_game_sessions; delete from servers; delete from nests; delete from usage_budget`,
+  );
 });
 
 interface Variable {
@@ -136,6 +143,11 @@ async function row(id: string): Promise<Record<string, unknown>> {
   return found ?? {};
 }
 
+const access = () => ({ panelUrl: sim.url, panelClientApiKey: new Secret(sim.keys.client) });
+const budgetRow = async (): Promise<Record<string, unknown>> =>
+  (await database.db('usage_budget').first('request_limit', 'asked', 'hytale_asked', 'paused_until')) ?? {};
+const endPause = () => database.db('usage_budget').update({ paused_until: null });
+
 const log = pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) });
 
 async function push(id: string, deps: Partial<PushDeps> = {}): Promise<PushStep> {
@@ -145,6 +157,8 @@ async function push(id: string, deps: Partial<PushDeps> = {}): Promise<PushStep>
       encryption,
       environment: 'production',
       panel: async () => client,
+      budget: createHytaleBudget({ db: database.db, settings: async () => access() }),
+      random: () => 0,
       variables: NAMES,
       now: () => NOW,
       log,
@@ -332,6 +346,15 @@ describe('what does not arrive', () => {
     const remove = fails({ kind: 'status', status: 429, retryAfter: 120 });
     expect(await push(id)).toMatchObject(wait(120_000));
     remove();
+    // It is one of the key: nothing is sent meanwhile, and waiting for it is no failure.
+    const sent = requests().length;
+    expect(await push(id)).toMatchObject({ state: 'wait', ms: expect.toSatisfy((ms: number) => ms > 110_000) });
+    expect(await row(id)).toMatchObject({
+      push_failures: 1,
+      push_reason: expect.stringContaining('asked for a pause'),
+    });
+    expect(requests()).toHaveLength(sent);
+    await endPause();
     fails({ kind: 'status', status: 503, retryAfter: 400 });
     expect(await push(id)).toMatchObject(wait(400_000));
     // The second variable alone can fail, too: then both are sent again.
@@ -562,5 +585,91 @@ describe('restart', () => {
     during(1, () => set(id, { wanted_version: 2, restart_wanted: true }));
     expect(await push(id)).toEqual(DONE);
     expect(await row(id)).toMatchObject({ restart_wanted: true });
+  });
+});
+
+describe('the budget of the client key', () => {
+  /** So many requests of Hytale were granted just now. */
+  const spend = (spent: number, limit: number | null = 240) =>
+    database.db.raw(
+      `insert into usage_budget (panel, request_limit, hytale_asked) values (?, ?, array_fill(clock_timestamp(), array[?::int]))
+       on conflict (panel) do update set request_limit = excluded.request_limit, hytale_asked = excluded.hytale_asked`,
+      [budgetKey(access()) ?? '', limit, spent],
+    );
+  const spent = async () => ((await budgetRow())['hytale_asked'] as unknown[]).length;
+
+  test('a push takes one request per variable, and a restart one more; what an administrator sets takes none', async () => {
+    const { id } = await world(both, { restart_wanted: true });
+    expect(await push(id)).toEqual(DONE);
+    expect(await spent()).toBe(3);
+    const hidden = await world([{ name: SESSION, viewable: false }, { name: IDENTITY }]);
+    expect(await push(hidden.id)).toEqual(DONE);
+    expect(await spent()).toBe(3);
+    // Figures of servers have a share of their own.
+    expect(await budgetRow()).toMatchObject({ request_limit: 0, asked: [] });
+  });
+
+  test('at a quarter of the limit nothing is sent: the push waits, without a failure, until requests are a minute old', async () => {
+    const { id } = await world(both);
+    await spend(59);
+    const step = await push(id, { random: () => 0.5 });
+    expect(step).toMatchObject({ state: 'wait', ms: expect.toSatisfy((ms: number) => ms > 60_000 && ms <= 70_000) });
+    expect(requests()).toEqual([]);
+    expect(await row(id)).toMatchObject({ push_status: 'pending', push_failures: 0, pushed_version: null });
+    expect((await row(id))['push_reason']).toContain('raise the rate limit of the client API');
+    await database.db.raw(
+      `update usage_budget set hytale_asked = array(select a - interval '61 seconds' from unnest(hytale_asked) a)`,
+    );
+    expect(await push(id)).toEqual(DONE);
+    expect(await spent()).toBe(2);
+  });
+
+  test('a restart that waits for the budget leaves the session pushed', async () => {
+    const { id } = await world(both, { restart_wanted: true });
+    await spend(58);
+    expect(await push(id)).toMatchObject({ state: 'wait' });
+    expect(await row(id)).toMatchObject({ push_status: 'pushed', pushed_version: 1, restart_wanted: true });
+    expect(sim.powerLog).toEqual([]);
+    await spend(0);
+    expect(await push(id)).toEqual(DONE);
+    expect(sim.powerLog).toHaveLength(1);
+  });
+
+  test('pulls have three quarters of the share and no request while pushes use it up; claims at once never exceed it', async () => {
+    const { take } = createHytaleBudget({ db: database.db, settings: async () => access() });
+    const granted = async (use: 'push' | 'pull', requests: number, tries: number): Promise<number> => {
+      const taken = await Promise.all(Array.from({ length: tries }, () => take(use, requests)));
+      return taken.filter((one) => one.granted).length;
+    };
+    await spend(0);
+    expect(await granted('pull', 1, 50)).toBe(45);
+    expect(await granted('push', 2, 10)).toBe(7);
+    expect(await spent()).toBe(59);
+    // One of the pulls leaves the window: that is for a push, not for another pull.
+    await database.db.raw(`update usage_budget set hytale_asked[1] = clock_timestamp() - interval '61 seconds'`);
+    expect(await take('pull', 1)).toMatchObject({ granted: false, paused: false });
+    expect(await take('push', 2)).toEqual({ granted: true });
+    expect(await spent()).toBe(60);
+
+    // A limit whose quarter is less than a push: one push in a minute, and no pull.
+    await spend(0, 4);
+    expect(await take('pull', 1)).toMatchObject({ granted: false });
+    expect(await granted('push', 2, 3)).toBe(1);
+    // Not asked yet; announces no limit.
+    await spend(0, null);
+    expect(await granted('pull', 1, 15)).toBe(8);
+    await spend(0, 0);
+    expect(await granted('push', 1, 70)).toBe(60);
+  });
+
+  test('without a client key nothing is held back; a key of its own has a budget of its own', async () => {
+    await spend(60);
+    const { take } = createHytaleBudget({ db: database.db, settings: async () => ({ panelUrl: sim.url }) });
+    expect(await take('push', 2)).toEqual({ granted: true });
+    const other = createHytaleBudget({
+      db: database.db,
+      settings: async () => ({ ...access(), panelClientApiKey: new Secret('another') }),
+    });
+    expect(await other.take('pull', 1)).toEqual({ granted: true });
   });
 });

@@ -16,6 +16,7 @@ import { Secret } from '../../../src/domain/secret.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { createHytale } from '../../../src/services/hytale/create-hytale.ts';
 import type { Hytale, Requester } from '../../../src/services/hytale/hytale.ts';
+import type { HytaleBudget } from '../../../src/services/inventory/client-budget.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
 import { createHytaleEngine, type HytaleEngine } from '../../../src/temporal/hytale-engine.ts';
@@ -26,6 +27,13 @@ import { clientOf, startPanel } from '../panel.ts';
 import { quiet } from '../stack.ts';
 import { startTimeSkipping } from '../time-skipping.ts';
 import { IDENTITY_VARIABLE, SCENERY, SESSION_VARIABLE } from './game-server.ts';
+
+/** A budget of the panel's client key that has no end. */
+const ENDLESS_BUDGET: HytaleBudget = {
+  take: async () => ({ granted: true }),
+  heed: async () => undefined,
+  pause: async () => undefined,
+};
 
 export const SECOND = 1_000;
 export const MINUTE = 60 * SECOND;
@@ -97,6 +105,8 @@ export async function startHytaleHarness(): Promise<HytaleHarness> {
     sessionLimit: SESSION_LIMIT,
     variables: { session: [SESSION_VARIABLE], identity: [IDENTITY_VARIABLE] },
     panel: async () => panelClient,
+    // Its minutes are those of the database, which do not pass as the clock of the test does.
+    budget: ENDLESS_BUDGET,
     log: quiet,
     trace: (_about, work) => work(),
     now: clock.now,
