@@ -36,3 +36,12 @@ function prefixFunction(lines: readonly string[]): number[] {
   }
   return lengths;
 }
+
+/** A line as PostgreSQL can hold it: NUL and half surrogate pairs become U+FFFD. At most MAX_LINE_BYTES bytes of it are kept. */
+export function storableLine(line: string): string {
+  const text = line.replaceAll('\0', '\uFFFD').toWellFormed();
+  // Each UTF-16 unit has at least one byte, and at most three.
+  if (text.length * 3 <= MAX_LINE_BYTES) return text;
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_LINE_BYTES));
+  return text.slice(0, read);
+}
