@@ -98,6 +98,10 @@ export const ERRORS = {
   PANEL_RATE_LIMITED: spec(503, 'The panel asks to wait', { retryable: true }),
   PANEL_UNAVAILABLE: spec(502, 'The panel cannot be reached', { retryable: true }),
   PANEL_CONTRACT: spec(502, 'The panel sent an answer that is not understood', { report: true }),
+  // a server's console, at the daemon of its node
+  CONSOLE_REFUSED: spec(502, 'The node refused the console of this server'),
+  CONSOLE_THROTTLED: spec(503, 'The node asks to wait', { retryable: true }),
+  CONSOLE_UNAVAILABLE: spec(502, 'The node cannot be reached', { retryable: true }),
   // Hytale
   HYTALE_BAD_REQUEST: spec(400, 'Invalid request format or missing required fields', { bodyCode: 'BAD_REQUEST' }),
   /** The contract's status for what Hytale answers by 401. */

@@ -1,5 +1,5 @@
 /**
- * The panel's API: lists, objects, and the few writes of writes.ts. Each call is one attempt; the workflow decides what is tried again.
+ * The panel's API: lists, objects, the few writes of writes.ts, and the consoles of console.ts. Each call is one attempt; the workflow decides what is tried again.
  * Every failure is an `AppError` whose `meta` holds status, code and path, never a key, a query or a body.
  */
 import { AppError } from '../../domain/errors.ts';
@@ -12,6 +12,7 @@ import {
 import type { Secret } from '../../domain/secret.ts';
 import { createHttpClient, type HttpClientOptions } from '../http/http.ts';
 import type { Throttle } from './answers.ts';
+import { createPanelConsoles, type PanelConsoles } from './console.ts';
 import { call, type ListQuery, type Panel } from './request.ts';
 import { type ProxyCredentials, parsePanelUrl } from './target.ts';
 import { createPanelWrites, type PanelWrites } from './writes.ts';
@@ -23,7 +24,7 @@ export interface PanelPage {
   throttle: Throttle;
 }
 
-export interface PanelClient extends PanelWrites {
+export interface PanelClient extends PanelWrites, PanelConsoles {
   /** GET {url}/api/application{path}: one page (or an unpaged list). */
   list(path: string, query?: ListQuery, options?: { signal?: AbortSignal }): Promise<PanelPage>;
   /** GET one object of the application API. */
@@ -104,6 +105,7 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
       return { item: value, throttle };
     },
     ...createPanelWrites(panel, options.apiKey, () => clientKey(options)),
+    ...createPanelConsoles(panel, origin, () => clientKey(options)),
     close: () => http.close(),
   };
 }

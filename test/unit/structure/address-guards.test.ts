@@ -13,7 +13,9 @@ const UNGUARDED: Readonly<Record<string, string>> = {
   'clients/hytale/keys.ts': 'HYTALE_SESSIONS_BASE_URL, a variable of the environment',
   'clients/http/address-guard.ts': 'guardFor: a URL whose origin is that of the environment',
 };
-/** Files that connect without the client of clients/http, and where to. */
+/** The clients that connect, with the guard of their caller. */
+const WITH_GUARD = ['clients/http/http.ts', 'clients/http/websocket.ts'];
+/** Files that connect without the clients of clients/http, and where to. */
 const OWN_CONNECTIONS: Readonly<Record<string, string>> = {
   'cli/demo/api.ts': 'the api that the demo itself started',
   'cli/demo/hytale.ts': 'the simulated page that the demo itself started',
@@ -28,9 +30,9 @@ test('only addresses of the environment are called without a guard (S12)', () =>
   expect(matching(/\bguard: 'environment'|return 'environment'/).sort()).toEqual(Object.keys(UNGUARDED).sort());
 });
 
-test('no request passes by the client with the guard (S12)', () => {
+test('no request passes by the clients with the guard (S12)', () => {
   const others = matching(/\bfetch\(|from 'undici'|\brequest\b.* from 'node:https?'/).filter(
-    (file) => file !== 'clients/http/http.ts',
+    (file) => !WITH_GUARD.includes(file),
   );
   expect(others.sort()).toEqual(Object.keys(OWN_CONNECTIONS).sort());
 });
