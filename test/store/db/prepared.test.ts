@@ -25,3 +25,18 @@ test('the user of a token is read by a prepared statement; one that is lost is r
   expect(await read('u1')).toBe('u1@example.org');
   expect(await prepared()).toEqual([]);
 });
+
+test('the error of a failed statement has none of its values', async () => {
+  const statements = [
+    () => query(database.db, 'select ?::text, 1 / 0', ['hidden']),
+    () => database.db('users').insert({ id: 'u1', email: 'hidden' }),
+  ];
+  for (const run of statements) {
+    const error = await run().then(
+      () => undefined,
+      (failure: unknown) => failure,
+    );
+    expect(error).toBeInstanceOf(Error);
+    expect(String((error as Error).message) + (error as Error).stack).not.toContain('hidden');
+  }
+});
