@@ -53,8 +53,6 @@ export function createDb(options: DbOptions): Database {
     },
     pool: { min: 0, max: options.max ?? 10, idleTimeoutMillis: 30_000, acquireTimeoutMillis: 15_000 },
     acquireConnectionTimeout: 15_000,
-    // The message of a failed statement has its text; with the values it would bring tokens, addresses and lines to the log.
-    compileSqlOnError: false,
   });
   return pool as unknown as Database;
 }
