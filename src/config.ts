@@ -312,6 +312,9 @@ const Variables = z.object({
       description:
         'Key of the node daemons that send console lines (X-API-Key): it is valid for that route only. Empty = they use BACKEND_API_KEY',
     }),
+    HYTALE_LOG_RETENTION_DAYS: wholeNumberOr(DEFAULT_RETENTION_DAYS, 1).meta({
+      description: 'Days for which a console line of a Hytale server is kept',
+    }),
     HYTALE_EXPOSE_REFRESH_TOKEN: flag(false).meta({
       description: 'true = answers of the Hytale token routes hold the refresh token, as the earlier service gave it',
     }),
@@ -451,6 +454,7 @@ function hytaleConfig(v: Variables) {
     issuer: v.HYTALE_ISSUER ?? sessions,
     requireAuth: v.HYTALE_REQUIRE_AUTH,
     logPushKey: v.HYTALE_LOG_PUSH_KEY,
+    logRetentionDays: v.HYTALE_LOG_RETENTION_DAYS,
     exposeRefreshToken: v.HYTALE_EXPOSE_REFRESH_TOKEN,
     sessionLimit: v.HYTALE_SESSION_LIMIT,
     verifyTokens: v.HYTALE_VERIFY_TOKENS,

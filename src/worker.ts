@@ -123,6 +123,7 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
     report: captureError,
     retentionDays: config.syncLogRetentionDays,
     auditRetentionDays: config.auditRetentionDays,
+    hytaleLogRetentionDays: config.hytale.logRetentionDays,
     email: {
       emails: parts.emails,
       transport: parts.email.transport,

@@ -10,6 +10,7 @@ import type { Db } from '../store/db/db.ts';
 import { clearDeadEmails, failLostEmails, purgeEmails } from '../store/email/email-store.ts';
 import { purgeHytaleAudit } from '../store/hytale/audit-store.ts';
 import { purgeLogins } from '../store/hytale/login-store.ts';
+import { dateServerLogs, purgeConsoles, purgeLogGaps, purgeServerLogs } from '../store/hytale/server-log-retention.ts';
 import { purgeUsage } from '../store/inventory/usage-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
@@ -25,6 +26,8 @@ export interface MaintenanceActivityDeps {
   retentionDays: number;
   /** Days after which audit events are deleted; 0: never. */
   auditRetentionDays: number;
+  /** Days after which console lines of Hytale servers are deleted. */
+  hytaleLogRetentionDays: number;
 }
 
 /** Days after which a network without a sign-in is no longer known: twice the life of a session. */
@@ -33,7 +36,8 @@ const KNOWN_NETWORK_DAYS = 180;
 const BATCH_ROWS = 500;
 
 /** Handles at most {@link BATCH_ROWS} rows. @returns how many. */
-type Purge = (db: Db, days: Pick<MaintenanceActivityDeps, 'retentionDays' | 'auditRetentionDays'>) => Promise<number>;
+type Purge = (db: Db, days: Days) => Promise<number>;
+type Days = Pick<MaintenanceActivityDeps, 'retentionDays' | 'auditRetentionDays' | 'hytaleLogRetentionDays'>;
 
 /** What the retention deletes, by its name in the result. */
 const PAST_RETENTION = {
@@ -45,6 +49,11 @@ const PAST_RETENTION = {
   hytaleLogins: (db, days) => purgeLogins(db, days.retentionDays, BATCH_ROWS),
   hytaleAudit: (db, days) => purgeHytaleAudit(db, days.auditRetentionDays, BATCH_ROWS),
   auditEvents: (db, days) => purgeAuditEvents(db, days.auditRetentionDays, BATCH_ROWS),
+  hytaleUndatedLines: (db) => dateServerLogs(db, BATCH_ROWS),
+  // Millions of rows: after everything else. The gaps follow the lines.
+  hytaleLines: (db, days) => purgeServerLogs(db, days.hytaleLogRetentionDays, BATCH_ROWS),
+  hytaleLogGaps: (db) => purgeLogGaps(db, BATCH_ROWS),
+  hytaleConsoles: (db) => purgeConsoles(db, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 
 /** What expires by itself, by its name in the result. Lost emails end as failed; the contents of ended ones are cleared.

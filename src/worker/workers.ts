@@ -29,6 +29,8 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   retentionDays: number;
   /** Days after which audit events are deleted; 0: never. */
   auditRetentionDays: number;
+  /** Days after which console lines of Hytale servers are deleted. */
+  hytaleLogRetentionDays: number;
   email: Omit<EmailActivityDeps, 'db'>;
   webhooks: Omit<WebhookActivityDeps, 'db' | 'log'>;
   hytale: Omit<HytaleActivityDeps, 'db' | 'log' | 'panel' | 'budget'>;

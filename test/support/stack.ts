@@ -157,6 +157,7 @@ export async function startStack(
       bundlePath,
       retentionDays: 30,
       auditRetentionDays: 365,
+      hytaleLogRetentionDays: 30,
       email: {
         emails: createEmailStore(encryption),
         transport: options.emailTransport ?? (() => Promise.reject(new AppError('EMAIL_NOT_CONFIGURED'))),

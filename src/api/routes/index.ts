@@ -23,6 +23,7 @@ import { emailRoutes } from './email.ts';
 import { healthRoutes } from './health.ts';
 import { hytaleLogRoutes } from './hytale/logs.ts';
 import { hytaleOauthRoutes } from './hytale/oauth.ts';
+import { hytaleServerLogListRoutes } from './hytale/server-log-lists.ts';
 import { hytaleSessionRoutes } from './hytale/sessions.ts';
 import { hytaleTokenRoutes } from './hytale/tokens.ts';
 import { metricsRoutes } from './metrics.ts';
@@ -64,6 +65,7 @@ export const routes: readonly Route[] = [
   ...hytaleSessionRoutes,
   ...hytaleTokenRoutes,
   ...hytaleLogRoutes,
+  ...hytaleServerLogListRoutes,
   ...hytaleAccountRoutes,
   ...hytaleSessionAdminRoutes,
 ];

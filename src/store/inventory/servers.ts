@@ -15,6 +15,16 @@ import { SHOWN_ALLOCATION } from './shown-allocation.ts';
 const REACHABLE = `(select o.id from servers o where o."ownerId" = ?
   union select su."serverId" from server_subusers su where su."userId" = ?)`;
 
+/** Whether the user owns or shares the server with this uuid. */
+export async function reachesServer(db: Db, userId: string, uuid: string): Promise<boolean> {
+  const [row] = await query<{ reached: boolean }>(
+    db,
+    `select exists (select 1 from ${REACHABLE} r join servers s on s.id = r.id where s.uuid = ?) as reached`,
+    [userId, userId, uuid],
+  );
+  return row?.reached === true;
+}
+
 export interface DashboardSummary {
   total: number;
   /** Neither of these two counts a suspended server. */

@@ -114,6 +114,7 @@ describe('start', () => {
       launcher: stack.launcher,
       retentionDays: 30,
       auditRetentionDays: 365,
+      hytaleLogRetentionDays: 30,
     });
     const logId = crypto.randomUUID();
     expect(await acts.requestScheduledSync({ logId })).toEqual({ outcome: 'started', logId });

@@ -141,6 +141,7 @@ describe('the activity', () => {
       launcher,
       retentionDays: 30,
       auditRetentionDays: 365,
+      hytaleLogRetentionDays: 30,
     });
     return new MockActivityEnvironment().run(purgeExpiredData);
   };

@@ -47,6 +47,8 @@ describe('route table', () => {
       GET    /api/admin/webhook-deliveries  listWebhookDeliveries  admin
       GET    /api/admin/webhook-deliveries/:id  getWebhookDelivery  admin
       GET    /api/hytale/logs  listHytaleLogsShort  hytale
+      GET    /api/hytale/server-logs  listHytaleServerLogsShort  hytaleReader
+      GET    /api/hytale/server-logs/count  countHytaleServerLogsShort  hytaleReader
       GET    /api/panel/counts  getPanelCounts  public
       GET    /api/panel/nodes  getPublicNodes  public
       GET    /api/stats  getSiteStats  public
@@ -59,6 +61,8 @@ describe('route table', () => {
       GET    /api/v1/dashboard/stats  getDashboardStats  user
       GET    /api/v1/hytale/logs  listHytaleLogs  hytale
       GET    /api/v1/hytale/oauth/jwks  getHytaleKeys  hytale
+      GET    /api/v1/hytale/server-logs  listHytaleServerLogs  hytaleReader
+      GET    /api/v1/hytale/server-logs/count  countHytaleServerLogs  hytaleReader
       GET    /api/v1/queues/stats  getQueueStats  apiKeyOrAdmin
       GET    /api/v1/setup  getSetup  public
       GET    /api/v1/stats/admin  getAdminStatsV1  apiKeyOrAdmin
