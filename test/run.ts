@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
@@ -14,6 +13,7 @@ import { watchNpm } from '../src/embedded/parent.ts';
 import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../src/embedded/postgres/postgres.ts';
 import { EmbeddedError, isAlive } from '../src/embedded/process.ts';
 import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../src/embedded/temporal/temporal.ts';
+import { throwawayParent, throwawayParents } from './throwaway.ts';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const PREFIX = 'nodebyte-test-';
@@ -24,10 +24,19 @@ const PROJECTS = ['unit', 'store', 'workflow', 'replay', 'api', 'e2e'];
 
 const say = (line: string): void => console.error(`test: ${line}`);
 
+function left(parent: string): string[] {
+  try {
+    return readdirSync(parent)
+      .filter((name) => name.startsWith(PREFIX))
+      .map((name) => join(parent, name));
+  } catch {
+    return [];
+  }
+}
+
 /** Ends and removes what a killed run left behind. */
 async function sweep(): Promise<void> {
-  for (const name of readdirSync(tmpdir()).filter((n) => n.startsWith(PREFIX))) {
-    const folder = join(tmpdir(), name);
+  for (const folder of throwawayParents().flatMap(left)) {
     try {
       const owner = Number(readFileSync(join(folder, 'owner'), 'utf8'));
       if (!Number.isInteger(owner) || isAlive(owner)) continue;
@@ -66,7 +75,8 @@ async function makeTemplate(postgres: EmbeddedPostgres, adminUrl: string): Promi
 
 async function main(): Promise<number> {
   await sweep();
-  const folder = mkdtempSync(join(tmpdir(), PREFIX));
+  const parent = throwawayParent();
+  const folder = mkdtempSync(join(parent, PREFIX));
   // As root the database runs as another user, who must be able to enter.
   chmodSync(folder, 0o711);
   writeFileSync(join(folder, 'owner'), String(process.pid));
@@ -90,7 +100,15 @@ async function main(): Promise<number> {
         dataDir: join(folder, 'postgres'),
         cacheDir,
         // Nothing here must survive a crash of the machine.
-        settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '200' },
+        settings: {
+          fsync: 'off',
+          synchronous_commit: 'off',
+          full_page_writes: 'off',
+          wal_level: 'minimal',
+          max_wal_senders: '0',
+          max_wal_size: '256MB',
+          max_connections: '200',
+        },
         log: say,
       }).then((started) => {
         postgres = started;
@@ -131,6 +149,7 @@ async function main(): Promise<number> {
       TEST_TEMPLATE: template,
       TEST_TEMPORAL_ADDRESS: temporal.address,
       CACHE_DIR: cacheDir,
+      TMPDIR: parent,
     };
     // What is configured for a real installation is none of the tests' business.
     for (const name of [
