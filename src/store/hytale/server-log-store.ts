@@ -62,10 +62,11 @@ export async function lastLines(
 ): Promise<StoredLine[]> {
   const rows = await query<StoredLine>(
     db,
-    `select ${LINE} from hytale_server_logs
+    // Without the alias "id" would be the text of the list, and 9 come after 10.
+    `select ${LINE} from hytale_server_logs l
       where server_uuid = ? and log_timestamp is not null
         and (?::bigint is null or id >= ?::bigint) and (?::bigint is null or id < ?::bigint)
-      order by log_timestamp desc, id desc limit ?`,
+      order by l.log_timestamp desc, l.id desc limit ?`,
     [serverUuid, sinceId, sinceId, beforeId, beforeId, limit],
   );
   return rows.reverse();

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { appendPulled } from '../../../src/services/hytale/append-lines.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { addServer, judgeConsole, runConsole, stepsOf } from '../../support/hytale/console.ts';
 
@@ -28,3 +29,13 @@ test('push and pull of one console, in any order, by clocks that differ', async 
     { numRuns: RUNS },
   );
 }, 600_000);
+
+test('ids are compared as numbers: the line after 9 is 10', async () => {
+  const uuid = randomUUID();
+  await addServer(database.db, uuid);
+  await database.db.raw(`select setval('hytale_server_logs_id_seq', 99999995)`);
+  const lines = Array.from({ length: 8 }, (_, n) => `line ${n}`);
+  const tail = { serverUuid: uuid, accountId: randomUUID(), lines, acceptGap: true };
+  expect(await appendPulled(database.db, tail)).toEqual({ saved: 8, state: 'first' });
+  expect(await appendPulled(database.db, tail)).toEqual({ saved: 0, state: 'unchanged' });
+});
