@@ -152,6 +152,13 @@ export interface SimulatedSession {
   refreshes: number;
 }
 
+/** The tokens of a session, as an answer holds them. */
+export interface SimulatedPair {
+  sessionToken?: string;
+  identityToken: string;
+  expiresAt: string;
+}
+
 export interface HytaleSimulator {
   readonly hosts: SimulatorHosts;
   readonly issuer: string;
@@ -176,6 +183,8 @@ export interface HytaleSimulator {
   /** Ends sessions in the account portal. */
   endSessions(accountId: string): void;
   setSessionLimit(limit: number): void;
+  /** A session that began earlier: its pair has so many seconds left. The limit of the account does not count. */
+  runningSession(accountId: string, secondsLeft: number): Promise<{ profile: string; pair: SimulatedPair }>;
   sessions(accountId?: string): SimulatedSession[];
   /** Sessions that live now. */
   live(accountId?: string): SimulatedSession[];

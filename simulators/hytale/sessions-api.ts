@@ -1,7 +1,7 @@
 /** The hosts that take bearer tokens: profiles of an account, and game sessions. */
 import type { JWTPayload } from 'jose';
 import { type ApiAnswer, textError } from './answer.ts';
-import type { HytaleFault, SimulatedSession } from './contract.ts';
+import type { HytaleFault, SimulatedPair, SimulatedSession } from './contract.ts';
 import { tampered, unsigned } from './keys.ts';
 import { type AccessToken, type HytaleState, isLive, type SessionToken } from './state.ts';
 
@@ -52,17 +52,24 @@ export async function newSession(
   const now = state.now();
   const living = state.sessions.filter((session) => session.account === account.id && isLive(session, now));
   if (!account.unlimited && living.length >= state.sessionLimit) return atLimit(state);
-  const session: SimulatedSession = {
-    id: state.random.uuid(),
-    account: account.id,
-    profile: uuid,
-    createdAt: now,
-    expiresAt: now + state.lives.session * 1000,
-    ended: false,
-    refreshes: 0,
-  };
+  const session = addSession(state, account.id, uuid, state.lives.session);
+  return { status: state.switches.newSessionStatus, json: { ...(await newPair(state, session, spoiling, true)) } };
+}
+
+function addSession(state: HytaleState, account: string, profile: string, seconds: number): SimulatedSession {
+  const createdAt = state.now();
+  const expiresAt = createdAt + seconds * 1000;
+  const session = { id: state.random.uuid(), account, profile, createdAt, expiresAt, ended: false, refreshes: 0 };
   state.sessions.push(session);
-  return { status: state.switches.newSessionStatus, json: await newPair(state, session, spoiling, true) };
+  return session;
+}
+
+/** A session that began earlier, of the account's first profile, and its pair. */
+export async function runningSession(state: HytaleState, accountId: string, secondsLeft: number) {
+  const profile = state.accounts.get(accountId)?.profiles[0]?.uuid;
+  if (profile === undefined) throw new Error(`no account ${accountId}`);
+  const session = addSession(state, accountId, profile, secondsLeft);
+  return { profile, pair: await newPair(state, session, undefined, true) };
 }
 
 /** The profile that a body asks for. */
@@ -100,7 +107,8 @@ export async function refreshSession(
   if (switches.refreshEndsEarlierPair && switches.refreshHasSessionToken) voidPairs(state, session);
   session.expiresAt = now + lives.session * 1000;
   session.refreshes += 1;
-  return { status: 200, json: await newPair(state, session, spoiling, switches.refreshHasSessionToken) };
+  const pair = await newPair(state, session, spoiling, switches.refreshHasSessionToken);
+  return { status: 200, json: { ...pair } };
 }
 
 function voidPairs(state: HytaleState, session: SimulatedSession): void {
@@ -125,7 +133,7 @@ async function newPair(
   session: SimulatedSession,
   spoiling: Spoiling,
   withSessionToken: boolean,
-): Promise<Record<string, unknown>> {
+): Promise<SimulatedPair> {
   const { audience } = state.switches;
   const { expiresAt } = session;
   const now = Math.floor(state.now() / 1000);

@@ -10,6 +10,7 @@ import type { HytaleSimulator, HytaleSimulatorOptions, HytaleSwitches } from './
 import { closeServer, createHost, listen } from './http.ts';
 import { createSessionKeys } from './keys.ts';
 import { createRandom } from './random.ts';
+import { runningSession } from './sessions-api.ts';
 import { addAccount, addFault, decide, endSessions, type HytaleState, isLive, reset, revokeConsent } from './state.ts';
 
 export type { HytaleSimulator, HytaleSimulatorOptions } from './contract.ts';
@@ -119,6 +120,7 @@ function createControls(
     setSessionLimit(limit) {
       state.sessionLimit = limit;
     },
+    runningSession: (accountId, secondsLeft) => runningSession(state, accountId, secondsLeft),
     sessions: (accountId) => ofAccount(state.sessions, accountId),
     live: (accountId) => ofAccount(state.sessions, accountId).filter((session) => isLive(session, state.now())),
     refreshTokens: (accountId) =>

@@ -11,10 +11,12 @@ import {
   type AccountWish,
   CHANGED_SIGNAL,
   CODE_UPDATE,
+  type HytaleEntityInput,
   type HytaleView,
   hytaleAccountId,
   hytaleLoginId,
   hytaleSessionId,
+  nextRun,
   QUEUE,
   type SessionWish,
 } from '../workflows/contract.ts';
@@ -29,8 +31,8 @@ export interface RefusedWish {
 
 /** All calls throw errors of the Temporal client when it does not answer in time. */
 export interface HytaleEngine {
-  /** Starts the workflow of a row. @returns false if it runs. */
-  start(kind: HytaleKind, id: string): Promise<boolean>;
+  /** Starts the workflow of a row. @param dueAt of its first step; undefined: at once. @returns false if it runs. */
+  start(kind: HytaleKind, id: string, dueAt?: Date): Promise<boolean>;
   wake: { account(accountId: string): Promise<void>; session(sessionId: string): Promise<void> };
   /** Starts a login, and waits for its code. */
   code(loginId: string, timeoutMs: number): Promise<HytaleView>;
@@ -53,10 +55,10 @@ const KINDS = {
   session: { type: 'hytaleSession', id: hytaleSessionId, key: 'sessionId', summary: 'Hytale game session' },
 } as const;
 
-const optionsOf = (kind: HytaleKind, id: string, input: { asked?: boolean } = {}) => ({
+const optionsOf = (kind: HytaleKind, id: string, input: HytaleEntityInput = {}) => ({
   workflowId: KINDS[kind].id(id),
   taskQueue: QUEUE.core,
-  args: [{ [KINDS[kind].key]: id, ...input }],
+  args: [{ [KINDS[kind].key]: id, ...(kind === 'login' ? {} : { ...nextRun(), ...input }) }],
   staticSummary: `${KINDS[kind].summary} ${id}`,
 });
 
@@ -89,7 +91,7 @@ export function createHytaleEngine(temporal: Gateway): HytaleEngine {
     }
   };
   return {
-    start: (kind, id) => startOne(temporal, kind, id),
+    start: (kind, id, dueAt) => startOne(temporal, kind, id, dueAt),
     wake: { account: (id) => wake('account', id), session: (id) => wake('session', id) },
     async code(loginId, timeoutMs) {
       const view = await update('login', loginId, CODE_UPDATE, [], timeoutMs);
@@ -102,9 +104,10 @@ export function createHytaleEngine(temporal: Gateway): HytaleEngine {
   };
 }
 
-async function startOne(temporal: Gateway, kind: HytaleKind, id: string): Promise<boolean> {
+async function startOne(temporal: Gateway, kind: HytaleKind, id: string, dueAt: Date | undefined): Promise<boolean> {
+  const options = optionsOf(kind, id, nextRun(dueAt?.getTime()));
   try {
-    await temporal.within(CALL_MS, () => temporal.client.workflow.start(KINDS[kind].type, optionsOf(kind, id)));
+    await temporal.within(CALL_MS, () => temporal.client.workflow.start(KINDS[kind].type, options));
     return true;
   } catch (error) {
     if (error instanceof WorkflowExecutionAlreadyStartedError) return false;

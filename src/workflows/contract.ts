@@ -119,15 +119,28 @@ export interface ScheduledSyncResult {
 export interface HytaleLoginInput {
   loginId: string;
 }
-export interface HytaleAccountInput {
-  accountId: string;
+/** What an account or a session is started with, beside its id. */
+export interface HytaleEntityInput {
   /** Somebody waits for the first step. */
   asked?: boolean;
+  /** Unix milliseconds of the first step; default: at once. */
+  dueAt?: number;
+  /** Steps after which the workflow goes on in a new run. A short history is quickly replayed on another worker. */
+  stepsPerRun?: number;
 }
-export interface HytaleSessionInput {
+export interface HytaleAccountInput extends HytaleEntityInput {
+  accountId: string;
+}
+export interface HytaleSessionInput extends HytaleEntityInput {
   sessionId: string;
-  asked?: boolean;
 }
+
+/** The input of a run of this release. @param dueAt Unix milliseconds of its first step; undefined: at once. */
+export const nextRun = (dueAt?: number): HytaleEntityInput => ({
+  stepsPerRun: STEPS_PER_RUN,
+  ...(dueAt === undefined ? {} : { dueAt }),
+});
+const STEPS_PER_RUN = 12;
 
 /** Update of a login: answers when the code is there, or the login has ended. */
 export const CODE_UPDATE = 'code';

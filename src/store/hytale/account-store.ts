@@ -257,10 +257,18 @@ export async function takeForeignRows(db: Db, environment: HytaleEnvironment): P
   return accounts + sessions;
 }
 
-/** Ids of all accounts of an environment. */
-export const accountIds = (db: Db, environment: HytaleEnvironment): Promise<string[]> =>
-  query<{ id: string }>(
+/** A row that has a workflow. */
+export interface RunningRow {
+  id: string;
+  /** Of its next step; null: there may be something to do now. */
+  dueAt: Date | null;
+}
+
+/** All accounts of an environment, those first that may have something to do. */
+export const accountsToRun = (db: Db, environment: HytaleEnvironment): Promise<RunningRow[]> =>
+  query(
     db,
-    `select account_id as id from hytale_oauth_tokens where ${OF_ENVIRONMENT} order by next_at nulls first`,
+    `select account_id as id, case when status = 'active' then next_at end as "dueAt" from hytale_oauth_tokens
+      where ${OF_ENVIRONMENT} order by 2 nulls first, 1`,
     [environment, environment],
-  ).then((rows) => rows.map(({ id }) => id));
+  );

@@ -6,6 +6,7 @@ import type { Secret } from '../../domain/secret.ts';
 import type { Db } from '../db/db.ts';
 import type { Encryption } from '../db/encryption.ts';
 import { execute, query } from '../db/query.ts';
+import type { RunningRow } from './account-store.ts';
 import { sealed } from './secrets.ts';
 
 export interface StoredLogin {
@@ -183,13 +184,13 @@ export const endLogin = async (
     [end.status, end.error, end.reason, end.ownerId ?? null, id],
   )) === 1;
 
-/** Ids of logins that have not ended. */
-export const openLogins = (db: Db, environment: HytaleEnvironment): Promise<string[]> =>
-  query<{ id: string }>(
+/** Logins that have not ended. */
+export const openLogins = (db: Db, environment: HytaleEnvironment): Promise<RunningRow[]> =>
+  query(
     db,
-    `select id from hytale_logins where environment = ? and status in ('requested', 'pending', 'approved')`,
+    `select id, null as "dueAt" from hytale_logins where environment = ? and status in ('requested', 'pending', 'approved')`,
     [environment],
-  ).then((rows) => rows.map(({ id }) => id));
+  );
 
 /** Deletes logins that ended longer ago. @returns number of rows. */
 export async function purgeLogins(db: Db, days: number, batch: number): Promise<number> {

@@ -9,7 +9,7 @@ import type { Secret } from '../../domain/secret.ts';
 import type { Db } from '../db/db.ts';
 import type { Encryption } from '../db/encryption.ts';
 import { execute, query } from '../db/query.ts';
-import { OF_ENVIRONMENT } from './account-store.ts';
+import { OF_ENVIRONMENT, type RunningRow } from './account-store.ts';
 import { sealed } from './secrets.ts';
 
 export interface StoredSession {
@@ -316,13 +316,20 @@ export async function releaseWaiting(trx: Db, accountId: string, now: Date): Pro
   return rows.map(({ id }) => id);
 }
 
-/** Ids of all sessions of an environment, those that are due first. */
-export const sessionIds = (db: Db, environment: HytaleEnvironment): Promise<string[]> =>
-  query<{ id: string }>(
+/** All sessions of an environment, those first that may have something to do. */
+export const sessionsToRun = (db: Db, environment: HytaleEnvironment): Promise<RunningRow[]> =>
+  query(
     db,
-    `select id from hytale_game_sessions where ${OF_ENVIRONMENT} order by next_at nulls first, id`,
+    `select id, due as "dueAt" from (
+       select id, case when coalesce(status, 'active') = 'active' and session_token <> '' and identity_token <> ''
+                    and wanted_version <= greatest(version, 1) and not restart_wanted
+                    and (server_id is not null or linked_at is null)
+                    and (server_id is null or push_status = 'none' or pushed_version = version)
+                  then next_at end as due
+         from hytale_game_sessions where ${OF_ENVIRONMENT}) s
+      order by due nulls first, id`,
     [environment, environment],
-  ).then((rows) => rows.map(({ id }) => id));
+  );
 
 /** Marks sessions of no server whose pair died before `before` as ending. @returns their ids. */
 export async function markDead(db: Db, environment: HytaleEnvironment, before: Date, limit: number): Promise<string[]> {

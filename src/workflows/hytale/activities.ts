@@ -3,7 +3,7 @@ import { proxyActivities } from '@temporalio/workflow';
 import type { HytaleActivities } from '../../activities/hytale.ts';
 import { QUEUE } from '../contract.ts';
 
-type Steps = Pick<HytaleActivities, 'advanceLogin' | 'advanceAccount' | 'advanceSession' | 'pushSession'>;
+type Steps = Pick<HytaleActivities, 'advanceLogin' | 'advanceAccount' | 'advanceSession'>;
 
 /** What Hytale answers is a result. These are failures of ours, such as a database that is away. */
 const RETRY = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '30s' } as const;
@@ -16,6 +16,12 @@ const FINISHED = { cancellationType: 'WAIT_CANCELLATION_COMPLETED' } as const;
 export const timed = proxyActivities<Steps>({ taskQueue: QUEUE.hytale, ...STEP, ...FINISHED });
 /** Steps that somebody waits for. */
 export const asked = proxyActivities<Steps>({ taskQueue: QUEUE.outbound, ...STEP, ...FINISHED });
+/** Calls of the panel, which the limit of Hytale's queue does not concern. */
+export const panel = proxyActivities<Pick<HytaleActivities, 'pushSession'>>({
+  taskQueue: QUEUE.panel,
+  ...STEP,
+  ...FINISHED,
+});
 /** Waits for another workflow. Its queue must not be the one on which that workflow acts. */
 export const others = proxyActivities<Pick<HytaleActivities, 'renewAccount'>>({
   taskQueue: QUEUE.hytale,

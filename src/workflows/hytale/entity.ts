@@ -14,7 +14,7 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { ACT_UPDATE, CHANGED_SIGNAL, HYTALE_QUERY, type HytaleView } from '../contract.ts';
+import { ACT_UPDATE, CHANGED_SIGNAL, HYTALE_QUERY, type HytaleEntityInput, type HytaleView } from '../contract.ts';
 
 /** The answer of a step, as the services give it. */
 export interface Step extends HytaleView {
@@ -22,20 +22,21 @@ export interface Step extends HytaleView {
   over: boolean;
 }
 
-/** Steps of one run of a workflow; then it goes on in a new run, with a short history. */
-const STEPS_PER_RUN = 60;
+/** Steps of a run that an earlier release began: a run ends as it began. */
+const STEPS_OF_EARLIER_RUNS = 60;
 
 export interface Entity<Wish extends { what: string }, S extends Step> {
-  /** One step. Fails only by a cancellation: activities are tried again without end. */
-  step(wish: Wish | undefined): Promise<S>;
+  input: HytaleEntityInput;
+  /** One step. Fails only by a cancellation: activities are tried again without end. @param awaited somebody waits for it. */
+  step(wish: Wish | undefined, awaited: boolean): Promise<S>;
   /** What can be asked for. */
   wishes: readonly Wish['what'][];
   /** Gets a function that causes the next step. */
   onStart?(look: () => void): void;
   /** After each step. */
   after?(step: S): void;
-  /** Goes on in a new run. */
-  again(): Promise<never>;
+  /** Goes on in a new run. @param dueAt Unix milliseconds of its first step; undefined: at once, or when somebody acts. */
+  again(dueAt: number | undefined): Promise<never>;
 }
 
 /** Lives until a step says that it is over. @returns the last answer. */
@@ -47,6 +48,8 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
   /** Numbers of the latest step that is wanted, and of the latest that is done. */
   let wanted = 1;
   let done = 0;
+  /** Somebody waits for the first step. */
+  let awaited = entity.input.asked === true;
   setHandler(defineQuery<HytaleView | undefined>(HYTALE_QUERY), () => last && viewOf(last));
   const look = (): void => {
     wanted += 1;
@@ -56,6 +59,7 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
     defineUpdate<HytaleView, [Wish]>(ACT_UPDATE),
     async (asked) => {
       const first = last === undefined;
+      awaited ||= first;
       await condition(() => last !== undefined);
       // The workflow was started for this, and its first step did something: that is the answer.
       if (first && last !== undefined && last.result !== 'none') return viewOf(last);
@@ -75,19 +79,22 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
     },
   );
   entity.onStart?.(look);
+  const { dueAt, stepsPerRun = STEPS_OF_EARLIER_RUNS } = entity.input;
+  if (dueAt !== undefined) await untilDue(dueAt, () => awaited || wanted > 1);
   for (let steps = 1; ; steps += 1) {
     const number = wanted;
     const asked = wish;
     wish = undefined;
     setCurrentDetails(`Acts${asked === undefined ? '' : ` (${asked.what})`}`);
-    last = await entity.step(asked);
+    last = await entity.step(asked, awaited || asked !== undefined);
+    awaited = false;
     done = number;
     entity.after?.(last);
     setCurrentDetails(detailsOf(last));
     if (last.over) break;
-    if (steps >= STEPS_PER_RUN || workflowInfo().continueAsNewSuggested) {
+    if (steps >= stepsPerRun || workflowInfo().continueAsNewSuggested) {
       await condition(allHandlersFinished);
-      if (wanted === done) await entity.again();
+      if (wanted === done) await entity.again(last.ms === null ? undefined : Date.now() + last.ms);
     }
     if (wanted > done) continue;
     if (last.ms === null) await condition(() => wanted > done);
@@ -95,6 +102,14 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
   }
   await condition(allHandlersFinished);
   return viewOf(last);
+}
+
+/** Waits for the first step of a row whose next step is known. */
+async function untilDue(dueAt: number, woken: () => boolean): Promise<void> {
+  const ms = dueAt - Date.now();
+  if (ms <= 0) return;
+  setCurrentDetails(`Next step: ${new Date(dueAt).toISOString()}`);
+  await condition(woken, ms, { summary: 'waits until its tokens are renewed' });
 }
 
 /** Why a wish is refused. What the last step found may be out of date, so it refuses only what can never succeed again. */

@@ -1,7 +1,7 @@
 /** A game session: created, renewed before it expires, pushed to its server, ended. */
 import { CancellationScope, condition, continueAsNew, isCancellation } from '@temporalio/workflow';
-import type { HytaleSessionInput, HytaleView, SessionWish } from '../contract.ts';
-import { asked, others, rows, timed } from './activities.ts';
+import { type HytaleSessionInput, type HytaleView, nextRun, type SessionWish } from '../contract.ts';
+import { asked, others, panel, rows, timed } from './activities.ts';
 import { live, type Step } from './entity.ts';
 
 interface SessionStep extends Step {
@@ -28,8 +28,8 @@ export async function hytaleSession(input: HytaleSessionInput): Promise<HytaleVi
   }
 }
 
-function liveSession({ sessionId, asked: firstAsked = false }: HytaleSessionInput): Promise<HytaleView> {
-  let awaited = firstAsked;
+function liveSession(input: HytaleSessionInput): Promise<HytaleView> {
+  const { sessionId } = input;
   let lookAgain: () => void = () => undefined;
   /** Version of a pair that is too old to be handed to a server. */
   let tooOld: number | undefined;
@@ -38,12 +38,11 @@ function liveSession({ sessionId, asked: firstAsked = false }: HytaleSessionInpu
     lookAgain();
   });
   return live<SessionWish, SessionStep>({
-    step: (wish) => {
-      const by = awaited || wish !== undefined ? asked : timed;
+    input,
+    step: (wish, awaited) => {
       const wished = wish ?? (tooOld === undefined ? undefined : ({ what: 'renew', ifVersion: tooOld } as const));
-      awaited = false;
       tooOld = undefined;
-      return advance(by, sessionId, wished ?? { what: 'look' });
+      return advance(awaited ? asked : timed, sessionId, wished ?? { what: 'look' });
     },
     wishes: ['look', 'refresh', 'renew'],
     onStart: (look) => {
@@ -53,7 +52,8 @@ function liveSession({ sessionId, asked: firstAsked = false }: HytaleSessionInpu
       if (step.over) pusher.stop();
       else if (step.push) pusher.push(step.version);
     },
-    again: () => continueAsNew<typeof hytaleSession>({ sessionId }),
+    // The step at once finds out what is still to be pushed.
+    again: (dueAt) => continueAsNew<typeof hytaleSession>({ sessionId, ...nextRun(pusher.idle() ? dueAt : undefined) }),
   });
 }
 
@@ -76,7 +76,7 @@ function createPusher(sessionId: string, onStale: (version: number) => void) {
     while (wanted !== undefined && !stopped) {
       const version = wanted;
       wanted = undefined;
-      const pushed = await timed.pushSession({ sessionId });
+      const pushed = await panel.pushSession({ sessionId });
       if (pushed.state === 'stale') onStale(version);
       if (pushed.state !== 'wait') continue;
       const summary = `push: ${pushed.why}`.slice(0, 200);
@@ -100,5 +100,6 @@ function createPusher(sessionId: string, onStale: (version: number) => void) {
     stop(): void {
       stopped = true;
     },
+    idle: (): boolean => !running,
   };
 }

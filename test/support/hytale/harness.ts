@@ -237,7 +237,7 @@ async function startWorkers(
   };
   const workers = await Promise.all([
     Worker.create({ ...common, taskQueue: QUEUE.core, workflowBundle: { codePath } }),
-    ...[QUEUE.outbound, QUEUE.hytale].map((taskQueue) => Worker.create({ ...common, taskQueue })),
+    ...[QUEUE.outbound, QUEUE.hytale, QUEUE.panel].map((taskQueue) => Worker.create({ ...common, taskQueue })),
   ]);
   const running = Promise.all(workers.map((worker) => worker.run()));
   return async () => {

@@ -1,5 +1,7 @@
 /** The life of Hytale accounts and game sessions, months of it, by the clock of a Temporal server that skips time. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { sessionsToRun } from '../../../src/store/hytale/session-store.ts';
+import { hytaleSessionId } from '../../../src/workflows/contract.ts';
 import { addGameServer, SESSION_VARIABLE } from '../../support/hytale/game-server.ts';
 import {
   DAY,
@@ -216,6 +218,35 @@ describe.skipIf(noTimeSkipping !== undefined)('the life of Hytale accounts and s
     expect(await sessionRow(sessionId)).toMatchObject({ status: 'lapsed' });
     expect(await events('hytale.reauth_required')).toHaveLength(1);
     expectNoTokenSpentTwice(sim);
+  });
+
+  test('a workflow that is started again waits until its row is due, or somebody asks', async () => {
+    const sim = await life.begin();
+    const account = sim.addAccount();
+    await signIn(sim, account);
+    const { sessionId } = await life.hytale.newSession({ accountId: account.id }, WHO);
+    const handle = life.env.client.workflow.getHandle(hytaleSessionId(sessionId));
+    /** Starts it as the watch does, after somebody ended it in Temporal. @returns when its row is due. */
+    const startAgain = async (): Promise<number> => {
+      await handle.terminate();
+      const row = (await sessionsToRun(life.db, 'production')).find(({ id }) => id === sessionId);
+      expect(await life.engine.start('session', sessionId, row?.dueAt ?? undefined)).toBe(true);
+      return row?.dueAt?.getTime() ?? 0;
+    };
+    const stepsDone = async () =>
+      (await handle.fetchHistory()).events?.filter((event) => event.activityTaskScheduledEventAttributes != null)
+        .length;
+    await startAgain();
+    await life.pass(20 * MINUTE);
+    expect(await stepsDone()).toBe(0);
+    await life.hytale.refreshSession({ accountId: account.id, sessionId }, WHO);
+    expect(sim.requests('session-refresh')).toHaveLength(1);
+    const dueAt = await startAgain();
+    await life.pass(dueAt - life.now() - 5 * SECOND);
+    expect(sim.requests('session-refresh')).toHaveLength(1);
+    await life.pass(10 * SECOND);
+    expect(sim.requests('session-refresh')).toHaveLength(2);
+    expect(await stepsDone()).toBe(1);
   });
 
   test('a server: each pair is pushed, a restart reads a fresh one, a deleted server ends its session', async () => {
