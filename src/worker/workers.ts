@@ -76,8 +76,9 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       // it ends as failed (the watch closes its row), and the next sync reads everything again.
       workflowFailureErrorTypes: { '*': [], panelSync: ['NondeterminismError', 'DeterminismViolationError'] },
       maxConcurrentActivityTaskExecutions: 20,
-      // Only one sync runs at a time, and no other workflow has many tasks: few pollers leave the cores to the server.
-      maxConcurrentWorkflowTaskPolls: 2,
+      // Each renewal of a game session takes two workflow tasks.
+      maxConcurrentWorkflowTaskPolls: 10,
+      // Only one sync runs at a time: few pollers leave the cores to the server.
       maxConcurrentActivityTaskPolls: 2,
     }),
     Worker.create({
@@ -105,7 +106,8 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       taskQueue: QUEUE.hytale,
       maxTaskQueueActivitiesPerSecond: HYTALE_PER_SECOND,
       maxConcurrentActivityTaskExecutions: 100,
-      maxConcurrentActivityTaskPolls: 2,
+      // Eleven renewals a second waited for five seconds when two pollers took them one after the other.
+      maxConcurrentActivityTaskPolls: 10,
     }),
   ]);
 }
