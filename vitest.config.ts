@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { Order } from './test/order.ts';
 
 const project = (name: string, options: Record<string, unknown> = {}) => ({
   test: {
@@ -7,14 +8,18 @@ const project = (name: string, options: Record<string, unknown> = {}) => ({
     pool: 'forks' as const,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // How long a busy machine takes is no matter of the tests. What is awaited ends a poll at once.
+    expect: { poll: { timeout: 10_000 } },
     ...options,
   },
 });
 
 export default defineConfig({
   test: {
-    // Two workers: PostgreSQL, Temporal and the simulators share the machine with them.
-    maxWorkers: 2,
+    // Three workers on two cores: many tests wait more than they compute. PostgreSQL, Temporal and the simulators share
+    // the machine with them.
+    maxWorkers: 3,
+    sequence: { sequencer: Order },
     projects: [
       project('unit'),
       project('store', { testTimeout: 60_000 }),
