@@ -5,7 +5,7 @@ import { defineTable } from './schema/table.ts';
 
 // No foreign keys: a sync that deletes servers never waits for a writer of lines; rows without a server are purged.
 export const TABLES = [
-  // What is known of the console of a server beside its lines. Whoever stores lines locks this row, so lines are stored by one
+  // What is known of the console of a server beside its lines. A transaction that stores lines locks this row, so lines are stored by one
   // at a time. `pushed_at`, `pulled_at`: when the node daemon sent lines last, and when the panel was asked last. `pulled_since_id`: the
   // first of the last stored lines that were pulled, with times that are ours; null: the last line was pushed.
   // `clock_ahead_ms`: how far the clock of the node was ahead of ours at least. `untimed_digest`, `untimed_at`: the last batch of lines

@@ -68,6 +68,11 @@ function networksOf({ address }: RequestOrigin): Counted[] {
 
 /** By the client's address, which is known before the body. */
 export const byAddress: LimitKey = { beforeBody: true, counts: ({ origin }) => networksOf(origin) };
+/** By the address of a caller who shows no key and no token, where a route is open to everybody. */
+export const byStrangersAddress: LimitKey = {
+  beforeBody: true,
+  counts: ({ caller, origin }) => (caller.kind === 'public' ? networksOf(origin) : []),
+};
 /** By the email address in this field of the body, in the form in which accounts are looked up. */
 export const byEmailIn = (field: string): LimitKey => ({
   beforeBody: false,

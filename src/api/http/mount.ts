@@ -68,7 +68,7 @@ async function readWithinLimits(
   const subject = { ...from, body: {} };
   const beforeBody = limits.filter((rule) => rule.by.beforeBody);
   const taken = await enforceLimits(ctx, services, beforeBody, subject);
-  const read = route.body === undefined ? undefined : await readBody(ctx, bodyLimitBytes(route));
+  const read = route.body === undefined ? undefined : await readBody(ctx, bodyLimitBytes(route), route.bodyReading);
   const body = route.fieldsInQuery === true && read !== undefined ? withQuery(read, query) : read;
   const sent = body !== undefined && 'value' in body && isObject(body.value) ? body.value : {};
   const afterBody = limits.filter((rule) => !rule.by.beforeBody);

@@ -122,7 +122,7 @@ function operationOf(route: Route): ZodOpenApiOperationObject {
       : {
           requestBody: {
             required: false,
-            description: `At most ${bodyLimitBytes(route) / 1024} KiB`,
+            description: `At most ${bodyLimitBytes(route) / 1024} KiB${route.bodyReading?.gzip === true ? ', decoded; `Content-Encoding: gzip` is accepted' : ''}`,
             content: { 'application/json': { schema: route.body } },
           },
         }),

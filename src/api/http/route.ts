@@ -10,6 +10,7 @@ import { AppError, type ErrorCode } from '../../domain/errors.ts';
 import type { RequestOrigin } from '../../services/accounts/networks.ts';
 import type { Caller, Services } from '../context.ts';
 import type { LimitRule } from './limits.ts';
+import type { BodyReading } from './middleware/body.ts';
 
 /**
  * Who may call a route. `apiKeyOrAdmin`: a valid API key or the bearer of an administrator. `adminQueryToken`: the token of
@@ -72,6 +73,8 @@ interface RouteFacts {
   limits?: readonly LimitRule[];
   /** Maximum number of bytes of the body; default 64 KiB. A larger one is answered by 413. */
   bodyLimitBytes?: number;
+  /** Bodies that are compressed or hold odd characters; default: they are refused. */
+  bodyReading?: BodyReading;
   /** Lets caches, shared ones too, keep a successful answer; default `no-store`. Only for answers that are the same for everybody. */
   cache?: { maxAgeSeconds: number };
   /**

@@ -23,6 +23,7 @@ import { emailRoutes } from './email.ts';
 import { healthRoutes } from './health.ts';
 import { hytaleLogRoutes } from './hytale/logs.ts';
 import { hytaleOauthRoutes } from './hytale/oauth.ts';
+import { hytalePushRoutes } from './hytale/push-logs.ts';
 import { hytaleServerLogListRoutes } from './hytale/server-log-lists.ts';
 import { hytaleSessionRoutes } from './hytale/sessions.ts';
 import { hytaleTokenRoutes } from './hytale/tokens.ts';
@@ -66,6 +67,7 @@ export const routes: readonly Route[] = [
   ...hytaleTokenRoutes,
   ...hytaleLogRoutes,
   ...hytaleServerLogListRoutes,
+  ...hytalePushRoutes,
   ...hytaleAccountRoutes,
   ...hytaleSessionAdminRoutes,
 ];

@@ -3,15 +3,16 @@
  * Each line is stored once. Lines of one server are stored by one transaction at a time.
  */
 import { createHash } from 'node:crypto';
-import { AppError } from '../../domain/errors.ts';
+import { AppError, isAppError } from '../../domain/errors.ts';
 import { comparable, overlap, storableLine } from '../../domain/hytale/console.ts';
 import { isEvidence } from '../../domain/hytale/line-placement.ts';
 import { type Db, inTransaction, type Transaction } from '../../store/db/db.ts';
-import { isForeignKeyViolation } from '../../store/db/sql-errors.ts';
+import { isConnectionFailure, isForeignKeyViolation } from '../../store/db/sql-errors.ts';
 import {
   insertLines,
   lastLines,
   lockConsole,
+  noteNotReceived,
   notePull,
   notePush,
   noteReceived,
@@ -25,7 +26,10 @@ import { storeAround, storePushed, type TimedLine } from './place-lines.ts';
 export const PUSHED_RECENTLY_MS = 15 * 60_000;
 /** The same batch without times within this time is a repetition. */
 const UNTIMED_REPEAT_MS = 60_000;
-/** A time that is further ahead of ours counts as none: all later lines would have to follow it. */
+/**
+ * A time that is further ahead of ours counts as none, because all later lines would have to follow it. So does one before 1970:
+ * daemons write the year 1 or 1970 for a time that they do not have.
+ */
 const MAX_AHEAD_MS = 24 * 60 * 60_000;
 /** A batch whose last line is older was kept back, so it says nothing about the clock of the node. */
 const MAX_BEHIND_MS = 15 * 60_000;
@@ -51,7 +55,7 @@ export async function appendPushed(
   now = new Date(),
 ): Promise<{ saved: number; repeated: number }> {
   const { serverUuid } = batch;
-  return onConsole(db, serverUuid, async (trx, stored) => {
+  const work = onConsole(db, serverUuid, async (trx, stored) => {
     const timed = readTimes(batch.lines, now);
     const digest = timed === undefined ? digestOf(batch.lines) : undefined;
     const lines = timed ?? (await timesOfOurs(trx, serverUuid, batch.lines, now));
@@ -70,6 +74,13 @@ export async function appendPushed(
     await notePush(trx, serverUuid, { ...stored, ...untimed, pushedAt: now, pulledSinceId, clockAheadMs });
     await noteReceived(trx, serverUuid, now, lastId);
     return { saved: lines.length - known.size, repeated: known.size };
+  });
+  return work.catch(async (error: unknown): Promise<never> => {
+    // While the database is away, nothing can be noted either.
+    if (!isAppError(error) && !isConnectionFailure(error)) {
+      await noteNotReceived(db, serverUuid, now, 'Pushed lines could not be stored').catch(() => undefined);
+    }
+    throw error;
   });
 }
 
@@ -166,7 +177,8 @@ async function onConsole<T>(
 
 /** The lines with their times; one without has that of its neighbour. @returns undefined: none of them has a time. */
 function readTimes(lines: readonly PushedLine[], now: Date): TimedLine[] | undefined {
-  const usable = ({ at }: PushedLine) => at !== undefined && at.getTime() - now.getTime() <= MAX_AHEAD_MS;
+  const usable = ({ at }: PushedLine) =>
+    at !== undefined && at.getTime() > 0 && at.getTime() - now.getTime() <= MAX_AHEAD_MS;
   let at = lines.find(usable)?.at;
   if (at === undefined) return undefined;
   const timed: TimedLine[] = [];

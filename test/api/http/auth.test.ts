@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { routes } from '../../../src/api/routes/index.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { Secret } from '../../../src/domain/secret.ts';
 import { query } from '../../../src/store/db/query.ts';
 import {
   API_KEY,
@@ -16,11 +18,15 @@ import {
   unsignedToken,
 } from '../../support/api/harness.ts';
 
+const NODE_KEY = 'test-key-of-the-node-daemons-of-more-than-32-characters';
+
 let harness: Harness;
 let admin: Awaited<ReturnType<typeof makeUser>>;
 let logId: string;
 beforeAll(async () => {
-  harness = await startHarness();
+  harness = await startHarness({
+    config: { hytale: { ...loadConfig({}).hytale, logPushKey: new Secret(NODE_KEY) } },
+  });
   admin = await makeUser(harness, { roles: ['ADMINISTRATOR'] });
   // A system administrator closes the set-up wizard to callers without an account.
   await makeUser(harness, { isSystemAdmin: true });
@@ -40,18 +46,40 @@ const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('bas
 /** A logout ends the token that all tests share. */
 const acceptAgain = () => harness.database.db.raw('update users set "tokensValidFrom" = null where id = ?', [admin.id]);
 const withBearer = (token: () => Promise<string>) => async () => ({ headers: bearer(await token()) });
-const admins = ['admin', 'apiKeyOrAdmin', 'apiKeyOrUser', 'user', 'adminQueryToken', 'setup', 'hytale'];
+const admins = [
+  'admin',
+  'apiKeyOrAdmin',
+  'apiKeyOrUser',
+  'user',
+  'adminQueryToken',
+  'setup',
+  'hytale',
+  'hytaleNode',
+  'hytaleReader',
+];
+const programs = ['apiKeyOrAdmin', 'apiKeyOrUser', 'hytale', 'hytaleNode', 'hytaleReader'];
 const callers: Record<string, Caller> = {
   'no credential': { init: async () => ({}), passes: [], status: 401 },
   'an API key': {
     init: async () => ({ headers: { 'X-API-Key': API_KEY } }),
-    passes: ['apiKeyOrAdmin', 'apiKeyOrUser', 'hytale'],
+    passes: programs,
     status: 401,
   },
   'an API key in the query': {
     init: async () => ({}),
     query: `api_key=${API_KEY}`,
-    passes: ['apiKeyOrAdmin', 'apiKeyOrUser', 'hytale'],
+    passes: programs,
+    status: 401,
+  },
+  'the key of the node daemons': {
+    init: async () => ({ headers: { 'X-API-Key': NODE_KEY } }),
+    passes: ['hytaleNode'],
+    status: 401,
+  },
+  'the key of the node daemons in the query': {
+    init: async () => ({}),
+    query: `api_key=${NODE_KEY}`,
+    passes: ['hytaleNode'],
     status: 401,
   },
   'a wrong API key': { init: async () => ({ headers: { 'X-API-Key': `${API_KEY}x` } }), passes: [], status: 401 },
@@ -66,13 +94,17 @@ const callers: Record<string, Caller> = {
     passes: admins,
     status: 401,
   },
-  'a customer': { init: withBearer(async () => (await makeUser(harness)).token), passes: ['user'], status: 403 },
+  'a customer': {
+    init: withBearer(async () => (await makeUser(harness)).token),
+    passes: ['user', 'hytaleReader'],
+    status: 403,
+  },
   'a customer whose token claims to be an administrator': {
     init: withBearer(async () => {
       const { id } = await makeUser(harness);
       return signToken({ id, roles: ['SUPER_ADMIN'], isSystemAdmin: true });
     }),
-    passes: ['user'],
+    passes: ['user', 'hytaleReader'],
     status: 403,
   },
   'a disabled administrator': {

@@ -47,10 +47,10 @@ export type Step =
   | { do: 'push'; back: number; lines: number; twice: boolean; race: boolean }
   /** A batch from long ago once more. */
   | { do: 'repeat'; which: number }
-  /** The daemon starts anew with the next line. */
+  /** The daemon starts again with the next line. */
   | { do: 'forget' }
   | { do: 'pull'; lines: number }
-  /** The console starts anew. */
+  /** The console starts from nothing. */
   | { do: 'restart' };
 
 export const stepsOf = (maxLength: number): fc.Arbitrary<Step[]> =>

@@ -133,6 +133,13 @@ const poll = async (db: Db): Promise<Body> => {
   const { id, accountId } = await login(db);
   return { account_id: accountId, device_code: `code-${id}` };
 };
+const LOG_TABLES = ['hytale_server_logs', 'hytale_consoles', 'hytale_log_sync_state'];
+const lines = async (db: Db): Promise<Body> => {
+  const uuid = randomUUID();
+  await query(db, `insert into servers (id, uuid, name) values (?, ?, 'Server')`, [uuid, uuid]);
+  const logs = [{ line: 'a line', timestamp: '2026-01-01T00:00:00.000Z' }];
+  return { server_uuid: uuid, account_id: PROFILE, logs };
+};
 const validation = async (): Promise<Body> => ({ token: 'a.b.c', token_type: 'session' });
 
 const RENEWS = 'each renews';
@@ -165,6 +172,8 @@ export const HYTALE_ROUTES: Readonly<Record<string, RouteRecipe>> = {
     method: 'patch',
   }),
   ...spelled('deleteHytaleGameSession', ['game-session/delete', 'game-session'], bySession, { method: 'delete' }),
+  pushHytaleServerLogs: { prepare: program('post', '/api/v1/hytale/server-logs', lines), receives: LOG_TABLES },
+  pushHytaleServerLogsShort: { prepare: program('post', `${SHORT}/server-logs`, lines), receives: LOG_TABLES },
   validateHytaleToken: { prepare: program('post', `${LONG}/validate-token`, validation) },
   refreshHytaleKeys: { prepare: async () => ({ method: 'post', path: `${LONG}/jwks/refresh`, headers: API }) },
 

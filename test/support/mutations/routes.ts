@@ -15,6 +15,8 @@ export interface RouteRecipe {
   repeats?: string;
   /** Why no row changes beside the event. */
   keepsState?: string;
+  /** Tables that a route without an event writes nevertheless: the data that it receives. */
+  receives?: readonly string[];
 }
 
 const API = { 'X-API-Key': API_KEY };

@@ -114,6 +114,7 @@ describe('route table', () => {
       POST   /api/hytale/profiles  listHytaleProfilesShort  hytale
       POST   /api/hytale/refresh-token  refreshHytaleTokenShort  hytale
       POST   /api/hytale/select-profile  selectHytaleProfileShort  hytale
+      POST   /api/hytale/server-logs  pushHytaleServerLogsShort  hytaleNode
       POST   /api/hytale/token-poll  pollHytaleTokenShort  hytale
       POST   /api/v1/auth/forgot-password  forgotPassword  public
       POST   /api/v1/auth/login  login  public
@@ -139,6 +140,7 @@ describe('route table', () => {
       POST   /api/v1/hytale/oauth/select-profile  selectHytaleProfile  hytale
       POST   /api/v1/hytale/oauth/token  pollHytaleToken  hytale
       POST   /api/v1/hytale/oauth/validate-token  validateHytaleToken  hytale
+      POST   /api/v1/hytale/server-logs  pushHytaleServerLogs  hytaleNode
       POST   /api/v1/setup  saveSetup  setup
       POST   /api/v1/setup/test  testSetupConnections  setup
       POST   /api/v1/sync/allocations  startAllocationsSync  apiKeyOrAdmin
@@ -199,6 +201,16 @@ describe('route table', () => {
       ['changeWebhook', 1024 * 1024],
       ['changeWebhookById', 1024 * 1024],
       ['queueEmail', 128 * 1024],
+      ['pushHytaleServerLogs', 4 * 1024 * 1024],
+      ['pushHytaleServerLogsShort', 4 * 1024 * 1024],
+    ]);
+  });
+
+  test('only batches of console lines may be compressed, or hold characters that are replaced', () => {
+    const read = routes.filter((route) => route.bodyReading !== undefined);
+    expect(read.map((route) => [route.operationId, route.bodyReading])).toEqual([
+      ['pushHytaleServerLogs', { gzip: true, repaired: true }],
+      ['pushHytaleServerLogsShort', { gzip: true, repaired: true }],
     ]);
   });
 

@@ -1,7 +1,9 @@
 /**
- * Reads JSON bodies up to a limit, and refuses text that the database cannot hold.
+ * Reads JSON bodies up to a limit, and refuses text that the database cannot hold, unless the route has it replaced.
  * No library: @koa/bodyparser replaces invalid UTF-8, and raw-body stops reading a refused body, so its answer can get lost.
  */
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import type { Context } from 'koa';
 import { AppError } from '../../../domain/errors.ts';
 
@@ -16,6 +18,15 @@ const SUSPECT_ESCAPE = /\\u(?:0000|d[89a-f])/i;
 /** What a body turned out to be. `unusable`: not JSON, or JSON with text that cannot be stored. */
 export type BodyResult = { value: unknown } | { unusable: true };
 
+/**
+ * What a route allows of its body. `gzip`: it may be compressed; the limit holds for what was sent and for what it becomes.
+ * `repaired`: bytes that are no UTF-8, NUL and half surrogate pairs become U+FFFD.
+ */
+export interface BodyReading {
+  gzip?: true;
+  repaired?: true;
+}
+
 /** Maximum number of bytes of a body: the route's own limit, else 64 KiB. */
 export const bodyLimitBytes = (route?: { bodyLimitBytes?: number }): number =>
   route?.bodyLimitBytes ?? DEFAULT_LIMIT_BYTES;
@@ -29,20 +40,46 @@ export function refuseLargeBody(ctx: Context, limitBytes: number): void {
  * Reads the body. An empty one is `{}` whatever its type: the site sends a JSON type with calls that have no body.
  * @throws {AppError} PAYLOAD_TOO_LARGE.
  */
-export async function readBody(ctx: Context, limitBytes: number): Promise<BodyResult> {
-  const bytes = await readBytes(ctx, limitBytes);
-  if (bytes.length === 0) return { value: {} };
+export async function readBody(ctx: Context, limitBytes: number, reading: BodyReading = {}): Promise<BodyResult> {
+  const sent = await readBytes(ctx, limitBytes);
+  if (sent.length === 0) return { value: {} };
   // `is` answers null for a request without a body and false for another type.
   if (ctx.is('application/json', '+json') === false || ctx.get('Content-Type') === '') return { unusable: true };
-  if (!['', 'identity'].includes(ctx.get('Content-Encoding').toLowerCase())) return { unusable: true };
+  const bytes = await decode(sent, ctx.get('Content-Encoding').toLowerCase(), limitBytes, reading);
+  if (bytes === undefined) return { unusable: true };
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    const value: unknown = JSON.parse(text);
-    return !SUSPECT_ESCAPE.test(text) || isStorable(value) ? { value } : { unusable: true };
+    const text = new TextDecoder('utf-8', { fatal: reading.repaired !== true }).decode(bytes);
+    if (!SUSPECT_ESCAPE.test(text)) return { value: JSON.parse(text) };
+    const value: unknown = JSON.parse(text, reading.repaired === true ? repaired : undefined);
+    return isStorable(value) ? { value } : { unusable: true };
   } catch {
     return { unusable: true };
   }
 }
+
+const inflate = promisify(gunzip);
+
+/** @returns undefined: a coding that is not allowed here, or broken. @throws {AppError} PAYLOAD_TOO_LARGE. */
+async function decode(
+  bytes: Buffer,
+  coding: string,
+  limitBytes: number,
+  { gzip }: BodyReading,
+): Promise<Buffer | undefined> {
+  if (['', 'identity'].includes(coding)) return bytes;
+  if (gzip !== true || !['gzip', 'x-gzip'].includes(coding)) return undefined;
+  try {
+    // Stops at the limit, however much more a small body would become.
+    return await inflate(bytes, { maxOutputLength: limitBytes });
+  } catch (error) {
+    if (error instanceof RangeError) throw new AppError('PAYLOAD_TOO_LARGE');
+    return undefined;
+  }
+}
+
+/** For `JSON.parse`: texts without what PostgreSQL cannot store. */
+const repaired = (_key: string, value: unknown): unknown =>
+  typeof value === 'string' ? value.replaceAll('\0', '\uFFFD').toWellFormed() : value;
 
 /**
  * Reads and drops the rest of a refused body, within limits. A connection that is cut while its caller still sends is

@@ -1,5 +1,5 @@
 /** Rate limits of the Hytale routes. The numbers are the contract's; both spellings of a route share their buckets. */
-import { byAddress, byHytaleAccount, type LimitRule } from '../../http/limits.ts';
+import { byAddress, byHytaleAccount, byStrangersAddress, type LimitRule } from '../../http/limits.ts';
 
 /** The account is what the caller says: so an address has a limit too, that many times as wide. */
 const ADDRESS_FACTOR = 20;
@@ -23,3 +23,11 @@ export const VERIFY_LIMIT: readonly LimitRule[] = [
 ];
 /** Each request is one to Hytale. */
 export const KEYS_LIMIT: readonly LimitRule[] = [{ name: 'hytale-keys', max: 10, windowSeconds: 60, by: byAddress }];
+
+/**
+ * For an installation that asks for no key. A node with a key has no limit: one with a hundred servers sends fifty batches a
+ * second, and each token would be a write more.
+ */
+export const PUSH_LIMIT: readonly LimitRule[] = [
+  { name: 'hytale-server-logs', max: 600, windowSeconds: 60, by: byStrangersAddress },
+];

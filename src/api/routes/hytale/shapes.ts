@@ -44,7 +44,8 @@ export const SESSION_FIELDS = {
   server_id: OptionalText.meta({ description: 'Id of the server that it is for' }),
 };
 
-const fault = (field: string, publicMessage: string): AppError =>
+/** The answer to a field that is not valid. */
+export const fault = (field: string, publicMessage: string): AppError =>
   new AppError('VALIDATION_ERROR', { publicMessage, details: [{ path: field, message: publicMessage }] });
 
 /** A field that the route needs. @throws {AppError} VALIDATION_ERROR with the sentence of the contract. */
