@@ -1,4 +1,6 @@
 /** The interface of a running simulator for tests, benchmarks and its own admin calls. */
+import type { SimulatedConsole } from './daemon/console.ts';
+import type { SimulatedDaemon } from './daemon/daemon.ts';
 import type { Api, NewKey, SimulatorKeys } from './http/access.ts';
 import type { PowerSignal } from './http/answer.ts';
 import type { Faults } from './http/faults.ts';
@@ -29,6 +31,8 @@ export interface PanelSimulatorOptions extends Partial<PanelSizes>, Partial<Simu
   seed?: number;
   /** Default 0: any free port. */
   port?: number;
+  /** Port of the daemon; default 0: any free port. */
+  daemonPort?: number;
   /** Default 127.0.0.1. */
   host?: string;
   /** Tokens to use instead of generated ones. */
@@ -82,6 +86,10 @@ export interface PanelSimulator {
   readonly requests: LoggedRequest[];
   /** Power signals that reached a daemon, each with the variables that the server then read. */
   readonly powerLog: PowerSignal[];
+  /** The daemon of all nodes: the WebSockets of consoles. */
+  readonly daemon: SimulatedDaemon;
+  /** The console of a server. @param server its uuid. @throws {Error} when there is no such server. */
+  console(server: string): SimulatedConsole;
   clearRequests(): void;
   /** Highest number of simultaneous requests since the last `clearRequests`. */
   peakInFlight(): number;

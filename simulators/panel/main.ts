@@ -9,6 +9,7 @@ const simulator = await startPanelSimulator({
     texts: { host: 'host' },
     numbers: {
       port: 'port',
+      'daemon-port': 'daemonPort',
       seed: 'seed',
       latency: 'latencyMs',
       limit: 'limit',

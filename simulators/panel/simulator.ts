@@ -6,6 +6,7 @@ import type { Server } from 'node:http';
 import { handleAdmin } from './admin.ts';
 import { createSerializer } from './api/serialize.ts';
 import type { PanelSimulator, PanelSimulatorOptions, SimulatorSettings } from './contract.ts';
+import { startDaemon } from './daemon/daemon.ts';
 import { dumpWorld } from './dump.ts';
 import { createKeyRing, createThrottler } from './http/access.ts';
 import { createFaults } from './http/faults.ts';
@@ -60,7 +61,7 @@ function createControls(
   seed: number,
   sizes: PanelSizes,
 ): Omit<PanelSimulator, 'url' | 'close'> {
-  const { settings, store, ring, throttler } = responder;
+  const { settings, store, ring, throttler, daemon } = responder;
   return {
     keys: ring.keys,
     settings,
@@ -68,6 +69,8 @@ function createControls(
     faults,
     requests: traffic.requests,
     powerLog: responder.powerLog,
+    daemon,
+    console: (server) => daemon.console(server),
     clearRequests: () => clearLog(traffic),
     peakInFlight: () => traffic.peakInFlight,
     addKey: (key) => ring.add(key),
@@ -89,6 +92,7 @@ function createControls(
       clearLog(traffic);
       responder.powerLog.length = 0;
       throttler.reset();
+      daemon.reset();
       store.clear(seed);
       generateWorld(store, sizes, seed);
     },
@@ -105,18 +109,22 @@ export async function startPanelSimulator(options: PanelSimulatorOptions = {}): 
   generateWorld(store, sizes, seed);
   const ring = createKeyRing(seed, options.keys);
   const throttler = createThrottler(() => settings);
-  const responder: ResponderParts = { settings, store, serializer, ring, throttler, powerLog: [] };
+  const host = options.host ?? '127.0.0.1';
+  const daemon = await startDaemon({ store, host, port: options.daemonPort ?? 0, seed });
+  const responder: ResponderParts = { settings, store, serializer, ring, throttler, powerLog: [], daemon };
   const parts = { responder, faults: createFaults(), traffic: createTraffic() };
   const server = createPanelServer({
     ...parts,
     admin: (method, url, bodyText) => handleAdmin(simulator, method, url, bodyText),
   });
-  const host = options.host ?? '127.0.0.1';
   const port = await listen(server, host, options.port ?? 0);
   const simulator: PanelSimulator = {
     ...createControls(parts, seed, sizes),
     url: `http://${host}:${port}`,
-    close: () => close(server),
+    async close() {
+      await Promise.all([close(server), daemon.close()]);
+    },
   };
+  daemon.settings.panelLocation = simulator.url;
   return simulator;
 }

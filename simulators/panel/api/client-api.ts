@@ -1,5 +1,6 @@
 /** `/api/client`: the servers that the key's user owns or shares. A root admin's key sees every server. */
 import { createHash } from 'node:crypto';
+import { signToken } from '../daemon/tokens.ts';
 import type { PanelAnswer, PanelCall, PanelRoute } from '../http/answer.ts';
 import { daemonUnreachable, forbidden, invalid, notFound, panelError, serverError } from '../http/answer.ts';
 import { applyFilters, type Filters, pageAnswer } from '../http/paging.ts';
@@ -42,8 +43,11 @@ function findServer(call: PanelCall, text: string | undefined): ServerRow {
   throw notFound();
 }
 
-/** In some states of a server the panel answers only reads of the server object. @throws {PanelHttpError} 409 */
-function checkState(call: PanelCall, server: ServerRow): void {
+/**
+ * In some states of a server the panel answers only reads of the server object; the console is open to administrators in the
+ * states of `except` too (AuthenticateServerAccess.php). @throws {PanelHttpError} 409
+ */
+function checkState(call: PanelCall, server: ServerRow, except: 'console' | undefined): void {
   const conflict = (detail: string) => panelError(409, 'ServerStateConflictException', detail);
   if (server.status === 'suspended') {
     throw conflict('This server is currently suspended and the functionality requested is unavailable.');
@@ -53,6 +57,7 @@ function checkState(call: PanelCall, server: ServerRow): void {
       'The node of this server is currently under maintenance and the functionality requested is unavailable.',
     );
   }
+  if (except === 'console' && isAdmin(call)) return;
   if (server.status === 'installing' || server.status === 'install_failed') {
     throw conflict('This server has not yet completed its installation process, please try again later.');
   }
@@ -229,15 +234,36 @@ function serverList(call: PanelCall): PanelAnswer {
   );
 }
 
+/** GetUserPermissionsService.php */
 function permissions(call: PanelCall, server: ServerRow): string[] {
-  if (server.user === call.key.userId) return ['*'];
   if (isAdmin(call)) return ['*', 'admin.websocket.errors', 'admin.websocket.install', 'admin.websocket.transfer'];
+  if (server.user === call.key.userId) return ['*'];
   return Object.values(membership(call, server)?.permissions ?? []);
 }
 
 function resources(call: PanelCall, server: ServerRow): PanelAnswer {
   if (call.store.world.nodes.get(server.node)?.daemon_down === true) throw daemonUnreachable();
   return json({ object: 'stats', attributes: usageOf(server, call.clockMs) });
+}
+
+/**
+ * A token for the console, and where the console is (WebsocketController.php). The simulated daemon stands in place of the node's
+ * own address.
+ */
+function websocket(call: PanelCall, server: ServerRow): PanelAnswer {
+  const refused = (detail: string) => panelError(403, 'HttpForbiddenException', detail);
+  const granted = permissions(call, server);
+  if (!hasPermission(call, server, 'websocket.connect')) {
+    throw refused("You do not have permission to connect to this server's websocket.");
+  }
+  if (server.transferring && !granted.includes('admin.websocket.transfer')) {
+    throw refused('You do not have permission to view server transfer logs.');
+  }
+  const node = call.store.world.nodes.get(server.node);
+  const user = userOf(call);
+  if (node === undefined || user === undefined) throw serverError('ErrorException');
+  const token = signToken({ panelUrl: call.origin, node, user, server, permissions: granted });
+  return json({ data: { token, socket: `${call.daemon.url}/api/servers/${server.uuid}/ws` } });
 }
 
 /** Sets one variable. The panel turns an empty text into null before it checks the value. */
@@ -299,6 +325,7 @@ function power(call: PanelCall, server: ServerRow): PanelAnswer {
     environment: environment(call.store, server),
   });
   call.store.update('servers', id, { current_state: wanted.state, updated_at: server.updated_at });
+  if (signal === 'restart') call.daemon.restarted(server);
   return { status: 204 };
 }
 
@@ -308,12 +335,13 @@ const serverRoute = (
   pattern: RegExp,
   permission: string | undefined,
   handle: (call: PanelCall, server: ServerRow) => PanelAnswer,
+  except?: 'console',
 ): PanelRoute => ({
   method,
   pattern,
   handle(call, [id]) {
     const server = findServer(call, id);
-    checkState(call, server);
+    checkState(call, server, except);
     if (permission !== undefined) requirePermission(call, server, permission);
     return handle(call, server);
   },
@@ -380,4 +408,5 @@ export const CLIENT_ROUTES: readonly PanelRoute[] = [
   ),
   serverRoute('PUT', /^\/servers\/([^/]+)\/startup\/variable$/, 'startup.update', setVariable),
   serverRoute('POST', /^\/servers\/([^/]+)\/power$/, undefined, power),
+  serverRoute('GET', /^\/servers\/([^/]+)\/websocket$/, undefined, websocket, 'console'),
 ];

@@ -1,5 +1,6 @@
 /** Input and output of a route's handler, and the panel's error bodies. */
 import type { Serializer } from '../api/serialize.ts';
+import type { Daemon } from '../daemon/daemon.ts';
 import type { WorldStore } from '../world/world.ts';
 import type { ApiKey } from './access.ts';
 
@@ -93,6 +94,8 @@ export interface PanelCall {
   tweaks: ListTweaks;
   /** Power signals so far; a handler adds to it. */
   powerLog: PowerSignal[];
+  /** The daemon of all nodes. */
+  daemon: Daemon;
 }
 
 /** `status`: 200 when it is missing. */

@@ -6,6 +6,7 @@ import { CLIENT_ROUTES } from '../api/client-api.ts';
 import { PanelBug } from '../api/kinds.ts';
 import type { Serializer } from '../api/serialize.ts';
 import type { LoggedRequest, SimulatorSettings } from '../contract.ts';
+import type { Daemon } from '../daemon/daemon.ts';
 import type { WorldStore } from '../world/world.ts';
 import type { Api, ApiKey, Hit, KeyRing, Throttler } from './access.ts';
 import {
@@ -81,6 +82,7 @@ export interface ResponderParts {
   ring: KeyRing;
   throttler: Throttler;
   powerLog: PowerSignal[];
+  daemon: Daemon;
 }
 
 /** One received request, its faults and its log entry. */
@@ -208,6 +210,7 @@ export function respond(parts: ResponderParts, { request, url, bodyText, actions
       clockMs: settings.clockMs ?? performance.now(),
       tweaks: tweaksOf(actions, entry.n),
       powerLog: parts.powerLog,
+      daemon: parts.daemon,
     };
     return success(route.handle(call, params), hit);
   } catch (error) {
