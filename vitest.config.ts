@@ -21,7 +21,8 @@ export default defineConfig({
     maxWorkers: 3,
     sequence: { sequencer: Order },
     projects: [
-      project('unit'),
+      // Its files share the modules of their worker: loading them took as long as the tests.
+      project('unit', { isolate: false }),
       project('store', { testTimeout: 60_000 }),
       project('workflow', { testTimeout: 60_000 }),
       project('replay', { testTimeout: 60_000 }),

@@ -1,19 +1,18 @@
 /** The queue before bcrypt: two hashes at a time, 100 requests waiting, 50 of one network, the next one refused; networks take turns. */
-import { expect, test, vi } from 'vitest';
+import realBcrypt from 'bcrypt';
+import { afterAll, expect, test, vi } from 'vitest';
 import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
 
-const bcrypt = vi.hoisted(() => ({ running: 0, peak: 0, finish: [] as (() => void)[] }));
-vi.mock('bcrypt', () => ({
-  default: {
-    async hash() {
-      bcrypt.running += 1;
-      bcrypt.peak = Math.max(bcrypt.peak, bcrypt.running);
-      await new Promise<void>((resolve) => bcrypt.finish.push(resolve));
-      bcrypt.running -= 1;
-      return 'a hash';
-    },
-  },
-}));
+const bcrypt = { running: 0, peak: 0, finish: [] as (() => void)[] };
+// A spy, not a mock of the module: other files of this process have loaded it already.
+const hash = vi.spyOn(realBcrypt, 'hash').mockImplementation(async () => {
+  bcrypt.running += 1;
+  bcrypt.peak = Math.max(bcrypt.peak, bcrypt.running);
+  await new Promise<void>((resolve) => bcrypt.finish.push(resolve));
+  bcrypt.running -= 1;
+  return 'a hash';
+});
+afterAll(() => hash.mockRestore());
 
 test('two hashes run, 100 requests wait, the next is refused; all that waited are served', async () => {
   const accepted = Array.from({ length: 102 }, () => hashPassword('password'));
