@@ -4,6 +4,7 @@ import { advanceLogin } from '../services/hytale/advance-login.ts';
 import { advanceSession, type SessionStepInput } from '../services/hytale/advance-session.ts';
 import { afterRenewal } from '../services/hytale/create-session.ts';
 import type { HytaleDeps } from '../services/hytale/deps.ts';
+import { pullConsoles } from '../services/hytale/pull-consoles.ts';
 import { type PushDeps, type PushStep, pushSession } from '../services/hytale/push-session.ts';
 import type { HytaleStep, SessionStep } from '../services/hytale/step.ts';
 import { endDeadSessions, watchHytale } from '../services/hytale/watch.ts';
@@ -68,6 +69,9 @@ export function createHytaleActivities({ engine, trace, ...deps }: HytaleActivit
     /** Starts the workflows of rows that have none. */
     watchHytale: (): Promise<Record<string, number>> =>
       withHeartbeat((signal) => watchHytale({ ...all, engine }, signal)),
+
+    /** Reads the consoles of servers with a session from the panel, and stores what is new. */
+    pullConsoles: (): Promise<Record<string, number>> => withHeartbeat((signal) => pullConsoles(all, signal)),
 
     /** Ends sessions of no server that died hours ago. */
     endDeadSessions: (): Promise<Record<string, number>> =>

@@ -43,6 +43,8 @@ const MAINTENANCE: Declared[] = [
   maintenance('sync-watch', { intervals: [{ every: '1m' }] }),
   // Hytale rows without a workflow get one.
   maintenance('hytale-watch', { intervals: [{ every: '5m' }] }),
+  // Consoles of Hytale servers are read from the panel.
+  maintenance('hytale-logs', { intervals: [{ every: '5m' }] }),
   // Hytale sessions of no server that died hours ago. 02:00 UTC, as the existing service does it.
   maintenance('hytale-sessions', { calendars: [{ hour: 2, minute: 0 }] }),
   // Sync logs, outbox rows, emails. 03:00 UTC, as the existing service does it.

@@ -26,7 +26,13 @@ export const AUTO_SYNC_SCHEDULE_ID = 'auto-sync';
 export const MAINTENANCE_PREFIX = 'maintenance:';
 export const maintenanceId = (kind: MaintenanceKind) => `${MAINTENANCE_PREFIX}${kind}`;
 
-export type MaintenanceKind = 'sync-watch' | 'hytale-watch' | 'hytale-sessions' | 'retention' | 'expired-data';
+export type MaintenanceKind =
+  | 'sync-watch'
+  | 'hytale-watch'
+  | 'hytale-sessions'
+  | 'hytale-logs'
+  | 'retention'
+  | 'expired-data';
 
 /** One workflow per email: the workflow id is derived from the email's id. */
 export const sendEmailId = (emailId: string) => `email:${emailId}`;

@@ -15,6 +15,14 @@ const acts = proxyActivities<Acts>({
   retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '30s', maximumAttempts: 5 },
 });
 
+/** Its requests go to the panel. A run ends before the next one is due; what it did not read is due then. */
+const panel = proxyActivities<Pick<HytaleActivities, 'pullConsoles'>>({
+  taskQueue: QUEUE.panel,
+  startToCloseTimeout: '5m',
+  heartbeatTimeout: '15s',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '30s', maximumAttempts: 3 },
+});
+
 export async function maintenance(kind: MaintenanceKind): Promise<Record<string, number | string>> {
   return notingFailure(async () => {
     switch (kind) {
@@ -22,6 +30,8 @@ export async function maintenance(kind: MaintenanceKind): Promise<Record<string,
         return acts.watchSync();
       case 'hytale-watch':
         return acts.watchHytale();
+      case 'hytale-logs':
+        return panel.pullConsoles();
       case 'hytale-sessions':
         return acts.endDeadSessions();
       case 'retention':

@@ -223,6 +223,7 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
     ['maintenance-sync-watch', 'maintenance', ['sync-watch']],
     ['maintenance-retention', 'maintenance', ['retention']],
     ['maintenance-expired-data', 'maintenance', ['expired-data']],
+    ['maintenance-hytale-logs', 'maintenance', ['hytale-logs']],
   ])('%s', async (name, type, args) => {
     await stack.gateway.client.workflow.execute(type, { workflowId: name, taskQueue: QUEUE.core, args });
     expect(await record(name, name)).toBe('COMPLETED');

@@ -48,6 +48,7 @@ describe('replay', () => {
         'hytale-session-limited',
         'hytale-session-pushed',
         'maintenance-expired-data',
+        'maintenance-hytale-logs',
         'maintenance-retention',
         'maintenance-sync-watch',
         'panel-sync-cancelled',

@@ -58,7 +58,7 @@ export interface HytaleBudget {
   take(use: HytaleUse, requests: number): Promise<Taken>;
   /** Notes what an answer of the client API says of the limit; 0 where it announces none. */
   heed(throttle: Throttle): Promise<void>;
-  /** Nobody asks the panel with this key for so long, milliseconds. */
+  /** No request is sent with this key for so long, milliseconds. */
   pause(ms: number): Promise<void>;
 }
 

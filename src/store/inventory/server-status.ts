@@ -56,12 +56,15 @@ export const IS_UNREAD = `(coalesce(lu.read_at <= now() - interval '${KEPT_SECON
   and coalesce(lu.asked_until <= now(), true) and coalesce(lu.paused_until <= now(), true))`;
 
 /**
- * SQL condition over `s` and `lu`: the figures are to be read. The panel refuses a server that is suspended, installed,
+ * SQL condition over `s`: the panel answers what is asked of the running server. It refuses one that is suspended, installed,
  * restored or moved, and those of a node under maintenance.
  */
-const IS_DUE = `(s.uuid <> '' and s."panelType" = 'pterodactyl' and s."pterodactylId" is not null and ${IS_UNREAD}
+export const CAN_BE_ASKED = `(s.uuid <> '' and s."panelType" = 'pterodactyl' and s."pterodactylId" is not null
   and s."isSuspended" is not true and lower(coalesce(s.status, '')) in ${RUN_STATES.replace('(', "('reinstall_failed', ")}
-  and not exists (select 1 from nodes m where m.id = s."nodeId" and m."isMaintenanceMode")
+  and not exists (select 1 from nodes m where m.id = s."nodeId" and m."isMaintenanceMode"))`;
+
+/** SQL condition over `s` and `lu`: the figures are to be read. */
+const IS_DUE = `(${CAN_BE_ASKED} and ${IS_UNREAD}
   and not exists (select 1 from node_usage_pauses p where p.node_id = s."nodeId" and p.paused_until > now()))`;
 
 /** Figures of a server that a list shows, and what {@link ../../services/inventory/live-usage.ts} needs to read them. */

@@ -1,0 +1,43 @@
+/** Reads which consoles of Hytale servers are pulled from the panel, and how the pulls go. */
+import type { HytaleEnvironment } from '../../domain/hytale/environment.ts';
+import type { Db } from '../db/db.ts';
+import { query } from '../db/query.ts';
+import { CAN_BE_ASKED } from '../inventory/server-status.ts';
+
+/** A server with a game session, whose console is to be read. */
+export interface ConsoleToPull {
+  uuid: string;
+  nodeId: number | null;
+  /** The account whose session it has. */
+  accountId: string;
+  /** Pulls that failed in a row. */
+  failures: number;
+}
+
+/** SQL over `hytale_game_sessions g` and `servers s`: a session of this environment (two parameters) that goes on is linked to the server. */
+export const HAS_SESSION = `coalesce(g.environment, ?) = ? and coalesce(g.status, 'active') <> 'ending' and s.uuid <> ''`;
+
+/**
+ * The consoles that are due, those that were asked for longest ago first. Not due are servers that the panel would refuse, those
+ * whose lines are pushed, those that wait after a failure, and those of which somebody else has just asked.
+ * @param before `pushed`: of a push after that, `asked`: of a pull after that.
+ */
+export async function consolesToPull(
+  db: Db,
+  environment: HytaleEnvironment,
+  { now, pushed, asked, limit }: { now: Date; pushed: Date; asked: Date; limit: number },
+): Promise<ConsoleToPull[]> {
+  return query<ConsoleToPull>(
+    db,
+    `select uuid, "nodeId", "accountId", failures from (
+       select distinct on (s.uuid) s.uuid, s."nodeId", g.account_id::text as "accountId", coalesce(c.failures, 0) as failures, c.pulled_at
+         from hytale_game_sessions g
+         join servers s on s.id = g.server_id
+         left join hytale_consoles c on c.server_uuid = s.uuid
+        where ${HAS_SESSION} and ${CAN_BE_ASKED} and coalesce(c.next_pull_at <= ?, true)
+          and coalesce(c.pushed_at <= ?, true) and coalesce(c.pulled_at <= ?, true)
+        order by s.uuid, coalesce(g.status, 'active') = 'active' desc, g.created_at desc nulls last, g.id
+     ) due order by pulled_at nulls first, uuid limit ?`,
+    [environment, environment, now, pushed, asked, limit],
+  );
+}
