@@ -40,6 +40,14 @@ export const TABLES = [
     idx_hytale_log_gaps_found (found_at)
     `,
   ),
+  // When the last turn to call Hytale is: calls that timers cause take turns, so that an outage does not end in a flood.
+  defineTable(
+    'hytale_pace',
+    `
+    environment text primary key
+    turn_at timestamptz not null
+    `,
+  ),
 ];
 
 // The order of the lists: the time of a line, then its id. Of the present indexes of the site, none has that time.

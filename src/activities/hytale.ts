@@ -1,4 +1,7 @@
 /** Activities of the Hytale workflows: the input is an id and a wish, the output what follows. Tokens never pass through Temporal. */
+import { setTimeout } from 'node:timers/promises';
+import { Context } from '@temporalio/activity';
+import { CALLS_PER_SECOND } from '../domain/hytale/lifecycle.ts';
 import { type AccountStepInput, advanceAccount } from '../services/hytale/advance-account.ts';
 import { advanceLogin } from '../services/hytale/advance-login.ts';
 import { advanceSession, type SessionStepInput } from '../services/hytale/advance-session.ts';
@@ -9,9 +12,10 @@ import { type PushDeps, type PushStep, pushSession } from '../services/hytale/pu
 import type { HytaleStep, SessionStep } from '../services/hytale/step.ts';
 import { endDeadSessions, watchHytale } from '../services/hytale/watch.ts';
 import { endLogin } from '../store/hytale/login-store.ts';
+import { takeTurn } from '../store/hytale/pace-store.ts';
 import { markEnding } from '../store/hytale/session-store.ts';
 import type { HytaleEngine } from '../temporal/hytale-engine.ts';
-import type { HytaleView } from '../workflows/contract.ts';
+import { type HytaleView, QUEUE } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 
 export interface HytaleActivityDeps extends Omit<HytaleDeps, 'wake'>, Pick<PushDeps, 'panel' | 'variables' | 'budget'> {
@@ -31,17 +35,27 @@ const RENEWAL_MS = 240_000;
 /** Creates the activities. */
 export function createHytaleActivities({ engine, trace, ...deps }: HytaleActivityDeps) {
   const all = { ...deps, wake: engine.wake };
+  const inTurn = {
+    ...all,
+    turn: async () => setTimeout(await takeTurn(all.db, all.environment, CALLS_PER_SECOND)),
+  };
+  /** What somebody waits for does not wait for its turn. */
+  const stepDeps = (): HytaleDeps => (Context.current().info.taskQueue === QUEUE.hytale ? inTurn : all);
   return {
     /** One step of a device login. */
     advanceLogin: (input: { loginId: string }): Promise<HytaleStep> => withHeartbeat(() => advanceLogin(all, input)),
 
     /** One step of an account. A call that was begun is finished although the workflow is cancelled: it can have spent a token. */
     advanceAccount: (input: AccountStepInput): Promise<HytaleStep> =>
-      trace({ ...ACCOUNTS, description: input.accountId }, () => withHeartbeat(() => advanceAccount(all, input))),
+      trace({ ...ACCOUNTS, description: input.accountId }, () =>
+        withHeartbeat(() => advanceAccount(stepDeps(), input)),
+      ),
 
     /** One step of a game session. */
     advanceSession: (input: SessionStepInput): Promise<SessionStep> =>
-      trace({ ...SESSIONS, description: input.sessionId }, () => withHeartbeat(() => advanceSession(all, input))),
+      trace({ ...SESSIONS, description: input.sessionId }, () =>
+        withHeartbeat(() => advanceSession(stepDeps(), input)),
+      ),
 
     /** Lets the account of a session renew its tokens, waits for that, and says what follows for the session. */
     renewAccount: (input: { sessionId: string; accountId: string; ifVersion: number }): Promise<SessionStep> =>

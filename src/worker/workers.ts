@@ -16,7 +16,7 @@ import { createRunActivities, type RunActivityDeps } from '../activities/sync/ru
 import { createWebhookActivities, type WebhookActivityDeps } from '../activities/webhooks.ts';
 import { createHytaleBudget } from '../services/inventory/client-budget.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
-import { HYTALE_PER_SECOND, QUEUE } from '../workflows/contract.ts';
+import { QUEUE } from '../workflows/contract.ts';
 
 export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   connection: NativeConnection;
@@ -104,7 +104,6 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     Worker.create({
       ...common,
       taskQueue: QUEUE.hytale,
-      maxTaskQueueActivitiesPerSecond: HYTALE_PER_SECOND,
       maxConcurrentActivityTaskExecutions: 100,
       // Eleven renewals a second waited for five seconds when two pollers took them one after the other.
       maxConcurrentActivityTaskPolls: 10,

@@ -5,7 +5,7 @@ import type { DeliveryStatus } from '../domain/webhooks.ts';
 
 /**
  * Task queues: workflows and database work; panel calls; email, and calls of Hytale that somebody waits for; webhooks, whose
- * slow receivers must not delay an email; calls of Hytale that timers cause, which are limited to {@link HYTALE_PER_SECOND}.
+ * slow receivers must not delay an email; steps of Hytale accounts and sessions that timers cause, which can be thousands.
  */
 export const QUEUE = {
   core: 'core',
@@ -14,11 +14,6 @@ export const QUEUE = {
   webhooks: 'webhooks',
   hytale: 'hytale',
 } as const;
-/**
- * Calls by timers in a second, over all workers: after an outage all of them are overdue at once. Temporal saves up one
- * second's worth, so the first second can have twice as many.
- */
-export const HYTALE_PER_SECOND = 20;
 
 /** All syncs share this id, so no two overlap, however many copies of the api start one (ADR 2). */
 export const PANEL_SYNC_ID = 'panel-sync';

@@ -17,6 +17,8 @@ export const REFRESH_TOKEN_LIFE_MS = 30 * DAY;
 export const MIN_HANDOUT_MS = 10 * MINUTE;
 /** An access token with less left is not used for a call. */
 export const MIN_ACCESS_LEFT_MS = 60 * SECOND;
+/** Calls of Hytale in a second that timers cause, over all workers: after an outage thousands can be overdue at once. */
+export const CALLS_PER_SECOND = 20;
 /** Waits after the first and the second failed attempt (as the official server), then after each further one. */
 const RETRY_WAITS_MS = [30 * SECOND, 60 * SECOND];
 export const LATER_RETRY_MS = 5 * MINUTE;

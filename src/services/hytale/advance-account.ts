@@ -81,6 +81,7 @@ const dueAtOf = (deps: HytaleDeps, accessExpiresAt: number, obtainedAt: number):
 /** Spends the refresh token of the version that was read, once. */
 async function refresh(deps: HytaleDeps, account: StoredAccount): Promise<HytaleStep> {
   const { accountId, version } = account;
+  await deps.turn?.();
   const now = deps.now();
   const token = opened(deps.encryption, account.refreshToken);
   if (token === undefined) return withoutToken(deps, account);

@@ -112,6 +112,7 @@ async function renew(
 ): Promise<Step> {
   const token = opened(deps.encryption, session.sessionToken);
   if (token === undefined) return createSession(deps, session, account, { asked });
+  await deps.turn?.();
   const ready = await deps.verifier.ready();
   if (!ready.ok) return renewLater(deps, session, account, asked, { detail: ready.detail, httpStatus: null });
   const result = await deps.client.refreshSession(token);

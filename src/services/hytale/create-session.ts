@@ -50,6 +50,7 @@ export async function createSession(
   if (access === undefined)
     return later(attempt, { detail: 'the tokens of its account cannot be read', httpStatus: null });
   // A session that could not be checked would be lost, and would count against the limit.
+  await deps.turn?.();
   const ready = await deps.verifier.ready();
   if (!ready.ok) return later(attempt, { detail: ready.detail, httpStatus: null });
   // The pair is refused or replaced: its session still counts against the limit of the account.

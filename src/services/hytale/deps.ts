@@ -20,6 +20,8 @@ export interface HytaleDeps {
   /** Sessions that Hytale allows one account at the same time. */
   sessionLimit: number;
   wake: WakeHytale;
+  /** Waits for the turn to call Hytale; default: there is no need to. */
+  turn?(): Promise<void>;
   log: Logger;
   /** Unix milliseconds. */
   now(): number;

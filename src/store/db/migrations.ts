@@ -78,7 +78,7 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
     'webhook_pauses',
   ],
   '20260101004100_hytale_lifecycle.ts': ['hytale_logins'],
-  '20260101004200_hytale_consoles.ts': ['hytale_consoles', 'hytale_log_gaps'],
+  '20260101004200_hytale_consoles.ts': ['hytale_consoles', 'hytale_log_gaps', 'hytale_pace'],
 };
 
 /**
