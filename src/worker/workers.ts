@@ -84,7 +84,8 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     Worker.create({
       ...common,
       taskQueue: QUEUE.panel,
-      maxConcurrentActivityTaskExecutions: Math.max(8, deps.options.concurrency),
+      // The pages of a sync, and beside them pushes and pulls: a server whose node does not answer must not hold up a sync.
+      maxConcurrentActivityTaskExecutions: Math.max(8, deps.options.concurrency) + 8,
       maxConcurrentActivityTaskPolls: 4,
     }),
     Worker.create({

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => database?.drop());
 
-test('turns of an environment are at least so far apart, whoever takes them; one that came late saves none up', async () => {
+test('turns of an environment are at least so far apart for all processes together; time that passed without one is not saved up', async () => {
   const { db } = database;
   const moment = async () =>
     Number((await db.raw('select extract(epoch from clock_timestamp()) * 1000 as ms')).rows[0].ms);
