@@ -31,8 +31,8 @@ export interface Placement {
   gapBefore: boolean;
 }
 
-/** Lines `from` to `to` (exclusive) of the run; `at`: where the first of them stands in the batch. */
-interface Match {
+/** Lines `from` to `to` (exclusive) of what is stored; `at`: where the first of them stands in the batch or the tail. */
+export interface Match {
   from: number;
   to: number;
   at: number;
@@ -166,6 +166,34 @@ function numberer(): (text: string) => number {
     return number;
   };
 }
+
+/**
+ * Where the stored end stands in a tail that does not begin in it: its last lines, then those before them, and so on, with lines
+ * between them that are stored nowhere.
+ * @returns from the last blocks on; empty: the tail does not hold the end.
+ */
+export function alignTail(end: readonly string[], tail: readonly string[]): Match[] {
+  const numbers = numberer();
+  const [held, read] = [end.map(numbers), tail.map(numbers)];
+  const matches: Match[] = [];
+  let [to, left] = [end.length, tail.length];
+  while (to > 0 && left > 0) {
+    let best: Match | undefined;
+    for (let place = left; place > 0; place -= 1) {
+      let size = 0;
+      while (size < Math.min(to, place) && held[to - 1 - size] === read[place - 1 - size]) size += 1;
+      if (size > (best === undefined ? 0 : to - best.from)) best = { from: to - size, to, at: place - size };
+    }
+    if (best === undefined || !isDistinct(end.slice(best.from, best.to))) break;
+    matches.unshift(best);
+    [to, left] = [best.from, best.at];
+  }
+  return matches;
+}
+
+/** A time of its own, or three lines: a console that was started again prints some lines as before. */
+const isDistinct = (texts: readonly string[]): boolean =>
+  texts.some((text) => /\d\d:\d\d/.test(text)) || texts.filter((text) => isEvidence([text])).length >= 3;
 
 /** Blank lines, dots and rules are printed again and again: that they agree says nothing. */
 export const isEvidence = (texts: readonly string[]): boolean => texts.some((text) => /[\p{L}\p{N}]/u.test(text));

@@ -20,7 +20,8 @@ import {
   type StoredConsole,
   storedAlready,
 } from '../../store/hytale/server-log-store.ts';
-import { storeAround, storePushed, type TimedLine } from './place-lines.ts';
+import { storePushed, type TimedLine } from './place-lines.ts';
+import { storeAround } from './store-around.ts';
 
 /** A server whose daemon pushed within this time is not pulled. */
 export const PUSHED_RECENTLY_MS = 15 * 60_000;
@@ -108,16 +109,16 @@ export async function appendPulled(
       return { saved: 0, state: 'pushed' };
     }
     const lines = tail.lines.map(storableLine);
-    const end = await lastLines(trx, serverUuid, Math.max(1, lines.length));
+    // One more than the tail can hold: a gap is named after it.
+    const end = await lastLines(trx, serverUuid, lines.length + 1);
     const last = end.at(-1);
     const at = new Date(Math.max(last?.at.getTime() ?? 0, now.getTime() + (stored.clockAheadMs ?? 0)));
     const { known, state } = joinTail(end, lines);
     const { pulledSinceId } = stored;
     if (state === 'gap') {
-      const timed = lines.map((line) => ({ line, at }));
-      const around = await storeAround(trx, { serverUuid, accountId, lines: timed, pulledSinceId }, now);
+      const around = await storeAround(trx, { serverUuid, accountId, lines, at, pulledSinceId }, end, now);
       if (around !== undefined) {
-        await notePull(trx, serverUuid, { at: now, pulledSinceId });
+        await notePull(trx, serverUuid, { at: now, pulledSinceId: around.pulledSinceId });
         await noteReceived(trx, serverUuid, now, around.lastId);
         return { saved: around.saved, state: around.saved === 0 ? 'unchanged' : 'joined' };
       }

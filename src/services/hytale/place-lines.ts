@@ -1,6 +1,6 @@
 /** Stores a stretch of a console before, among or after the lines that were pulled last. */
-import { comparable, overlap } from '../../domain/hytale/console.ts';
-import { isEvidence, type Placement, placeStretch, type Stretch } from '../../domain/hytale/line-placement.ts';
+import { comparable } from '../../domain/hytale/console.ts';
+import { type Placement, placeStretch, type Stretch } from '../../domain/hytale/line-placement.ts';
 import type { Transaction } from '../../store/db/db.ts';
 import {
   gapsBefore,
@@ -73,40 +73,6 @@ export async function storePushed(
   const added = batch.timed ? rest : timesOfRun(rest, found.run, placement);
   const { ids, laterIds } = await write(trx, batch, { ...found, early, added, placement }, now);
   return { pulledSinceId: laterIds[0] ?? null, lastId: ids.at(-1) ?? null };
-}
-
-/**
- * Stores a tail that does not continue the stored lines, but holds pulled ones in its middle: it reaches further back than the
- * reading before.
- * @returns number of new lines; undefined: it holds none of them.
- */
-export async function storeAround(
-  trx: Transaction,
-  tail: Of & { lines: readonly TimedLine[] },
-  now: Date,
-): Promise<{ saved: number; lastId: string | null } | undefined> {
-  if (tail.pulledSinceId === null) return undefined;
-  const run = await readRun(trx, tail);
-  // What no push has promised to be complete stays a gap.
-  const found = { ...run, whole: run.previous === undefined };
-  const texts = tail.lines.map(({ line }) => comparable(line));
-  const place_ = (from: number, beginsBefore: boolean) =>
-    place(found, { texts: texts.slice(from), firstAt: now.getTime(), beginsBefore });
-  const { same } = place_(0, false);
-  const [begin] = same.keys();
-  if (begin === undefined) return undefined;
-  const beforeRun = await lastLines(trx, tail.serverUuid, Math.max(1, begin), { beforeId: found.run[0]?.id ?? null });
-  const known =
-    same.get(begin) === 0
-      ? overlap(
-          beforeRun.map(({ line }) => comparable(line)),
-          texts.slice(0, begin),
-        )
-      : 0;
-  const placement = place_(known, isEvidence(texts.slice(0, known)));
-  const added = timesOfRun(tail.lines.slice(known), found.run, placement);
-  const { ids } = await write(trx, tail, { ...found, early: [], added, placement }, now);
-  return { saved: added.length - placement.same.size, lastId: ids.at(-1) ?? null };
 }
 
 async function readRun(trx: Transaction, { serverUuid, pulledSinceId }: Of): Promise<Run> {

@@ -98,6 +98,7 @@ export async function runConsole(
   const stretches: { from: number; to: number; pushed: boolean }[] = [];
   let started = 0;
   let cursor = 0;
+  let forgotten = 0;
   let lastPush = -Infinity;
   const batches: { from: number; to: number }[] = [];
   const print = () => {
@@ -126,15 +127,14 @@ export async function runConsole(
     now += SECOND;
     if (step.do === 'print') for (let i = 0; i < step.lines; i += 1) print();
     else if (step.do === 'wait') now += step.minutes * MINUTE;
-    else if (step.do === 'forget') cursor = printed.length;
+    else if (step.do === 'forget') cursor = forgotten = printed.length;
     else if (step.do === 'restart') started = printed.length;
     else if (step.do === 'pull') await pull(step.lines);
     else if (step.do === 'repeat') {
       const batch = batches[step.which % Math.max(1, batches.length)];
       if (batch !== undefined) await push(batch.from, batch.to);
     } else {
-      const lastFrom = batches.at(-1)?.from ?? 0;
-      const from = Math.max(lastFrom, cursor - step.back);
+      const from = Math.max(batches.at(-1)?.from ?? 0, forgotten, cursor - step.back);
       const to = Math.min(printed.length, from + step.lines);
       if (to <= cursor) continue;
       if (step.race) await Promise.all([push(from, to), push(from, to)]);
@@ -178,4 +178,32 @@ export async function judgeConsole(
   for (const { before_id } of gaps) if (!ids.has(before_id)) wrong.push(`a gap before no line`);
   if (gaps.some(({ before_id }) => before_id === stored[0]?.id)) wrong.push('a gap before the first line');
   return wrong;
+}
+
+/**
+ * What is wrong with the stored lines where many texts are equal: the others are stored once and in order, and between two of
+ * them there are not more of the equal ones than were printed. Fewer there may be: an overlap is as long as it can be.
+ */
+export async function judgeRepeated(
+  db: TestDb,
+  uuid: string,
+  { printed, stretches }: Awaited<ReturnType<typeof runConsole>>,
+): Promise<string[]> {
+  const isPlain = (text: string) => text === '' || text === '.';
+  const delivered = printed.filter((_, n) => stretches.some(({ from, to }) => from <= n && n < to));
+  const split = (texts: readonly string[]) => {
+    const parts: { text: string; plain: number }[] = [{ text: '', plain: 0 }];
+    for (const text of texts) {
+      const last = parts.at(-1);
+      if (!isPlain(text)) parts.push({ text, plain: 0 });
+      else if (last !== undefined) last.plain += 1;
+    }
+    return parts;
+  };
+  const [stored, wanted] = [split(await storedTexts(db, uuid)), split(delivered.map(({ text }) => text))];
+  const order = (parts: ReturnType<typeof split>) => parts.map(({ text }) => text).join();
+  if (order(stored) !== order(wanted)) return [`stored: ${order(stored)}; delivered: ${order(wanted)}`];
+  return stored.flatMap(({ text, plain }, i) =>
+    plain > (wanted[i]?.plain ?? 0) ? [`${plain} equal lines after "${text}", not ${wanted[i]?.plain}`] : [],
+  );
 }
