@@ -27,8 +27,13 @@ export default defineConfig({
       project('workflow', { testTimeout: 60_000 }),
       project('replay', { testTimeout: 60_000 }),
       project('api', { testTimeout: 60_000 }),
-      project('e2e', { testTimeout: 180_000, hookTimeout: 120_000 }),
-      project('life', { testTimeout: 1_200_000, hookTimeout: 180_000, fileParallelism: false }),
+      project('e2e', { testTimeout: 180_000, hookTimeout: 120_000, provide: { crashPlans: 10 } }),
+      project('life', {
+        testTimeout: 1_200_000,
+        hookTimeout: 180_000,
+        fileParallelism: false,
+        provide: { crashPlans: 100 },
+      }),
     ],
   },
 });

@@ -7,7 +7,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { type ActivityInboundCallsInterceptor, NativeConnection, Worker } from '@temporalio/worker';
 import fc from 'fast-check';
 import type { Knex } from 'knex';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { HttpFault } from '../../../simulators/email/contract.ts';
 import { type EmailCatcher, startEmailCatcher } from '../../../simulators/email/simulator.ts';
 import { createEmailActivities } from '../../../src/activities/email.ts';
@@ -96,9 +96,16 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   unreachable: fc.nat({ max: 2 }),
 });
 
-const RUNS = 25;
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Number of random plans of crashes. */
+    crashPlans: number;
+  }
+}
+
+const RUNS = inject('crashPlans');
 /** Time limit of the property in milliseconds; it ends without the remaining runs. */
-const BUDGET = 90_000;
+const BUDGET = RUNS * 9_000;
 /** Milliseconds between attempts, in place of those of the policy and the provider. */
 const SOON = 20;
 
