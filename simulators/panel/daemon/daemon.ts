@@ -131,7 +131,8 @@ function createDaemonServer(state: State) {
   const upgrader = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_RECEIVED_BYTES,
-    perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 0 },
+    // Wings compresses every message; here only long ones are, because many small ones cost the process more than they prove.
+    perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 1_024 },
   });
   // A request without an upgrade is none for gorilla/websocket.
   const server = createServer((_, response) => response.writeHead(400).end('Bad Request\n'));

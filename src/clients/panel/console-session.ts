@@ -156,8 +156,9 @@ export function createSession({ limits, about, signal }: Options): Session {
       else if (problem !== undefined) waiting?.fail(problem);
       else if (event === 'console output') waiting?.line(argument);
       else if (event === 'status') {
-        state = STATES.find((known) => known === argument) ?? state;
-        if (state !== undefined) waiting?.state();
+        // Only a server that is offline is not asked.
+        state = STATES.find((known) => known === argument) ?? 'running';
+        waiting?.state();
       }
     },
     closed: (code) => end(ended(code, about)),
@@ -193,26 +194,38 @@ function collect(
   const lines: string[] = [];
   let characters = 0;
   const asked = performance.now();
-  const finish = (complete: boolean) => {
+  let over = false;
+  const stop = () => {
+    over = true;
     clearTimeout(pause);
     clearTimeout(most);
+  };
+  const finish = (complete: boolean) => {
+    stop();
     settle({ lines, complete });
   };
-  let pause = setTimeout(finish, Math.max(firstMs, leastMs), true);
+  // A timer that was late, because the process was busy, comes before the lines that wait: they are read first.
+  const paused = () => {
+    const { length } = lines;
+    setImmediate(() => {
+      if (!over && lines.length === length) finish(true);
+    });
+  };
+  let pause = setTimeout(paused, Math.max(firstMs, leastMs));
   let most: NodeJS.Timeout | undefined;
   return {
     line(line) {
+      if (over) return;
       most ??= setTimeout(finish, Math.max(mostMs, leastMs), true);
       lines.push(line);
       characters += line.length;
       if (lines.length >= maxLines || characters >= maxCharacters) return finish(false);
       clearTimeout(pause);
-      pause = setTimeout(finish, Math.max(quietMs, leastMs - (performance.now() - asked)), true);
+      pause = setTimeout(paused, Math.max(quietMs, leastMs - (performance.now() - asked)));
     },
     state() {},
     fail(error) {
-      clearTimeout(pause);
-      clearTimeout(most);
+      stop();
       fail(error);
     },
   };
