@@ -61,7 +61,7 @@ test('a network is known for its account alone, also after a change of address, 
   await query(database.db, `update users set email = 'New@Example.net' where id = ?`, [user]);
   expect(await known(home.address)).toBe(false);
   expect(await known(home.address, 'new@example.net')).toBe(true);
-  expect(JSON.stringify(await rows())).not.toMatch(/2001|db8/);
+  expect(JSON.stringify(await rows())).not.toMatch(/2001:|db8:|20010db8/i);
 });
 
 test('a proof without a sign-in makes a network known', async () => {
