@@ -15,7 +15,7 @@ import {
 import { refusal } from '../audit/read-audit.ts';
 
 /** Maximum number of lines that one request searches: 50 ms at most (ADR 16). */
-export const SEARCHED_LINES = 20_000;
+export const SEARCHED_LINES = 10_000;
 
 export interface ServerLogQuery extends Omit<LinePage, 'before' | 'after'> {
   /** Text that a line holds, in any case. */

@@ -95,13 +95,15 @@ export interface SearchedLine extends ServerLogRow {
 export function searchServerLogs(db: Db, page: LinePage & { search: string; scan: number }): Promise<SearchedLine[]> {
   const { sql, bindings } = within(page);
   const order = orderOf(page.order);
+  // Letters of ASCII are folded twice as fast by the rules of "C" (ADR 16).
+  const text = /^[ -~]*$/.test(page.search) ? 'l.log_line collate "C"' : 'l.log_line';
   // Each level has the order of the index, so nothing is sorted, and no level reads further than its limit asks for.
   return query(
     db,
     `select l.id, l.log_line as line, coalesce(l.log_timestamp, l.created_at) as at,
             l.matches and l.found > ? as matches, l.read = ? as stop
        from (select l.*, row_number() over (order by ${order}) as found
-               from (select l.id, l.log_line, l.log_timestamp, l.created_at, l.log_line ilike ? as matches,
+               from (select l.id, l.log_line, l.log_timestamp, l.created_at, ${text} ilike ? as matches,
                             row_number() over (order by ${order}) as read
                        from (select l.id, l.log_line, l.log_timestamp, l.created_at
                                from hytale_server_logs l where ${sql} order by ${order} limit ?) l) l

@@ -1,0 +1,93 @@
+/** What is read of the big server and of one in the middle, over HTTP, one request at a time. */
+import { Pool } from 'undici';
+import { query } from '../../src/store/db/query.ts';
+import { drive, expectAnswer, type Figures, httpLane } from '../api/load.ts';
+import { requireRunning, type Stack, say } from '../api/stack.ts';
+import { serversOf, TEXTS } from './lines.ts';
+
+interface Case {
+  name: string;
+  path: string;
+}
+export interface CaseRow extends Figures {
+  name: string;
+}
+
+/** Offsets at which a page is read, to see where it takes longer than 50 ms. */
+const OFFSETS = [1_000, 10_000, 50_000, 100_000, 200_000, 400_000, 800_000];
+
+/** The cases of a server with `lines` lines. */
+async function casesOf(stack: Stack, name: string, server: string, lines: number): Promise<Case[]> {
+  const path = (rest: string) => `/api/v1/hytale/server-logs?server_uuid=${server}${rest}`;
+  const one = (what: string, rest: string): Case => ({ name: `${name} ${what}`, path: path(rest) });
+  const [middle] = await query<{ id: string; day: string }>(
+    stack.db,
+    `select id, to_char(log_timestamp, 'YYYY-MM-DD') as day from hytale_server_logs
+      where server_uuid = ? order by log_timestamp desc, id desc offset ? limit 1`,
+    [server, Math.floor(lines / 2)],
+  );
+  const cursor = `&before=${middle?.id}`;
+  const range = `&since=${middle?.day}&until=${middle?.day}`;
+  return [
+    one('first page', ''),
+    one('first page of 1000', '&limit=1000'),
+    one('oldest first', '&order=asc'),
+    one('deep page by cursor', cursor),
+    one('deep page of 1000 by cursor', `${cursor}&limit=1000`),
+    ...OFFSETS.filter((offset) => offset < lines).map((offset) => one(`page at offset ${offset}`, `&offset=${offset}`)),
+    one('a day', range),
+    one('a day, page of 1000', `${range}&limit=1000`),
+    ...Object.entries(TEXTS).map(([kind, text]) => one(`${kind} text`, `&search=${encodeURIComponent(text)}`)),
+    one('absent text in a day', `${range}&search=${encodeURIComponent(TEXTS.absent)}`),
+    { name: `${name} count`, path: path('').replace('?', '/count?') },
+  ];
+}
+
+/** Reads every case for `seconds`. @throws {Error} for a wrong answer. */
+export async function measureCases(stack: Stack, url: string, seconds: number): Promise<CaseRow[]> {
+  const uuids = await serversOf(stack.db);
+  const servers = { big: uuids[0] ?? '', middle: uuids[Math.floor(uuids.length / 2)] ?? '' };
+  const pool = new Pool(url, { connections: 1, pipelining: 1 });
+  const rows: CaseRow[] = [];
+  try {
+    for (const [name, server] of Object.entries(servers)) {
+      const [count] = await query<{ n: number }>(
+        stack.db,
+        'select count(*)::int as n from hytale_server_logs where server_uuid = ?',
+        [server],
+      );
+      say(`${name} server: ${count?.n} lines`);
+      for (const { name: what, path } of await casesOf(stack, name, server, count?.n ?? 0)) {
+        requireRunning();
+        const lane = httpLane(pool, {
+          next: () => ({ method: 'GET', path, headers: { 'X-API-Key': stack.env['BACKEND_API_KEY'] ?? '' } }),
+          check: (status, body) => expectAnswer(status === 200 && body.success === true, what, status, body),
+        });
+        await drive([lane], 0.5);
+        const row = { name: what, ...(await drive([lane], seconds)) };
+        say(
+          `${row.name.padEnd(36)} n ${String(row.n).padStart(5)}  p50 ${row.p50.toFixed(1)}  p99 ${row.p99.toFixed(1)}  max ${row.max.toFixed(1)} ms ${row.errors[0] ?? ''}`,
+        );
+        rows.push(row);
+      }
+    }
+    return rows;
+  } finally {
+    await pool.destroy();
+  }
+}
+
+/** Looks for an absent text in the whole big server, as a program does: until the end. @returns requests and seconds. */
+export async function searchWhole(stack: Stack, url: string): Promise<{ requests: number; seconds: number }> {
+  const [server] = await serversOf(stack.db);
+  const startedAt = performance.now();
+  for (let requests = 1, before = ''; ; requests += 1) {
+    const response = await fetch(
+      `${url}/api/v1/hytale/server-logs?server_uuid=${server}&search=${encodeURIComponent(TEXTS.absent)}&before=${before}`,
+      { headers: { 'X-API-Key': stack.env['BACKEND_API_KEY'] ?? '' } },
+    );
+    const { next } = (await response.json()) as { next: number | null };
+    if (next === null) return { requests, seconds: (performance.now() - startedAt) / 1000 };
+    before = String(next);
+  }
+}
