@@ -2,7 +2,8 @@
 import { Pool } from 'undici';
 import { query } from '../../src/store/db/query.ts';
 import { drive, expectAnswer, type Figures, httpLane } from '../api/load.ts';
-import { requireRunning, type Stack, say } from '../api/stack.ts';
+import { childrenMs, parentOf, processorMs, sumSince } from '../api/processor-time.ts';
+import { type Entry, requireRunning, type Stack, say } from '../api/stack.ts';
 import { serversOf, TEXTS } from './lines.ts';
 
 interface Case {
@@ -11,6 +12,9 @@ interface Case {
 }
 export interface CaseRow extends Figures {
   name: string;
+  /** Processor milliseconds per request, of the api and of the database; undefined where they cannot be read. */
+  apiCpu: number | undefined;
+  databaseCpu: number | undefined;
 }
 
 /** Offsets at which a page is read, to see where it takes longer than 50 ms. */
@@ -44,10 +48,13 @@ async function casesOf(stack: Stack, name: string, server: string, lines: number
 }
 
 /** Reads every case for `seconds`. @throws {Error} for a wrong answer. */
-export async function measureCases(stack: Stack, url: string, seconds: number): Promise<CaseRow[]> {
+export async function measureCases(stack: Stack, api: Entry, seconds: number): Promise<CaseRow[]> {
   const uuids = await serversOf(stack.db);
   const servers = { big: uuids[0] ?? '', middle: uuids[Math.floor(uuids.length / 2)] ?? '' };
-  const pool = new Pool(url, { connections: 1, pipelining: 1 });
+  const pool = new Pool(api.url, { connections: 1, pipelining: 1 });
+  const [connection] = await query<{ pid: number }>(stack.db, 'select pg_backend_pid() as pid');
+  const postgres = parentOf(connection?.pid ?? 0);
+  const read = () => ({ api: processorMs(api.pid) ?? Number.NaN, database: childrenMs(postgres) });
   const rows: CaseRow[] = [];
   try {
     for (const [name, server] of Object.entries(servers)) {
@@ -64,10 +71,17 @@ export async function measureCases(stack: Stack, url: string, seconds: number): 
           check: (status, body) => expectAnswer(status === 200 && body.success === true, what, status, body),
         });
         await drive([lane], 0.5);
-        const row = { name: what, ...(await drive([lane], seconds)) };
-        say(
-          `${row.name.padEnd(36)} n ${String(row.n).padStart(5)}  p50 ${row.p50.toFixed(1)}  p99 ${row.p99.toFixed(1)}  max ${row.max.toFixed(1)} ms ${row.errors[0] ?? ''}`,
-        );
+        const before = read();
+        const figures = await drive([lane], seconds);
+        const after = read();
+        const database = sumSince(before.database, after.database);
+        const row: CaseRow = {
+          name: what,
+          ...figures,
+          apiCpu: (after.api - before.api) / figures.n,
+          databaseCpu: database === undefined ? undefined : database / figures.n,
+        };
+        say(describeCase(row));
         rows.push(row);
       }
     }
@@ -76,6 +90,12 @@ export async function measureCases(stack: Stack, url: string, seconds: number): 
     await pool.destroy();
   }
 }
+
+const ms = (value: number | undefined): string => (value ?? Number.NaN).toFixed(1).padStart(7);
+
+/** One line of the table. */
+export const describeCase = ({ name, n, p50, p99, max, apiCpu, databaseCpu, errors }: CaseRow): string =>
+  `${name.padEnd(36)} ${String(n).padStart(6)} ${ms(p50)} ${ms(p99)} ${ms(max)} ${ms(apiCpu)} + ${ms(databaseCpu)} ${errors[0] ?? ''}`;
 
 /** Looks for an absent text in the whole big server, as a program does: until the end. @returns requests and seconds. */
 export async function searchWhole(stack: Stack, url: string): Promise<{ requests: number; seconds: number }> {

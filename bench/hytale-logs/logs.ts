@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { cleanUp, prepare, say, startEntry } from '../api/stack.ts';
-import { type CaseRow, measureCases, searchWhole } from './cases.ts';
+import { type CaseRow, describeCase, measureCases, searchWhole } from './cases.ts';
 import { fillLines, SIZE, sizesOf } from './lines.ts';
 import { type Deletion, measureDeletion, measurePushes, type Pushes } from './writes.ts';
 
@@ -39,7 +39,7 @@ async function measure(): Promise<Result> {
   const chunks = await fillLines(stack.env['DATABASE_URL'] ?? '', lines, say);
   const sizes = await sizesOf(stack.db);
   const api = await startEntry('../../src/api/server.ts', stack.env);
-  const reads = await measureCases(stack, api.url, seconds);
+  const reads = await measureCases(stack, api, seconds);
   const wholeSearch = await searchWhole(stack, api.url);
   await api.stop();
   const pushes = [await measurePushes(stack, 20, seconds), await measurePushes(stack, 1_000, seconds)];
@@ -50,17 +50,13 @@ async function measure(): Promise<Result> {
   return { lines, fillSeconds, sizes, reads, wholeSearch, pushes, deletions };
 }
 
-const ms = (value: number): string => value.toFixed(1).padStart(8);
-
 /** Prints what the lines about the progress did not say. */
 function print({ fillSeconds, sizes, reads, wholeSearch, pushes }: Result): void {
   process.stdout.write(
     `filled ${lines} lines: ${Math.round(lines / fillSeconds)} lines/s; MiB: ${JSON.stringify(sizes)}\n`,
   );
-  process.stdout.write(`${'read'.padEnd(36)}       n   p50 ms   p99 ms   max ms\n`);
-  for (const { name, n, p50, p99, max } of reads) {
-    process.stdout.write(`${name.padEnd(36)} ${String(n).padStart(7)} ${ms(p50)} ${ms(p99)} ${ms(max)}\n`);
-  }
+  process.stdout.write(`${'read'.padEnd(36)}      n  p50 ms  p99 ms  max ms  cpu ms: api + database\n`);
+  for (const row of reads) process.stdout.write(`${describeCase(row)}\n`);
   process.stdout.write(
     `absent text, to the end of the big server: ${wholeSearch.requests} requests, ${wholeSearch.seconds.toFixed(1)} s\n`,
   );

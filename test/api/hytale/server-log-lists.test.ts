@@ -192,7 +192,8 @@ describe('the list', () => {
         [uuid, created],
       );
     }
-    const all = [null, '2026-02-01T00:00:00.000Z', '2026-01-09T10:30:00.123Z'];
+    await addLines(uuid, ['dated, stored later'], '2026-01-09T10:31:00Z');
+    const all = [null, '2026-02-01T00:00:00.000Z', '2026-01-09T10:31:00.000Z', '2026-01-09T10:30:00.123Z'];
     const { body } = await list(uuid);
     expect(body.data.map(({ timestamp }) => timestamp)).toEqual(all);
     const paged: Line[] = [];
@@ -205,7 +206,7 @@ describe('the list', () => {
     expect((await list(uuid, 'order=asc')).body.data).toEqual(body.data.toReversed());
     expect(texts(await list(uuid, `after=${body.data[1]?.id}`))).toEqual(['']);
     const count = await get(`/api/v1/hytale/server-logs/count?server_uuid=${uuid}`);
-    expect(count.body).toMatchObject({ data: { total_logs: 3 } });
+    expect(count.body).toMatchObject({ data: { total_logs: 4 } });
   });
 });
 
