@@ -1,7 +1,7 @@
 /** What storing costs: lines per second, and how long a push takes while the retention deletes a day. */
 import { appendPushed } from '../../src/services/hytale/append-lines.ts';
 import { query } from '../../src/store/db/query.ts';
-import { purgeServerLogs } from '../../src/store/hytale/server-log-retention.ts';
+import { type DeletedLines, purgeServerLogs } from '../../src/store/hytale/server-log-retention.ts';
 import { openTestDb, type TestDb } from '../../test/support/database.ts';
 import { drive, type Figures, figuresOf, type Lane } from '../api/load.ts';
 import { type Stack, say } from '../api/stack.ts';
@@ -23,7 +23,7 @@ async function writersOf(db: TestDb, lines: number): Promise<Lane[]> {
     const serverUuid = uuids[(serial * 7919 + writer) % uuids.length] ?? '';
     const now = Date.now();
     const batch = Array.from({ length: lines }, (_, n) => ({
-      line: `[World|default] Player${serial % 5000} placed block ${serial}-${n} of the tower beside the market, and nobody saw it`,
+      line: `[World|default] Player${serial % 5000} placed block ${serial}-${n} of the tower beside the market of spawn`,
       at: new Date(now + n),
     }));
     const at = performance.now();
@@ -87,10 +87,13 @@ export async function measureDeletion(stack: Stack, batch: number, held = false)
     let ended = false;
     const startedAt = performance.now();
     const purge = (async () => {
+      let from: Date | null = null;
       for (let deleted = batch; deleted === batch; ) {
         const at = performance.now();
-        deleted = await purgeServerLogs(db, days, batch);
+        const done: DeletedLines = await purgeServerLogs(db, { days, batch, from });
         times.push(performance.now() - at);
+        from = done.reached;
+        deleted = done.rows;
         rows += deleted;
       }
       ended = true;

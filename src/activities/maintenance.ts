@@ -10,7 +10,13 @@ import type { Db } from '../store/db/db.ts';
 import { clearDeadEmails, failLostEmails, purgeEmails } from '../store/email/email-store.ts';
 import { purgeHytaleAudit } from '../store/hytale/audit-store.ts';
 import { purgeLogins } from '../store/hytale/login-store.ts';
-import { dateServerLogs, purgeConsoles, purgeLogGaps, purgeServerLogs } from '../store/hytale/server-log-retention.ts';
+import {
+  type DeletedLines,
+  dateServerLogs,
+  purgeConsoles,
+  purgeLogGaps,
+  purgeServerLogs,
+} from '../store/hytale/server-log-retention.ts';
 import { purgeUsage } from '../store/inventory/usage-store.ts';
 import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
@@ -50,9 +56,6 @@ const PAST_RETENTION = {
   hytaleAudit: (db, days) => purgeHytaleAudit(db, days.auditRetentionDays, BATCH_ROWS),
   auditEvents: (db, days) => purgeAuditEvents(db, days.auditRetentionDays, BATCH_ROWS),
   hytaleUndatedLines: (db) => dateServerLogs(db, BATCH_ROWS),
-  // Millions of rows: after everything else. The gaps follow the lines.
-  hytaleLines: (db, days) => purgeServerLogs(db, days.hytaleLogRetentionDays, BATCH_ROWS),
-  hytaleLogGaps: (db) => purgeLogGaps(db, BATCH_ROWS),
   hytaleConsoles: (db) => purgeConsoles(db, BATCH_ROWS),
 } satisfies Record<string, Purge>;
 
@@ -90,6 +93,23 @@ async function purgeAll<Name extends string>(
   return totals as Record<Name, number>;
 }
 
+/** Deletes console lines, which are millions: each batch begins where the one before ended. Then gaps without lines. */
+async function purgeConsoleLines(deps: MaintenanceActivityDeps, signal: AbortSignal) {
+  let hytaleLines = 0;
+  let from: Date | null = null;
+  for (let rows = BATCH_ROWS; rows === BATCH_ROWS && !signal.aborted; ) {
+    const deleted: DeletedLines = await purgeServerLogs(deps.db, {
+      days: deps.hytaleLogRetentionDays,
+      batch: BATCH_ROWS,
+      from,
+    });
+    from = deleted.reached;
+    rows = deleted.rows;
+    hytaleLines += rows;
+  }
+  return { hytaleLines, ...(await purgeAll(deps, { hytaleLogGaps: (db) => purgeLogGaps(db, BATCH_ROWS) }, signal)) };
+}
+
 /** Requests a full sync. A sync that is already running is a reason to skip this tick, not a failure. */
 async function requestScheduledSync(launcher: SyncLauncher, logId: string): Promise<ScheduledSyncResult> {
   try {
@@ -120,8 +140,12 @@ export function createMaintenanceActivities(deps: MaintenanceActivityDeps) {
     /** Requests the cancel of a run whose row is marked, since the process that marked it may be gone. */
     requestCancel: (input: { runId: string }): Promise<void> => launcher.requestCancel(input.runId),
 
-    /** Deletes finished sync logs, outbox rows, emails, deliveries and audit events that are older than their retention. */
-    purgePastRetention: () => withHeartbeat((signal) => purgeAll(deps, PAST_RETENTION, signal)),
+    /** Deletes what is older than its retention: finished sync logs, outbox rows, emails, deliveries, audit events, console lines. */
+    purgePastRetention: () =>
+      withHeartbeat(async (signal) => ({
+        ...(await purgeAll(deps, PAST_RETENTION, signal)),
+        ...(await purgeConsoleLines(deps, signal)),
+      })),
 
     /** Deletes expired sessions, one-time tokens, full rate-limit buckets; ends lost emails and deliveries, clears ended ones. */
     purgeExpiredData: () => withHeartbeat((signal) => purgeAll(deps, EXPIRED, signal)),

@@ -1,19 +1,36 @@
 /** Deletes what is left of consoles: lines past their retention, gaps without lines, consoles without a server. */
 import type { Db } from '../db/db.ts';
-import { execute } from '../db/query.ts';
+import { execute, query } from '../db/query.ts';
+
+export interface DeletedLines {
+  rows: number;
+  /** When the last of them was stored; null: there was none. */
+  reached: Date | null;
+}
 
 /**
  * Deletes lines that were stored more than `days` ago, the oldest first.
  * @param batch maximum number of rows
- * @returns number of rows; fewer than `batch` when no such row is left.
+ * @param from what the batch before reached: without it, each batch would read all entries of the index that the batches before have
+ *   deleted, while an old transaction, such as a backup, keeps them.
  */
-export const purgeServerLogs = (db: Db, days: number, batch: number): Promise<number> =>
-  execute(
+export async function purgeServerLogs(
+  db: Db,
+  { days, batch, from }: { days: number; batch: number; from: Date | null },
+): Promise<DeletedLines> {
+  const [row] = await query<DeletedLines>(
     db,
-    `delete from hytale_server_logs where id = any (array(
-       select l.id from hytale_server_logs l where l.created_at < now() - make_interval(days => ?) order by l.created_at limit ?))`,
-    [days, batch],
+    `with deleted as (
+       delete from hytale_server_logs where id = any (array(
+         select l.id from hytale_server_logs l
+          where l.created_at < now() - make_interval(days => ?) and l.created_at >= coalesce(?::timestamptz, '-infinity')
+          order by l.created_at limit ?))
+       returning created_at)
+     select count(*)::int as rows, max(created_at) as reached from deleted`,
+    [days, from, batch],
   );
+  return row ?? { rows: 0, reached: null };
+}
 
 /**
  * Gives lines that do not say when they were stored a time from which their retention counts. This service stores none; a row of

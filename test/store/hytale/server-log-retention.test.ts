@@ -24,6 +24,7 @@ afterAll(() => database.drop());
 const run = <T>(sql: string, bindings: readonly unknown[] = []) => query<T>(database.db, sql, bindings);
 const names = async () =>
   (await run<{ line: string }>('select log_line as line from hytale_server_logs order by id')).map(({ line }) => line);
+const deleteOlder = async (days: number) => (await purgeServerLogs(database.db, { days, batch: 10, from: null })).rows;
 /** Lines by name, with SQL for the time at which they were stored and for the one at which they were written. */
 async function fill(lines: Readonly<Record<string, [created: string, written: string]>>): Promise<void> {
   await run('delete from hytale_server_logs');
@@ -43,10 +44,18 @@ test('lines are deleted by the time at which they were stored, oldest first, at 
     oldest: [`now() - interval '90 days'`, 'now()'],
     new: ['now()', 'now()'],
   });
-  expect(await purgeServerLogs(database.db, 30, 2)).toBe(2);
+  const first = await purgeServerLogs(database.db, { days: 30, batch: 2, from: null });
+  expect(first.rows).toBe(2);
   expect(await names()).toEqual(['old', 'young', 'new']);
-  expect(await purgeServerLogs(database.db, 30, 2)).toBe(1);
-  expect(await purgeServerLogs(database.db, 30, 2)).toBe(0);
+  // A batch does not look at what the one before has passed.
+  await run(
+    `insert into hytale_server_logs (server_uuid, account_id, log_line, created_at) values (?, '', 'passed', now() - interval '80 days')`,
+    [server],
+  );
+  expect(await purgeServerLogs(database.db, { days: 30, batch: 2, from: first.reached })).toMatchObject({ rows: 1 });
+  expect(await names()).toEqual(['young', 'new', 'passed']);
+  expect(await deleteOlder(30)).toBe(1);
+  expect(await deleteOlder(30)).toBe(0);
   expect(await names()).toEqual(['young', 'new']);
 });
 
@@ -61,9 +70,9 @@ test('lines that do not say when they were stored expire by their own time, or f
   expect(await dateServerLogs(database.db, 3)).toBe(3);
   expect(await dateServerLogs(database.db, 3)).toBe(1);
   expect(await dateServerLogs(database.db, 3)).toBe(0);
-  expect(await purgeServerLogs(database.db, 30, 10)).toBe(1);
+  expect(await deleteOlder(30)).toBe(1);
   expect(await names()).toEqual(['young', 'undated', 'ahead', 'dated']);
-  expect(await purgeServerLogs(database.db, -1, 10)).toBe(4);
+  expect(await deleteOlder(-1)).toBe(4);
 });
 
 test('gaps go with the line after them, consoles with their server', async () => {
