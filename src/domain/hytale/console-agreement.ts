@@ -12,9 +12,11 @@ export const MAX_TAIL_LINES = 2_000;
  * during a reading it is the common part of both tails. A line that was printed during one reading is behind the other's tail or
  * in its order, so it ends a run unless it is at its place; only where the same text is printed at the same place of both tails
  * could a run hold a line that is not at its place.
- * @returns the run as the later reading has it; undefined if it is shorter than half of the shorter reading.
+ * @returns the run as the later reading has it; undefined if it is shorter than half of the shorter reading, or one alone is empty.
  */
 export function agreed(earlier: readonly string[], later: readonly string[]): string[] | undefined {
+  // A reading that was too late is empty.
+  if ((earlier.length === 0) !== (later.length === 0)) return undefined;
   const newest = later.slice(-MAX_TAIL_LINES);
   const { end, length } = longestRun(earlier.slice(-MAX_TAIL_LINES).map(comparable), newest.map(comparable));
   if (length < Math.min(earlier.length, newest.length) / 2) return undefined;

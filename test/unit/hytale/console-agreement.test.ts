@@ -76,7 +76,8 @@ describe('two readings of one console', () => {
     expect(agreed(tail, [...tail.slice(3), 'a', 'b', 'c'])).toEqual(tail.slice(3));
     expect(agreed(tail, [...tail.slice(0, 100), 'live', ...tail.slice(100)])).toEqual(tail.slice(0, 100));
     expect(agreed([], [])).toEqual([]);
-    expect(agreed([], ['first'])).toEqual([]);
+    expect(agreed([], ['first'])).toBeUndefined();
+    expect(agreed(['last'], [])).toBeUndefined();
   });
 
   test('less than half of the shorter one is not believed', () => {
