@@ -1,4 +1,4 @@
-/** `hytale login|accounts|sessions|refresh|renew|end|disconnect`: Hytale accounts and game sessions on the command line. */
+/** `hytale login|accounts|sessions|refresh|renew|end|disconnect|pull`: Hytale accounts, game sessions and consoles on the command line. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import pino from 'pino';
@@ -18,6 +18,7 @@ import { createEncryption } from '../store/db/encryption.ts';
 import { countAccounts, listAccounts } from '../store/hytale/account-list.ts';
 import { countSessionRows, listSessions } from '../store/hytale/session-list.ts';
 import { createHytaleEngine } from '../temporal/hytale-engine.ts';
+import { triggerMaintenance } from '../temporal/schedules.ts';
 import { type CommandIo, runCommand } from './support/command.ts';
 import { UsageError } from './support/errors.ts';
 import { wholeNumber, withJson } from './support/options.ts';
@@ -74,6 +75,9 @@ export function registerHytaleCommands(program: Command, io: CommandIo = process
     .description('end all game sessions of an account, and delete its tokens')
     .argument('<account>', 'id of the account')
     .action((id: string, flags: Flags) => run(flags, (one) => disconnect(one, id)));
+  withJson(hytale.command('pull'))
+    .description('read the consoles that are due from the panel now, and not with the next run')
+    .action((flags: Flags) => run(flags, pull));
 }
 
 const WHO: Requester = { by: OPERATOR, ipAddress: null, userAgent: 'cli' };
@@ -189,6 +193,11 @@ const renew = (run: ServiceRun, text: string, flags: { restart?: boolean }): Pro
       `${sessionId} has a fresh pair; \`hytale sessions\` shows whether its server has it`,
     ]);
   });
+
+async function pull(run: ServiceRun): Promise<void> {
+  await triggerMaintenance(run.temporal ?? noTemporal(), 'hytale-logs');
+  run.print({ started: true }, ['the consoles are being read; `doctor` says of how many that fails']);
+}
 
 const end = (run: ServiceRun, text: string): Promise<void> =>
   withHytale(run, async (hytale) => {

@@ -121,3 +121,7 @@ async function deleteUndeclared(temporal: TemporalGateway): Promise<void> {
     }
   });
 }
+
+/** Starts a run of a maintenance schedule now, unless one is under way. @throws {ScheduleNotFoundError} before a worker has declared it. */
+export const triggerMaintenance = (temporal: TemporalGateway, kind: MaintenanceKind): Promise<void> =>
+  temporal.within(CALL_DEADLINE_MS, () => temporal.client.schedule.getHandle(maintenanceId(kind)).trigger());

@@ -4,6 +4,7 @@ import type { HytaleEnvironment } from '../../domain/hytale/environment.ts';
 import type { Db } from '../../store/db/db.ts';
 import { countEmails, heldEmails } from '../../store/email/email-list.ts';
 import { hytaleFigures } from '../../store/hytale/figures.ts';
+import { consoleFigures } from '../../store/hytale/pull-reads.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { deliveryFigures } from '../../store/webhooks/delivery-list.ts';
 import { defineRoute, type Route } from '../http/route.ts';
@@ -67,6 +68,20 @@ async function renderGauges(db: Db, environment: HytaleEnvironment): Promise<str
     const states = gauge(name, help, 'status');
     for (const [status, count] of Object.entries(byStatus)) states.set({ status }, count);
   }
+
+  const consoles = await consoleFigures(db, environment);
+  const states = gauge(
+    'nodebyte_hytale_log_servers',
+    'Servers with a session by the state of their console.',
+    'status',
+  );
+  for (const [status, count] of Object.entries(consoles.states)) states.set({ status }, count);
+  single('nodebyte_hytale_log_pushed', 'Of them, servers whose lines were pushed within 15 minutes.', consoles.pushed);
+  single(
+    'nodebyte_hytale_log_oldest_pull_seconds',
+    'Age in seconds of the oldest pull of a console that is not pushed; 0 when there is none.',
+    consoles.oldestPullSeconds,
+  );
 
   // The library separates metrics by an empty line.
   return (await registry.metrics()).replaceAll('\n\n', '\n');

@@ -4,6 +4,7 @@ import type { Config } from '../../config.ts';
 import { Secret } from '../../domain/secret.ts';
 import type { Db } from '../../store/db/db.ts';
 import { hytaleFigures } from '../../store/hytale/figures.ts';
+import { type ConsoleFigures, consoleFigures } from '../../store/hytale/pull-reads.ts';
 import { type Check, PROBE_TIMEOUT_MS } from './check.ts';
 
 const NAME = 'Hytale';
@@ -24,13 +25,28 @@ export async function checkHytale(db: Db, config: Config['hytale']): Promise<Che
   const client = createHytaleClient({ hosts, timeoutMs: PROBE_TIMEOUT_MS });
   const verifier = createTokenVerifier({ sessionsBase: hosts.sessions, issuer, enabled: verifyTokens });
   try {
-    const problems = [...rowProblems(figures), ...(await checkHosts(client, verifyTokens ? verifier : undefined))];
+    const problems = [
+      ...rowProblems(figures),
+      ...consoleProblems(await consoleFigures(db, environment)),
+      ...(await checkHosts(client, verifyTokens ? verifier : undefined)),
+    ];
     if (problems.length > 0) return problems;
     const detail = `${environment}, ${accounts} accounts, ${sum(figures.sessions)} sessions`;
     return [{ name: NAME, state: 'ok', detail }];
   } finally {
     client.close().catch(() => undefined);
   }
+}
+
+/** Consoles that cannot be read, and the reason that most of them have: it names a missing right, an address, or the node. */
+function consoleProblems({ states, problem }: ConsoleFigures): Check[] {
+  if (states.failed === 0) return [];
+  return [
+    warning(
+      `the consoles of ${states.failed} servers cannot be read; most often: ${problem ?? 'the reason is not known'}`,
+      'docs/guide/hytale.md, Pulling; `state` of GET /api/v1/hytale/server-logs has the reason of a server',
+    ),
+  ];
 }
 
 /** What the rows say. */

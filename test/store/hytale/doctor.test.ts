@@ -5,6 +5,7 @@ import { type HytaleSimulator, startHytaleSimulator } from '../../../simulators/
 import { checkHytale } from '../../../src/cli/doctor/hytale.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { hytaleFigures } from '../../../src/store/hytale/figures.ts';
+import { consoleFigures } from '../../../src/store/hytale/pull-reads.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 
 let database: TestDatabase;
@@ -66,6 +67,21 @@ test('rows by status, hosts and keys; the other environment is not counted', asy
     'warning: 1 sessions cannot be created',
     'warning: 1 sessions have tokens that the panel refuses',
   ]);
+
+  expect((await consoleFigures(database.db, 'production')).states).toEqual({ success: 0, pending: 0, failed: 0 });
+  await database.db.raw(
+    `update servers set uuid = 'u', "pterodactylId" = 1, status = 'running';
+     insert into hytale_log_sync_state (server_uuid, sync_status, error_message) values ('u', 'failed', 'no right');
+     insert into hytale_consoles (server_uuid, pulled_at, pushed_at) values ('u', now() - interval '10 minutes', now() - interval '1 day')`,
+  );
+  const figures = await consoleFigures(database.db, 'production');
+  expect(figures).toMatchObject({ states: { success: 0, pending: 0, failed: 1 }, pushed: 0, problem: 'no right' });
+  expect(Math.round(figures.oldestPullSeconds / 60)).toBe(10);
+  rows.push('warning: the consoles of 1 servers cannot be read; most often: no right');
+  expect(await doctor()).toEqual(rows);
+  await database.db.raw(`update hytale_consoles set pushed_at = now()`);
+  expect(await consoleFigures(database.db, 'production')).toMatchObject({ pushed: 1, oldestPullSeconds: 0 });
+  expect((await consoleFigures(database.db, 'staging')).states.failed).toBe(0);
 
   await sim.close();
   const away = (await doctor()).slice(rows.length);
