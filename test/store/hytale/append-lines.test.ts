@@ -119,6 +119,17 @@ describe('a pulled console', () => {
     expect(await gaps()).toEqual([['', 'b', 'pull']]);
   });
 
+  test('that shows lines which a daemon lost, or that were not read before, gets them in their places', async () => {
+    await push(0, ['12:00 a']);
+    await push(1, ['12:03 d']);
+    expect(await pull(20, ['12:01 b', '12:02 c', '12:03 d', '12:05 f'])).toEqual({ saved: 3, state: 'joined' });
+    expect(await texts()).toEqual(['12:00 a', '12:01 b', '12:02 c', '12:03 d', '12:05 f']);
+    expect(await gaps()).toEqual([['12:00 a', '12:01 b', 'pull']]);
+    expect(await push(20, ['12:05 f', '12:06 g'])).toEqual({ saved: 2, repeated: 0 });
+    expect(await texts()).toEqual(['12:00 a', '12:01 b', '12:02 c', '12:03 d', '12:05 f', '12:06 g']);
+    expect(await gaps()).toEqual([['12:00 a', '12:01 b', 'pull']]);
+  });
+
   test('is left alone for 15 minutes after a push, also after one that only repeats', async () => {
     await push(0, ['a']);
     await push(0, ['a'], 10);
