@@ -1,5 +1,7 @@
 /** The console client against the simulated daemon: what is read of a console, and what every refusal and fault means. */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { WebSocketServer } from 'ws';
 import type { DaemonFault } from '../../../simulators/panel/daemon/faults.ts';
@@ -12,6 +14,9 @@ import { startRawServer } from '../../support/panel.ts';
 
 /** For what is awaited: how long a busy machine takes is no matter. */
 const WAIT = { timeout: 10_000 };
+
+/** Of RFC 6455, 1.3. */
+const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 let sim: PanelSimulator;
 let next: ReturnType<typeof runningServers>;
@@ -375,6 +380,53 @@ describe.concurrent('the end', () => {
     expect((await consoleError(console.tail())).code).toBe('CONSOLE_UNAVAILABLE');
     flood.close();
     await Promise.all([other.close(), panel.close()]);
+  });
+});
+
+describe.concurrent('peers that are no daemon', () => {
+  /** Shakes hands; with bytes, sends them in the same packet and ends; without, does nothing more. */
+  async function deafPeer(bytes: Buffer) {
+    const server = createServer();
+    let ended = false;
+    server.on('upgrade', (request, socket) => {
+      const accept = createHash('sha1')
+        .update(`${request.headers['sec-websocket-key']}${WEBSOCKET_GUID}`)
+        .digest('base64');
+      const head = ['HTTP/1.1 101 Switching Protocols', 'upgrade: websocket', 'connection: upgrade'];
+      const text = [...head, `sec-websocket-accept: ${accept}`, '', ''].join('\r\n');
+      const packet = Buffer.concat([Buffer.from(text), bytes]);
+      if (bytes.length === 0) socket.write(packet);
+      else socket.end(packet);
+      socket.on('error', () => {}).resume();
+      socket.on('end', () => {
+        ended = true;
+        socket.end();
+      });
+    });
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const panel = await startRawServer((_, response) => {
+      response.end(JSON.stringify({ data: { token: 'a.secret.token', socket: `ws://127.0.0.1:${port}/` } }));
+    });
+    const other = clientOf(panel.url);
+    const error = await consoleError(other.openConsole('a', { limits: { openMs: 400 } }));
+    await vi.waitFor(() => expect(ended).toBe(true), WAIT);
+    server.close();
+    await Promise.all([other.close(), panel.close()]);
+    return error;
+  }
+
+  test('one that does not take part in the end loses its connection', async () => {
+    expect((await deafPeer(Buffer.alloc(0))).meta?.['kind']).toBe('timeout');
+  });
+
+  test('a close frame in the packet of the handshake is heard', async () => {
+    expect((await deafPeer(Buffer.from([0x88, 2, 0x11, 0x39]))).meta?.['kind']).toBe('suspended');
+  });
+
+  test('one that sends what is no frame', async () => {
+    expect((await deafPeer(Buffer.from('HTTP/1.1 200 OK\r\n\r\n'))).meta?.['kind']).toBe('closed');
   });
 });
 
