@@ -99,6 +99,8 @@ export interface DemoApi {
   /** Opens a game session of the selected profile, for a server or for none, and gives its id. */
   startHytaleSession(accountId: string, serverId: string | undefined): Promise<string>;
   hytaleSession(id: string): Promise<DemoSession>;
+  /** Stored lines of the console of a server. */
+  storedLines(serverUuid: string): Promise<number>;
   /** Our id of a server of the panel. */
   serverId(server: { name: string; uuid: string }): Promise<string>;
   /** Rows per table, as the administrators' page shows them. */
@@ -183,6 +185,7 @@ const Session = z.object({
     push: z.object({ status: z.string(), reason: z.string().nullable() }),
   }),
 });
+const StoredLines = z.object({ data: z.object({ total_logs: z.number() }) });
 const AdminServers = z.object({ servers: z.array(z.object({ id: z.string(), uuid: z.string() })) });
 const Failure = z.object({ error: z.string() }).loose();
 
@@ -194,6 +197,9 @@ export const USAGE_PATH = '/api/v1/dashboard/servers?view_all=true&status=runnin
 const LOGINS_PATH = '/api/admin/hytale/logins';
 /** Game sessions of Hytale accounts. */
 export const SESSIONS_PATH = '/api/admin/hytale/sessions';
+
+/** Stored console lines of a server. */
+export const SERVER_LOGS_PATH = '/api/v1/hytale/server-logs';
 
 const TIMEOUT_MS = 30_000;
 
@@ -271,6 +277,10 @@ export function createDemoApi(baseUrl: string): DemoApi {
       return (await call(Session, 'POST', SESSIONS_PATH, body)).session.id;
     },
     hytaleSession: async (id) => (await call(Session, 'GET', `${SESSIONS_PATH}/${encodeURIComponent(id)}`)).session,
+    async storedLines(serverUuid) {
+      const path = `${SERVER_LOGS_PATH}/count?server_uuid=${encodeURIComponent(serverUuid)}`;
+      return (await call(StoredLines, 'GET', path)).data.total_logs;
+    },
     async serverId({ name, uuid }) {
       const path = `/api/admin/servers?pageSize=100&search=${encodeURIComponent(name)}`;
       const server = (await call(AdminServers, 'GET', path)).servers.find((one) => one.uuid === uuid);

@@ -6,14 +6,23 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { Config, Environment } from '../../config.ts';
+import { type Config, type Environment, loadConfig } from '../../config.ts';
 import { apiAndWorker, type ProcessGroup, startProcessGroup } from '../../embedded/process-group.ts';
 import { type Services, startServices } from '../../embedded/services.ts';
 import { EXIT, messageOf, onInterrupt } from '../../process.ts';
+import { createTemporalGateway } from '../../temporal/connection.ts';
+import { triggerMaintenance } from '../../temporal/schedules.ts';
 import { createTerminal, type Terminal } from '../support/terminal.ts';
 import { AUDIT_PATH, createDemoApi, DELIVERIES_PATH, type DemoApi, SESSIONS_PATH, USAGE_PATH } from './api.ts';
 import { type Chat, openChat, showDeliveries } from './discord.ts';
-import { beginSignIn, type GameProvider, offerSecondAccount, openGameProvider, showGameSession } from './hytale.ts';
+import {
+  beginSignIn,
+  type GameProvider,
+  offerSecondAccount,
+  openGameProvider,
+  showConsole,
+  showGameSession,
+} from './hytale.ts';
 import { addDemoOptions, type DemoFlags } from './options.ts';
 import { followSync, followUsage, printEvents, printPlaces, printResult } from './report.ts';
 import {
@@ -191,7 +200,7 @@ interface Shown {
 }
 
 /** Runs a full sync and a registration through the HTTP API, reports to webhooks, and shows what came of it. */
-async function showSync({ terminal, interrupts }: Demo, installation: Installation): Promise<Shown> {
+async function showSync({ terminal, interrupts, env }: Demo, installation: Installation): Promise<Shown> {
   const { api, password, inbox, chat, hytale, panel } = installation;
   await interrupts.race(api.signIn(ADMIN_EMAIL, password));
   for (const webhook of chat.webhooks) await interrupts.race(api.createWebhook(webhook));
@@ -210,7 +219,21 @@ async function showSync({ terminal, interrupts }: Demo, installation: Installati
   await interrupts.race(showAdministration(api, terminal));
   const failedDelivery = await interrupts.race(showDeliveries(api, terminal));
   await interrupts.race(showGameSession(api, panel, login, terminal));
+  const pull = () => pullNow(env, installation);
+  await interrupts.race(showConsole(api, panel, { url: installation.url, pull }, terminal));
   return { exitCode: log.status === 'COMPLETED' ? EXIT.ok : EXIT.failed, failedDelivery };
+}
+
+/** Starts the run that reads the consoles. */
+async function pullNow(env: Environment, { services }: Installation): Promise<void> {
+  const child = services.childEnvironment();
+  const { temporal: config } = loadConfig({ ...demoConfig(env).variables, ...child });
+  const temporal = createTemporalGateway({ ...config, address: child['TEMPORAL_ADDRESS'] ?? '' });
+  try {
+    await triggerMaintenance(temporal, 'hytale-logs');
+  } finally {
+    await temporal.close();
+  }
 }
 
 /** Changes a setting and the roles of the customer as an administrator, and shows what the audit has recorded. */

@@ -1,7 +1,7 @@
 /** The Hytale of the demo: an account that signs in by itself, its game session for a server, and a link for a second account. */
 import { sleep } from '../../embedded/process.ts';
 import { printable, type Terminal } from '../support/terminal.ts';
-import type { DemoApi, DemoLogin, DemoSession } from './api.ts';
+import { type DemoApi, type DemoLogin, type DemoSession, SERVER_LOGS_PATH } from './api.ts';
 import type { Panel } from './surroundings.ts';
 
 /** Accounts of the simulated Hytale: the first one signs in by itself. */
@@ -9,6 +9,9 @@ const ACCOUNTS = ['Anna', 'Ben'] as const;
 const POLL_MS = 500;
 const LOGIN_TIMEOUT_MS = 30_000;
 const PUSH_TIMEOUT_MS = 30_000;
+const PULL_TIMEOUT_MS = 30_000;
+/** Lines that the server has printed when its console is read first. */
+const CONSOLE_LINES = 40;
 /** How long the demo looks for the second account: as long as its code is good. */
 const SECOND_ACCOUNT_MS = 600_000;
 
@@ -80,6 +83,28 @@ export async function showGameSession(
   for (const [name, length] of Object.entries(server?.lengths() ?? {})) {
     terminal.line(`  ${printable(name)} on the simulated panel: ${length} characters`);
   }
+}
+
+/** Lets the server print lines, has its console read, and says how many lines are stored and where. */
+export async function showConsole(
+  api: DemoApi,
+  panel: Panel,
+  { url, pull }: { url: string; pull: () => Promise<void> },
+  terminal: Terminal,
+): Promise<void> {
+  const server = panel.hytaleServer;
+  if (server === undefined) return;
+  server.print(CONSOLE_LINES);
+  // Not with the next run, which comes within five minutes.
+  await pull();
+  let stored = 0;
+  for (let waitedMs = 0; stored === 0 && waitedMs < PULL_TIMEOUT_MS; waitedMs += POLL_MS) {
+    stored = await api.storedLines(server.uuid);
+    if (stored === 0) await sleep(POLL_MS);
+  }
+  const text = `  console of ${printable(server.name)}: ${stored} lines stored`;
+  terminal.line(stored === 0 ? terminal.bad(text) : text);
+  terminal.line(`  ${url}${SERVER_LOGS_PATH}?server_uuid=${server.uuid} (as the administrator)`);
 }
 
 /** The login when it has ended, or when the time is over. */

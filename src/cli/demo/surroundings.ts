@@ -73,6 +73,8 @@ export interface HytaleServer {
   uuid: string;
   /** How long the value of each of these variables is. */
   lengths(): Record<string, number>;
+  /** Its process prints lines, and goes on printing one every two seconds. */
+  print(count: number): void;
 }
 
 /** The panel that the demo syncs from. */
@@ -114,7 +116,8 @@ export async function openPanel(config: Config, flags: DemoFlags, terminal: Term
 }
 
 /** The last such server that is in a state in which its variables can be set. */
-function hytaleServerOf({ world }: PanelSimulator): HytaleServer | undefined {
+function hytaleServerOf(panel: PanelSimulator): HytaleServer | undefined {
+  const { world } = panel;
   const variables = [...world.variables.values()].filter(({ env_variable }) => env_variable.startsWith('HYTALE_'));
   const server = [...world.servers.values()].findLast(
     ({ egg, status, transferring }) =>
@@ -126,6 +129,12 @@ function hytaleServerOf({ world }: PanelSimulator): HytaleServer | undefined {
     name: server.name,
     uuid: server.uuid,
     lengths: () => Object.fromEntries(names.map((name) => [name, (server.values[name] ?? '').length])),
+    print(count) {
+      const console = panel.console(server.uuid);
+      console.start();
+      console.generate(count);
+      console.live(0.5);
+    },
   };
 }
 

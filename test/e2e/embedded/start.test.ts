@@ -151,6 +151,8 @@ test('npm run demo -- --once runs a full sync, prints its counts, exits with 0 a
   for (const name of ['HYTALE_SESSION_TOKEN', 'HYTALE_IDENTITY_TOKEN']) {
     expect(demo.output()).toMatch(new RegExp(`\\n {2}${name} on the simulated panel: \\d{3} characters\\n`));
   }
+  // The console of that server is read from the daemon of the simulated panel.
+  expect(demo.output()).toMatch(/\n {2}console of .+: [1-9]\d* lines stored\n/);
   const log = readFileSync(join(folder, 'demo/demo/demo.log'), 'utf8');
   for (const text of [demo.output(), log]) expect(text).not.toMatch(/\beyJ|\bory_/);
   expect(existsSync(join(folder, 'demo/demo/postgres/cluster/postmaster.pid'))).toBe(false);
