@@ -72,6 +72,9 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       taskQueue: QUEUE.core,
       workflowBundle: { codePath: deps.bundlePath },
       maxCachedWorkflows: 100,
+      // A worker that was killed leaves the tasks of its workflows to others after this time. The SDK's default is 10 s, by which
+      // the renewals of sessions would be late.
+      stickyQueueScheduleToStartTimeout: '3s',
       // A sync that was started by code that is no longer deployed can never continue, and would block every later one:
       // it ends as failed (the watch closes its row), and the next sync reads everything again.
       workflowFailureErrorTypes: { '*': [], panelSync: ['NondeterminismError', 'DeterminismViolationError'] },

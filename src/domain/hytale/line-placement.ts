@@ -17,6 +17,8 @@ export interface Stretch {
   texts: readonly string[];
   /** When its first line was printed at the latest by our clock, Unix milliseconds. */
   firstAt: number;
+  /** The same of its last line. */
+  lastAt: number;
   /** It begins before the run: it follows a pushed line, or is older than the last one. */
   beginsBefore: boolean;
 }
@@ -52,7 +54,7 @@ interface Segment {
 export function placeStretch(run: readonly PulledLine[], batch: Stretch, whole: boolean): Placement {
   const segments = segmentsOf(run);
   const texts = run.map(({ text }) => text);
-  const matches = matchesOf(segments, texts, batch.texts);
+  const matches = matchesOf(segments, texts, batch, batch.lastAt >= (run.at(-1)?.readAt ?? 0));
   const [first] = matches;
   const last = matches.at(-1);
   if (first === undefined || last === undefined) return withoutMatch(run, segments, batch, whole);
@@ -85,12 +87,20 @@ function withoutMatch(
   return { before: later.from, after: later.from, same: none, gapBefore: gapAtStart(run, later.from, batch, whole) };
 }
 
-/** The longest agreement, and what agrees on both sides of it where the batch reaches further than its segment. */
-function matchesOf(segments: readonly Segment[], texts: readonly string[], batch: readonly string[]): Match[] {
+/**
+ * The longest agreement, and what agrees on both sides of it where the batch reaches further than its segment.
+ * @param later the batch ends after the last line of the run was read.
+ */
+function matchesOf(
+  segments: readonly Segment[],
+  texts: readonly string[],
+  { texts: batch }: Stretch,
+  later: boolean,
+): Match[] {
   const numbers = numberer();
   const run = texts.map(numbers);
   const sent = batch.map(numbers);
-  const anchor = longest(segments, run, sent, texts);
+  const anchor = longest(segments, run, sent, texts, later);
   if (anchor === undefined) return [];
   const matches = [anchor.match];
   for (let next = anchor.segment + 1, end = anchor.match; ; next += 1) {
@@ -114,18 +124,19 @@ function matchesOf(segments: readonly Segment[], texts: readonly string[], batch
   return matches;
 }
 
-/** Of equally long ones, that of the later segment. Blank lines alone agree only where the batch continues the run. */
+/** Of equally long ones, that of the later segment. Blank lines alone agree only where the batch continues the run, and is later. */
 function longest(
   segments: readonly Segment[],
   run: readonly number[],
   sent: readonly number[],
   texts: readonly string[],
+  later: boolean,
 ) {
   let best: { match: Match; segment: number } | undefined;
   for (const [index, segment] of segments.entries()) {
     const match = slide(run, segment, sent, { first: 1 - (segment.to - segment.from), last: sent.length - 1 });
     if (match === undefined) continue;
-    const continues = match.at === 0 && match.to === run.length;
+    const continues = later && match.at === 0 && match.to === run.length;
     if (!continues && !isEvidence(texts.slice(match.from, match.to))) continue;
     if (best === undefined || match.to - match.from >= best.match.to - best.match.from)
       best = { match, segment: index };

@@ -63,11 +63,14 @@ export async function storePushed(
   const early = fresh.filter(([place]) => place < lastKnown).map(([, line]) => line);
   const rest = fresh.filter(([place]) => place > lastKnown).map(([, line]) => line);
   const [first] = rest;
+  const printedAt = (line: TimedLine | undefined) =>
+    batch.timed && line !== undefined ? line.at.getTime() - (batch.clockAheadMs ?? 0) : now.getTime();
   const { previous } = found;
   const isOld = found.whole && batch.timed && previous !== undefined && first !== undefined && first.at <= previous.at;
   const placement = place(found, {
     texts: rest.map(({ line }) => comparable(line)),
-    firstAt: batch.timed && first !== undefined ? first.at.getTime() - (batch.clockAheadMs ?? 0) : now.getTime(),
+    firstAt: printedAt(first),
+    lastAt: printedAt(rest.at(-1)),
     beginsBefore: known.size > 0 || isOld || first === undefined,
   });
   const added = batch.timed ? rest : timesOfRun(rest, found.run, placement);

@@ -85,12 +85,17 @@ interface Printed {
   at: number;
 }
 
-/** Runs the steps on a server. @param skewMs how far the daemon's clock is ahead. @param textOf the text of the nth line. */
+/**
+ * Runs the steps on a server.
+ * @param skewMs how far the daemon's clock is ahead.
+ * @param textOf the text of the nth line.
+ * @param tailLines what each pull reads, as a daemon with its one setting; default: what the step says.
+ */
 export async function runConsole(
   db: TestDb,
   uuid: string,
   steps: readonly Step[],
-  { skewMs, textOf }: { skewMs: number; textOf: (n: number) => string },
+  { skewMs, textOf, tailLines }: { skewMs: number; textOf: (n: number) => string; tailLines?: number },
 ) {
   let now = Date.UTC(2026, 0, 1);
   const printed: Printed[] = [];
@@ -129,7 +134,7 @@ export async function runConsole(
     else if (step.do === 'wait') now += step.minutes * MINUTE;
     else if (step.do === 'forget') cursor = forgotten = printed.length;
     else if (step.do === 'restart') started = printed.length;
-    else if (step.do === 'pull') await pull(step.lines);
+    else if (step.do === 'pull') await pull(tailLines ?? step.lines);
     else if (step.do === 'repeat') {
       const batch = batches[step.which % Math.max(1, batches.length)];
       if (batch !== undefined) await push(batch.from, batch.to);
