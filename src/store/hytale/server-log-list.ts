@@ -67,16 +67,19 @@ function within(range: LineRange): Sql {
 
 const orderOf = (order: LinePage['order']): string => `l.log_timestamp ${order}, l.id ${order}`;
 
-/** A page of lines. The page is cut by the index alone, so that lines that are skipped by `offset` are not read. */
+/** A page of lines. Lines that `offset` skips are counted in the index and not read. */
 export function listServerLogs(db: Db, page: LinePage): Promise<ServerLogRow[]> {
   const { sql, bindings } = within(page);
   const order = orderOf(page.order);
+  // No join: to plan one, PostgreSQL looks for the ends of the primary key, among all that the retention has just deleted.
+  const skipping = `l.id = any (array(
+    select l.id from hytale_server_logs l where ${sql} order by ${order} offset ? limit ?))`;
+  const deep = page.offset > 0;
   return query(
     db,
     `select l.id, l.log_line as line, coalesce(l.log_timestamp, l.created_at) as at
-       from (select l.id from hytale_server_logs l where ${sql} order by ${order} offset ? limit ?) p
-       join hytale_server_logs l on l.id = p.id order by ${order}`,
-    [...bindings, page.offset, page.limit],
+       from hytale_server_logs l where ${deep ? skipping : sql} order by ${order} limit ?`,
+    [...bindings, ...(deep ? [page.offset, page.limit] : []), page.limit],
   );
 }
 
