@@ -8,8 +8,10 @@ import { inTransaction } from '../../src/store/db/db.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createEmailStore, type EmailRequest } from '../../src/store/email/email-store.ts';
 import type { TemporalGateway } from '../../src/temporal/connection.ts';
+import { sendEmailId } from '../../src/workflows/contract.ts';
 import type { TestDb } from './database.ts';
 import { query } from './merge.ts';
+import type { Stack } from './stack.ts';
 
 /** A row of `emails` without its times. */
 export interface StoredEmail {
@@ -71,6 +73,21 @@ export async function storedEmail(db: TestDb, id: string): Promise<StoredEmail> 
   const email = (await storedEmails(db)).find((m) => m.id === id);
   if (email === undefined) throw new Error('the email is gone');
   return email;
+}
+
+/** `PENDING_ACTIVITY_STATE_SCHEDULED` of Temporal's API: it waits for its next attempt, or for a worker. */
+const SCHEDULED = 1;
+
+/** Ends the wait of an email for its next attempt. An attempt that has not ended yet would begin its wait after that. */
+export async function endWait({ gateway, namespace }: Pick<Stack, 'gateway' | 'namespace'>, id: string): Promise<void> {
+  const execution = { workflowId: sendEmailId(id) };
+  const handle = gateway.client.workflow.getHandle(execution.workflowId);
+  for (;;) {
+    const { raw } = await handle.describe();
+    if (raw.pendingActivities?.some(({ state }) => state === SCHEDULED)) break;
+    await delay(40);
+  }
+  await gateway.client.workflowService.resetActivity({ namespace, execution, type: 'deliverEmail' });
 }
 
 /** Waits until no email is queued, also while the database is away. */

@@ -21,6 +21,7 @@ import {
   account,
   caughtIds,
   emailsEnded,
+  endWait,
   message,
   outboxRows,
   plainEmails,
@@ -212,13 +213,7 @@ describe('from the transaction to the provider', () => {
 
     await settings.save({ resend_api_key: catcher.apiKey }, { enteredBy: 'user' });
     // The next attempt is a minute away: an administrator starts it in the UI.
-    for (const id of ids) {
-      await stack.gateway.client.workflowService.resetActivity({
-        namespace: stack.namespace,
-        execution: { workflowId: sendEmailId(id) },
-        type: 'deliverEmail',
-      });
-    }
+    for (const id of ids) await endWait(stack, id);
     await ended();
     expect(caughtIds(catcher)).toEqual([...ids].sort());
     const [row] = await tokenRows();

@@ -12,8 +12,7 @@ import { EMAIL_DISPATCH } from '../../../src/services/email/dispatch.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
 import { heldEmails } from '../../../src/store/email/email-list.ts';
 import { startOutboxRelay } from '../../../src/temporal/outbox-relay.ts';
-import { sendEmailId } from '../../../src/workflows/contract.ts';
-import { account, emailsEnded, message, queueEmail, storedEmail } from '../../support/email.ts';
+import { account, emailsEnded, endWait, message, queueEmail, storedEmail } from '../../support/email.ts';
 import { query } from '../../support/merge.ts';
 import { quiet, type Stack, startStack } from '../../support/stack.ts';
 
@@ -82,12 +81,7 @@ test('five emails arrive once each, with their ids, and are marked with the id o
 });
 
 /** Starts the next attempt, which is minutes away. */
-const hurry = (id: string) =>
-  stack.gateway.client.workflowService.resetActivity({
-    namespace: stack.namespace,
-    execution: { workflowId: sendEmailId(id) },
-    type: 'deliverEmail',
-  });
+const hurry = (id: string) => endWait(stack, id);
 
 test.each(['rcpt', 'data'] as const)('an email is tried again after a 4xx reply to %s', async (at) => {
   catcher.fault({ kind: 'smtp-reply', at, code: 451, text: 'come back later, reader@example.net' });

@@ -217,6 +217,13 @@ export const HYTALE_ROUTES: Readonly<Record<string, RouteRecipe>> = {
   deleteHytaleSession: { prepare: admin('delete', async (db) => `sessions/${(await session(db)).id}`) },
 };
 
+const LOG_READS = [
+  ['listHytaleServerLogs', '/api/v1/hytale/server-logs'],
+  ['listHytaleServerLogsShort', `${SHORT}/server-logs`],
+  ['countHytaleServerLogs', '/api/v1/hytale/server-logs/count'],
+  ['countHytaleServerLogsShort', `${SHORT}/server-logs/count`],
+] as const;
+
 /** Paths of the reads that need one. */
 export async function hytalePaths({ database }: World): Promise<Record<string, string>> {
   const { id, accountId } = await session(database.db);
@@ -226,5 +233,6 @@ export async function hytalePaths({ database }: World): Promise<Record<string, s
     getHytaleSession: `/api/admin/hytale/sessions/${id}`,
     listHytaleLogs: `${LONG.replace('/oauth', '')}/logs?account_id=${accountId}`,
     listHytaleLogsShort: `${SHORT}/logs?account_id=${accountId}`,
+    ...Object.fromEntries(LOG_READS.map(([operationId, path]) => [operationId, `${path}?server_uuid=hytale-server`])),
   };
 }
