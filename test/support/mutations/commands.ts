@@ -89,7 +89,7 @@ export const COMMANDS: Readonly<Record<string, CommandRecipe | { reads: string }
   },
   'hytale end': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
   'hytale login': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
-  'hytale pull': { reads: 'it asks for the reading of consoles, which nobody enters' },
+  'hytale pull': { reads: 'it begins a reading of consoles, which changes no setting' },
   'hytale refresh': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
   'hytale renew': { elsewhere: 'test/e2e/hytale/engine.test.ts: its workflow answers' },
   'hytale sessions': { reads: 'it lists' },
