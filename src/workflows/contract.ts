@@ -126,6 +126,8 @@ export interface HytaleEntityInput {
   asked?: boolean;
   /** Unix milliseconds of the first step; default: at once. */
   dueAt?: number;
+  /** What the run before came to; until the first step, this is what the query answers. */
+  view?: HytaleView;
   /** Steps after which the workflow goes on in a new run. A short history is quickly replayed on another worker. */
   stepsPerRun?: number;
 }
@@ -136,10 +138,15 @@ export interface HytaleSessionInput extends HytaleEntityInput {
   sessionId: string;
 }
 
-/** The input of a run of this release. @param dueAt Unix milliseconds of its first step; undefined: at once. */
-export const nextRun = (dueAt?: number): HytaleEntityInput => ({
+/**
+ * The input of a run of this release.
+ * @param dueAt Unix milliseconds of its first step; undefined: at once.
+ * @param view what the run before came to.
+ */
+export const nextRun = (dueAt?: number, view?: HytaleView): HytaleEntityInput => ({
   stepsPerRun: STEPS_PER_RUN,
   ...(dueAt === undefined ? {} : { dueAt }),
+  ...(view === undefined ? {} : { view }),
 });
 const STEPS_PER_RUN = 12;
 

@@ -11,6 +11,6 @@ export function hytaleAccount(input: HytaleAccountInput): Promise<HytaleView> {
     input,
     step: (wish, awaited) => (awaited ? asked : timed).advanceAccount({ accountId, wish: wish ?? { what: 'look' } }),
     wishes: ['look', 'refresh'],
-    again: (dueAt) => continueAsNew<typeof hytaleAccount>({ accountId, ...nextRun(dueAt) }),
+    again: (dueAt, view) => continueAsNew<typeof hytaleAccount>({ accountId, ...nextRun(dueAt, view) }),
   });
 }

@@ -35,8 +35,8 @@ export interface Entity<Wish extends { what: string }, S extends Step> {
   onStart?(look: () => void): void;
   /** After each step. */
   after?(step: S): void;
-  /** Goes on in a new run. @param dueAt Unix milliseconds of its first step; undefined: at once, or when somebody acts. */
-  again(dueAt: number | undefined): Promise<never>;
+  /** Goes on in a new run. @param dueAt Unix milliseconds of its first step; undefined: at once. */
+  again(dueAt: number | undefined, view: HytaleView): Promise<never>;
 }
 
 /** Lives until a step says that it is over. @returns the last answer. */
@@ -50,7 +50,7 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
   let done = 0;
   /** Somebody waits for the first step. */
   let awaited = entity.input.asked === true;
-  setHandler(defineQuery<HytaleView | undefined>(HYTALE_QUERY), () => last && viewOf(last));
+  setHandler(defineQuery<HytaleView | undefined>(HYTALE_QUERY), () => (last ? viewOf(last) : entity.input.view));
   const look = (): void => {
     wanted += 1;
   };
@@ -80,7 +80,7 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
   );
   entity.onStart?.(look);
   const { dueAt, stepsPerRun = STEPS_OF_EARLIER_RUNS } = entity.input;
-  if (dueAt !== undefined) await untilDue(dueAt, () => awaited || wanted > 1);
+  if (dueAt !== undefined) await untilDue(dueAt, entity.input.view, () => awaited || wanted > 1);
   for (let steps = 1; ; steps += 1) {
     const number = wanted;
     const asked = wish;
@@ -94,7 +94,7 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
     if (last.over) break;
     if (steps >= stepsPerRun || workflowInfo().continueAsNewSuggested) {
       await condition(allHandlersFinished);
-      if (wanted === done) await entity.again(last.ms === null ? undefined : Date.now() + last.ms);
+      if (wanted === done) await entity.again(last.ms === null ? undefined : Date.now() + last.ms, viewOf(last));
     }
     if (wanted > done) continue;
     if (last.ms === null) await condition(() => wanted > done);
@@ -105,10 +105,10 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
 }
 
 /** Waits for the first step of a row whose next step is known. */
-async function untilDue(dueAt: number, woken: () => boolean): Promise<void> {
+async function untilDue(dueAt: number, view: HytaleView | undefined, woken: () => boolean): Promise<void> {
   const ms = dueAt - Date.now();
   if (ms <= 0) return;
-  setCurrentDetails(`Next step: ${new Date(dueAt).toISOString()}`);
+  setCurrentDetails(view === undefined ? `Next step: ${new Date(dueAt).toISOString()}` : detailsOf(view));
   await condition(woken, ms, { summary: 'waits until its tokens are renewed' });
 }
 

@@ -53,7 +53,8 @@ function liveSession(input: HytaleSessionInput): Promise<HytaleView> {
       else if (step.push) pusher.push(step.version);
     },
     // The step at once finds out what is still to be pushed.
-    again: (dueAt) => continueAsNew<typeof hytaleSession>({ sessionId, ...nextRun(pusher.idle() ? dueAt : undefined) }),
+    again: (dueAt, view) =>
+      continueAsNew<typeof hytaleSession>({ sessionId, ...nextRun(pusher.idle() ? dueAt : undefined, view) }),
   });
 }
 

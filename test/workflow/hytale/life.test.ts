@@ -1,7 +1,7 @@
 /** The life of Hytale accounts and game sessions, months of it, by the clock of a Temporal server that skips time. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sessionsToRun } from '../../../src/store/hytale/session-store.ts';
-import { hytaleSessionId } from '../../../src/workflows/contract.ts';
+import { HYTALE_QUERY, type HytaleView, hytaleSessionId } from '../../../src/workflows/contract.ts';
 import { addGameServer, SESSION_VARIABLE } from '../../support/hytale/game-server.ts';
 import {
   DAY,
@@ -247,6 +247,12 @@ describe.skipIf(noTimeSkipping !== undefined)('the life of Hytale accounts and s
     await life.pass(10 * SECOND);
     expect(sim.requests('session-refresh')).toHaveLength(2);
     expect(await stepsDone()).toBe(1);
+    // After twelve steps it goes on in a new run, which waits too, and knows what the run before came to.
+    const steps = () => stepsDone().then((done) => done ?? 0);
+    for (let n = 1; n < 12; n += 1) await life.hytale.refreshSession({ accountId: account.id, sessionId }, WHO);
+    await expect.poll(steps).toBe(0);
+    const view = await handle.query<HytaleView | undefined>(HYTALE_QUERY);
+    expect(view).toMatchObject({ id: sessionId, status: 'active', version: 14 });
   });
 
   test('a server: each pair is pushed, a restart reads a fresh one, a deleted server ends its session', async () => {
