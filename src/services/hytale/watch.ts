@@ -1,6 +1,6 @@
 /**
  * Rows whose workflow does not run get one: rows of an adopted database, rows whose workflow somebody ended in Temporal, and
- * all of them after the loss of Temporal's store. What they then do is limited by their queue. A workflow whose row has nothing
+ * all of them after the loss of Temporal's store. What they then do takes its turn. A workflow whose row has nothing
  * to do yet waits until it has: a look at ten thousand rows would keep those waiting that are due.
  */
 import pLimit from 'p-limit';

@@ -12,11 +12,11 @@ const STEP = { startToCloseTimeout: '4m', heartbeatTimeout: '15s', retry: RETRY 
 // A cancelled step may still spend a token: only its end says which of the two happened.
 const FINISHED = { cancellationType: 'WAIT_CANCELLATION_COMPLETED' } as const;
 
-/** Steps that a timer causes: many can be due at once, so their queue is limited. */
+/** Steps that a timer causes: thousands can be due at once, so they do not share a queue with what somebody waits for. */
 export const timed = proxyActivities<Steps>({ taskQueue: QUEUE.hytale, ...STEP, ...FINISHED });
 /** Steps that somebody waits for. */
 export const asked = proxyActivities<Steps>({ taskQueue: QUEUE.outbound, ...STEP, ...FINISHED });
-/** Calls of the panel, which the limit of Hytale's queue does not concern. */
+/** Calls of the panel: a panel that does not answer holds up no renewal. */
 export const panel = proxyActivities<Pick<HytaleActivities, 'pushSession'>>({
   taskQueue: QUEUE.panel,
   ...STEP,
