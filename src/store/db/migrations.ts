@@ -79,6 +79,7 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   ],
   '20260101004100_hytale_lifecycle.ts': ['hytale_logins'],
   '20260101004200_hytale_consoles.ts': ['hytale_consoles', 'hytale_log_gaps', 'hytale_pace'],
+  '20260101004300_panel_identity.ts': ['sync_missing', 'sync_fallbacks'],
 };
 
 /**

@@ -100,7 +100,7 @@ export function listAdminServers(
     `with page as materialized (
        select s.id, s."serverType", s."pterodactylId", s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status,
          coalesce(s."isSuspended", false) as "isSuspended", s."panelType", s."ownerId", s."nodeId", s."eggId",
-         s."primaryAllocationId", coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
+         s."primaryAllocationId", coalesce(s.memory, 0)::float8 as memory, coalesce(s.disk, 0)::float8 as disk, coalesce(s.cpu, 0)::float8 as cpu,
          s."createdAt", s."updatedAt", ${USAGE_COLUMNS}
        from (select s.id from ${sql} order by ${key.all} ${page.order}, s.id ${page.order} limit ? offset ?) cut
          join servers s on s.id = cut.id ${USAGE_JOIN})

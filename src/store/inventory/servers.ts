@@ -126,7 +126,7 @@ export async function listServers(
     `select s.id, s.uuid, s.name, s.description, ${EFFECTIVE_STATUS} as status, coalesce(s."isSuspended", false) as "isSuspended",
        e.name as game, n.name as node,
        case when sa.id = s."primaryAllocationId" then coalesce(sa.alias, sa.ip) else sa.ip end as ip, sa.port,
-       coalesce(s.memory, 0) as memory, coalesce(s.disk, 0) as disk, coalesce(s.cpu, 0) as cpu,
+       coalesce(s.memory, 0)::float8 as memory, coalesce(s.disk, 0)::float8 as disk, coalesce(s.cpu, 0)::float8 as cpu,
        s."nodeId", ${USAGE_COLUMNS},
        o.id as "ownerId", o.username as "ownerName", o.email as "ownerEmail", s."createdAt"
      from (select s.id, s.uuid, s.name, s.description, s.status, s."isSuspended", s."panelType", s."pterodactylId", s."eggId", s."nodeId", s."ownerId", s."primaryAllocationId",

@@ -85,6 +85,8 @@ async function describeSchema(db: TestDb): Promise<Map<string, string[]>> {
 const ADDED: Readonly<Record<string, readonly string[]>> = {
   users: [
     'tokensValidFrom | timestamp',
+    'pterodactylUuid | text',
+    'unique users_pterodactyl_uuid_unique (pterodactylUuid) partial',
     'unique users_email_lower_unique (lower(email))',
     'unique users_pterodactyl_id_unique (pterodactylId) partial',
     'index idx_users_list_created (createdAt, id)',
@@ -397,7 +399,7 @@ describe.each([
 function adopted(name: string): string[] {
   const lines = specified(name).map(relaxed);
   if (name !== 'users') return lines.toSorted();
-  const missing = ADDED['users']?.filter((line) => line.startsWith('unique ')) ?? [];
+  const missing = ADDED['users']?.filter((line) => /^unique (?!users_pterodactyl_uuid)/.test(line)) ?? [];
   const kept = lines.filter((line) => !missing.includes(line));
   return [...kept, 'index idx_users_email_lower (lower(email))'].toSorted();
 }
