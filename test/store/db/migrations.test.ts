@@ -408,7 +408,7 @@ function adopted(name: string): string[] {
 function relaxed(line: string): string {
   return line
     .replace('timestamp(3)', 'timestamp')
-    .replace(/^(memory|disk|cpu) \| integer \| NN/, '$1 | integer')
+    .replace(/^(memory|disk|cpu) \| bigint \| NN \| =/, '$1 | bigint | =')
     .replace(/^description \| text \| =$/, 'description | text');
 }
 
