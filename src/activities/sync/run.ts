@@ -42,6 +42,10 @@ export interface CloseRunInput {
   dryRun: boolean;
   counts: SyncCounts;
   warnings: SyncWarning[];
+  /** Panel requests that were answered. Absent in workflow histories of earlier releases, as the limit is. */
+  requests?: number;
+  /** The panel's limit of requests per minute; null = it sends none. */
+  limit?: number | null;
 }
 
 async function open(
@@ -73,6 +77,9 @@ async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMP
     metadata: {
       ...(totals.length > 0 ? { counts: input.counts } : {}),
       ...(input.warnings.length > 0 ? { warnings: input.warnings } : {}),
+      // By these, the live mirror decides when it may read the panel again.
+      ...(input.requests === undefined ? {} : { requests: input.requests }),
+      ...(input.limit == null ? {} : { limit: input.limit }),
     },
     items: totals.length > 0 ? { total: synced + failed, synced, failed } : undefined,
   });

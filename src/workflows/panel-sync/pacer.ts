@@ -27,6 +27,8 @@ export interface Pacer {
   failing(): void;
   /** Time at which requests may be allowed without a further answer; undefined = only an answer helps. */
   wakeAt(now: number): number | undefined;
+  /** The panel's limit per minute, as its last answer said; undefined = it sends none. */
+  limit(): number | undefined;
 }
 
 /** Throttle headers of the answers of a batch; absent where the panel sends none. */
@@ -85,6 +87,8 @@ interface PacerState {
   staleUpTo: number;
   /** The panel sends no headers: only our own limit counts. */
   unlimited: boolean;
+  /** Limit of the last answer that had one. */
+  limit: number | undefined;
   own: { startedAt: number; used: number };
 }
 
@@ -103,6 +107,7 @@ export function createPacer(options: PacerOptions): Pacer {
     order: 0,
     staleUpTo: 0,
     unlimited: false,
+    limit: undefined,
     own: { startedAt: Number.NEGATIVE_INFINITY, used: 0 },
   };
   return {
@@ -114,6 +119,7 @@ export function createPacer(options: PacerOptions): Pacer {
     throttled: (retryAfterMs, now) => throttled(state, retryAfterMs, now),
     failing: () => halve(state),
     wakeAt: (now) => wakeAt(state, now),
+    limit: () => state.limit,
   };
 }
 
@@ -213,6 +219,7 @@ function readAnswers(state: PacerState, batch: BatchToken, answers: Answers, now
       continue;
     }
     state.unlimited = false;
+    state.limit = limit;
     // Within a window the number only falls, so a higher number that was counted later belongs to a new window.
     const rolled =
       window !== undefined &&

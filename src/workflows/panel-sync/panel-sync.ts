@@ -129,6 +129,7 @@ const read = (input: PanelSyncInput, open: OpenRunResult, state: RunState, pacer
     onSource: () => showDetails(state),
     onRequests: (answered) => {
       state.requests += answered;
+      state.limit = pacer.limit() ?? state.limit;
     },
   });
 
@@ -210,6 +211,8 @@ function close(input: PanelSyncInput, runId: string, state: RunState, counts: Sy
       dryRun: input.dryRun,
       counts,
       warnings: state.warnings.slice(0, MAX_WARNINGS),
+      requests: state.requests,
+      limit: state.limit,
     });
   });
 }

@@ -10,6 +10,8 @@ export interface RunState {
   warnings: SyncWarning[];
   /** Panel requests that were answered. */
   requests: number;
+  /** The panel's limit of requests per minute; null = none was seen. */
+  limit: number | null;
   /** Why no page is being read; null while one is. */
   waiting: string | null;
   /** Step to report if the run fails now; null = none. */
@@ -21,6 +23,7 @@ export const newRunState = (): RunState => ({
   sources: [],
   warnings: [],
   requests: 0,
+  limit: null,
   waiting: null,
   failedStep: null,
 });

@@ -255,6 +255,13 @@ describe('ending', () => {
     expect(failedTasks({ events: events ?? [] })).toEqual([]);
   });
 
+  test('the row is told how many requests the run took, and the limit that the panel named', async () => {
+    mocks.stagePages = async (input) => ({ ...staged(input, 1), answers: [{ limit: 240, remaining: 200 }] });
+    const { requests } = await run({ target: 'users' });
+    expect(requests).toBeGreaterThan(0);
+    expect(calls.closed).toMatchObject([{ requests, limit: 240 }]);
+  });
+
   test('a withdrawn row ends the run with nothing done', async () => {
     mocks.openRun = async () => ({
       result: 'withdrawn',
