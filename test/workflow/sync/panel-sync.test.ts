@@ -255,7 +255,7 @@ describe('ending', () => {
     expect(failedTasks({ events: events ?? [] })).toEqual([]);
   });
 
-  test('the row is told how many requests the run took, and the limit that the panel named', async () => {
+  test('the row gets the number of requests and the limit that the panel named', async () => {
     mocks.stagePages = async (input) => ({ ...staged(input, 1), answers: [{ limit: 240, remaining: 200 }] });
     const { requests } = await run({ target: 'users' });
     expect(requests).toBeGreaterThan(0);
