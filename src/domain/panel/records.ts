@@ -4,11 +4,9 @@
  * rejected here, with its id, so that the rest of its page is stored and the mirrored row is not deleted.
  */
 import { z } from 'zod';
+import type { StagedEntity, StagedRow } from '../sync/columns.ts';
 import type { Entity } from '../sync/targets.ts';
 import { type PanelItem, phpList, relationship } from './envelope.ts';
-
-/** Entities as they are staged: those of the mirror, and `links` (which allocation belongs to which server). */
-export type StagedEntity = Entity | 'links';
 
 /** All rows of one entity from one page; `part` = node id for allocations, nest id for eggs and variables, else 0. */
 export interface StagedPart {
@@ -66,7 +64,7 @@ const mapOf = <T extends z.ZodType>(map: T) =>
 
 const LocationSchema = z
   .object({ id, short: name, long: optional })
-  .transform((a) => ({ id: a.id, shortCode: a.short, description: a.long ?? null }));
+  .transform((a): StagedRow<'locations'> => ({ id: a.id, shortCode: a.short, description: a.long ?? null }));
 
 const NodeSchema = z
   .object({

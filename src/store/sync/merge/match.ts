@@ -11,12 +11,12 @@
  *
  * `rejected_records` holds what is not written, for all entities; `rejected_by_mapping` what was rejected before staging.
  */
-import type { StagedEntity } from '../../../domain/panel/records.ts';
+import type { StagedEntity } from '../../../domain/sync/columns.ts';
 import { CONFIRMATIONS } from '../../../domain/sync/source-ref.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows } from '../../db/query.ts';
-import { MIRROR, neverUsed, STAGED } from './tables.ts';
+import { ident, MIRROR, neverUsed, recordColumns, STAGED } from './tables.ts';
 
 export interface MergedSource {
   /** As staged, e.g. `locations`, `node:7`, `client:1`; see domain/sync/source-ref.ts. */
@@ -81,17 +81,16 @@ export async function expandStaging(trx: Db, scope: MergeScope): Promise<Set<str
     `create temp table confirmations on commit drop as
        select distinct p.entity, x.id, x.alive from sync_pages p, json_to_recordset(p.body) as x (id int, alive boolean)
        where p.log_id = ${LOG_ID} and p.source = '${CONFIRMATIONS}'`,
-    ...staged.map(([entity, { key, columns }]) => {
-      const identity = key.replace(/\b(id|server|email)\b|"user"|"panelId"/g, 'x.$&');
-      return `create temp table staged_${entity} on commit drop as
+    ...staged.map(
+      ([entity, { identity }]) => `create temp table staged_${entity} on commit drop as
          select distinct on (${identity}) x.*
-         from sync_pages p join merged_sources m on m.source = p.source and m.pass = p.pass, json_to_recordset(p.body) as x (${columns})
+         from sync_pages p join merged_sources m on m.source = p.source and m.pass = p.pass, json_to_recordset(p.body) as x (${recordColumns(entity)})
          where p.log_id = ${LOG_ID} and p.entity = '${entity}' and p.rows > 0
-         order by ${identity}, p.fetched_at desc, p.page desc`;
-    }),
+         order by ${identity}, p.fetched_at desc, p.page desc`,
+    ),
     // The planner needs row counts and a few values only; the default target samples 30,000 rows of each table.
     'set local default_statistics_target = 10',
-    ...staged.map(([entity, { joins }]) => `analyze staged_${entity} (${joins})`),
+    ...staged.map(([entity, { joins }]) => `analyze staged_${entity} (${joins.map(ident).join(', ')})`),
     'select distinct p.entity from staged_pages p where p.unreadable > 0',
   ]);
   return new Set(withoutId.map((r) => r.entity));

@@ -1,76 +1,42 @@
 /**
- * The mirror's tables as data (ADR 7): what is staged of each, which columns the sync owns, what must stay unique. The
- * statements of the merge are built from it.
- *
- * A new mirrored column is named in:
- * - a migration that adds it, and test/fixtures/schema/contract.txt, which lists the columns of the database;
- * - domain/panel/records.ts, in the schema of its record and in what the schema returns;
- * - this file, with its type in STAGED and by name in `owned` of MIRROR;
- * - TARGET of match.ts, for users, servers, databases and subusers (other entities take all staged columns);
- * - test/support/mirror.ts, which compares the mirror with the panel, and the rows of the simulator
- *   (simulators/panel/world) where they do not have the attribute yet.
+ * The mirror's tables as data (ADR 7): how a staged record is identified, who owns a row, what must stay unique. The columns
+ * stand in domain/sync/columns.ts; the statements of the merge are built from both.
  */
-import type { StagedEntity } from '../../../domain/panel/records.ts';
+import { COLUMNS, type ColumnType, columnsWith, type StagedEntity } from '../../../domain/sync/columns.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
 
+/** A column's name as SQL needs it. */
+export const ident = (name: string): string => (/^[a-z_]+$/.test(name) && name !== 'user' ? name : `"${name}"`);
+
 interface StagedSpec {
-  /** Columns that identify a record: of a record that was read twice, the newest page wins. */
-  key: string;
+  /** SQL over alias x, of what identifies a record: of a record that was read twice, the newest page wins. */
+  identity: string;
   /** Columns that later statements join on: the planner needs their statistics. */
-  joins: string;
-  /** Columns of the staged JSON with the SQL types that they are read as. */
-  columns: string;
+  joins: readonly string[];
 }
 
 export const STAGED: Record<StagedEntity, StagedSpec> = {
-  locations: { key: 'id', joins: 'id', columns: 'id int, "shortCode" text, description text' },
-  nodes: {
-    key: 'id',
-    joins: 'id, "locationId"',
-    columns: `id int, uuid text, name text, description text, fqdn text, scheme text, "behindProxy" boolean, memory bigint,
-      "memoryOverallocate" int, disk bigint, "diskOverallocate" int, "isPublic" boolean, "isMaintenanceMode" boolean,
-      "daemonListenPort" int, "daemonSftpPort" int, "daemonBase" text, "locationId" int`,
-  },
-  nests: { key: 'id', joins: 'id', columns: 'id int, uuid text, name text, description text, author text' },
-  eggs: {
-    key: 'id',
-    joins: 'id, "nestId"',
-    columns: 'id int, uuid text, name text, description text, author text, "nestId" int',
-  },
-  egg_variables: {
-    key: 'id',
-    joins: 'id, egg_id',
-    columns: `id int, egg_id int, name text, description text, env_variable text, default_value text,
-      user_viewable boolean, user_editable boolean, rules text`,
-  },
-  users: {
-    key: '"panelId"',
-    joins: '"panelId"',
-    columns: '"panelId" int, email text, username text, "firstName" text, "lastName" text, admin boolean',
-  },
-  servers: {
-    key: '"panelId"',
-    joins: '"panelId"',
-    columns: `"panelId" int, uuid text, "uuidShort" text, "externalId" text, name text, description text, status text,
-      "isSuspended" boolean, memory int, disk int, cpu int, "user" int, node int, allocation int, egg int, nest int`,
-  },
-  links: { key: 'id', joins: 'id, server', columns: 'id int, server int' },
-  allocations: {
-    key: 'id',
-    joins: 'id, "nodeId"',
-    columns: 'id int, ip text, port int, alias text, notes text, "isAssigned" boolean, "nodeId" int',
-  },
-  databases: {
-    key: '"panelId"',
-    joins: '"panelId", server',
-    columns: `"panelId" int, server int, "databaseName" text, username text, host text, port int, "hostId" int, "maxConnections" int`,
-  },
-  subusers: {
-    key: `server, coalesce("user"::text, lower(email))`,
-    joins: 'server, "user"',
-    columns: '"panelId" int, server int, "user" int, email text, permissions text[]',
-  },
+  locations: { identity: 'x.id', joins: ['id'] },
+  nodes: { identity: 'x.id', joins: ['id', 'locationId'] },
+  nests: { identity: 'x.id', joins: ['id'] },
+  eggs: { identity: 'x.id', joins: ['id', 'nestId'] },
+  egg_variables: { identity: 'x.id', joins: ['id', 'egg_id'] },
+  users: { identity: 'x."panelId"', joins: ['panelId'] },
+  servers: { identity: 'x."panelId"', joins: ['panelId'] },
+  links: { identity: 'x.id', joins: ['id', 'server'] },
+  allocations: { identity: 'x.id', joins: ['id', 'nodeId'] },
+  databases: { identity: 'x."panelId"', joins: ['panelId', 'server'] },
+  subusers: { identity: 'x.server, coalesce(x."user"::text, lower(x.email))', joins: ['server', 'user'] },
 };
+
+/** The staged columns of an entity with their types, as json_to_recordset takes them. */
+export const recordColumns = (entity: StagedEntity): string =>
+  columnsWith(entity, 'owned', 'staged', 'first')
+    .map((name) => `${ident(name)} ${typeOf(entity, name)}`)
+    .join(', ');
+
+const typeOf = (entity: StagedEntity, name: string): ColumnType =>
+  (COLUMNS[entity] as Record<string, { type: ColumnType }>)[name]?.type ?? 'text';
 
 export interface UniqueKey {
   /** SQL of the key's columns over a row alias. */
