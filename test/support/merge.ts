@@ -13,11 +13,12 @@ import {
   mapServers,
   mapUsers,
 } from '../../src/domain/panel/records.ts';
-import { CONFIRMATIONS } from '../../src/domain/sync/source-ref.ts';
+import { listingRef } from '../../src/domain/sync/source-ref.ts';
 import { type Entity, type Listing, type SyncTarget, sourcesOf } from '../../src/domain/sync/targets.ts';
 import { rejectedRecords } from '../../src/store/sync/log-store.ts';
 import type { MergedSource } from '../../src/store/sync/merge/match.ts';
 import { type MergeHooks, type MergeInput, type MergeOutcome, mergeRun } from '../../src/store/sync/merge/merge.ts';
+import { storeAnswers } from '../../src/store/sync/missing-store.ts';
 import { closeRun, insertPendingLog, openRun } from '../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../src/store/sync/staging-store.ts';
 import type { TestDb } from './database.ts';
@@ -266,7 +267,7 @@ export async function stageHand(
     for (let page = 1; page <= pages; page += 1) {
       await stagePage(db, {
         logId: run.logId,
-        source: plan.source,
+        source: listingRef(plan.source),
         pass: 1,
         page,
         total: items.length,
@@ -274,31 +275,17 @@ export async function stageHand(
         mapped: mapped(plan.source, plan.include, items.slice((page - 1) * perPage, page * perPage)),
       });
     }
-    const verdict = await verifySource(db, { logId: run.logId, source: plan.source, pass: 1 });
+    const verdict = await verifySource(db, { logId: run.logId, source: listingRef(plan.source), pass: 1 });
     sources.push({
-      source: plan.source,
+      source: listingRef(plan.source),
       pass: 1,
       complete: verdict.complete && !(options.incomplete ?? []).includes(plan.source),
       pages: verdict.pages,
       missingIncludes: verdict.missingIncludes,
     });
   }
-  for (const [index, { entity, id, alive }] of (options.confirmed ?? []).entries()) {
-    await stagePage(db, {
-      logId: run.logId,
-      source: CONFIRMATIONS,
-      pass: 1,
-      page: index + 1,
-      total: 1,
-      perPage: 25,
-      mapped: {
-        parts: [{ entity, part: 0, rows: [{ id, alive }] }],
-        rejected: [],
-        rejectedWithoutId: [],
-        missingIncludes: [],
-      },
-    });
-  }
+  for (const { entity, id, alive } of options.confirmed ?? [])
+    await storeAnswers(db, { logId: run.logId, entity, answers: [{ panelId: id, alive }] });
   const entities = [...new Set(plans.flatMap((p) => p.entities))];
   return {
     entities: options.entities === 'no subusers' ? entities.filter((entity) => entity !== 'subusers') : entities,

@@ -3,7 +3,6 @@ import { activityInfo } from '@temporalio/activity';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { isAppError } from '../../domain/errors.ts';
 import { type MappedPage, mapClientSubusers } from '../../domain/panel/records.ts';
-import { clientSource } from '../../domain/sync/source-ref.ts';
 import type { Db } from '../../store/db/db.ts';
 import { stagedServers, stagePage } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
@@ -61,7 +60,8 @@ async function stage(
       skipped += 1;
     }
   }
-  const page = { logId, source: clientSource(batch), pass: 1, page: batch, total: servers.length, perPage: size };
+  const source = { kind: 'client', batch } as const;
+  const page = { logId, source, pass: 1, page: batch, total: servers.length, perPage: size };
   const outcome = mapped.parts.length === 0 ? 'staged' : await stagePage(deps.db, { ...page, mapped });
   return {
     servers: servers.length,

@@ -4,12 +4,13 @@ import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { isAppError } from '../../domain/errors.ts';
 import { mayPrune } from '../../domain/sync/prune-guard.ts';
-import { CONFIRMATIONS } from '../../domain/sync/source-ref.ts';
+import type { SourceRef } from '../../domain/sync/source-ref.ts';
 import type { ConfirmedEntity } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import type { Db } from '../../store/db/db.ts';
 import { countCandidates, deletionCandidates } from '../../store/sync/merge/deletions.ts';
-import { type SourceVerdict, stagePage, verifySource } from '../../store/sync/staging-store.ts';
+import { storeAnswers } from '../../store/sync/missing-store.ts';
+import { type SourceVerdict, verifySource } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
 import { panelFailure, type Stopped, throttled } from './panel-reader.ts';
 
@@ -23,7 +24,7 @@ export interface ConfirmActivityDeps {
 
 export interface VerifySourceInput {
   logId: string;
-  source: string;
+  source: SourceRef;
   pass: number;
   /** Entities of the source whose missing rows the panel must confirm. */
   confirm: ConfirmedEntity[];
@@ -39,7 +40,7 @@ export interface DeletionCandidates {
 export interface ConfirmDeletionsInput {
   logId: string;
   entity: ConfirmedEntity;
-  source: string;
+  source: SourceRef;
   pass: number;
   /** Panel id after which the batch begins. */
   after: number;
@@ -93,19 +94,10 @@ async function confirm(
     if (!isAppError(error, 'PANEL_RATE_LIMITED')) throw panelFailure(error, activityInfo().attempt, 1);
     return { checked: 0, alive: 0, next: input.after, answers, stopped: throttled(error) };
   }
-  const outcome = await stagePage(deps.db, {
+  const outcome = await storeAnswers(deps.db, {
     logId: input.logId,
-    source: CONFIRMATIONS,
-    pass: input.pass,
-    page: input.batch,
-    total: candidates.length,
-    perPage: BATCH_SIZE,
-    mapped: {
-      parts: [{ entity: input.entity, part: 0, rows: candidates.map((c) => ({ id: c.id, alive: alive.has(c.id) })) }],
-      rejected: [],
-      rejectedWithoutId: [],
-      missingIncludes: [],
-    },
+    entity: input.entity,
+    answers: candidates.map(({ id }) => ({ panelId: id, alive: alive.has(id) })),
   });
   return {
     checked: candidates.length,

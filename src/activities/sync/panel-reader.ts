@@ -15,7 +15,7 @@ import {
   mapServers,
   mapUsers,
 } from '../../domain/panel/records.ts';
-import { parseSource } from '../../domain/sync/source-ref.ts';
+import { isListing, type SourceRef } from '../../domain/sync/source-ref.ts';
 
 export interface ReadPage {
   mapped: MappedPage;
@@ -26,8 +26,7 @@ export interface ReadPage {
 }
 
 export interface PageRequest {
-  /** `locations`, `nodes`, `nests`, `users`, `servers`, `node:<id>`, `nest:<id>`. */
-  source: string;
+  source: SourceRef;
   include: string;
   page: number;
   perPage: number;
@@ -37,21 +36,20 @@ export interface PageRequest {
 
 const includesOf = (include: string) => include.split(',').map((name) => name.split('.')[0] ?? name);
 
-function requestOf(source: string, include: string): { path: string; query: ListQuery } {
-  const ref = parseSource(source);
-  if (ref?.kind === 'node') return { path: `/nodes/${ref.id}/allocations`, query: {} };
-  if (ref?.kind === 'nest') return { path: `/nests/${ref.id}/eggs`, query: { include: 'variables' } };
+function requestOf(source: SourceRef, include: string): { path: string; query: ListQuery } {
+  if (source.kind === 'node') return { path: `/nodes/${source.id}/allocations`, query: {} };
+  if (source.kind === 'nest') return { path: `/nests/${source.id}/eggs`, query: { include: 'variables' } };
+  if (source.kind === 'client') throw new AppError('INTERNAL_ERROR', { meta: { source: source.kind } });
   const query: ListQuery = include === '' ? {} : { include };
   // Sorted by id, new rows come last, so that a page that was read stays as it was. Nests cannot be sorted.
-  if (source !== 'nests') query.sort = 'id';
-  return { path: `/${source}`, query };
+  if (!isListing(source, 'nests')) query.sort = 'id';
+  return { path: `/${source.listing}`, query };
 }
 
-function mapItems(source: string, include: string, items: PanelItem[]): MappedPage {
-  const ref = parseSource(source);
-  if (ref?.kind === 'node') return mapNodeAllocations(items, ref.id);
-  if (ref?.kind === 'nest') return mapEggs(items, ref.id);
-  switch (ref?.kind === 'listing' ? ref.listing : undefined) {
+function mapItems(source: SourceRef, include: string, items: PanelItem[]): MappedPage {
+  if (source.kind === 'node') return mapNodeAllocations(items, source.id);
+  if (source.kind === 'nest') return mapEggs(items, source.id);
+  switch (source.kind === 'listing' ? source.listing : undefined) {
     case 'locations':
       return mapLocations(items, include !== '');
     case 'nodes':
@@ -63,7 +61,7 @@ function mapItems(source: string, include: string, items: PanelItem[]): MappedPa
     case 'servers':
       return mapServers(items, includesOf(include));
     default:
-      throw new AppError('INTERNAL_ERROR', { meta: { source } });
+      throw new AppError('INTERNAL_ERROR', { meta: { source: source.kind } });
   }
 }
 
@@ -76,7 +74,7 @@ export function partSize(perPage: number, split: number): number {
 
 /** Reads one page. With `split` > 1 it is composed of smaller pages at the same offset. */
 export async function readPage(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
-  if (parseSource(request.source)?.kind === 'nest') return readEggList(client, request, signal);
+  if (request.source.kind === 'nest') return readEggList(client, request, signal);
   return request.split === 1 ? readWhole(client, request, signal) : readInParts(client, request, signal);
 }
 
@@ -139,7 +137,7 @@ function pagination(answer: PanelPage): { total: number; perPage: number } {
 
 /**
  * Reads the eggs of a nest one by one, so that an egg that breaks the panel's answer (a known bug with inherited
- * configuration) leaves the others readable. The parts are negative: the list has gaps, so no egg of the nest is deleted.
+ * configuration) leaves the others readable. The list has gaps, so no egg of the nest is deleted.
  */
 export async function readEggsSingly(
   client: PanelClient,
@@ -162,7 +160,7 @@ export async function readEggsSingly(
     }
   }
   const mapped = mapEggs(items, nestId);
-  return { mapped: { ...mapped, parts: mapped.parts.map((p) => ({ ...p, part: -p.part })) }, failed, throttle };
+  return { mapped: { ...mapped, parts: mapped.parts.map((p) => ({ ...p, gaps: true })) }, failed, throttle };
 }
 
 /** Why a batch ended before its last page; null = it did not. */

@@ -3,7 +3,7 @@ import { activityInfo } from '@temporalio/activity';
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
-import { parseSource, primaryEntity } from '../../domain/sync/source-ref.ts';
+import { isListing, primaryEntity, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
 import { type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
 import { knownEggIds, type StagedPageInfo, stagedPages, stagePage } from '../../store/sync/staging-store.ts';
@@ -30,7 +30,7 @@ export interface StagePagesInput {
   target: SyncTarget;
   skipUsers: boolean;
   subusers: boolean;
-  source: string;
+  source: SourceRef;
   include: string;
   pass: number;
   pages: number[];
@@ -52,9 +52,11 @@ export interface StagePagesResult {
 
 /** No panel has so many pages (2,000,000 records); an answer that claims more is not believed. */
 const MAX_PAGES = 20_000;
-const tooManyPages = (source: string) =>
+const tooManyPages = (source: SourceRef) =>
   new AppError('PANEL_CONTRACT', {
-    details: [{ path: `${source}.meta.pagination`, message: 'says that there are more pages than any panel has' }],
+    details: [
+      { path: `${sourceName(source)}: meta.pagination`, message: 'says that there are more pages than any panel has' },
+    ],
   });
 
 /** Reads and stages the pages of a batch, one request at a time; a retry skips pages that are staged. */
@@ -105,17 +107,17 @@ async function readBatch(
   } finally {
     await settle();
   }
-  await report({ logId, plans, finished: last ? source : undefined });
+  await report({ logId, plans, finished: last && source.kind === 'listing' ? source.listing : undefined });
   return result;
 }
 
 /** What the workflow needs to know of a page that was read. */
 function stagedPage(input: StagePagesInput, page: number, { mapped, total, totalPages, perPage }: ReadPage) {
   // Eggs of a nest are not counted: their list is not paged and states no total.
-  const own = parseSource(input.source)?.kind === 'nest' ? undefined : primaryEntity(input.source);
+  const own = input.source.kind === 'nest' ? undefined : primaryEntity(input.source);
   const primary = mapped.parts.filter((part) => part.entity === own);
   const rejected = mapped.rejected.filter((record) => record.entity === own).length;
-  const bare = input.include === '' && (input.source === 'nodes' || input.source === 'nests');
+  const bare = input.include === '' && (isListing(input.source, 'nodes') || isListing(input.source, 'nests'));
   return {
     page,
     rows: primary.reduce((n, part) => n + part.rows.length, 0) + rejected,
@@ -147,10 +149,9 @@ async function readOrFallBack(
     return { read, warnings: [], stopped: null };
   } catch (error) {
     if (isAppError(error, 'PANEL_RATE_LIMITED')) return { read: undefined, warnings: [], stopped: throttled(error) };
-    const ref = parseSource(source);
-    if (ref?.kind !== 'nest' || !isAppError(error, 'PANEL_UNAVAILABLE') || attempt < FINAL_ATTEMPT.fallback)
+    if (source.kind !== 'nest' || !isAppError(error, 'PANEL_UNAVAILABLE') || attempt < FINAL_ATTEMPT.fallback)
       throw panelFailure(error, attempt, page);
-    return readEggs(db, client, input.logId, ref.id, signal);
+    return readEggs(db, client, input.logId, source.id, signal);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Activities of a run's log row: open, progress, close. Ids and counts go in and out, never rows. */
 import { AppError, ERRORS, type ErrorCode } from '../../domain/errors.ts';
-import type { SourcePlan, SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
+import type { Listing, SourcePlan, SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import type { Db } from '../../store/db/db.ts';
 import { closeRun, type OpenResult, openRun, PROGRESS_INTERVAL_MS, writeProgress } from '../../store/sync/run-store.ts';
@@ -110,7 +110,7 @@ export type RunActivities = ReturnType<typeof createRunActivities>;
 export type ReportProgress = (run: {
   logId: string;
   plans: readonly SourcePlan[];
-  finished: string | undefined;
+  finished: Listing | undefined;
 }) => Promise<void>;
 
 /**

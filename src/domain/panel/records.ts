@@ -8,10 +8,13 @@ import type { StagedEntity, StagedRow } from '../sync/columns.ts';
 import type { Entity } from '../sync/targets.ts';
 import { type PanelItem, phpList, relationship } from './envelope.ts';
 
-/** All rows of one entity from one page; `part` = node id for allocations, nest id for eggs and variables, else 0. */
+/** All rows of one entity and one parent from one page. */
 export interface StagedPart {
   entity: StagedEntity;
-  part: number;
+  /** Node of allocations, nest of eggs and variables, server of subusers of the client API; null: rows of several parents. */
+  parent: number | null;
+  /** The list of the parent is not whole: what it lacks may still be on the panel. */
+  gaps: boolean;
   rows: Record<string, unknown>[];
 }
 
@@ -235,11 +238,11 @@ class Collector {
   readonly rejectedWithoutId = new Set<Entity>();
   readonly missingIncludes = new Set<string>();
 
-  part(entity: StagedEntity, part = 0): StagedPart {
-    const key = `${entity}/${part}`;
+  part(entity: StagedEntity, parent: number | null = null): StagedPart {
+    const key = `${entity}/${parent}`;
     let found = this.parts.get(key);
     if (found === undefined) {
-      found = { entity, part, rows: [] };
+      found = { entity, parent, gaps: false, rows: [] };
       this.parts.set(key, found);
     }
     return found;
@@ -248,12 +251,12 @@ class Collector {
   /** Maps one record into its part. @returns false when the record was rejected. */
   add(
     entity: Entity,
-    part: number,
+    list: number | null,
     schema: z.ZodType<Record<string, unknown>>,
     item: PanelItem,
     parent?: Record<string, unknown>,
   ): boolean {
-    const target = this.part(entity, part);
+    const target = this.part(entity, list);
     const parsed = schema.safeParse(item.attributes);
     if (parsed.success) {
       target.rows.push(parent === undefined ? parsed.data : Object.assign(parsed.data, parent));
@@ -295,7 +298,7 @@ const numericId = (item: PanelItem): number | undefined => {
 };
 
 function addNode(out: Collector, item: PanelItem, withAllocations: boolean): void {
-  out.add('nodes', 0, NodeSchema, item);
+  out.add('nodes', null, NodeSchema, item);
   if (!withAllocations) return;
   const nodeId = numericId(item);
   const allocations = out.children(item, 'allocations');
@@ -321,7 +324,7 @@ export function mapLocations(items: PanelItem[], withNodes: boolean): MappedPage
   const out = new Collector();
   out.part('locations');
   for (const item of items) {
-    out.add('locations', 0, LocationSchema, item);
+    out.add('locations', null, LocationSchema, item);
     if (!withNodes) continue;
     out.part('nodes');
     for (const node of out.children(item, 'nodes') ?? []) addNode(out, node, true);
@@ -351,7 +354,7 @@ export function mapNests(items: PanelItem[], withEggs: boolean): MappedPage {
   const out = new Collector();
   out.part('nests');
   for (const item of items) {
-    out.add('nests', 0, NestSchema, item);
+    out.add('nests', null, NestSchema, item);
     if (!withEggs) continue;
     const nestId = numericId(item);
     const eggs = out.children(item, 'eggs');
@@ -376,7 +379,7 @@ export function mapEggs(items: PanelItem[], nestId: number): MappedPage {
 export function mapUsers(items: PanelItem[]): MappedPage {
   const out = new Collector();
   out.part('users');
-  for (const item of items) out.add('users', 0, UserSchema, item);
+  for (const item of items) out.add('users', null, UserSchema, item);
   return out.done();
 }
 
@@ -388,7 +391,7 @@ export function mapServers(items: PanelItem[], includes: readonly string[]): Map
   if (includes.includes('databases')) out.part('databases');
   if (includes.includes('subusers')) out.part('subusers');
   for (const item of items) {
-    out.add('servers', 0, ServerSchema, item);
+    out.add('servers', null, ServerSchema, item);
     const server = numericId(item);
     if (server === undefined) continue;
     if (includes.includes('allocations')) {
@@ -399,13 +402,13 @@ export function mapServers(items: PanelItem[], includes: readonly string[]): Map
     }
     if (includes.includes('databases')) {
       for (const database of out.children(item, 'databases') ?? []) {
-        out.add('databases', 0, DatabaseSchema, database, { server, ...hostOf(database) });
+        out.add('databases', null, DatabaseSchema, database, { server, ...hostOf(database) });
       }
     }
     if (includes.includes('subusers')) {
       const parent = { server };
       for (const subuser of out.children(item, 'subusers') ?? [])
-        out.add('subusers', 0, SubuserSchema, subuser, parent);
+        out.add('subusers', null, SubuserSchema, subuser, parent);
     }
   }
   return out.done();

@@ -1,8 +1,8 @@
 /**
- * Names of the sources of a run, as `sync_pages.source` and the workflow hold them: a listing (`servers`), one of its
- * fallbacks (`node:7`, `nest:3`), a batch of the client API (`client:2`), or the answers about missing rows (`gone`).
+ * What a run reads: a listing, or one of its parts. Workflows, activities and the store pass it as this type; as columns it
+ * stands in `sync_pages`, in words in progress and warnings. Pure and without zod.
  */
-import { type Entity, LISTINGS, type Listing } from './targets.ts';
+import type { Entity, Listing } from './targets.ts';
 
 export type SourceRef =
   | { kind: 'listing'; listing: Listing }
@@ -13,35 +13,32 @@ export type SourceRef =
   /** Subusers of one batch of servers, read by the client API; batches count from 1. */
   | { kind: 'client'; batch: number };
 
-/** Source of the panel's answers about rows that a listing did not contain. It is staged, but never merged. */
-export const CONFIRMATIONS = 'gone';
+export const listingRef = (listing: Listing): SourceRef => ({ kind: 'listing', listing });
 
-export const nodeSource = (nodeId: number): string => `node:${nodeId}`;
-export const nestSource = (nestId: number): string => `nest:${nestId}`;
-export const clientSource = (batch: number): string => `client:${batch}`;
+export const isListing = (ref: SourceRef, listing: Listing): boolean =>
+  ref.kind === 'listing' && ref.listing === listing;
 
-const isListing = (source: string): source is Listing => (LISTINGS as readonly string[]).includes(source);
-
-/** @returns undefined for {@link CONFIRMATIONS} and for a name that no source has. */
-export function parseSource(source: string): SourceRef | undefined {
-  if (isListing(source)) return { kind: 'listing', listing: source };
-  const [, kind, digits] = /^(node|nest|client):(\d+)$/.exec(source) ?? [];
-  const number = Number(digits);
-  switch (kind) {
-    case 'node':
-    case 'nest':
-      return { kind, id: number };
+/** A source as the columns `source` and `source_id` hold it: a listing by its name, others by their kind and number. */
+export function sourceColumns(ref: SourceRef): { source: string; sourceId: number | null } {
+  switch (ref.kind) {
+    case 'listing':
+      return { source: ref.listing, sourceId: null };
     case 'client':
-      return { kind, batch: number };
+      return { source: ref.kind, sourceId: ref.batch };
     default:
-      return undefined;
+      return { source: ref.kind, sourceId: ref.id };
   }
 }
 
+/** A source in words: `servers`, `node 7`. No two sources have the same. */
+export function sourceName(ref: SourceRef): string {
+  const { source, sourceId } = sourceColumns(ref);
+  return sourceId === null ? source : `${source} ${sourceId}`;
+}
+
 /** Entity whose records a source lists itself; its other entities are children that came as includes. */
-export function primaryEntity(source: string): Entity | undefined {
-  const ref = parseSource(source);
-  switch (ref?.kind) {
+export function primaryEntity(ref: SourceRef): Entity {
+  switch (ref.kind) {
     case 'listing':
       return ref.listing;
     case 'node':
@@ -50,7 +47,5 @@ export function primaryEntity(source: string): Entity | undefined {
       return 'eggs';
     case 'client':
       return 'subusers';
-    default:
-      return undefined;
   }
 }

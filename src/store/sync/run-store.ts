@@ -16,7 +16,13 @@
  */
 import { AppError } from '../../domain/errors.ts';
 import { doneMessage, type Progress, progressOf } from '../../domain/sync/progress.ts';
-import { ACTIVE_STATUSES, type SourcePlan, type SyncStatus, type SyncTarget } from '../../domain/sync/targets.ts';
+import {
+  ACTIVE_STATUSES,
+  type Listing,
+  type SourcePlan,
+  type SyncStatus,
+  type SyncTarget,
+} from '../../domain/sync/targets.ts';
 import { type Db, inTransaction, type Transaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
@@ -185,6 +191,7 @@ export async function openRun(db: Db, input: { logId: string; runId: string; reo
       await supersedeOthers(trx, input.logId);
     }
     await execute(trx, `delete from sync_pages where log_id = ?`, [input.logId]);
+    await execute(trx, `delete from sync_missing where log_id = ?`, [input.logId]);
     await execute(trx, `delete from sync_failures where log_id = ?`, [input.logId]);
     await execute(
       trx,
@@ -240,7 +247,7 @@ export const PROGRESS_INTERVAL_MS = 250;
  */
 export async function writeProgress(
   db: Db,
-  run: { logId: string; plans: readonly SourcePlan[]; force: boolean; finished?: string | undefined },
+  run: { logId: string; plans: readonly SourcePlan[]; force: boolean; finished?: Listing | undefined },
 ): Promise<void> {
   const staged = await stagingSummary(db, run.logId);
   const progress = progressOf(run.plans, staged);
@@ -472,5 +479,6 @@ async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
   );
   // With pages left in staging, a reset next week would merge the panel of last week.
   await execute(trx, `delete from sync_pages where log_id = ?`, [finish.id]);
+  await execute(trx, `delete from sync_missing where log_id = ?`, [finish.id]);
   await execute(trx, `select pg_notify('sync_log', ?)`, [finish.id]);
 }

@@ -5,15 +5,29 @@
 import { AppError } from '../../domain/errors.ts';
 import type { MappedPage } from '../../domain/panel/records.ts';
 import type { StagingSummary } from '../../domain/sync/progress.ts';
-import { CONFIRMATIONS, parseSource, primaryEntity } from '../../domain/sync/source-ref.ts';
+import { isListing, primaryEntity, type SourceRef, sourceColumns } from '../../domain/sync/source-ref.ts';
 import { type Entity, LISTINGS, type Listing } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
 import { query } from '../db/query.ts';
 
+/** A source as one pass of a run staged it. */
+export interface StagedSource {
+  logId: string;
+  source: SourceRef;
+  pass: number;
+}
+
+/** SQL condition over alias p: the page is of a {@link StagedSource}, whose {@link bindingsOf} it takes. */
+const OF_SOURCE = 'p.log_id = ? and p.source = ? and coalesce(p.source_id, -1) = coalesce(?::int, -1) and p.pass = ?';
+
+function bindingsOf({ logId, source, pass }: StagedSource): (string | number | null)[] {
+  const columns = sourceColumns(source);
+  return [logId, columns.source, columns.sourceId, pass];
+}
+
 export interface StagePageInput {
   logId: string;
-  /** Name of the source, see domain/sync/source-ref.ts. */
-  source: string;
+  source: SourceRef;
   pass: number;
   page: number;
   total: number;
@@ -54,17 +68,21 @@ export async function stagePage(db: Db, page: StagePageInput): Promise<'staged' 
 
 async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
   const { mapped } = page;
-  const values = parts.map(() => '(?::text, ?::int, ?::int, ?::json, ?::json, ?::int, ?::int[])').join(', ');
+  const { source, sourceId } = sourceColumns(page.source);
+  const values = parts
+    .map(() => '(?::text, ?::int, ?::boolean, ?::int, ?::json, ?::json, ?::int, ?::int[])')
+    .join(', ');
   const [result] = await query<{ open: boolean | null }>(
     db,
     `with fence as (
        select "cancelledAt" is null as open from sync_logs where id = ? and status = 'RUNNING' for key share
      ), stored as (
-       insert into sync_pages (log_id, source, page, entity, part, pass, rows, total, per_page, body, rejects, unreadable, ids, missing, fetched_at)
-       select ?, ?, ?, v.entity, v.part, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, v.ids, ?::json, clock_timestamp()
-       from (values ${values}) as v (entity, part, rows, body, rejects, unreadable, ids), fence
+       insert into sync_pages (log_id, source, source_id, page, entity, parent_id, has_gaps, pass, rows, total, per_page, body, rejects, unreadable, ids, missing, fetched_at)
+       select ?, ?, ?::int, ?, v.entity, v.parent_id, v.has_gaps, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, v.ids, ?::json, clock_timestamp()
+       from (values ${values}) as v (entity, parent_id, has_gaps, rows, body, rejects, unreadable, ids), fence
        where fence.open
-       on conflict (log_id, source, page, entity, part) do update set pass = excluded.pass, rows = excluded.rows, total = excluded.total,
+       on conflict (log_id, source, coalesce(source_id, -1), page, entity, coalesce(parent_id, -1)) do update set pass = excluded.pass,
+         has_gaps = excluded.has_gaps, rows = excluded.rows, total = excluded.total,
          per_page = excluded.per_page, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
          ids = excluded.ids, missing = excluded.missing, fetched_at = excluded.fetched_at
          where sync_pages.pass <= excluded.pass
@@ -72,7 +90,8 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
     [
       page.logId,
       page.logId,
-      page.source,
+      source,
+      sourceId,
       page.page,
       page.pass,
       page.total,
@@ -80,7 +99,8 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
       JSON.stringify(mapped.missingIncludes),
       ...parts.flatMap((p) => [
         p.entity,
-        p.part,
+        p.parent,
+        p.gaps,
         p.rows.length,
         JSON.stringify(p.rows),
         // The rejected records of a page are stored with its first part.
@@ -102,8 +122,8 @@ const ID_COLUMN: Record<string, string> = { users: 'panelId', servers: 'panelId'
 
 /** Panel ids of a part's records, with those of rejected records; none for parts that are not checked. */
 function idsOf(page: StagePageInput, part: MappedPage['parts'][number]): number[] {
-  const checked = LISTED.has(part.entity) || parseSource(page.source)?.kind === 'node';
-  if (!checked || page.source === CONFIRMATIONS) return [];
+  const checked = LISTED.has(part.entity) || page.source.kind === 'node';
+  if (!checked) return [];
   const own = part.rows.map((row) => Number(row[ID_COLUMN[part.entity] ?? 'id']));
   const rejected = page.mapped.rejected.filter((record) => record.entity === part.entity).map((record) => record.id);
   return [...own, ...rejected];
@@ -123,18 +143,17 @@ export interface StagedPageInfo {
 /** Those of the given pages that this pass has staged already. */
 export async function stagedPages(
   db: Db,
-  key: { logId: string; source: string; pass: number; pages: readonly number[]; include: string },
+  key: StagedSource & { pages: readonly number[]; include: string },
 ): Promise<StagedPageInfo[]> {
-  const own = primaryEntity(key.source) ?? key.source;
   const found = await query<Omit<StagedPageInfo, 'totalPages'>>(
     db,
     `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
        max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
        (array_agg(p.missing))[1] as "missingIncludes"
-     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.page = any(?::int[]) group by p.page order by p.page`,
-    [own, key.logId, key.source, key.pass, [...key.pages]],
+     from sync_pages p where ${OF_SOURCE} and p.page = any(?::int[]) group by p.page order by p.page`,
+    [primaryEntity(key.source), ...bindingsOf(key), [...key.pages]],
   );
-  const bare = key.include === '' && (key.source === 'nodes' || key.source === 'nests');
+  const bare = key.include === '' && (isListing(key.source, 'nodes') || isListing(key.source, 'nests'));
   const ids = bare && found.length > 0 ? await stagedIds(db, key) : undefined;
   return found.map((f) => ({
     ...f,
@@ -143,12 +162,12 @@ export async function stagedPages(
   }));
 }
 
-const stagedIds = (db: Db, key: { logId: string; source: string; pass: number }) =>
+const stagedIds = (db: Db, key: StagedSource) =>
   query<{ page: number; id: number }>(
     db,
     `select p.page, i.id from sync_pages p, unnest(p.ids[1:p.rows]) as i (id)
-     where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?`,
-    [key.logId, key.source, key.pass, key.source],
+     where ${OF_SOURCE} and p.entity = ?`,
+    [...bindingsOf(key), primaryEntity(key.source)],
   );
 
 /** Staged servers in the order of their panel ids, for reads per server. */
@@ -188,7 +207,7 @@ export async function stagingSummary(db: Db, logId: string): Promise<StagingSumm
     perPage: number;
   }>(
     db,
-    `select split_part(p.source, ':', 1) as source, p.entity, count(distinct p.page)::int as pages, sum(p.rows)::int as rows,
+    `select p.source, p.entity, count(distinct p.page)::int as pages, sum(p.rows)::int as rows,
        (array_agg(p.total order by p.fetched_at desc))[1]::int as total, max(p.per_page)::int as "perPage"
      from sync_pages p where p.log_id = ? group by 1, 2`,
     [logId],
@@ -243,11 +262,8 @@ export interface SourceVerdict {
  * Decides whether a source is whole: pages 1 to P are staged in one pass, the total never fell, and the number of
  * distinct ids is the newest total.
  */
-export async function verifySource(
-  db: Db,
-  key: { logId: string; source: string; pass: number },
-): Promise<SourceVerdict> {
-  const entity = primaryEntity(key.source) ?? key.source;
+export async function verifySource(db: Db, key: StagedSource): Promise<SourceVerdict> {
+  const entity = primaryEntity(key.source);
   const pages = await primaryPages(db, key, entity);
   const missingIncludes = [...new Set(pages.flatMap((p) => p.missingIncludes))];
   const verdict = (reason: SourceVerdict['reason'], extra: Partial<SourceVerdict> = {}): SourceVerdict => ({
@@ -260,7 +276,7 @@ export async function verifySource(
     missingIncludes,
     ...extra,
   });
-  if (parseSource(key.source)?.kind === 'nest')
+  if (key.source.kind === 'nest')
     return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
   const { total, fell, distinct, staged } = await totalsRead(db, key, entity);
   const perPage = pages.at(-1)?.perPage ?? 0;
@@ -278,12 +294,6 @@ export async function verifySource(
   return verdict('complete', facts);
 }
 
-interface StagedSource {
-  logId: string;
-  source: string;
-  pass: number;
-}
-
 /** The staged pages of a source, by its primary entity, in the order of their numbers. */
 const primaryPages = (db: Db, key: StagedSource, entity: string) =>
   query<{
@@ -296,9 +306,8 @@ const primaryPages = (db: Db, key: StagedSource, entity: string) =>
   }>(
     db,
     `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.ids[1] as "firstId", p.missing as "missingIncludes"
-     from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ? and (? <> 'allocations' or p.part > 0)
-     order by p.page`,
-    [key.logId, key.source, key.pass, entity, entity],
+     from sync_pages p where ${OF_SOURCE} and p.entity = ? order by p.page`,
+    [...bindingsOf(key), entity],
   );
 
 /** Totals of a source over its pages: the newest total, whether it fell, and how many ids were read. */
@@ -311,14 +320,14 @@ async function totalsRead(
     db,
     `with page_totals as (
        select p.page, p.total, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before
-       from sync_pages p where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+       from sync_pages p where ${OF_SOURCE} and p.entity = ?
      ), ids as (
-       select i.id from sync_pages p, unnest(p.ids) as i (id) where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
+       select i.id from sync_pages p, unnest(p.ids) as i (id) where ${OF_SOURCE} and p.entity = ?
      )
      select coalesce((select t.total from page_totals t order by t.fetched_at desc, t.page desc limit 1), 0) as total,
        coalesce((select bool_or(t.total < t.before) from page_totals t), false) as fell,
        (select count(distinct i.id) from ids i)::int as distinct, (select count(*) from ids i)::int as staged`,
-    [key, key].flatMap((k) => [k.logId, k.source, k.pass, entity]),
+    [key, key].flatMap((k) => [...bindingsOf(k), entity]),
   );
   return read ?? { total: 0, fell: false, distinct: 0, staged: 0 };
 }

@@ -1,7 +1,7 @@
 /** Subusers by the client API, where the application key lacks the right to read them as an include. */
 import { CancelledFailure, isCancellation, sleep } from '@temporalio/workflow';
 import type { OpenRunResult } from '../../activities/sync/run.ts';
-import { clientSource } from '../../domain/sync/source-ref.ts';
+import { isListing } from '../../domain/sync/source-ref.ts';
 import type { SyncCounts } from '../../domain/sync/targets.ts';
 import type { PanelSyncInput } from '../contract.ts';
 import { mergeActivities, pageActivities } from './activities.ts';
@@ -33,7 +33,7 @@ export async function syncClientSubusers(
     return {};
   }
   try {
-    const pass = state.sources.find((s) => s.source === 'servers')?.pass ?? 1;
+    const pass = state.sources.find((s) => isListing(s.source, 'servers'))?.pass ?? 1;
     const batches = await stageBatches(input.logId, pass, open.batchSize);
     const outcome = await mergeActivities.mergeRun({
       logId: input.logId,
@@ -67,7 +67,7 @@ async function stageBatches(logId: string, pass: number, size: number): Promise<
     if (answer.stopped?.kind === 'cancelled') throw new CancelledFailure('the cancel was requested');
     if (answer.stopped?.kind === 'throttled')
       await sleep(answer.stopped.retryAfterMs, { summary: 'the client API asks to wait' });
-    else staged.push({ source: clientSource(batch), pass: 1, complete: true, pages: 1, missingIncludes: [] });
+    else staged.push({ source: { kind: 'client', batch }, pass: 1, complete: true, pages: 1, missingIncludes: [] });
     after = answer.next;
   }
   return staged;

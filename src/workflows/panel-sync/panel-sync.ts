@@ -16,6 +16,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { OpenRunResult } from '../../activities/sync/run.ts';
+import { isListing } from '../../domain/sync/source-ref.ts';
 import {
   type Entity,
   type SourcePlan,
@@ -144,7 +145,7 @@ async function merge(
   const planned = new Set<Entity>(plans.flatMap((p) => p.entities));
   const subusersByClient =
     planned.has('subusers') &&
-    state.sources.some((s) => s.source === 'servers' && s.missingIncludes.includes('subusers'));
+    state.sources.some((s) => isListing(s.source, 'servers') && s.missingIncludes.includes('subusers'));
   if (subusersByClient) planned.delete('subusers');
   const sources = mergeSources(state.sources);
   const outcome = await mergeActivities.mergeRun({

@@ -12,7 +12,7 @@ import {
 } from '@temporalio/workflow';
 import type { VerifySourceInput } from '../../activities/sync/confirm-deletions.ts';
 import type { StagePagesInput, StagePagesResult } from '../../activities/sync/read-pages.ts';
-import { parseSource } from '../../domain/sync/source-ref.ts';
+import type { SourceRef } from '../../domain/sync/source-ref.ts';
 import type { SyncWarning } from '../../domain/sync/targets.ts';
 import type { Pacer } from './pacer.ts';
 import {
@@ -78,10 +78,17 @@ export class ReadFailed extends Error {
 }
 
 /** The step of the HTTP API at which a source is read. */
-function stepOf(source: string): string {
-  const ref = parseSource(source);
-  if (ref?.kind === 'node') return 'nodes';
-  return ref?.kind === 'nest' ? 'nests' : source;
+function stepOf(source: SourceRef): string {
+  switch (source.kind) {
+    case 'listing':
+      return source.listing;
+    case 'node':
+      return 'nodes';
+    case 'nest':
+      return 'nests';
+    case 'client':
+      return 'subusers';
+  }
 }
 
 /** The state of one call of {@link readSources}. */

@@ -1,5 +1,6 @@
 /** The state of a running sync, and how it is shown: as the answer of the progress query and in the Temporal UI. */
 import { setCurrentDetails } from '@temporalio/workflow';
+import { sourceName } from '../../domain/sync/source-ref.ts';
 import type { SyncWarning } from '../../domain/sync/targets.ts';
 import type { PanelSyncInput, SyncProgressView } from '../contract.ts';
 import { itemsOf, pagesOf, type SourceState } from './sources.ts';
@@ -35,7 +36,7 @@ export function progressView(input: PanelSyncInput, state: RunState): SyncProgre
     target: input.target,
     phase: state.phase,
     sources: state.sources.map((s) => ({
-      source: s.source,
+      source: sourceName(s.source),
       pass: s.pass,
       pagesDone: pagesOf(s),
       pagesTotal: s.pagesTotal,
@@ -52,7 +53,10 @@ export function progressView(input: PanelSyncInput, state: RunState): SyncProgre
 export function showDetails(state: RunState): void {
   const lines = state.sources
     .slice(0, 20)
-    .map((s) => `- ${s.source}: page ${pagesOf(s)} of ${s.pagesTotal || '?'}, ${itemsOf(s)} records, ${s.state}`);
+    .map(
+      (s) =>
+        `- ${sourceName(s.source)}: page ${pagesOf(s)} of ${s.pagesTotal || '?'}, ${itemsOf(s)} records, ${s.state}`,
+    );
   setCurrentDetails(
     [`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'),
   );

@@ -1,6 +1,6 @@
 /** The state of each source that a sync reads: its pages and passes, and the fallbacks when the panel fails a page. */
 import type { StagePagesResult } from '../../activities/sync/read-pages.ts';
-import { nestSource, nodeSource, parseSource } from '../../domain/sync/source-ref.ts';
+import { isListing, listingRef, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
 import {
   CONFIRMED_ENTITIES,
   type ConfirmedEntity,
@@ -8,9 +8,9 @@ import {
   type SyncWarning,
 } from '../../domain/sync/targets.ts';
 
-/** Plain data: the state of one listing, or of one of its fallbacks (`node:<id>`, `nest:<id>`). */
+/** Plain data: the state of one listing, or of one of its fallbacks (one node, one nest). */
 export interface SourceState {
-  source: string;
+  source: SourceRef;
   include: string;
   /** Number of the pass, from 1. It rises with each restart; pages of earlier passes do not count. */
   pass: number;
@@ -69,7 +69,7 @@ const MAX_GAPS = 5;
 
 /** A source of which no page was read. */
 export function newSource(
-  source: string,
+  source: SourceRef,
   include: string,
   options: { perPage?: number; confirm?: ConfirmedEntity[] } = {},
 ): SourceState {
@@ -99,12 +99,14 @@ export function newSource(
 /** The listings of a plan, none of them read yet. */
 export const sourcesFor = (plans: readonly SourcePlan[]): SourceState[] =>
   plans.map((p) =>
-    newSource(p.source, p.include, { confirm: CONFIRMED_ENTITIES.filter((entity) => p.entities.includes(entity)) }),
+    newSource(listingRef(p.source), p.include, {
+      confirm: CONFIRMED_ENTITIES.filter((entity) => p.entities.includes(entity)),
+    }),
   );
 
 /** A source as the merge needs it. */
 export interface MergeSource {
-  source: string;
+  source: SourceRef;
   pass: number;
   complete: boolean;
   pages: number;
@@ -171,7 +173,7 @@ export function addStaged(source: SourceState, batch: readonly number[], result:
 
 /** A single page with as many records as its total is whole. Several pages, or other numbers, must be checked. */
 export const needsNoCheck = (source: SourceState): boolean =>
-  parseSource(source.source)?.kind === 'nest' || (source.pagesTotal === 1 && itemsOf(source) === source.total);
+  source.source.kind === 'nest' || (source.pagesTotal === 1 && itemsOf(source) === source.total);
 
 /** Applies a verdict: the source is complete, is read again, or ends incomplete (then nothing of it is deleted). */
 export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarning[]): void {
@@ -191,11 +193,14 @@ export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarni
   if (verdict.complete) {
     source.state = 'complete';
   } else if (verdict.reason === 'ignored') {
-    incomplete('PAGES_IGNORED', `the panel answers every page of ${source.source} alike; nothing of it is pruned`);
+    incomplete(
+      'PAGES_IGNORED',
+      `the panel answers every page of ${sourceName(source.source)} alike; nothing of it is pruned`,
+    );
   } else if (verdict.reason === 'missing') {
     source.gaps += 1;
     if (source.gaps > MAX_GAPS) {
-      incomplete('SOURCE_INCOMPLETE', `pages of ${source.source} stay missing; nothing of it is pruned`);
+      incomplete('SOURCE_INCOMPLETE', `pages of ${sourceName(source.source)} stay missing; nothing of it is pruned`);
     } else {
       source.state = 'reading';
       for (const page of verdict.missingPages) delete source.done[page];
@@ -208,7 +213,7 @@ export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarni
   } else {
     incomplete(
       'SOURCE_MOVED',
-      `${source.source} changed at each of ${MAX_MOVES + 1} readings (${verdict.distinct} of ${verdict.total} read); nothing of it is pruned`,
+      `${sourceName(source.source)} changed at each of ${MAX_MOVES + 1} readings (${verdict.distinct} of ${verdict.total} read); nothing of it is pruned`,
     );
   }
 }
@@ -225,31 +230,31 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
     warnings.push({ code, ...(entity === undefined ? {} : { entity }), message });
     return true;
   };
-  if (source.source === 'locations' && source.include !== '') {
+  const ref = source.source;
+  if (isListing(ref, 'locations') && source.include !== '') {
     restart(source, { include: '' });
     // The new source lists the nodes, so the missing nodes are confirmed for it.
     const confirm = source.confirm.filter((entity) => entity === 'nodes');
     source.confirm = source.confirm.filter((entity) => entity !== 'nodes');
-    sources.push(newSource('nodes', 'allocations', { perPage: NODES_PER_PAGE, confirm }));
+    sources.push(newSource(listingRef('nodes'), 'allocations', { perPage: NODES_PER_PAGE, confirm }));
     return true;
   }
-  if ((source.source === 'nodes' || source.source === 'nests') && source.include !== '') {
+  if ((isListing(ref, 'nodes') || isListing(ref, 'nests')) && source.include !== '') {
     restart(source, { include: '', perPage: PER_PAGE, children: true });
     return true;
   }
-  const ref = parseSource(source.source);
-  if (ref?.kind === 'node') {
+  if (ref.kind === 'node') {
     return drop(
       'NODE_FAILED',
       'allocations',
       `the allocations of node ${ref.id} cannot be read; they were kept as they are`,
     );
   }
-  if (ref?.kind === 'nest') {
+  if (ref.kind === 'nest') {
     return drop('NEST_FAILED', 'eggs', `the eggs of nest ${ref.id} cannot be read; they were kept as they are`);
   }
   const next = SPLITS[SPLITS.indexOf(splitOf(source, page)) + 1];
-  if ((source.source === 'users' || source.source === 'servers') && next !== undefined) {
+  if ((isListing(ref, 'users') || isListing(ref, 'servers')) && next !== undefined) {
     source.split[page] = next;
     return true;
   }
@@ -259,11 +264,11 @@ export function fallBack(source: SourceState, page: number, sources: SourceState
 /** Adds a source per record of a listing that was read without its failed include. */
 export function addChildren(source: SourceState, sources: SourceState[]): void {
   if (!source.children) return;
-  const childSource = source.source === 'nodes' ? nodeSource : nestSource;
-  const known = new Set(sources.map((s) => s.source));
+  const kind = isListing(source.source, 'nodes') ? 'node' : 'nest';
+  const known = new Set(sources.map((s) => sourceName(s.source)));
   for (const id of source.ids) {
-    const name = childSource(id);
-    if (!known.has(name)) sources.push(newSource(name, ''));
-    known.add(name);
+    const child = { kind, id } as const;
+    if (!known.has(sourceName(child))) sources.push(newSource(child, ''));
+    known.add(sourceName(child));
   }
 }

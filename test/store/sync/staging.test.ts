@@ -1,6 +1,7 @@
 /** Staging: pages as they were read, whether they are whole, their sums for progress, and which rows they lack. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapNodeAllocations, mapNodes, mapServers, mapUsers } from '../../../src/domain/panel/records.ts';
+import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { sourcesOf } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
 import { countCandidates, deletionCandidates } from '../../../src/store/sync/merge/deletions.ts';
@@ -29,14 +30,14 @@ const page = (
 ) =>
   stagePage(database.db, {
     logId: run.logId,
-    source: 'users',
+    source: listingRef('users'),
     pass: options.pass ?? 1,
     page: number,
     total: options.total ?? 5,
     perPage: options.perPage ?? 2,
     mapped: mapUsers(ids.map((id) => item(id, options.bad?.includes(Number(id)) ? { email: '' } : {}))),
   });
-const verdict = (pass = 1) => verifySource(database.db, { logId: run.logId, source: 'users', pass });
+const verdict = (pass = 1) => verifySource(database.db, { logId: run.logId, source: listingRef('users'), pass });
 
 describe('a source is', () => {
   test('complete when the records of its pages are as many as the total; rejected records count', async () => {
@@ -143,7 +144,7 @@ describe('pages', () => {
     }));
     await stagePage(database.db, {
       logId: run.logId,
-      source: 'nodes',
+      source: listingRef('nodes'),
       pass: 1,
       page: 1,
       total: 200,
@@ -168,7 +169,7 @@ describe('pages', () => {
     const node = (n: number, ids: number[]) =>
       stagePage(database.db, {
         logId: run.logId,
-        source: 'node:7',
+        source: { kind: 'node', id: 7 },
         pass: 1,
         page: n,
         total: 3,
@@ -178,7 +179,7 @@ describe('pages', () => {
           7,
         ),
       });
-    const judge = () => verifySource(database.db, { logId: run.logId, source: 'node:7', pass: 1 });
+    const judge = () => verifySource(database.db, { logId: run.logId, source: { kind: 'node', id: 7 }, pass: 1 });
     await node(1, [1, 2]);
     expect(await judge()).toMatchObject({ complete: false, missingPages: [2] });
     await node(2, [3]);
@@ -246,7 +247,7 @@ test('deletion candidates: mirrored servers that were not read, without rejected
 
   await stagePage(database.db, {
     logId: run.logId,
-    source: 'servers',
+    source: listingRef('servers'),
     pass: 1,
     page: 1,
     total: 2,
@@ -259,7 +260,7 @@ test('deletion candidates: mirrored servers that were not read, without rejected
       [],
     ),
   });
-  const key = { logId: run.logId, entity: 'servers', source: 'servers', pass: 1 } as const;
+  const key = { logId: run.logId, entity: 'servers' as const, source: listingRef('servers'), pass: 1 };
   expect(await countCandidates(database.db, key)).toEqual({ gone: 28, present: 30 });
   const batch = await deletionCandidates(database.db, { ...key, after: 0, limit: 25 });
   expect(batch.map((c) => c.id)).toEqual(Array.from({ length: 25 }, (_, i) => i + 3));

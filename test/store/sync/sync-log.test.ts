@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapUsers } from '../../../src/domain/panel/records.ts';
+import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { purgeOutbox } from '../../../src/store/outbox-store.ts';
 import { activeSyncLog, purgeSyncLogs } from '../../../src/store/sync/log-store.ts';
 import {
@@ -35,7 +36,7 @@ const pending = async () => {
 const page = (logId: string) =>
   stagePage(database.db, {
     logId,
-    source: 'users',
+    source: listingRef('users'),
     pass: 1,
     page: 1,
     total: 1,

@@ -14,8 +14,8 @@ import {
 
 const item = (attributes: Record<string, unknown>): PanelItem => ({ object: 'x', attributes });
 const list = (...items: PanelItem[]) => ({ object: 'list', data: items });
-const rowsOf = (page: MappedPage, entity: string, part?: number) =>
-  page.parts.filter((p) => p.entity === entity && (part === undefined || p.part === part)).flatMap((p) => p.rows);
+const rowsOf = (page: MappedPage, entity: string, parent?: number) =>
+  page.parts.filter((p) => p.entity === entity && (parent === undefined || p.parent === parent)).flatMap((p) => p.rows);
 const user = (values: Record<string, unknown>) =>
   item({ id: 1, email: 'a@example.net', username: 'u', root_admin: false, ...values });
 
@@ -122,7 +122,7 @@ describe('one record', () => {
       },
     ]);
     // An empty list is an answer: the part says that node 2 was read.
-    expect(page.parts).toContainEqual({ entity: 'allocations', part: 2, rows: [] });
+    expect(page.parts).toContainEqual({ entity: 'allocations', parent: 2, gaps: false, rows: [] });
   });
 
   test('environment, passwords and other attributes of a server are not staged', () => {

@@ -1,37 +1,16 @@
-/** Names of sources: built and read in one place. */
+/** What a run reads, in words and as columns. */
 import { describe, expect, test } from 'vitest';
-import {
-  CONFIRMATIONS,
-  clientSource,
-  nestSource,
-  nodeSource,
-  parseSource,
-  primaryEntity,
-} from '../../../src/domain/sync/source-ref.ts';
-import { LISTINGS } from '../../../src/domain/sync/targets.ts';
+import { primaryEntity, type SourceRef, sourceColumns, sourceName } from '../../../src/domain/sync/source-ref.ts';
 
-describe('source names', () => {
-  test('what is built is read again', () => {
-    expect(LISTINGS.map(parseSource)).toEqual(LISTINGS.map((listing) => ({ kind: 'listing', listing })));
-    expect(parseSource(nodeSource(7))).toEqual({ kind: 'node', id: 7 });
-    expect(parseSource(nestSource(3))).toEqual({ kind: 'nest', id: 3 });
-    expect(parseSource(clientSource(12))).toEqual({ kind: 'client', batch: 12 });
-  });
-
-  test.each([CONFIRMATIONS, '', 'node:', 'node:x', 'node:7x', 'nodes:7', 'egg:1', 'constructor'])(
-    '%o names no source that is read',
-    (name) => {
-      expect(parseSource(name)).toBeUndefined();
-      expect(primaryEntity(name)).toBeUndefined();
-    },
-  );
-
-  test('each has one entity of its own', () => {
-    expect(['servers', nodeSource(1), nestSource(1), clientSource(1)].map(primaryEntity)).toEqual([
-      'servers',
-      'allocations',
-      'eggs',
-      'subusers',
-    ]);
+describe('a source', () => {
+  test.each([
+    [{ kind: 'listing', listing: 'servers' }, 'servers', { source: 'servers', sourceId: null }, 'servers'],
+    [{ kind: 'node', id: 7 }, 'node 7', { source: 'node', sourceId: 7 }, 'allocations'],
+    [{ kind: 'nest', id: 3 }, 'nest 3', { source: 'nest', sourceId: 3 }, 'eggs'],
+    [{ kind: 'client', batch: 12 }, 'client 12', { source: 'client', sourceId: 12 }, 'subusers'],
+  ] satisfies [SourceRef, string, object, string][])('%o is "%s"', (ref, name, columns, entity) => {
+    expect(sourceName(ref)).toBe(name);
+    expect(sourceColumns(ref)).toEqual(columns);
+    expect(primaryEntity(ref)).toBe(entity);
   });
 });

@@ -7,6 +7,7 @@ import type { ConfirmActivities } from '../../../src/activities/sync/confirm-del
 import type { MergeActivities } from '../../../src/activities/sync/merge.ts';
 import type { PageActivities, StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
 import type { RunActivities } from '../../../src/activities/sync/run.ts';
+import { isListing, sourceName } from '../../../src/domain/sync/source-ref.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../../src/temporal/connection.ts';
@@ -48,7 +49,7 @@ const page = (n: number, pages: number, rows = 10) => ({
 const staged = (input: StagePagesInput, pages: number): StagePagesResult => ({
   pages: input.pages.map((n) => ({
     ...page(n, pages),
-    ...(input.include === '' && /^n/.test(input.source) ? { ids: [n] } : {}),
+    ...(input.include === '' && /^n/.test(sourceName(input.source)) ? { ids: [n] } : {}),
   })),
   answers: input.pages.map(() => ({})),
   retried: false,
@@ -158,7 +159,7 @@ const failing = async (input: Partial<PanelSyncInput> = {}): Promise<string> => 
   await handle.result().catch(() => undefined);
   return (await handle.describe()).status.name;
 };
-const batchesOf = (source: string) => calls.batches.filter((g) => g.source === source);
+const batchesOf = (source: string) => calls.batches.filter((g) => sourceName(g.source) === source);
 
 describe('reading', () => {
   test('pages that fail side by side are requested in parts, each alone, the others whole', async () => {
@@ -180,12 +181,12 @@ describe('reading', () => {
 
   test('failed pages of a listing that was replaced meanwhile do not count for its replacement', async () => {
     mocks.stagePages = async (input) => {
-      if (input.source === 'locations' && input.include !== '' && input.pages[0] !== 1) {
+      if (isListing(input.source, 'locations') && input.include !== '' && input.pages[0] !== 1) {
         // One after another, so that the second fails after the first was handled.
         await new Promise((resolve) => setTimeout(resolve, 200 * (input.pages[0] ?? 1)));
         throw unserved(input.pages[0] ?? 0);
       }
-      return staged(input, input.source === 'locations' ? 4 : 1);
+      return staged(input, isListing(input.source, 'locations') ? 4 : 1);
     };
     expect(await run()).toMatchObject({ status: 'COMPLETED', warnings: [] });
     expect(batchesOf('nodes').map((g) => g.include)).toEqual(['allocations']);
@@ -212,7 +213,7 @@ describe('reading', () => {
       };
     };
     expect(await run({ target: 'nodes' })).toMatchObject({ status: 'COMPLETED', warnings: [] });
-    expect(new Set(calls.batches.map((g) => g.source))).toEqual(new Set(['nodes']));
+    expect(new Set(calls.batches.map((g) => sourceName(g.source)))).toEqual(new Set(['nodes']));
   });
 
   test('only a warning when the panel cannot confirm missing rows', async () => {

@@ -1,6 +1,7 @@
 /** Late pages and repeated batches in staging: what the reader relies on. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { partSize } from '../../../src/activities/sync/panel-reader.ts';
+import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { insertPendingLog, openRun } from '../../../src/store/sync/run-store.ts';
 import { stagedPages, stagePage } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
@@ -15,20 +16,27 @@ describe('staging', () => {
   const stage = (pass: number, rows: number) =>
     stagePage(database.db, {
       logId: 'log',
-      source: 'users',
+      source: listingRef('users'),
       pass,
       page: 1,
       total: rows,
       perPage: 100,
       mapped: {
-        parts: [{ entity: 'users', part: 0, rows: Array.from({ length: rows }, (_, i) => ({ panelId: i + 1 })) }],
+        parts: [
+          {
+            entity: 'users',
+            parent: null,
+            gaps: false,
+            rows: Array.from({ length: rows }, (_, i) => ({ panelId: i + 1 })),
+          },
+        ],
         rejected: [],
         rejectedWithoutId: [],
         missingIncludes: [],
       },
     });
   const staged = (pass: number) =>
-    stagedPages(database.db, { logId: 'log', source: 'users', pass, pages: [1], include: '' });
+    stagedPages(database.db, { logId: 'log', source: listingRef('users'), pass, pages: [1], include: '' });
 
   test('a page of an earlier pass that comes late replaces nothing; one of the same or a later pass does', async () => {
     const { db } = database;

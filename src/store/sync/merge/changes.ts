@@ -1,4 +1,5 @@
 /** The second half of the plan: which rows of `target_x` differ from the mirror, entity by entity. */
+import { isListing } from '../../../domain/sync/source-ref.ts';
 import { ENTITIES, type Entity } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows, script } from '../../db/query.ts';
@@ -47,7 +48,7 @@ function knownRows(entity: Entity): string[] {
 
 /** Whether all panel users were read. */
 export const usersAreComplete = ({ sources }: MergeScope): boolean =>
-  sources.some(({ source, complete }) => source === 'users' && complete);
+  sources.some(({ source, complete }) => isListing(source, 'users') && complete);
 
 /**
  * Fills `target_x` and `change_x` of each entity, parents first. `deleted_x` exist already, `deleted_subusers` empty.

@@ -4,10 +4,11 @@
  * cannot prove absence), and the prune guard allows it.
  */
 import { mayPrune } from '../../../domain/sync/prune-guard.ts';
-import type { ConfirmedEntity, Entity, SyncWarning } from '../../../domain/sync/targets.ts';
+import { isListing, type SourceRef, sourceColumns } from '../../../domain/sync/source-ref.ts';
+import type { ConfirmedEntity, Entity, Listing, SyncWarning } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows, query } from '../../db/query.ts';
-import { isIncomplete, type MergeScope } from './match.ts';
+import type { MergeScope } from './match.ts';
 import { MIRROR } from './tables.ts';
 
 const notStaged = (entity: Entity, column = 'id', key = 'id') =>
@@ -17,7 +18,7 @@ const notStaged = (entity: Entity, column = 'id', key = 'id') =>
 /** SQL condition over alias t: the row is a candidate for deletion. Undefined when no row of the entity is one. */
 function candidates(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): string | undefined {
   if (!scope.entities.includes(entity) || withoutId.has(entity)) return undefined;
-  const source = (name: string) => scope.sources.find((s) => s.source === name);
+  const source = (listing: Listing) => scope.sources.find((s) => isListing(s.source, listing));
   const confirmed = (column: string, pages: number) =>
     pages > 1
       ? `and exists (select 1 from confirmations c where c.entity = '${entity}' and c.id = t.${column} and not c.alive)`
@@ -29,23 +30,23 @@ function candidates(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<st
     }
     case 'nodes': {
       const read = source('nodes') ?? source('locations');
-      if (read?.complete !== true || (read.source === 'locations' && read.missingIncludes.includes('nodes')))
+      if (read?.complete !== true || (isListing(read.source, 'locations') && read.missingIncludes.includes('nodes')))
         return undefined;
       return `${notStaged('nodes')} ${confirmed('id', read.pages)}`;
     }
     case 'allocations':
-      return `(t."nodeId" in (select deleted.id from deleted_nodes deleted) or t."nodeId" in (select w.part from whole_lists w where w.entity = 'allocations'))
+      return `(t."nodeId" in (select deleted.id from deleted_nodes deleted) or t."nodeId" in (select w.parent_id from whole_lists w where w.entity = 'allocations'))
         and ${notStaged('allocations')}`;
     case 'nests': {
       const read = source('nests');
       return read?.complete === true ? `${notStaged('nests')} ${confirmed('id', read.pages)}` : undefined;
     }
     case 'eggs':
-      return `(t."nestId" in (select deleted.id from deleted_nests deleted) or t."nestId" in (select w.part from whole_lists w where w.entity = 'eggs'))
+      return `(t."nestId" in (select deleted.id from deleted_nests deleted) or t."nestId" in (select w.parent_id from whole_lists w where w.entity = 'eggs'))
         and ${notStaged('eggs')}`;
     case 'egg_variables':
       return `(t.egg_id in (select deleted.id from deleted_eggs deleted)
-          or t.egg_id in (select s.id from staged_eggs s where s."nestId" in (select w.part from whole_lists w where w.entity = 'egg_variables')))
+          or t.egg_id in (select s.id from staged_eggs s where s."nestId" in (select w.parent_id from whole_lists w where w.entity = 'egg_variables')))
         and ${notStaged('egg_variables')}`;
     case 'servers': {
       const read = source('servers');
@@ -94,11 +95,11 @@ export async function planDeletions(
   withoutId: ReadonlySet<string>,
 ): Promise<SyncWarning[]> {
   const [planned] = await lastRows<{ found: boolean }>(trx, [
-    // Lists that were read whole: in one answer, or in all pages of a verified listing. A negative part is a list with gaps.
+    // Lists that were read whole: in one answer, or in all pages of a verified listing.
     `create temp table whole_lists on commit drop as
-       select distinct p.entity, p.part from staged_pages p
-       where p.part > 0 and p.entity in ('allocations', 'eggs', 'egg_variables')
-         and not (p.source like 'node:%' and ${isIncomplete('p.source')})
+       select distinct p.entity, p.parent_id from staged_pages p
+       where p.parent_id is not null and not p.has_gaps and p.entity in ('allocations', 'eggs', 'egg_variables')
+         and (p.source <> 'node' or p.complete)
          and (p.entity <> 'egg_variables' or p.missing::text not like '%"variables"%')`,
     ...ORDER.map((entity) => {
       const { table, isPanelRow } = MIRROR[entity];
@@ -127,12 +128,12 @@ async function guardDeletions(trx: Db, scope: MergeScope, allowMass: boolean): P
     if (entity === 'nodes')
       await execute(
         trx,
-        `delete from deleted_allocations deleted using allocations t where t.id = deleted.id and t."nodeId" not in (select w.part from whole_lists w where w.entity = 'allocations')`,
+        `delete from deleted_allocations deleted using allocations t where t.id = deleted.id and t."nodeId" not in (select w.parent_id from whole_lists w where w.entity = 'allocations')`,
       );
     if (entity === 'nests')
       await execute(
         trx,
-        `delete from deleted_eggs deleted using eggs t where t.id = deleted.id and t."nestId" not in (select w.part from whole_lists w where w.entity = 'eggs')`,
+        `delete from deleted_eggs deleted using eggs t where t.id = deleted.id and t."nestId" not in (select w.parent_id from whole_lists w where w.entity = 'eggs')`,
       );
     if (entity === 'nests' || entity === 'eggs')
       await execute(
@@ -166,7 +167,7 @@ async function guardRefuses(trx: Db, entity: Entity, allowMass: boolean, scope: 
   );
   if (count === undefined || count.gone === 0) return false;
   // Nodes come as an include of locations. Of an empty listing of locations, the empty nodes prove nothing either.
-  const nodesListed = scope.sources.some((s) => s.source === 'nodes') || count.parents === 0;
+  const nodesListed = scope.sources.some((s) => isListing(s.source, 'nodes')) || count.parents === 0;
   const listed = LISTED.includes(entity) || (entity === 'nodes' && nodesListed);
   return !mayPrune(count.gone, count.present, { emptyListing: listed && count.staged === 0, allowMass });
 }
@@ -263,7 +264,7 @@ export async function deletionCandidates(
   filter: {
     logId: string;
     entity: ConfirmedEntity;
-    source: string;
+    source: SourceRef;
     pass: number;
     after: number;
     limit: number;
@@ -278,14 +279,14 @@ export async function deletionCandidates(
      )
      select ${id} as id, ${entity === 'locations' ? 'null::text' : 't.uuid'} as uuid from ${MIRROR[entity].table} t
      where ${MIRROR[entity].isPanelRow} and ${id} > ? and not exists (select 1 from staged s where s.id = ${id}) order by ${id} limit ?`,
-    [filter.logId, filter.source, filter.pass, entity, filter.after, filter.limit],
+    [filter.logId, sourceColumns(filter.source).source, filter.pass, entity, filter.after, filter.limit],
   );
 }
 
 /** Rows of this panel, and how many of them are not staged: the numbers that the prune guard decides on. */
 export async function countCandidates(
   db: Db,
-  filter: { logId: string; entity: ConfirmedEntity; source: string; pass: number },
+  filter: { logId: string; entity: ConfirmedEntity; source: SourceRef; pass: number },
 ): Promise<{ gone: number; present: number }> {
   const [present] = await query<{ n: number }>(
     db,

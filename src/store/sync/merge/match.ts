@@ -12,15 +12,14 @@
  * `rejected_records` holds what is not written, for all entities; `rejected_by_mapping` what was rejected before staging.
  */
 import type { StagedEntity } from '../../../domain/sync/columns.ts';
-import { CONFIRMATIONS } from '../../../domain/sync/source-ref.ts';
+import { isListing, type SourceRef, sourceColumns } from '../../../domain/sync/source-ref.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows } from '../../db/query.ts';
 import { ident, MIRROR, neverUsed, recordColumns, STAGED } from './tables.ts';
 
 export interface MergedSource {
-  /** As staged, e.g. `locations`, `node:7`, `client:1`; see domain/sync/source-ref.ts. */
-  source: string;
+  source: SourceRef;
   pass: number;
   /** Read whole and consistent: rows that it does not contain may be deleted. */
   complete: boolean;
@@ -48,18 +47,15 @@ export interface RejectedRow {
 
 /** Stores what the scripts read by current_setting(); the values hold until the transaction ends. */
 async function setScope(trx: Db, scope: MergeScope): Promise<void> {
-  const sources = JSON.stringify(scope.sources.map(({ source, pass }) => ({ source, pass })));
-  const incomplete = JSON.stringify(scope.sources.filter((s) => !s.complete).map((s) => s.source));
-  await execute(
-    trx,
-    `select set_config('merge.log_id', ?, true), set_config('merge.sources', ?, true), set_config('merge.incomplete', ?, true)`,
-    [scope.logId, sources, incomplete],
-  );
+  const sources = scope.sources.map(({ source, pass, complete }) => ({ ...sourceColumns(source), pass, complete }));
+  await execute(trx, `select set_config('merge.log_id', ?, true), set_config('merge.sources', ?, true)`, [
+    scope.logId,
+    JSON.stringify(sources),
+  ]);
 }
 const LOG_ID = `current_setting('merge.log_id')`;
-/** SQL condition over a source's name: the source was not read whole. */
-export const isIncomplete = (source: string): string =>
-  `${source} in (select json_array_elements_text(current_setting('merge.incomplete')::json))`;
+/** SQL: the page p is of the source m that is merged. */
+const OF_MERGED_SOURCE = `m.source = p.source and coalesce(m."sourceId", -1) = coalesce(p.source_id, -1) and m.pass = p.pass`;
 
 /**
  * Expands the staged pages into `staged_x`; of a record that was read twice, the newest page wins.
@@ -70,21 +66,20 @@ export async function expandStaging(trx: Db, scope: MergeScope): Promise<Set<str
   const staged = Object.entries(STAGED) as [StagedEntity, (typeof STAGED)[StagedEntity]][];
   const withoutId = await lastRows<{ entity: string }>(trx, [
     `create temp table merged_sources on commit drop as
-       select * from json_to_recordset(current_setting('merge.sources')::json) as x (source text, pass int)`,
+       select * from json_to_recordset(current_setting('merge.sources')::json) as x (source text, "sourceId" int, pass int, complete boolean)`,
     `create temp table staged_pages on commit drop as
-       select p.source, p.page, p.entity, p.part, p.rows, p.unreadable, p.rejects, p.missing, p.fetched_at
-       from sync_pages p join merged_sources m on m.source = p.source and m.pass = p.pass where p.log_id = ${LOG_ID}`,
+       select p.source, m.complete, p.page, p.entity, p.parent_id, p.has_gaps, p.rows, p.unreadable, p.rejects, p.missing, p.fetched_at
+       from sync_pages p join merged_sources m on ${OF_MERGED_SOURCE} where p.log_id = ${LOG_ID}`,
     `create temp table rejected_records (entity text, panel_id text, code text, detail text, primary key (entity, panel_id)) on commit drop`,
     `create temp table rejected_by_mapping on commit drop as
        select distinct on (r.entity, r.id, r.server) r.entity, r.id, r.server, r.code, r.detail
        from staged_pages p, json_to_recordset(p.rejects) as r (entity text, id int, server int, code text, detail text)`,
     `create temp table confirmations on commit drop as
-       select distinct p.entity, x.id, x.alive from sync_pages p, json_to_recordset(p.body) as x (id int, alive boolean)
-       where p.log_id = ${LOG_ID} and p.source = '${CONFIRMATIONS}'`,
+       select w.entity, w.panel_id as id, w.alive from sync_missing w where w.log_id = ${LOG_ID}`,
     ...staged.map(
       ([entity, { identity }]) => `create temp table staged_${entity} on commit drop as
          select distinct on (${identity}) x.*
-         from sync_pages p join merged_sources m on m.source = p.source and m.pass = p.pass, json_to_recordset(p.body) as x (${recordColumns(entity)})
+         from sync_pages p join merged_sources m on ${OF_MERGED_SOURCE}, json_to_recordset(p.body) as x (${recordColumns(entity)})
          where p.log_id = ${LOG_ID} and p.entity = '${entity}' and p.rows > 0
          order by ${identity}, p.fetched_at desc, p.page desc`,
     ),
@@ -263,7 +258,7 @@ export function serverMap(scope: MergeScope): string[] {
   const earlier = `select r.id as "panelId", t.id, t."ownerId" from rejected_by_mapping r join servers t on t."pterodactylId" = r.id
     where r.entity = 'servers' and not exists (select 1 from staged_servers s where s."panelId" = r.id)`;
   const lists = (include: string) =>
-    scope.sources.some((s) => s.source === 'servers' && !s.missingIncludes.includes(include));
+    scope.sources.some((s) => isListing(s.source, 'servers') && !s.missingIncludes.includes(include));
   const links = scope.entities.includes('servers') && lists('allocations');
   return [
     scope.entities.includes('servers')
@@ -279,7 +274,7 @@ export function serverMap(scope: MergeScope): string[] {
     'create temp table link_map on commit drop as select l.id, m.id as server from staged_links l join server_map m on m."panelId" = l.server',
     `create temp table read_subusers on commit drop as
        select m."panelId", m.id, m."ownerId" from server_map m where (${lists('subusers')} and exists (select 1 from staged_pages p where p.source = 'servers' and p.entity = 'subusers'))
-         or m."panelId" in (select p.part from staged_pages p where p.source like 'client:%' and p.entity = 'subusers')`,
+         or m."panelId" in (select p.parent_id from staged_pages p where p.source = 'client' and p.entity = 'subusers')`,
     `create temp table moved_owners on commit drop as
        select distinct m.id, m."ownerId" from server_subusers t join server_map m on m.id = t."serverId"
        where t."isOwner" and t."userId" <> m."ownerId"`,
