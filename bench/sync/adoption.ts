@@ -47,7 +47,7 @@ interface Row {
   signIns: Figures | undefined;
 }
 
-/** Makes the mirror an adopted database: everybody has a password and has used it, nobody is known to the panel. */
+/** Makes the mirror an adopted database: every account has a password and was used, and none is known to the panel. */
 async function makeAdopted({ db }: Installation): Promise<void> {
   await execute(db, 'truncate server_subusers, server_databases, allocations, servers cascade');
   await execute(

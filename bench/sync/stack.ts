@@ -168,7 +168,7 @@ export function installationOn(databaseUrl: string, services: Services, panel: P
 }
 
 export interface WorkerProcess {
-  /** Starts to measure the peak of its resident memory anew (Linux, proc(5)). */
+  /** Starts to measure the peak of its resident memory again (Linux, proc(5)). */
   resetPeak(): void;
   peakMiB(): number;
   stop(): Promise<void>;
