@@ -3,6 +3,7 @@
  * here; records.ts maps the attributes.
  */
 import { z } from 'zod';
+import { integerOf } from './integer.ts';
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -22,14 +23,16 @@ export interface PanelPagination {
   totalPages: number;
 }
 
+const Count = z.preprocess((value) => integerOf(value) ?? value, z.int().min(0));
+
 /** `meta.pagination` of a list. `links` is ignored on purpose: the application API's links drop every other parameter. */
 export const PaginationSchema = z
   .object({
-    total: z.int().min(0),
-    count: z.int().min(0),
-    per_page: z.int().min(0),
-    current_page: z.int().min(0),
-    total_pages: z.int().min(0),
+    total: Count,
+    count: Count,
+    per_page: Count,
+    current_page: Count,
+    total_pages: Count,
   })
   .transform(
     (p): PanelPagination => ({
@@ -52,13 +55,13 @@ export function listOf(value: unknown): unknown[] | undefined {
   return keys.length > 0 && keys.every((key) => /^(?:0|[1-9]\d*)$/.test(key)) ? Object.values(value) : undefined;
 }
 
-/** A PHP list of `item`. */
-export const phpList = <T extends z.ZodType>(item: T) => z.preprocess((value) => listOf(value) ?? value, z.array(item));
+/** A PHP list. */
+const PhpList = z.preprocess((value) => listOf(value) ?? value, z.array(z.unknown()));
 
 /** The outer object of a list; {@link parseListEnvelope} checks its items. */
 export const ListEnvelopeSchema = z.object({
   object: z.literal('list'),
-  data: phpList(z.unknown()),
+  data: PhpList,
   meta: z.unknown().optional(),
 });
 
@@ -105,24 +108,31 @@ const failed = (
   };
 };
 
+const isItem = (entry: unknown): boolean => isRecord(entry) && isRecord(entry['attributes']);
+
+/** The item that an entry of a list is. Some forks of the panel put the includes beside the attributes instead of inside. */
+const toItem = (value: unknown): PanelItem => {
+  if (!isRecord(value)) return { object: '', attributes: {} };
+  const attributes = isRecord(value['attributes']) ? value['attributes'] : {};
+  if (isRecord(value['relationships']) && attributes['relationships'] === undefined) {
+    attributes['relationships'] = value['relationships'];
+  }
+  return { object: typeof value['object'] === 'string' ? value['object'] : '', attributes };
+};
+
 /**
- * Checks a list. Code checks the items, not a schema: a record schema would copy each attribute of up to 100,000 items.
+ * Checks a list. An entry that is no item stays in it without attributes, so that it is rejected and not taken for deleted;
+ * a list of nothing else is no list of the panel. Code checks the entries, not a schema: a record schema would copy each
+ * attribute of up to 100,000 items.
  */
 export function parseListEnvelope(body: unknown): Parsed<{ items: PanelItem[]; pagination?: PanelPagination }> {
   const list = ListEnvelopeSchema.safeParse(body);
   if (!list.success) return failed(list.error);
-  const items: PanelItem[] = [];
-  for (const [index, entry] of list.data.data.entries()) {
-    if (!isRecord(entry)) return { ok: false, path: `data.${index}`, problem: 'invalid_type' };
-    const { object, attributes } = entry;
-    if (typeof object !== 'string') return { ok: false, path: `data.${index}.object`, problem: 'invalid_type' };
-    if (!isRecord(attributes)) return { ok: false, path: `data.${index}.attributes`, problem: 'invalid_type' };
-    items.push({ object, attributes });
-    // Some forks of the panel put the includes beside the attributes instead of inside.
-    if (isRecord(entry['relationships']) && attributes['relationships'] === undefined) {
-      attributes['relationships'] = entry['relationships'];
-    }
+  const entries = list.data.data;
+  if (entries.length > 0 && !entries.some(isItem)) {
+    return { ok: false, path: isRecord(entries[0]) ? 'data.0.attributes' : 'data.0', problem: 'invalid_type' };
   }
+  const items = entries.map(toItem);
   const meta = list.data.meta;
   if (!isRecord(meta) || meta['pagination'] === undefined || meta['pagination'] === null) {
     return { ok: true, value: { items } };
@@ -149,16 +159,6 @@ export type Relationship =
   | { kind: 'item'; item: PanelItem }
   | { kind: 'null' }
   | { kind: 'absent' };
-
-/** A malformed child stays in the list, without attributes, so that it is rejected and not taken for deleted. */
-const toItem = (value: unknown): PanelItem => {
-  if (!isRecord(value)) return { object: '', attributes: {} };
-  const attributes = isRecord(value['attributes']) ? value['attributes'] : {};
-  if (isRecord(value['relationships']) && attributes['relationships'] === undefined) {
-    attributes['relationships'] = value['relationships'];
-  }
-  return { object: typeof value['object'] === 'string' ? value['object'] : '', attributes };
-};
 
 const sibling = (item: PanelItem): unknown => ('relationships' in item ? item.relationships : undefined);
 

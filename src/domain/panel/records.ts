@@ -1,12 +1,14 @@
 /**
- * Maps what the panel sends to rows of the mirror. Loose on input: unknown keys are dropped, and everything but ids,
- * uuids and names may be missing. Strict on output: a record that PostgreSQL or `json_to_recordset` would refuse is
- * rejected here, with its id, so that the rest of its page is stored and the mirrored row is not deleted.
+ * Maps what the panel sends to rows of the mirror. Loose on input: unknown keys are dropped, everything but ids, uuids and
+ * names may be missing, and attributes.ts says what becomes of an odd value. Strict on output: a record that PostgreSQL or
+ * `json_to_recordset` would refuse is rejected here, with its id, so that the rest of its page is stored and the mirrored
+ * row is not deleted.
  */
-import { z } from 'zod';
+
 import type { StagedEntity, StagedRow } from '../sync/columns.ts';
 import type { Entity } from '../sync/targets.ts';
-import { type PanelItem, phpList, relationship } from './envelope.ts';
+import { Attributes, InvalidAttribute, orUnknown } from './attributes.ts';
+import { type PanelItem, relationship } from './envelope.ts';
 
 /** All rows of one entity and one parent from one page. */
 export interface StagedPart {
@@ -33,171 +35,114 @@ export interface RejectedRecord {
 export interface MappedPage {
   parts: StagedPart[];
   rejected: RejectedRecord[];
-  /** Entities with a rejected record that no id identifies: no row of them is deleted in this run. */
+  /** The entity of each rejected record that no id identifies: no row of such an entity is deleted in this run. */
   rejectedWithoutId: Entity[];
   /** Includes that were requested and did not come back as a list: the key lacks the right. */
   missingIncludes: string[];
 }
 
-/** json_to_recordset fails on `\u0000` and on lone surrogates, and the whole merge with it. */
-const storable = (value: string) => !value.includes('\0') && value.isWellFormed();
-const text = z.string().refine(storable, 'holds a character that cannot be stored');
-const name = text.min(1, 'is empty');
-const optional = text.nullish();
-const INT4_MAX = 2_147_483_647;
-const int4 = z
-  .number()
-  .int()
-  .min(-INT4_MAX - 1)
-  .max(INT4_MAX);
-const id = int4.positive();
-/** int8 columns. Numbers above 2^53 have lost digits in JSON.parse already, so they are rejected. */
-const int8 = z.number().int().min(Number.MIN_SAFE_INTEGER).max(Number.MAX_SAFE_INTEGER);
-/** Old panels send 0 and 1. */
-const flag = z.union([z.boolean(), z.number()]).nullish();
-const isSet = (value: boolean | number | null | undefined, fallback: boolean) =>
-  value === null || value === undefined ? fallback : Boolean(value);
+// One function per record builds the whole row: a listing of 100,000 allocations passes here.
 
-/** PHP prints an empty map as an empty list. */
-const mapOf = <T extends z.ZodType>(map: T) =>
-  z.preprocess((value) => (Array.isArray(value) && value.length === 0 ? {} : value), map);
+const location = (a: Attributes): StagedRow<'locations'> => ({
+  id: a.id('id'),
+  shortCode: a.key('short'),
+  description: a.text('long'),
+});
 
-// One transform per record fills in the defaults, and values of the parent are added afterwards: a listing of 100,000
-// allocations passes here, and a transform per field or a schema per parent would dominate its cost.
+const node = (a: Attributes): StagedRow<'nodes'> => ({
+  id: a.id('id'),
+  uuid: a.key('uuid'),
+  name: a.name('name'),
+  description: a.text('description'),
+  fqdn: a.text('fqdn') ?? '',
+  scheme: a.text('scheme') ?? 'https',
+  behindProxy: a.flag('behind_proxy', false),
+  memory: a.int8('memory') ?? 0,
+  memoryOverallocate: a.int4('memory_overallocate') ?? 0,
+  disk: a.int8('disk') ?? 0,
+  diskOverallocate: a.int4('disk_overallocate') ?? 0,
+  isPublic: a.flag('public', true),
+  isMaintenanceMode: a.flag('maintenance_mode', false),
+  daemonListenPort: a.int4('daemon_listen') ?? 8080,
+  daemonSftpPort: a.int4('daemon_sftp') ?? 2022,
+  daemonBase: a.text('daemon_base') ?? '/var/lib/pterodactyl/volumes',
+  locationId: a.id('location_id'),
+});
 
-const LocationSchema = z
-  .object({ id, short: name, long: optional })
-  .transform((a): StagedRow<'locations'> => ({ id: a.id, shortCode: a.short, description: a.long ?? null }));
+const allocationOf =
+  (nodeId: number) =>
+  (a: Attributes): StagedRow<'allocations'> => ({
+    id: a.id('id'),
+    ip: a.key('ip'),
+    port: a.port('port'),
+    alias: a.text('alias'),
+    notes: a.text('notes'),
+    isAssigned: a.flag('assigned', false),
+    nodeId,
+  });
 
-const NodeSchema = z
-  .object({
-    id,
-    uuid: name,
-    name,
-    description: optional,
-    location_id: id,
-    fqdn: optional,
-    scheme: optional,
-    behind_proxy: flag,
-    public: flag,
-    maintenance_mode: flag,
-    memory: int8.nullish(),
-    memory_overallocate: int4.nullish(),
-    disk: int8.nullish(),
-    disk_overallocate: int4.nullish(),
-    daemon_listen: int4.nullish(),
-    daemon_sftp: int4.nullish(),
-    daemon_base: optional,
-  })
-  .transform((a) => ({
-    id: a.id,
-    uuid: a.uuid,
-    name: a.name,
-    description: a.description ?? null,
-    fqdn: a.fqdn ?? '',
-    scheme: a.scheme ?? 'https',
-    behindProxy: isSet(a.behind_proxy, false),
-    memory: a.memory ?? 0,
-    memoryOverallocate: a.memory_overallocate ?? 0,
-    disk: a.disk ?? 0,
-    diskOverallocate: a.disk_overallocate ?? 0,
-    isPublic: isSet(a.public, true),
-    isMaintenanceMode: isSet(a.maintenance_mode, false),
-    daemonListenPort: a.daemon_listen ?? 8080,
-    daemonSftpPort: a.daemon_sftp ?? 2022,
-    daemonBase: a.daemon_base ?? '/var/lib/pterodactyl/volumes',
-    locationId: a.location_id,
-  }));
+const nest = (a: Attributes): StagedRow<'nests'> => ({
+  id: a.id('id'),
+  uuid: a.key('uuid'),
+  name: a.name('name'),
+  description: a.text('description'),
+  author: a.text('author'),
+});
 
-const AllocationSchema = z
-  .object({ id, ip: name, port: int4.nonnegative(), alias: optional, notes: optional, assigned: flag })
-  .transform((a) => ({
-    id: a.id,
-    ip: a.ip,
-    port: a.port,
-    alias: a.alias ?? null,
-    notes: a.notes ?? null,
-    isAssigned: isSet(a.assigned, false),
-  }));
+/** The nest of an egg is the one that listed it. */
+const eggOf =
+  (nestId: number) =>
+  (a: Attributes): StagedRow<'eggs'> => ({ ...nest(a), nestId });
 
-/** Nests and eggs alike. The nest of an egg is the one that listed it. */
-const NestSchema = z.object({ id, uuid: name, name, description: optional, author: optional }).transform((a) => ({
-  id: a.id,
-  uuid: a.uuid,
-  name: a.name,
-  description: a.description ?? null,
-  author: a.author ?? null,
-}));
+const variableOf =
+  (eggId: number) =>
+  (a: Attributes): StagedRow<'egg_variables'> => ({
+    id: a.id('id'),
+    egg_id: eggId,
+    name: a.name('name'),
+    description: a.text('description'),
+    env_variable: a.key('env_variable'),
+    default_value: a.text('default_value'),
+    user_viewable: a.flag('user_viewable', true),
+    user_editable: a.flag('user_editable', true),
+    // Laravel takes the rules of a value as one text or as a list (laravel.com/docs/validation, "Quick Writing").
+    rules: a.joined('rules', '|'),
+  });
 
-const VariableSchema = z
-  .object({
-    id,
-    name,
-    description: optional,
-    env_variable: name,
-    default_value: optional,
-    user_viewable: flag,
-    user_editable: flag,
-    rules: optional,
-  })
-  .transform((a) => ({
-    id: a.id,
-    name: a.name,
-    description: a.description ?? null,
-    env_variable: a.env_variable,
-    default_value: a.default_value ?? null,
-    user_viewable: isSet(a.user_viewable, true),
-    user_editable: isSet(a.user_editable, true),
-    rules: a.rules ?? null,
-  }));
+const user = (a: Attributes): StagedRow<'users'> => ({
+  panelId: a.id('id'),
+  uuid: a.optionalKey('uuid'),
+  email: a.key('email'),
+  username: a.text('username'),
+  firstName: a.text('first_name'),
+  lastName: a.text('last_name'),
+  admin: a.flag('root_admin', false),
+});
 
-const UserSchema = z
-  .object({ id, email: name, username: optional, first_name: optional, last_name: optional, root_admin: flag })
-  .transform((a) => ({
-    panelId: a.id,
-    email: a.email,
-    username: a.username ?? null,
-    firstName: a.first_name ?? null,
-    lastName: a.last_name ?? null,
-    admin: isSet(a.root_admin, false),
-  }));
-
-const ServerSchema = z
-  .object({
-    id,
-    uuid: name,
-    identifier: optional,
-    external_id: optional,
-    name,
-    description: optional,
-    status: optional,
-    suspended: flag,
-    limits: mapOf(z.object({ memory: int4.nullish(), disk: int4.nullish(), cpu: int4.nullish() })).nullish(),
-    user: int4.nullish(),
-    node: int4.nullish(),
-    // Only for show: one that cannot be read is unknown, and the record is stored without it.
-    allocation: int4.nullish().catch(null),
-    egg: int4.nullish(),
-    nest: int4.nullish(),
-  })
-  .transform((a) => ({
-    panelId: a.id,
-    uuid: a.uuid,
-    uuidShort: a.identifier ?? null,
-    externalId: a.external_id ?? null,
-    name: a.name,
-    description: a.description ?? null,
-    status: serverStatus(a.status ?? null, isSet(a.suspended, false)),
-    isSuspended: isSet(a.suspended, false),
-    memory: a.limits?.memory ?? 0,
-    disk: a.limits?.disk ?? 0,
-    cpu: a.limits?.cpu ?? 0,
-    user: a.user ?? null,
-    node: a.node ?? null,
-    allocation: a.allocation ?? null,
-    egg: a.egg ?? null,
-    nest: a.nest ?? null,
-  }));
+function server(a: Attributes): StagedRow<'servers'> {
+  const limits = a.map('limits');
+  const isSuspended = a.flag('suspended', false);
+  return {
+    panelId: a.id('id'),
+    uuid: a.key('uuid'),
+    uuidShort: a.text('identifier'),
+    externalId: a.text('external_id'),
+    name: a.name('name'),
+    description: a.text('description'),
+    status: serverStatus(a.text('status'), isSuspended),
+    isSuspended,
+    memory: limits.int8('memory') ?? 0,
+    disk: limits.int8('disk') ?? 0,
+    cpu: limits.int8('cpu') ?? 0,
+    user: a.int4('user'),
+    node: a.int4('node'),
+    // May stay unknown: it chooses the address that is shown.
+    allocation: orUnknown(() => a.int4('allocation')),
+    egg: a.int4('egg'),
+    nest: a.int4('nest'),
+    createdAt: a.time('created_at'),
+  };
+}
 
 /** The stored status of a panel server: suspended wins, no status means online. */
 export function serverStatus(status: string | null, suspended: boolean): string {
@@ -205,37 +150,58 @@ export function serverStatus(status: string | null, suspended: boolean): string 
   return status === null || status === '' ? 'online' : status;
 }
 
-const DatabaseSchema = z
-  .object({ id, host: int4.nullish(), database: name, username: optional, max_connections: int4.nullish() })
-  .transform((a) => ({
-    panelId: a.id,
-    databaseName: a.database,
-    username: a.username ?? '',
-    hostId: a.host ?? null,
-    maxConnections: a.max_connections ?? 0,
-  }));
-const HostSchema = z.object({ host: text, port: int4.nullish() });
-/** Host and port are null where the key may not read hosts: the merge keeps the stored ones. */
-function hostOf(database: PanelItem): { host: string | null; port: number | null } {
+const databaseOf =
+  (serverId: number, { host, port }: DatabaseHost) =>
+  (a: Attributes): StagedRow<'databases'> => ({
+    panelId: a.id('id'),
+    server: serverId,
+    databaseName: a.name('database'),
+    username: a.text('username') ?? '',
+    host,
+    port,
+    hostId: a.int4('host'),
+    maxConnections: a.int4('max_connections') ?? 0,
+  });
+
+interface DatabaseHost {
+  host: string | null;
+  port: number | null;
+}
+/** May stay unknown: both are null where the key may not read hosts, and the merge keeps the stored ones. */
+function hostOf(database: PanelItem): DatabaseHost {
   const found = relationship(database, 'host');
-  const host = found.kind === 'item' ? HostSchema.safeParse(found.item.attributes) : undefined;
-  return host?.success === true ? { host: host.data.host, port: host.data.port ?? 3306 } : { host: null, port: null };
+  if (found.kind !== 'item') return { host: null, port: null };
+  const a = new Attributes(found.item.attributes);
+  const known = orUnknown(() => ({ host: a.name('host'), port: a.int4('port') ?? 3306 }));
+  return known ?? { host: null, port: null };
 }
 
-const permissions = phpList(text).nullish();
-const SubuserSchema = z
-  .object({ id, user_id: id, permissions })
-  .transform((a) => ({ panelId: a.id, user: a.user_id, email: null, permissions: a.permissions ?? [] }));
+const subuserOf =
+  (serverId: number) =>
+  (a: Attributes): StagedRow<'subusers'> => ({
+    panelId: a.id('id'),
+    server: serverId,
+    user: a.id('user_id'),
+    email: null,
+    permissions: a.texts('permissions') ?? [],
+  });
+
 /** The client API identifies subusers by their address only. */
-const ClientSubuserSchema = z
-  .object({ email: name, permissions })
-  .transform((a) => ({ panelId: 0, user: null, email: a.email, permissions: a.permissions ?? [] }));
+const clientSubuserOf =
+  (serverId: number) =>
+  (a: Attributes): StagedRow<'subusers'> => ({
+    panelId: 0,
+    server: serverId,
+    user: null,
+    email: a.key('email'),
+    permissions: a.texts('permissions') ?? [],
+  });
 
 /** Collects the rows and the rejected records of one page. */
 class Collector {
   readonly parts = new Map<string, StagedPart>();
   readonly rejected: RejectedRecord[] = [];
-  readonly rejectedWithoutId = new Set<Entity>();
+  readonly rejectedWithoutId: Entity[] = [];
   readonly missingIncludes = new Set<string>();
 
   part(entity: StagedEntity, parent: number | null = null): StagedPart {
@@ -248,30 +214,29 @@ class Collector {
     return found;
   }
 
-  /** Maps one record into its part. @returns false when the record was rejected. */
+  /**
+   * Maps one record into its part.
+   * @param server of a subuser: panel id of the server that lists it. It is known by that server, so its record protects
+   * the list of that server only.
+   */
   add(
     entity: Entity,
-    list: number | null,
-    schema: z.ZodType<Record<string, unknown>>,
+    parent: number | null,
+    row: (a: Attributes) => Record<string, unknown>,
     item: PanelItem,
-    parent?: Record<string, unknown>,
-  ): boolean {
-    const target = this.part(entity, list);
-    const parsed = schema.safeParse(item.attributes);
-    if (parsed.success) {
-      target.rows.push(parent === undefined ? parsed.data : Object.assign(parsed.data, parent));
-      return true;
+    server?: number,
+  ): void {
+    const target = this.part(entity, parent);
+    try {
+      target.rows.push(row(new Attributes(item.attributes)));
+    } catch (error) {
+      if (!(error instanceof InvalidAttribute)) throw error;
+      const rejected = { entity, code: 'INVALID_RECORD', detail: error.message } as const;
+      const id = idOf(item);
+      if (server !== undefined) this.rejected.push({ ...rejected, id: id ?? 0, server });
+      else if (id !== undefined) this.rejected.push({ ...rejected, id });
+      else this.rejectedWithoutId.push(entity);
     }
-    const readableId = numericId(item);
-    const issue = parsed.error.issues[0];
-    const detail = `${issue?.path.join('.') || 'record'}: ${issue?.message ?? 'invalid'}`;
-    // A subuser is known by the server that lists it, so its record protects the list of that server only.
-    if (entity === 'subusers' && typeof parent?.['server'] === 'number') {
-      const { server } = parent as { server: number };
-      this.rejected.push({ entity, id: readableId ?? 0, server, code: 'INVALID_RECORD', detail });
-    } else if (readableId === undefined) this.rejectedWithoutId.add(entity);
-    else this.rejected.push({ entity, id: readableId, code: 'INVALID_RECORD', detail });
-    return false;
   }
 
   /** Items of an include; undefined, and noted as missing, when it did not come back as a list. */
@@ -286,37 +251,36 @@ class Collector {
     return {
       parts: [...this.parts.values()],
       rejected: this.rejected,
-      rejectedWithoutId: [...this.rejectedWithoutId],
+      rejectedWithoutId: this.rejectedWithoutId,
       missingIncludes: [...this.missingIncludes],
     };
   }
 }
 
-const numericId = (item: PanelItem): number | undefined => {
-  const parsed = id.safeParse(item.attributes['id']);
-  return parsed.success ? parsed.data : undefined;
-};
+/** The id of a record of the panel; undefined when it cannot be read. */
+export const idOf = (item: PanelItem): number | undefined =>
+  orUnknown(() => new Attributes(item.attributes).id('id')) ?? undefined;
 
 function addNode(out: Collector, item: PanelItem, withAllocations: boolean): void {
-  out.add('nodes', null, NodeSchema, item);
+  out.add('nodes', null, node, item);
   if (!withAllocations) return;
-  const nodeId = numericId(item);
+  const nodeId = idOf(item);
   const allocations = out.children(item, 'allocations');
   if (nodeId === undefined || allocations === undefined) return;
   // The part exists also for an empty list: it says that the list of this node was read.
   out.part('allocations', nodeId);
-  const parent = { nodeId };
-  for (const allocation of allocations) out.add('allocations', nodeId, AllocationSchema, allocation, parent);
+  const row = allocationOf(nodeId);
+  for (const allocation of allocations) out.add('allocations', nodeId, row, allocation);
 }
 
 function addEgg(out: Collector, item: PanelItem, nestId: number): void {
-  out.add('eggs', nestId, NestSchema, item, { nestId });
-  const eggId = numericId(item);
+  out.add('eggs', nestId, eggOf(nestId), item);
+  const eggId = idOf(item);
   const variables = out.children(item, 'variables');
   if (eggId === undefined || variables === undefined) return;
   out.part('egg_variables', nestId);
-  const parent = { egg_id: eggId };
-  for (const variable of variables) out.add('egg_variables', nestId, VariableSchema, variable, parent);
+  const row = variableOf(eggId);
+  for (const variable of variables) out.add('egg_variables', nestId, row, variable);
 }
 
 /** Locations, with `nodes.allocations` when that was requested. */
@@ -324,10 +288,10 @@ export function mapLocations(items: PanelItem[], withNodes: boolean): MappedPage
   const out = new Collector();
   out.part('locations');
   for (const item of items) {
-    out.add('locations', null, LocationSchema, item);
+    out.add('locations', null, location, item);
     if (!withNodes) continue;
     out.part('nodes');
-    for (const node of out.children(item, 'nodes') ?? []) addNode(out, node, true);
+    for (const child of out.children(item, 'nodes') ?? []) addNode(out, child, true);
   }
   return out.done();
 }
@@ -344,8 +308,8 @@ export function mapNodes(items: PanelItem[], withAllocations: boolean): MappedPa
 export function mapNodeAllocations(items: PanelItem[], nodeId: number): MappedPage {
   const out = new Collector();
   out.part('allocations', nodeId);
-  const parent = { nodeId };
-  for (const item of items) out.add('allocations', nodeId, AllocationSchema, item, parent);
+  const row = allocationOf(nodeId);
+  for (const item of items) out.add('allocations', nodeId, row, item);
   return out.done();
 }
 
@@ -354,9 +318,9 @@ export function mapNests(items: PanelItem[], withEggs: boolean): MappedPage {
   const out = new Collector();
   out.part('nests');
   for (const item of items) {
-    out.add('nests', null, NestSchema, item);
+    out.add('nests', null, nest, item);
     if (!withEggs) continue;
-    const nestId = numericId(item);
+    const nestId = idOf(item);
     const eggs = out.children(item, 'eggs');
     if (nestId === undefined || eggs === undefined) continue;
     out.part('eggs', nestId);
@@ -379,7 +343,7 @@ export function mapEggs(items: PanelItem[], nestId: number): MappedPage {
 export function mapUsers(items: PanelItem[]): MappedPage {
   const out = new Collector();
   out.part('users');
-  for (const item of items) out.add('users', null, UserSchema, item);
+  for (const item of items) out.add('users', null, user, item);
   return out.done();
 }
 
@@ -391,34 +355,33 @@ export function mapServers(items: PanelItem[], includes: readonly string[]): Map
   if (includes.includes('databases')) out.part('databases');
   if (includes.includes('subusers')) out.part('subusers');
   for (const item of items) {
-    out.add('servers', null, ServerSchema, item);
-    const server = numericId(item);
-    if (server === undefined) continue;
+    out.add('servers', null, server, item);
+    const id = idOf(item);
+    if (id === undefined) continue;
     if (includes.includes('allocations')) {
       for (const allocation of out.children(item, 'allocations') ?? []) {
-        const allocationId = numericId(allocation);
-        if (allocationId !== undefined) out.part('links').rows.push({ id: allocationId, server });
+        const allocationId = idOf(allocation);
+        if (allocationId !== undefined) out.part('links').rows.push({ id: allocationId, server: id });
       }
     }
     if (includes.includes('databases')) {
       for (const database of out.children(item, 'databases') ?? []) {
-        out.add('databases', null, DatabaseSchema, database, { server, ...hostOf(database) });
+        out.add('databases', null, databaseOf(id, hostOf(database)), database);
       }
     }
     if (includes.includes('subusers')) {
-      const parent = { server };
-      for (const subuser of out.children(item, 'subusers') ?? [])
-        out.add('subusers', null, SubuserSchema, subuser, parent);
+      const row = subuserOf(id);
+      for (const subuser of out.children(item, 'subusers') ?? []) out.add('subusers', null, row, subuser, id);
     }
   }
   return out.done();
 }
 
 /** Subusers of one server as the client API lists them. */
-export function mapClientSubusers(items: PanelItem[], server: number): MappedPage {
+export function mapClientSubusers(items: PanelItem[], serverId: number): MappedPage {
   const out = new Collector();
-  out.part('subusers', server);
-  const parent = { server };
-  for (const item of items) out.add('subusers', server, ClientSubuserSchema, item, parent);
+  out.part('subusers', serverId);
+  const row = clientSubuserOf(serverId);
+  for (const item of items) out.add('subusers', serverId, row, item, serverId);
   return out.done();
 }

@@ -5,7 +5,7 @@
  * A new mirrored column is named in:
  * - a migration that adds it, and test/fixtures/schema/contract.txt, which lists the columns of the database;
  * - this file;
- * - domain/panel/records.ts, in the schema of its record: the compiler asks for it;
+ * - domain/panel/records.ts, in the function that builds its row: the compiler asks for it;
  * - store/sync/merge/targets, for users, servers, databases and subusers (other tables take all staged columns);
  * - test/support/mirror.ts, which compares the mirror with the panel, and the rows of the simulator
  *   (simulators/panel/world) where they do not have the attribute yet.

@@ -36,7 +36,7 @@ test('the primary allocation of a server follows the panel, whatever it names (P
     [1, 1],
     [3, 3],
     [999, 999],
-    ['1', null],
+    ['one', null],
     [2, 2],
     [undefined, null],
   ]) {
@@ -218,10 +218,10 @@ describe('records that cannot be stored', () => {
           { id: 1, short: `${secret}\0` },
           { id: 2, short: 'b' },
         ],
-        nests: [{ id: 1 }, { id: 2, name: `${secret}\ud800` }],
-        users: [{ id: 1 }, { id: 2, email: '' }, { id: 3, root_admin: true }, { id: 4, username: `${secret}\udc00` }],
+        nests: [{ id: 1 }, { id: 2, name: [secret] }],
+        users: [{ id: 1 }, { id: 2, email: '' }, { id: 3, root_admin: true }, { id: 4, username: { secret } }],
         servers: [
-          { id: 1, user: 1, node: 1, egg: 1, nest: 1, limits: { memory: 3_000_000_000, disk: 0, cpu: 0 } },
+          { id: 1, user: 1, node: 1, egg: 1, nest: 1, limits: { memory: 2 ** 53, disk: 0, cpu: 0 } },
           { id: 2, user: 2, node: 2, egg: 2, nest: 2, description: 'new' },
         ],
         databases: [
@@ -261,7 +261,7 @@ describe('records that cannot be stored', () => {
     await mergeHand(database.db, PANEL);
     const panel = structuredClone(PANEL);
     Object.assign(panel.nests?.[1] ?? {}, { id: null });
-    Object.assign(panel.allocations?.[1] ?? {}, { id: '2' });
+    Object.assign(panel.allocations?.[1] ?? {}, { id: 'two' });
     Object.assign(panel.databases?.[0] ?? {}, { id: -1 });
     Object.assign(panel.subusers?.[0] ?? {}, { id: 2 ** 40 });
     const outcome = await mergeHand(database.db, panel);

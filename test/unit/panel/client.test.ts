@@ -305,17 +305,8 @@ describe('failures', () => {
     [null, ''],
     [{ object: 'user', attributes: {} }, 'object'],
     [{ object: 'list' }, 'data'],
-    [
-      {
-        object: 'list',
-        data: [
-          { object: 'user', attributes: {} },
-          { object: 'user', attributes: null },
-        ],
-      },
-      'data.1.attributes',
-    ],
-    [{ object: 'list', data: [{ object: 1, attributes: {} }] }, 'data.0.object'],
+    [{ object: 'list', data: [{ id: 1 }, { id: 2 }] }, 'data.0.attributes'],
+    [{ object: 'list', data: [1, null] }, 'data.0'],
     [{ object: 'list', data: [], meta: { pagination: { total: 'many' } } }, 'meta.pagination.total'],
     [
       {
@@ -331,6 +322,19 @@ describe('failures', () => {
     expect(error.code).toBe('PANEL_CONTRACT');
     expect(error.meta?.['at']).toBe(path);
     expect(error.spec.retryable).toBe(false);
+  });
+
+  test('an entry of a list that is no item stays in it, without attributes, and its neighbours are read', async () => {
+    const entry = { object: 'user', attributes: { id: 1 } };
+    const { client } = await json({ object: 'list', data: [null, entry, { object: 'user', attributes: null }, 'x'] });
+    const { items } = await client.list('/x');
+    expect(items.map(({ attributes }) => attributes)).toEqual([{}, { id: 1 }, {}, {}]);
+  });
+
+  test('the numbers of a list may be texts', async () => {
+    const pagination = { total: '350', count: '1', per_page: '100', current_page: '1', total_pages: '4' };
+    const { client } = await json({ ...EMPTY, meta: { pagination } });
+    expect((await client.list('/x')).pagination).toMatchObject({ total: 350, perPage: 100, totalPages: 4 });
   });
 
   test('a list is no single item', async () => {

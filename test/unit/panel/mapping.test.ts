@@ -21,10 +21,12 @@ const user = (values: Record<string, unknown>) =>
 
 describe('one record', () => {
   test.each([
-    ['a NUL', { username: 'a\0b' }, 'username'],
-    ['a lone surrogate', { first_name: 'a\ud800' }, 'first_name'],
+    ['a NUL in a key', { email: 'a\0@b.c' }, 'email'],
+    ['a lone surrogate in a key', { uuid: 'a\ud800' }, 'uuid'],
+    ['a number as a key', { uuid: 7 }, 'uuid'],
     ['an id beyond int4', { id: 2 ** 31 }, undefined],
-    ['an id of the wrong type', { id: '1' }, undefined],
+    ['an id of the wrong type', { id: 'one' }, undefined],
+    ['an id with a fraction', { id: '1.5' }, undefined],
     ['an id of zero', { id: 0 }, undefined],
     ['no id', { id: undefined }, undefined],
     ['no address', { email: null }, 'email'],
@@ -44,7 +46,7 @@ describe('one record', () => {
     }
   });
 
-  test('whatever a record holds, PostgreSQL can read what is staged, and details never quote it', () => {
+  test('whatever a user holds, PostgreSQL can read what is staged, and details never quote it', () => {
     const marker = 'zq7marker';
     const odd = fc.oneof(
       fc.string({ unit: 'binary' }).map((s) => marker + s),
@@ -188,10 +190,9 @@ describe('a PHP list (P-1)', () => {
         });
         expect(relationship(server, 'subusers')).toMatchObject({ kind: 'list', items: [subuser, {}] });
         const page = mapServers([server], ['subusers']);
-        const readable = values.every((value) => !value.includes('\0') && value.isWellFormed());
-        expect(rowsOf(page, 'subusers').map((row) => row['permissions'])).toEqual(readable ? [values] : []);
+        expect(rowsOf(page, 'subusers').map((row) => row['permissions'])).toEqual([values]);
         const client = mapClientSubusers([item({ email: 'a@b.c', permissions: printed })], 1);
-        expect(rowsOf(client, 'subusers')).toHaveLength(readable ? 1 : 0);
+        expect(rowsOf(client, 'subusers').map((row) => row['permissions'])).toEqual([values]);
       }),
     );
     expect(parseListEnvelope({ object: 'list', data: { '1': { object: 'x', attributes: { id: 1 } } } })).toMatchObject({
@@ -206,7 +207,7 @@ describe('a PHP list (P-1)', () => {
   });
 });
 
-test.each([[undefined], [null], ['7'], [1.5], [2 ** 31], [{}]])(
+test.each([[undefined], [null], ['x'], [1.5], [2 ** 31], [{}]])(
   'a primary allocation of %j is unknown, and the server is stored without it (P-2)',
   (allocation) => {
     const page = mapServers([item({ id: 1, uuid: 'u', name: 'n', allocation })], []);
