@@ -48,6 +48,7 @@ export const ERRORS = {
   INTERNAL_ERROR: spec(500, 'Internal server error', { report: true, retryable: true }),
   /** The database was away or too busy where the area promises a 500 with a sentence of its own: nothing to look into. */
   DATABASE_UNAVAILABLE: spec(500, 'Internal server error', { retryable: true, bodyCode: 'INTERNAL_ERROR' }),
+  DATABASE_REFUSED: spec(500, 'The database refuses the changes', { report: true }),
   BAD_GATEWAY: spec(502, 'An upstream service failed'),
   ADDRESS_REFUSED: spec(400, 'This address may not be reached from here'),
   SERVICE_UNAVAILABLE: spec(503, 'Service temporarily unavailable', { retryable: true }),
@@ -98,6 +99,7 @@ export const ERRORS = {
   PANEL_RATE_LIMITED: spec(503, 'The panel asks to wait', { retryable: true }),
   PANEL_UNAVAILABLE: spec(502, 'The panel cannot be reached', { retryable: true }),
   PANEL_CONTRACT: spec(502, 'The panel sent an answer that is not understood', { report: true }),
+  PANEL_CHANGED: spec(409, 'The panel is another one than the one that was mirrored'),
   // a server's console, at the daemon of its node
   CONSOLE_REFUSED: spec(502, 'The node refused the console of this server'),
   CONSOLE_THROTTLED: spec(503, 'The node asks to wait', { retryable: true }),

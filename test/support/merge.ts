@@ -16,8 +16,8 @@ import {
 import { listingRef } from '../../src/domain/sync/source-ref.ts';
 import { type Entity, type Listing, type SyncTarget, sourcesOf } from '../../src/domain/sync/targets.ts';
 import { rejectedRecords } from '../../src/store/sync/log-store.ts';
-import type { MergedSource } from '../../src/store/sync/merge/match.ts';
-import { type MergeHooks, type MergeInput, type MergeOutcome, mergeRun } from '../../src/store/sync/merge/merge.ts';
+import { type MergeHooks, mergeRun } from '../../src/store/sync/merge/merge.ts';
+import type { MergedSource, MergeInput, MergeOutcome } from '../../src/store/sync/merge/scope.ts';
 import { storeAnswers } from '../../src/store/sync/missing-store.ts';
 import { closeRun, insertPendingLog, openRun } from '../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../src/store/sync/staging-store.ts';

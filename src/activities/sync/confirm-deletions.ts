@@ -8,7 +8,7 @@ import type { SourceRef } from '../../domain/sync/source-ref.ts';
 import type { ConfirmedEntity } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import type { Db } from '../../store/db/db.ts';
-import { countCandidates, deletionCandidates } from '../../store/sync/merge/deletions.ts';
+import { countCandidates, deletionCandidates } from '../../store/sync/merge/candidates.ts';
 import { storeAnswers } from '../../store/sync/missing-store.ts';
 import { type SourceVerdict, verifySource } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';

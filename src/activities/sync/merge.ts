@@ -2,8 +2,8 @@
 import type { Entity } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import type { Db } from '../../store/db/db.ts';
-import type { MergedSource } from '../../store/sync/merge/match.ts';
-import { type MergeOutcome, mergeRun } from '../../store/sync/merge/merge.ts';
+import { mergeRun } from '../../store/sync/merge/merge.ts';
+import type { MergedSource, MergeOutcome } from '../../store/sync/merge/scope.ts';
 import { writeProgressRow } from '../../store/sync/run-store.ts';
 import { withHeartbeat } from '../failures.ts';
 

@@ -64,6 +64,27 @@ export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promi
   return knex.transaction((trx) => work(trx as unknown as Transaction));
 }
 
+/** Transactions on one connection, one after the other: temporary tables outlive each of them. */
+export type Session = <T>(work: (trx: Transaction) => Promise<T>) => Promise<T>;
+
+/** Gives `work` a connection of its own. Its temporary tables are dropped at the end. */
+export async function inSession<T>(db: Db, work: (session: Session) => Promise<T>): Promise<T> {
+  const knex = db as unknown as Knex;
+  const connection: unknown = await knex.client.acquireConnection();
+  try {
+    return await work((step) =>
+      knex.transaction((trx) => step(trx as unknown as Transaction), { connection } as Knex.TransactionConfig),
+    );
+  } finally {
+    // A connection that was lost drops them itself.
+    await knex
+      .raw('discard temp')
+      .connection(connection)
+      .catch(() => undefined);
+    await knex.client.releaseConnection(connection);
+  }
+}
+
 /** Runs `work` so that its failure undoes only what it did, and the transaction can go on. @throws what `work` throws. */
 export async function inSavepoint<T>(trx: Transaction, work: () => Promise<T>): Promise<T> {
   const knex = trx as unknown as Knex;

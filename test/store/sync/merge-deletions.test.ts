@@ -1,7 +1,7 @@
 /** Which rows are deleted, and above all which are not. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { change, HAND_PANEL, type HandPanel, handUuid, mergeHand, query } from '../../support/merge.ts';
+import { change, HAND_PANEL, type HandPanel, mergeHand, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 beforeEach(async () => {
@@ -38,7 +38,9 @@ describe('what is gone', () => {
       expect(await ids(table)).toEqual([1]);
     expect(await ids('servers', 'pterodactylId')).toEqual([1]);
     expect(await ids('server_databases', 'pterodactylId')).toEqual([1]);
-    expect(await ids('users', 'pterodactylId')).toEqual([1, 2, 3]);
+    // Accounts stay; those whose panel user is gone lose it.
+    expect(await ids('users', 'pterodactylId')).toEqual([1]);
+    expect(await query(database.db, 'select 1 from users')).toHaveLength(3);
     expect(outcome.counts).toMatchObject({
       locations: { pruned: 1 },
       nodes: { pruned: 1 },
@@ -285,18 +287,18 @@ describe("rows that are not the panel's", () => {
 describe('a parent that loses its children', () => {
   test('a location is not deleted under a node whose move was rejected', async () => {
     await mergeHand(database.db, HAND_PANEL);
-    // Node 2 moves to location 1, but node 1 has its uuid: the move is not written.
+    // Node 2 moves to location 1, but its record cannot be read.
     const outcome = await mergeHand(
       database.db,
       change({
         locations: [{ id: 1, short: 'a' }],
         nodes: [
           { id: 1, location_id: 1 },
-          { id: 2, location_id: 1, uuid: handUuid.node(1) },
+          { id: 2, location_id: 1, name: '' },
         ],
       }),
     );
-    expect(outcome.failures).toMatchObject([{ entity: 'nodes', panelId: '2', code: 'KEY_TAKEN' }]);
+    expect(outcome.failures).toMatchObject([{ entity: 'nodes', panelId: '2', code: 'INVALID_RECORD' }]);
     expect(await ids('nodes')).toEqual([1, 2]);
     expect(await ids('locations')).toEqual([1, 2]);
     expect(outcome.counts.locations).toMatchObject({ pruned: 0 });

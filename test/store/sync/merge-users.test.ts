@@ -161,18 +161,29 @@ describe('users', () => {
     expect(await users()).toMatchObject([{ panelId: 1, email: 'a@example.net' }]);
   });
 
-  test('users are never pruned, and lose their admin flag only when the panel says so', async () => {
+  test('users are never deleted; one that is gone from the panel loses the panel id and its rights there (1.1, F8)', async () => {
     await syncUsers([
       { id: 1, root_admin: true },
       { id: 2, root_admin: true },
+      { id: 3, root_admin: true },
     ]);
-    await syncUsers([{ id: 2, root_admin: false }]);
-    expect((await users()).map((u) => [u['panelId'], u['admin']]).sort()).toEqual([
+    // An incomplete listing proves nothing.
+    await syncUsers([{ id: 2, root_admin: false }, { id: 3 }], { incomplete: ['users'] });
+    expect((await users()).map((u) => [u['panelId'], u['admin']])).toEqual([
       [1, true],
       [2, false],
+      [3, false],
     ]);
-    expect((await syncUsers([])).counts.users).toMatchObject({ pruned: 0 });
-    expect(await users()).toHaveLength(2);
+    const outcome = await syncUsers([{ id: 2, root_admin: true }, { id: 3 }]);
+    expect(outcome.counts.users).toMatchObject({ updated: 2, unchanged: 1, pruned: 0 });
+    expect((await users()).map((u) => [u['email'], u['panelId'], u['admin']])).toEqual([
+      ['u2@example.net', 2, true],
+      ['u3@example.net', 3, false],
+      ['u1@example.net', null, false],
+    ]);
+    // An empty listing proves nothing either.
+    expect((await syncUsers([])).warnings).toMatchObject([{ code: 'PRUNE_REFUSED', entity: 'users' }]);
+    expect((await users()).map((u) => u['panelId'])).toEqual([2, 3, null]);
   });
 
   test('an account used while the plan was being written keeps its address', async () => {

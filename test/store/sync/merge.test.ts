@@ -160,26 +160,39 @@ describe('values that change hands', () => {
     expect(outcome.counts.databases).toMatchObject({ pruned: 0, unchanged: 2 });
   });
 
-  test('server uuids are never swapped: both servers keep theirs, and both records are listed as rejected', async () => {
-    await mergeHand(database.db, PANEL);
-    const outcome = await mergeHand(
-      database.db,
-      change({
-        servers: [
-          { id: 1, uuid: handUuid.server(2), user: 1, node: 1, egg: 1, nest: 1 },
-          { id: 2, uuid: handUuid.server(1), user: 2, node: 2, egg: 2, nest: 2 },
-        ],
-      }),
-    );
-    expect(outcome.failures.map((f) => [f.entity, f.panelId, f.code])).toEqual([
-      ['servers', '1', 'KEY_TAKEN'],
-      ['servers', '2', 'KEY_TAKEN'],
+  test('rows of servers follow the uuid, whatever ids the panel gives them (1.8)', async () => {
+    await mergeHand(database.db, HAND_PANEL);
+    const rows = () =>
+      query(database.db, `select uuid, id, "pterodactylId" as "panelId", status from servers order by uuid`);
+    const before = await rows();
+    const swapped = change({
+      servers: [
+        { id: 1, user: 2, node: 2, egg: 2, nest: 2, uuid: handUuid.server(2), suspended: true },
+        { id: 2, user: 1, node: 1, egg: 1, nest: 1, uuid: handUuid.server(1) },
+      ],
+      databases: [],
+      allocations: [],
+      subusers: [],
+    });
+    const outcome = await mergeHand(database.db, swapped, { allowMassPrune: true });
+    expect(outcome.failures).toEqual([]);
+    expect(outcome.counts.servers).toMatchObject({ created: 0, updated: 2, pruned: 0, failed: 0 });
+    expect(await rows()).toEqual([
+      { ...before[0], panelId: 2 },
+      { ...before[1], panelId: 1, status: 'suspended' },
     ]);
-    expect(outcome.counts.servers).toEqual({ created: 0, updated: 0, unchanged: 0, pruned: 0, failed: 2 });
-    // Their children stay with them.
-    expect(await query(database.db, 'select count(*)::int as n from allocations where "serverId" is not null')).toEqual(
-      [{ n: 2 }],
-    );
+    // The whole panel was imported again: every id is one more.
+    const shifted = change({
+      servers: [
+        { id: 2, user: 2, node: 2, egg: 2, nest: 2, uuid: handUuid.server(2) },
+        { id: 3, user: 1, node: 1, egg: 1, nest: 1, uuid: handUuid.server(1) },
+      ],
+      databases: [],
+      allocations: [],
+      subusers: [],
+    });
+    expect((await mergeHand(database.db, shifted)).counts.servers).toMatchObject({ updated: 2, failed: 0 });
+    expect((await rows()).map((row) => row['panelId'])).toEqual([3, 2]);
   });
 
   test('two records with one value: the row that has it keeps it, else the lower id gets it', async () => {

@@ -4,7 +4,7 @@ import { mapNodeAllocations, mapNodes, mapServers, mapUsers } from '../../../src
 import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { sourcesOf } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
-import { countCandidates, deletionCandidates } from '../../../src/store/sync/merge/deletions.ts';
+import { countCandidates, deletionCandidates } from '../../../src/store/sync/merge/candidates.ts';
 import { closeRun, writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';

@@ -24,16 +24,24 @@ const WAITS = `u."emailVerified" is null and u.password is not null and u."ptero
   and lower(s.email) = lower(u.email)`;
 
 /**
+ * Stores the matches by address that were written.
+ * @param bounds SQL over alias change: only these.
+ */
+export async function storeWrittenMatches(trx: Db, bounds = ''): Promise<void> {
+  await execute(
+    trx,
+    `insert into panel_address_matches (user_id, panel_user_id)
+       select change.id, change."pterodactylId" from change_users change where change.by_address${bounds} on conflict do nothing`,
+  );
+}
+
+/**
  * Stores the matches by address that this merge has written, and the panel users that wait. The accounts that one begins
  * to wait for are locked: a proof at the same time then comes before this merge or sees its rows.
  * @param complete all panel users were read: those that no longer wait are forgotten.
  */
 export async function storeAddressMatches(trx: Db, complete: boolean): Promise<void> {
-  await execute(
-    trx,
-    `insert into panel_address_matches (user_id, panel_user_id)
-       select change.id, change."pterodactylId" from change_users change where change.by_address on conflict do nothing`,
-  );
+  await storeWrittenMatches(trx);
   await execute(
     trx,
     `insert into panel_address_matches (user_id, panel_user_id)

@@ -1,80 +1,84 @@
-/** Unique values that two rows want: one row keeps the value, the other record is rejected. */
+/**
+ * Unique values that two rows want. One row gets the value. Of the others, a new record is rejected, and a row of the mirror
+ * keeps the value that it has: only that column, everything else of it is written.
+ */
 import type { Db } from '../../db/db.ts';
-import { query } from '../../db/query.ts';
-import type { MirrorSpec, UniqueKey } from './tables.ts';
+import { query, script } from '../../db/query.ts';
+import { ident, type MirrorSpec, type UniqueKey } from './tables.ts';
 
-const unique = (key: UniqueKey, alias: string) => key.columns(alias).join(', ');
+const values = (key: UniqueKey, alias: string) => key.values(alias).join(', ');
 
 /**
  * SQL condition: a wanted value is wanted twice, or another row has it. It costs two hash passes; the statement that
- * finds out which row keeps the value is seldom needed.
+ * finds out which row gets the value is seldom needed.
  */
-export const conflictOf = ({ entity, table }: MirrorSpec, key: UniqueKey): string =>
-  `(exists (select 1 from change_${entity} change group by ${unique(key, 'change')} having count(*) > 1)
-    or exists (select 1 from change_${entity} change join ${table} t on (${unique(key, 't')}) = (${unique(key, 'change')}) where t.id <> change.id))`;
+export const isContested = ({ entity, table }: MirrorSpec, key: UniqueKey): string =>
+  `(exists (select 1 from change_${entity} change where (${values(key, 'change')}) is not null group by ${values(key, 'change')} having count(*) > 1)
+    or exists (select 1 from change_${entity} change join ${table} t on (${values(key, 't')}) = (${values(key, 'change')}) where t.id <> change.id))`;
 
-/** Takes rows whose unique value is not free out of `change_x` and rejects them. */
-export async function resolveConflicts(trx: Db, spec: MirrorSpec): Promise<void> {
-  for (const key of spec.unique) {
-    // Each round may release or block further values; a chain is never longer than the number of changed rows.
-    for (let round = 0; round < 50; round += 1) {
-      if (!(await mayConflict(trx, spec, key)) || (await rejectConflicts(trx, spec, key)) === 0) break;
-    }
-  }
+/**
+ * SQL: `losing`, the rows that do not get the value that they want.
+ *
+ * Of several rows that want a value, the one with the lowest panel id may get it. It does not get it from a row that keeps
+ * it: one that is not written, or wants nothing else, or does not get what it wants itself; so losing goes along the chain.
+ */
+function losingRows({ entity, table }: MirrorSpec, key: UniqueKey): string {
+  const columns = (alias: string) => key.values(alias).map((value, i) => `${value} as k${i}`);
+  const same = (alias: string) => key.values(alias).map((value, i) => `${value} = w.k${i}`);
+  const partition = key.values('w').map((_, i) => `w.k${i}`);
+  const isReleased = RELEASED[entity];
+  const released =
+    key.release === undefined
+      ? 'false'
+      : [
+          `exists (select 1 from deleted_${entity} deleted where deleted.id = t.id)`,
+          ...(isReleased === undefined ? [] : [isReleased]),
+        ].join(' or ');
+  return `create temp table losing on commit drop as
+    with recursive wanted as (
+      select change.id, change.op, change.panel_id, ${columns('change').join(', ')}
+      from change_${entity} change left join ${table} t on t.id = change.id
+      where (${values(key, 'change')}) is not null and (change.op = 'c' or (${values(key, 't')}) is distinct from (${values(key, 'change')}))
+    ), ranked as (
+      select w.id, row_number() over (partition by ${partition.join(', ')} order by w.panel_id::bigint) as place from wanted w
+    ), held as (
+      select w.id, t.id as holder, ${key.release === undefined ? 'false' : 'x.id is not null'} as moves
+      from wanted w join ${table} t on ${same('t').join(' and ')} and t.id <> w.id left join wanted x on x.id = t.id
+      where not (${released})
+    ), lost as (
+      (select r.id from ranked r where r.place > 1 union select h.id from held h where not h.moves)
+      union select h.id from held h join lost l on l.id = h.holder
+    ) select l.id, w.op, w.panel_id from lost l join wanted w on w.id = l.id`;
 }
 
-async function mayConflict(trx: Db, spec: MirrorSpec, key: UniqueKey): Promise<boolean> {
-  const [found] = await query<{ conflict: boolean }>(trx, `select ${conflictOf(spec, key)} as conflict`);
-  return found?.conflict === true;
-}
+/** SQL over alias t: rows that give up the panel's id before anything is written. */
+const RELEASED: Partial<Record<MirrorSpec['entity'], string>> = {
+  users: 'exists (select 1 from unlinked_users u where u.id = t.id)',
+  servers: 'exists (select 1 from released_servers r where r.id = t.id)',
+};
 
-async function rejectConflicts(trx: Db, spec: MirrorSpec, key: UniqueKey): Promise<number> {
+/**
+ * Settles each unique key: new records that lose are taken out of `change_x`, rows that lose keep what they have.
+ * @param differs SQL over aliases t and change: the row still differs from the mirror.
+ */
+export async function resolveConflicts(trx: Db, spec: MirrorSpec, differs: string): Promise<void> {
   const { entity, table } = spec;
-  const releasable = key.release !== undefined;
-  // A wanted value stays with the row that has it today and does not give it up (rank 0: a row that is not written at
-  // all), else it goes to the row with the lower panel id.
-  const [result] = await query<{ n: number }>(
-    trx,
-    `with changed as (
-       select distinct ${key
-         .columns('change')
-         .map((c, i) => `${c} as k${i}`)
-         .join(', ')} from change_${entity} change left join ${table} t on t.id = change.id
-       where change.op = 'c' or (${unique(key, 't')}) is distinct from (${unique(key, 'change')})
-     ), holders as (
-       select t.id::text as id, ${key
-         .columns('t')
-         .map((c, i) => `${c} as k${i}`)
-         .join(', ')}, 0 as rank, 0::bigint as "panelId"
-       from ${table} t join changed c on ${key
-         .columns('t')
-         .map((k, i) => `${k} = c.k${i}`)
-         .join(' and ')}
-       where ${
-         releasable
-           ? `not exists (select 1 from deleted_${entity} deleted where deleted.id = t.id) and not exists (select 1 from change_${entity} change where change.id = t.id)`
-           : `not exists (select 1 from change_${entity} change where change.id = t.id and (${unique(key, 'change')}) is not distinct from (${unique(key, 't')}))`
-       }
-       union all
-       select change.id::text, ${unique(key, 'change')}, case when (${unique(key, 't')}) is not distinct from (${unique(key, 'change')}) then 1 else 2 end, change.panel_id::bigint
-       from change_${entity} change join changed c on ${key
-         .columns('change')
-         .map((k, i) => `${k} = c.k${i}`)
-         .join(' and ')} left join ${table} t on t.id = change.id
-     ), ranked as (
-       select h.id, h.rank, row_number() over (partition by ${key
-         .columns('h')
-         .map((_, i) => `h.k${i}`)
-         .join(', ')} order by h.rank, h."panelId") as place from holders h
-     ), losers as (
-       select r.id from ranked r where r.place > 1 and r.rank > 1
-     ), removed as (
-       delete from change_${entity} change using losers l where change.id::text = l.id returning change.panel_id
-     ), marked as (
-       update target_${entity} target set rejected = true from removed r where target.panel_id = r.panel_id returning target.panel_id
-     ), noted as (
-       insert into rejected_records select '${entity}', m.panel_id, '${key.code}', '${key.detail}' from marked m on conflict do nothing
-     ) select count(*)::int as n from removed`,
-  );
-  return result?.n ?? 0;
+  for (const key of spec.unique) {
+    const kept = key.columns.map(ident);
+    const keep = (to: string) =>
+      `update ${to}_${entity} ${to} set ${kept.map((column) => `${column} = t.${column}`).join(', ')} from losing l join ${table} t on t.id = l.id where l.op = 'u' and ${to}.id = l.id`;
+    await query(
+      trx,
+      script([
+        losingRows(spec, key),
+        `insert into rejected_records select '${entity}', l.panel_id, '${key.code}', '${key.detail}' from losing l on conflict do nothing`,
+        `update target_${entity} target set rejected = true from losing l where l.op = 'c' and target.id = l.id`,
+        `delete from change_${entity} change using losing l where l.op = 'c' and change.id = l.id`,
+        keep('target'),
+        keep('change'),
+        `delete from change_${entity} change using losing l, ${table} t where l.op = 'u' and change.id = l.id and t.id = change.id and not (${differs})`,
+        'drop table losing',
+      ]),
+    );
+  }
 }

@@ -1,74 +1,85 @@
 /**
- * Rows to delete: `deleted_x`. A row is deleted only if its list was read whole and consistently and does not contain it,
- * it is not the row of a rejected record, the panel confirmed that it is gone (where the list had several pages, which
- * cannot prove absence), and the prune guard allows it.
+ * Rows to delete: `deleted_x`. A row is deleted only if a sync wrote it, no record of this run is it, and the panel proves
+ * that it is gone: a listing that came whole in one answer does not contain it, or the panel denied it when it was asked for
+ * it by name (several pages cannot prove absence). The prune guard must allow it, and nothing of others may hang on it.
  */
 import { mayPrune } from '../../../domain/sync/prune-guard.ts';
-import { isListing, type SourceRef, sourceColumns } from '../../../domain/sync/source-ref.ts';
-import type { ConfirmedEntity, Entity, Listing, SyncWarning } from '../../../domain/sync/targets.ts';
+import type { Entity, SyncWarning } from '../../../domain/sync/targets.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, lastRows, query } from '../../db/query.ts';
-import type { MergeScope } from './match.ts';
+import { listingOf, type MergeScope, provesAbsence } from './scope.ts';
 import { MIRROR } from './tables.ts';
 
-const notStaged = (entity: Entity, column = 'id', key = 'id') =>
+/** SQL over alias t: no record of this run, stored or rejected, is the row. */
+const unread = (entity: Entity, column = 'id', key = 'id') =>
   `not exists (select 1 from staged_${entity} s where s.${key} = t.${column})
    and not exists (select 1 from rejected_by_mapping r where r.entity = '${entity}' and r.id = t.${column})`;
 
-/** SQL condition over alias t: the row is a candidate for deletion. Undefined when no row of the entity is one. */
-function candidates(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): string | undefined {
-  if (!scope.entities.includes(entity) || withoutId.has(entity)) return undefined;
-  const source = (listing: Listing) => scope.sources.find((s) => isListing(s.source, listing));
-  const confirmed = (column: string, pages: number) =>
-    pages > 1
-      ? `and exists (select 1 from confirmations c where c.entity = '${entity}' and c.id = t.${column} and not c.alive)`
-      : '';
+/** SQL over alias t: the panel was asked for the row, and denied it. */
+const denied = (entity: Entity, column = 'id') =>
+  `exists (select 1 from missing_rows m where m.entity = '${entity}' and m.panel_id = t.${column} and not m.alive)`;
+
+/** SQL: ids of the parents whose list of this entity was read whole. */
+const whole = (entity: Entity) => `select w.parent_id from whole_lists w where w.entity = '${entity}'`;
+
+/** SQL condition over alias t: the row is gone. Undefined when no row of the entity can be. */
+function gone(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): string | undefined {
+  if (!scope.entities.includes(entity)) return undefined;
+  // A record whose id cannot be read may be any row that lacks; of such rows only the denied ones are gone.
+  const proved = (condition: string) => (withoutId.has(entity) ? 'false' : condition);
+  const listed = (absent: boolean, column = 'id') =>
+    absent && !withoutId.has(entity) ? 'true' : denied(entity, column);
   switch (entity) {
-    case 'locations': {
-      const read = source('locations');
-      return read?.complete === true ? `${notStaged('locations')} ${confirmed('id', read.pages)}` : undefined;
-    }
+    case 'locations':
+    case 'nests':
+      return `${unread(entity)} and ${listed(provesAbsence(listingOf(scope, entity)))}`;
     case 'nodes': {
-      const read = source('nodes') ?? source('locations');
-      if (read?.complete !== true || (isListing(read.source, 'locations') && read.missingIncludes.includes('nodes')))
-        return undefined;
-      return `${notStaged('nodes')} ${confirmed('id', read.pages)}`;
+      const read = listingOf(scope, 'nodes') ?? listingOf(scope, 'locations');
+      return `${unread('nodes')} and ${listed(provesAbsence(read) && !read?.missingIncludes.includes('nodes'))}`;
     }
     case 'allocations':
-      return `(t."nodeId" in (select deleted.id from deleted_nodes deleted) or t."nodeId" in (select w.parent_id from whole_lists w where w.entity = 'allocations'))
-        and ${notStaged('allocations')}`;
-    case 'nests': {
-      const read = source('nests');
-      return read?.complete === true ? `${notStaged('nests')} ${confirmed('id', read.pages)}` : undefined;
-    }
+      return `(t."nodeId" in (select deleted.id from deleted_nodes deleted) or ${proved(`t."nodeId" in (${whole('allocations')})`)} or ${denied('allocations')})
+        and ${unread('allocations')}`;
     case 'eggs':
-      return `(t."nestId" in (select deleted.id from deleted_nests deleted) or t."nestId" in (select w.parent_id from whole_lists w where w.entity = 'eggs'))
-        and ${notStaged('eggs')}`;
+      return `(t."nestId" in (select deleted.id from deleted_nests deleted) or ${proved(`t."nestId" in (${whole('eggs')})`)}) and ${unread('eggs')}`;
     case 'egg_variables':
       return `(t.egg_id in (select deleted.id from deleted_eggs deleted)
-          or t.egg_id in (select s.id from staged_eggs s where s."nestId" in (select w.parent_id from whole_lists w where w.entity = 'egg_variables')))
-        and ${notStaged('egg_variables')}`;
-    case 'servers': {
-      const read = source('servers');
-      if (read?.complete !== true) return undefined;
-      return `${notStaged('servers', '"pterodactylId"', '"panelId"')} and not exists (select 1 from staged_servers s where s.uuid = t.uuid) ${confirmed('"pterodactylId"', read.pages)}`;
-    }
+          or ${proved(`t.egg_id in (select s.id from staged_eggs s where s."nestId" in (${whole('egg_variables')}))`)})
+        and ${unread('egg_variables')}`;
+    case 'servers':
+      return `${unread('servers', '"pterodactylId"', '"panelId"')} and not exists (select 1 from staged_servers s where s.uuid = t.uuid)
+        and ${listed(provesAbsence(listingOf(scope, 'servers')), '"pterodactylId"')}`;
     case 'databases':
-      if (source('servers')?.missingIncludes.includes('databases') !== false) return undefined;
+      if (listingOf(scope, 'servers')?.missingIncludes.includes('databases') !== false || withoutId.has(entity))
+        return undefined;
       return `t."serverId" in (select v.id from servers v join staged_servers s on s."panelId" = v."pterodactylId")
-        and ${notStaged('databases', '"pterodactylId"', '"panelId"')}`;
-    // Users are never deleted; subusers are planned once the owners are known (planSubuserDeletions).
+        and ${unread('databases', '"pterodactylId"', '"panelId"')}`;
+    // Users are never deleted; subusers are planned once the owners are known (subuser-deletions.ts).
     case 'users':
     case 'subusers':
       return undefined;
   }
 }
 
+/** SQL over alias v: the server is not this panel's. */
+const OTHERS_SERVER = `(v."panelType" is distinct from 'pterodactyl' or v."pterodactylId" is null)`;
+
+/**
+ * SQL over alias t: rows of others hang on the row and would go with it. They were not written by a sync, so the row stays.
+ */
+const IN_USE: Partial<Record<Entity, string>> = {
+  eggs: `(exists (select 1 from egg_properties p where p.egg_id = t.id)
+    or exists (select 1 from egg_variables e join server_variables x on x."eggVariableId" = e.id join servers v on v.id = x."serverId"
+       where e.egg_id = t.id and ${OTHERS_SERVER}))`,
+  egg_variables: `exists (select 1 from server_variables x join servers v on v.id = x."serverId" where x."eggVariableId" = t.id and ${OTHERS_SERVER})`,
+};
+
 const PARENT_OF: Partial<Record<Entity, Entity[]>> = {
   allocations: ['nodes'],
   eggs: ['nests'],
   egg_variables: ['eggs', 'nests'],
 };
+/** Parents before children: the rows of a parent that goes, go too. */
 const ORDER: Entity[] = [
   'locations',
   'nodes',
@@ -84,9 +95,35 @@ const ORDER: Entity[] = [
 /** Listings that prove nothing when they are empty; an empty include of a parent that was read whole is an answer. */
 const LISTED: Entity[] = ['locations', 'nests', 'servers'];
 
+function deletedRows(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): string[] {
+  const { table, isPanelRow } = MIRROR[entity];
+  const where = gone(entity, scope, withoutId);
+  const inUse = IN_USE[entity];
+  return [
+    `create temp table deleted_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${isPanelRow} and ${where}`}`,
+    ...(inUse === undefined
+      ? []
+      : [
+          `with kept as (delete from deleted_${entity} deleted using ${table} t where t.id = deleted.id and ${inUse} returning deleted.id)
+             insert into rows_in_use select '${entity}', k.id from kept k`,
+        ]),
+  ];
+}
+
+/** `gone_users`: accounts whose panel user is gone. */
+function goneUsers(scope: MergeScope, withoutId: ReadonlySet<string>): string {
+  const proof =
+    provesAbsence(listingOf(scope, 'users')) && !withoutId.has('users') ? 'true' : denied('users', '"pterodactylId"');
+  const where = scope.entities.includes('users')
+    ? `t."pterodactylId" is not null and ${unread('users', '"pterodactylId"', '"panelId"')}
+       and not exists (select 1 from staged_users s where s.uuid = t."pterodactylUuid") and ${proof}`
+    : 'false';
+  return `create temp table gone_users on commit drop as select t.id from users t where ${where}`;
+}
+
 /**
- * Fills each `deleted_x` except `deleted_subusers`, as far as the prune guard allows it.
- * @param withoutId entities of which a record had no readable id: no row of them is deleted.
+ * Fills `gone_users` and each `deleted_x` except `deleted_subusers`, as far as the prune guard allows it.
+ * @param withoutId entities of which a record had no readable id.
  */
 export async function planDeletions(
   trx: Db,
@@ -94,23 +131,51 @@ export async function planDeletions(
   allowMass: boolean,
   withoutId: ReadonlySet<string>,
 ): Promise<SyncWarning[]> {
-  const [planned] = await lastRows<{ found: boolean }>(trx, [
-    // Lists that were read whole: in one answer, or in all pages of a verified listing.
+  const [planned] = await lastRows<{ found: boolean; users: boolean; inUse: boolean }>(trx, [
+    // Lists that were read whole: in one answer, or with the record that lists them.
     `create temp table whole_lists on commit drop as
        select distinct p.entity, p.parent_id from staged_pages p
        where p.parent_id is not null and not p.has_gaps and p.entity in ('allocations', 'eggs', 'egg_variables')
-         and (p.source <> 'node' or p.complete)
+         and (p.source <> 'node' or (p.complete and p.pages <= 1))
          and (p.entity <> 'egg_variables' or p.missing::text not like '%"variables"%')`,
-    ...ORDER.map((entity) => {
-      const { table, isPanelRow } = MIRROR[entity];
-      const where = candidates(entity, scope, withoutId);
-      return `create temp table deleted_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${isPanelRow} and ${where}`}`;
-    }),
-    `select ${ORDER.map((entity) => `exists (select 1 from deleted_${entity})`).join(' or ')} as found`,
+    'create temp table rows_in_use (entity text, id int) on commit drop',
+    goneUsers(scope, withoutId),
+    ...ORDER.flatMap((entity) => deletedRows(entity, scope, withoutId)),
+    `select ${ORDER.map((entity) => `exists (select 1 from deleted_${entity})`).join(' or ')} as found,
+       exists (select 1 from gone_users) as users, exists (select 1 from rows_in_use) as "inUse"`,
   ]);
   const warnings = scope.entities.filter((entity) => withoutId.has(entity)).map(recordWithoutId);
+  if (planned?.users === true) warnings.push(...(await guardUsers(trx, scope, allowMass)));
+  if (planned?.inUse === true) warnings.push(...(await warnOfRowsInUse(trx)));
   if (planned?.found === true) warnings.push(...(await guardDeletions(trx, scope, allowMass)));
   return warnings;
+}
+
+/** Empties `gone_users` if so many are gone that the answer is not believed. */
+async function guardUsers(trx: Db, scope: MergeScope, allowMass: boolean): Promise<SyncWarning[]> {
+  const [count] = await query<{ gone: number; present: number; staged: number }>(
+    trx,
+    `select (select count(*) from gone_users)::int as gone, (select count(*) from users t where t."pterodactylId" is not null)::int as present,
+       (select count(*) from staged_users)::int as staged`,
+  );
+  const emptyListing = count?.staged === 0 && listingOf(scope, 'users') !== undefined;
+  if (count === undefined || mayPrune(count.gone, count.present, { emptyListing, allowMass })) return [];
+  await execute(trx, 'delete from gone_users');
+  const message = `${count.gone} users are not on the panel any more but their accounts stay linked (more than half of all, or an empty listing); set sync_allow_mass_prune to allow it`;
+  return [{ code: 'PRUNE_REFUSED', entity: 'users', message }];
+}
+
+/** Names the rows that stay because rows of others hang on them. */
+async function warnOfRowsInUse(trx: Db): Promise<SyncWarning[]> {
+  const kept = await query<{ entity: Entity; ids: number[]; n: number }>(
+    trx,
+    `select r.entity, (array_agg(r.id order by r.id))[1:20] as ids, count(*)::int as n from rows_in_use r group by r.entity order by r.entity`,
+  );
+  return kept.map(({ entity, ids, n }) => ({
+    code: 'KEPT_IN_USE',
+    entity,
+    message: `${n} ${entity} left the panel but were kept, since rows that no sync wrote hang on them (ids ${ids.join(', ')}${n > ids.length ? ', …' : ''})`,
+  }));
 }
 
 /** Empties each `deleted_x` that the prune guard refuses, and keeps the parents of what stays. */
@@ -118,7 +183,7 @@ async function guardDeletions(trx: Db, scope: MergeScope, allowMass: boolean): P
   const warnings: SyncWarning[] = [];
   const refuse = async (entity: Entity, why: string) => {
     const kept = await query<{ id: unknown }>(trx, `delete from deleted_${entity} returning id`);
-    if (kept.length > 0) warnings.push(refused(entity, kept.length, why));
+    if (kept.length > 0) warnings.push(pruneRefused(entity, kept.length, why));
   };
   // Children first: a parent whose children stay must stay as well, since its deletion cascades to them.
   for (const entity of ['egg_variables', 'eggs', 'nests', 'allocations', 'nodes', 'servers', 'databases'] as const) {
@@ -128,12 +193,12 @@ async function guardDeletions(trx: Db, scope: MergeScope, allowMass: boolean): P
     if (entity === 'nodes')
       await execute(
         trx,
-        `delete from deleted_allocations deleted using allocations t where t.id = deleted.id and t."nodeId" not in (select w.parent_id from whole_lists w where w.entity = 'allocations')`,
+        `delete from deleted_allocations deleted using allocations t where t.id = deleted.id and t."nodeId" not in (${whole('allocations')}) and not ${denied('allocations')}`,
       );
     if (entity === 'nests')
       await execute(
         trx,
-        `delete from deleted_eggs deleted using eggs t where t.id = deleted.id and t."nestId" not in (select w.parent_id from whole_lists w where w.entity = 'eggs')`,
+        `delete from deleted_eggs deleted using eggs t where t.id = deleted.id and t."nestId" not in (${whole('eggs')})`,
       );
     if (entity === 'nests' || entity === 'eggs')
       await execute(
@@ -157,7 +222,7 @@ async function guardDeletions(trx: Db, scope: MergeScope, allowMass: boolean): P
 }
 
 /** Asks the prune guard. @returns true when the rows of `deleted_x` must not be deleted. */
-async function guardRefuses(trx: Db, entity: Entity, allowMass: boolean, scope: MergeScope): Promise<boolean> {
+export async function guardRefuses(trx: Db, entity: Entity, allowMass: boolean, scope: MergeScope): Promise<boolean> {
   if (!scope.entities.includes(entity)) return false;
   const { table, isPanelRow } = MIRROR[entity];
   const [count] = await query<{ gone: number; present: number; staged: number; parents: number }>(
@@ -167,7 +232,7 @@ async function guardRefuses(trx: Db, entity: Entity, allowMass: boolean, scope: 
   );
   if (count === undefined || count.gone === 0) return false;
   // Nodes come as an include of locations. Of an empty listing of locations, the empty nodes prove nothing either.
-  const nodesListed = scope.sources.some((s) => isListing(s.source, 'nodes')) || count.parents === 0;
+  const nodesListed = listingOf(scope, 'nodes') !== undefined || count.parents === 0;
   const listed = LISTED.includes(entity) || (entity === 'nodes' && nodesListed);
   return !mayPrune(count.gone, count.present, { emptyListing: listed && count.staged === 0, allowMass });
 }
@@ -175,65 +240,14 @@ async function guardRefuses(trx: Db, entity: Entity, allowMass: boolean, scope: 
 const recordWithoutId = (entity: Entity): SyncWarning => ({
   code: 'RECORD_UNREADABLE',
   entity,
-  message: `the panel sent ${entity} without a readable id; none of what is stored was deleted`,
+  message: `the panel sent ${entity} without a readable id; what is stored was deleted only where the panel denied it`,
 });
 
-const refused = (entity: Entity, gone: number, why: string): SyncWarning => ({
+export const pruneRefused = (entity: Entity, gone: number, why: string): SyncWarning => ({
   code: 'PRUNE_REFUSED',
   entity,
   message: `${gone} ${entity} are not on the panel any more but were kept (${why}); set sync_allow_mass_prune to allow it`,
 });
-
-/** SQL over alias t: the subuser is in the plan. */
-const LISTED_SUBUSER = `select 1 from target_subusers target where target."serverId" = t."serverId" and target."userId" = t."userId"`;
-
-/**
- * Fills `deleted_subusers`: of servers whose subusers were read, those that are neither listed nor the owner; and of every
- * server, the rows of former owners. The owner row follows the server, whatever happens to its subusers.
- */
-export async function planSubuserDeletions(trx: Db, scope: MergeScope, allowMass: boolean): Promise<SyncWarning[]> {
-  const warnings = await protectedLists(trx);
-  // A rejected record does not tell its user, so each row of its server may be the one that it belongs to.
-  await execute(
-    trx,
-    `insert into deleted_subusers select t.id from server_subusers t
-     join read_subusers r on r.id = t."serverId"
-     where not t."isOwner" and not exists (${LISTED_SUBUSER})
-       and not exists (select 1 from rejected_by_mapping x where x.entity = 'subusers' and x.server = r."panelId")`,
-  );
-  if (await guardRefuses(trx, 'subusers', allowMass, scope)) {
-    const gone = await query<{ id: string }>(trx, `delete from deleted_subusers returning id`);
-    warnings.push(refused('subusers', gone.length, 'more than half of the rows'));
-  }
-  await execute(
-    trx,
-    `insert into deleted_subusers select t.id from server_subusers t
-     join moved_owners o on o.id = t."serverId"
-     where t."isOwner" and t."userId" <> o."ownerId" and not exists (${LISTED_SUBUSER} and not target.rejected)`,
-  );
-  return warnings;
-}
-
-/** Servers that one warning names. */
-const NAMED_SERVERS = 20;
-
-/** Names the servers of which a subuser could not be read: in this run no person loses access to them. */
-async function protectedLists(trx: Db): Promise<SyncWarning[]> {
-  const servers = await query<{ id: number }>(
-    trx,
-    `select distinct r.server as id from rejected_by_mapping r where r.entity = 'subusers' and r.server is not null order by 1`,
-  );
-  if (servers.length === 0) return [];
-  const named = servers.slice(0, NAMED_SERVERS).map(({ id }) => id);
-  const more = servers.length > named.length ? ` and ${servers.length - named.length} more` : '';
-  return [
-    {
-      code: 'RECORD_UNREADABLE',
-      entity: 'subusers',
-      message: `a subuser of the servers ${named.join(', ')}${more} (ids on the panel) could not be read; no subuser of these servers was deleted`,
-    },
-  ];
-}
 
 /** Foreign keys whose deletion cascades from the parent to its children. */
 const CASCADES: { parent: Entity; child: Entity; column: string }[] = [
@@ -256,42 +270,4 @@ export async function keepParents(trx: Db, scope: MergeScope): Promise<void> {
        where coalesce(change.${column}, t.${column}) = deleted.id and not exists (select 1 from deleted_${child} x where x.id = t.id)`,
     );
   }
-}
-
-/** Mirrored rows that a complete source does not contain, in the order of their panel ids: the panel must confirm them. */
-export async function deletionCandidates(
-  db: Db,
-  filter: {
-    logId: string;
-    entity: ConfirmedEntity;
-    source: SourceRef;
-    pass: number;
-    after: number;
-    limit: number;
-  },
-): Promise<{ id: number; uuid: string | null }[]> {
-  const { entity } = filter;
-  const id = entity === 'servers' ? `t."pterodactylId"` : 't.id';
-  return query(
-    db,
-    `with staged as (
-       select i.id from sync_pages p, unnest(p.ids) as i (id) where p.log_id = ? and p.source = ? and p.pass = ? and p.entity = ?
-     )
-     select ${id} as id, ${entity === 'locations' ? 'null::text' : 't.uuid'} as uuid from ${MIRROR[entity].table} t
-     where ${MIRROR[entity].isPanelRow} and ${id} > ? and not exists (select 1 from staged s where s.id = ${id}) order by ${id} limit ?`,
-    [filter.logId, sourceColumns(filter.source).source, filter.pass, entity, filter.after, filter.limit],
-  );
-}
-
-/** Rows of this panel, and how many of them are not staged: the numbers that the prune guard decides on. */
-export async function countCandidates(
-  db: Db,
-  filter: { logId: string; entity: ConfirmedEntity; source: SourceRef; pass: number },
-): Promise<{ gone: number; present: number }> {
-  const [present] = await query<{ n: number }>(
-    db,
-    `select count(*)::int as n from ${MIRROR[filter.entity].table} t where ${MIRROR[filter.entity].isPanelRow}`,
-  );
-  const gone = await deletionCandidates(db, { ...filter, after: 0, limit: 1_000_000 });
-  return { gone: gone.length, present: present?.n ?? 0 };
 }

@@ -4,36 +4,37 @@
  * write.
  */
 import { AppError } from '../../../domain/errors.ts';
-import {
-  ENTITIES,
-  type Entity,
-  type EntityCounts,
-  type SyncCounts,
-  type SyncWarning,
-} from '../../../domain/sync/targets.ts';
+import type { SyncCounts, SyncWarning } from '../../../domain/sync/targets.ts';
 import { type Db, inTransaction, type Transaction } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
-import { isConcurrencyFailure, isForeignKeyViolation, isRowRefused, isUniqueViolation } from '../../db/sql-errors.ts';
+import {
+  isConcurrencyFailure,
+  isForeignKeyViolation,
+  isRowRefused,
+  isUniqueViolation,
+  sqlState,
+} from '../../db/sql-errors.ts';
 import { storeAddressMatches, warnOfMoves } from './address-matches.ts';
 import { planChanges, usersAreComplete } from './changes.ts';
-import { keepParents, planDeletions, planSubuserDeletions } from './deletions.ts';
+import { deleteRows } from './delete.ts';
+import { keepParents, planDeletions } from './deletions.ts';
 import { emitServerEvents, planServerEvents } from './events.ts';
-import { expandStaging, type MergeScope, type RejectedRow } from './match.ts';
-import { deleteRows, moveOwnerRows, RowsRefused, writeChanges } from './write.ts';
-
-export interface MergeInput extends MergeScope {
-  /** Workflow run id and number of the merge: the same key again returns the stored outcome. */
-  key: string;
-  dryRun: boolean;
-  /** Lets large deletions pass the prune guard (never the deletion of all rows for an empty listing). */
-  allowMassPrune: boolean;
-}
-
-export interface MergeOutcome {
-  status: 'merged' | 'cancelled';
-  counts: SyncCounts;
-  warnings: SyncWarning[];
-}
+import { fence, isCancelled } from './fence.ts';
+import { checkIdentities } from './identity.ts';
+import {
+  countPlan,
+  rejectedRows,
+  rejectUnmapped,
+  storeOutcome,
+  storePreview,
+  warnOfRejected,
+  withUsersFirst,
+} from './outcome.ts';
+import type { MergeInput, MergeOutcome, RejectedRow } from './scope.ts';
+import { expandStaging, refuseUnreadable } from './staged.ts';
+import { planSubuserDeletions } from './subuser-deletions.ts';
+import { needsUsersFirst, writeUsersFirst } from './users-first.ts';
+import { moveOwnerRows, RowsRefused, writeChanges } from './write.ts';
 
 export interface MergeHooks {
   signal?: AbortSignal;
@@ -52,6 +53,15 @@ class Rollback extends Error {
   }
 }
 
+/** Thrown inside the transaction, to roll it back: the accounts of this plan are written first. */
+class UsersFirst extends Error {
+  readonly warnings: SyncWarning[];
+  constructor(warnings: SyncWarning[]) {
+    super('users are written first');
+    this.warnings = warnings;
+  }
+}
+
 /** Times that the transaction is repeated at once after a conflict with a concurrent writer. */
 const IMMEDIATE_RETRIES = 3;
 /** Pause between two attempts to cancel the running statement of an aborted merge. */
@@ -59,20 +69,34 @@ const CANCEL_INTERVAL_MS = 250;
 /** Key of the advisory lock by which merges exclude each other over all workers; an arbitrary number. */
 const MERGE_LOCK = 7_305_110_001;
 
+/** What the attempts of one merge found out. */
+interface Attempt {
+  /** Records that the database refused. */
+  refused: RejectedRow[];
+  /** Search for the rows that the database refuses. */
+  bisect: boolean;
+  /** Warnings of the accounts that were written first; undefined: none was. */
+  usersFirst: SyncWarning[] | undefined;
+}
+
 /**
  * Merges what a run staged.
- * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more; driver errors when PostgreSQL is away.
+ * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more; PANEL_CONTRACT, PANEL_CHANGED when what was read is not
+ * believed; DATABASE_REFUSED when the database lets nothing of a table pass; driver errors when PostgreSQL is away.
  */
 export async function mergeRun(db: Db, input: MergeInput, hooks: MergeHooks = {}): Promise<MergeOutcome> {
-  let refused: RejectedRow[] = [];
-  let retries = 0;
-  let bisect = false;
-  for (;;) {
+  const attempt: Attempt = { refused: [], bisect: false, usersFirst: undefined };
+  for (let retries = 0; ; ) {
     try {
-      return await mergeOnce(db, input, hooks, refused, bisect);
+      return await mergeOnce(db, input, hooks, attempt);
     } catch (error) {
+      if (error instanceof UsersFirst) {
+        attempt.usersFirst = error.warnings;
+        if ((await usersFirst(db, input, hooks, attempt)) === 'cancelled') return CANCELLED;
+        continue;
+      }
       if (error instanceof RowsRefused) {
-        refused = [...refused, ...error.rows];
+        attempt.refused = [...attempt.refused, ...error.rows];
         continue;
       }
       // A violated key may come from a concurrent writer: repeat before a row is blamed.
@@ -81,22 +105,42 @@ export async function mergeRun(db: Db, input: MergeInput, hooks: MergeHooks = {}
         retries += 1;
         continue;
       }
-      if (isRowRefused(error) && !bisect) {
-        bisect = true;
+      if (isRowRefused(error) && !attempt.bisect) {
+        attempt.bisect = true;
         continue;
       }
-      throw error;
+      throw isRowRefused(error) || isVanished(error) ? refusedAsAWhole(error) : error;
     }
   }
 }
 
-async function mergeOnce(
+const CANCELLED: MergeOutcome = { status: 'cancelled', counts: {}, warnings: [] };
+
+/** Writes the accounts first. Where the database refuses one, it is searched for in the merge itself. */
+async function usersFirst(
   db: Db,
   input: MergeInput,
   hooks: MergeHooks,
-  refused: readonly RejectedRow[],
-  bisect: boolean,
-): Promise<MergeOutcome> {
+  { refused }: Attempt,
+): Promise<'written' | 'cancelled'> {
+  try {
+    return await writeUsersFirst(db, input, refused, hooks.signal);
+  } catch (error) {
+    if (isRowRefused(error)) return 'written';
+    throw error;
+  }
+}
+
+const isVanished = (error: unknown): boolean => error instanceof Error && 'vanished' in error;
+
+/** The failure of a merge that the database refuses again and again although no single row is to blame. */
+const refusedAsAWhole = (error: unknown): AppError =>
+  new AppError('DATABASE_REFUSED', {
+    publicMessage: `The database refuses the changes of the sync (SQLSTATE ${sqlState(error) ?? 'unknown'}). Nothing was changed`,
+    cause: error,
+  });
+
+async function mergeOnce(db: Db, input: MergeInput, hooks: MergeHooks, attempt: Attempt): Promise<MergeOutcome> {
   hooks.signal?.throwIfAborted();
   let stopListening = () => {};
   try {
@@ -113,30 +157,18 @@ async function mergeOnce(
       const stored = await fence(trx, input);
       if (stored !== undefined) return stored;
 
-      const { counts, warnings } = await plan(trx, input, refused);
+      const { counts, warnings } = await plan(trx, input, attempt.refused);
       if (input.dryRun) {
         // A second safety: from here on PostgreSQL refuses a write to the mirror.
         await execute(trx, 'set local transaction_read_only = on');
         throw new Rollback({ status: 'merged', counts, warnings }, await rejectedRows(trx));
       }
+      if (attempt.usersFirst === undefined && needsUsersFirst(counts))
+        throw new UsersFirst(warnings.filter(({ entity }) => entity === 'users'));
+      await withUsersFirst(trx, input, counts);
+      addNew(warnings, attempt.usersFirst ?? []);
       await hooks.onPlan?.(Object.values(counts).reduce((n, c) => n + c.created + c.updated + c.pruned, 0));
-      const withEvents = input.entities.includes('servers') && serversChange(counts) && (await planServerEvents(trx));
-      await writeChanges(trx, { entities: input.entities, counts, warnings, bisect, signal: hooks.signal });
-      await deleteRows(trx, input.entities, counts);
-      if (input.entities.includes('users')) await storeAddressMatches(trx, usersAreComplete(input));
-      if (input.entities.includes('servers') && !input.entities.includes('subusers')) await moveOwnerRows(trx);
-      if (await isCancelled(trx, input.logId))
-        throw new Rollback({ status: 'cancelled', counts: {}, warnings: [] }, []);
-      await execute(
-        trx,
-        `insert into sync_failures (log_id, entity, panel_id, code, detail) select ?, r.entity, r.panel_id, r.code, r.detail from rejected_records r on conflict do nothing`,
-        [input.logId],
-      );
-      const outcome: MergeOutcome = { status: 'merged', counts, warnings };
-      await storeOutcome(trx, input, outcome);
-      // Last: the outbox wakes the relay at the commit.
-      if (withEvents) await emitServerEvents(trx, input.key);
-      return outcome;
+      return await write(trx, input, { counts, warnings }, attempt.bisect, hooks.signal);
     });
   } catch (error) {
     if (error instanceof Rollback) {
@@ -148,6 +180,35 @@ async function mergeOnce(
   } finally {
     stopListening();
   }
+}
+
+/** Adds the warnings that are not there yet. */
+function addNew(warnings: SyncWarning[], more: readonly SyncWarning[]): void {
+  const known = new Set(warnings.map(({ code, message }) => `${code} ${message}`));
+  warnings.push(...more.filter(({ code, message }) => !known.has(`${code} ${message}`)));
+}
+
+/** Writes the plan and stores what it came to, for the commit. */
+async function write(
+  trx: Transaction,
+  input: MergeInput,
+  { counts, warnings }: { counts: SyncCounts; warnings: SyncWarning[] },
+  bisect: boolean,
+  signal: AbortSignal | undefined,
+): Promise<MergeOutcome> {
+  const withEvents = input.entities.includes('servers') && serversChange(counts) && (await planServerEvents(trx));
+  await writeChanges(trx, { entities: input.entities, counts, warnings, bisect, signal });
+  await deleteRows(trx, input.entities, counts, warnings);
+  if (input.entities.includes('users')) await storeAddressMatches(trx, usersAreComplete(input));
+  if (input.entities.includes('servers') && !input.entities.includes('subusers')) await moveOwnerRows(trx);
+  // A key that is checked at the commit is checked here, where the search can still find the row.
+  await execute(trx, 'set constraints all immediate');
+  if (await isCancelled(trx, input.logId)) throw new Rollback(CANCELLED, []);
+  const outcome: MergeOutcome = { status: 'merged', counts, warnings };
+  await storeOutcome(trx, input, outcome, await rejectedRows(trx));
+  // Last: the outbox wakes the relay at the commit.
+  if (withEvents) await emitServerEvents(trx, input.key);
+  return outcome;
 }
 
 const serversChange = ({ servers }: SyncCounts): boolean =>
@@ -187,91 +248,15 @@ async function plan(
   refused: readonly RejectedRow[],
 ): Promise<{ counts: SyncCounts; warnings: SyncWarning[] }> {
   const withoutId = await expandStaging(trx, input);
+  await refuseUnreadable(trx, input.entities);
   const warnings = await planDeletions(trx, input, input.allowMassPrune, withoutId);
   await planChanges(trx, input, refused);
+  warnings.push(...(await checkIdentities(trx, input, input.allowMassPrune)));
   if (input.entities.includes('users')) warnings.push(...(await warnOfMoves(trx)));
   if (input.entities.includes('subusers'))
     warnings.push(...(await planSubuserDeletions(trx, input, input.allowMassPrune)));
   await keepParents(trx, input);
-  await rejectUnmapped(trx, input);
+  await rejectUnmapped(trx, input.entities);
+  warnings.push(...(await warnOfRejected(trx, input.entities)));
   return { counts: await countPlan(trx, input.entities), warnings };
-}
-
-/** The fence: the row must be RUNNING. An outcome that is stored under this key is returned instead of merging twice. */
-async function fence(trx: Db, input: MergeInput): Promise<MergeOutcome | undefined> {
-  const [row] = await query<{ cancelled: boolean; appliedKey: string | null; applied: MergeOutcome | null }>(
-    trx,
-    `select l."cancelledAt" is not null as cancelled, r.applied_key as "appliedKey", r.applied
-     from sync_logs l left join sync_runs r on r.log_id = l.id where l.id = ? and l.status = 'RUNNING' for key share of l`,
-    [input.logId],
-  );
-  if (row === undefined) throw new AppError('RUN_CLOSED');
-  if (row.appliedKey === input.key && row.applied !== null) return row.applied;
-  return row.cancelled ? { status: 'cancelled', counts: {}, warnings: [] } : undefined;
-}
-
-/** Locks the row, so that no cancel can be marked between this look and the commit. */
-async function isCancelled(trx: Db, logId: string): Promise<boolean> {
-  const [row] = await query<{ cancelled: boolean }>(
-    trx,
-    `select "cancelledAt" is not null as cancelled from sync_logs where id = ? for update`,
-    [logId],
-  );
-  return row?.cancelled === true;
-}
-
-async function storeOutcome(trx: Db, input: MergeInput, outcome: MergeOutcome): Promise<void> {
-  await execute(trx, `update sync_runs set applied_key = ?, applied = ?::jsonb where log_id = ?`, [
-    input.key,
-    JSON.stringify(outcome),
-    input.logId,
-  ]);
-}
-
-/** A preview writes its own log only: counts and the records that it would reject. */
-async function storePreview(db: Db, input: MergeInput, outcome: MergeOutcome, rejected: RejectedRow[]): Promise<void> {
-  await inTransaction(db, async (trx) => {
-    const stored = await fence(trx, input);
-    if (stored !== undefined) return;
-    await execute(
-      trx,
-      `insert into sync_failures (log_id, entity, panel_id, code, detail)
-       select ?, x.entity, x."panelId", x.code, x.detail from json_to_recordset(?::json) as x (entity text, "panelId" text, code text, detail text) on conflict do nothing`,
-      [input.logId, JSON.stringify(rejected)],
-    );
-    await storeOutcome(trx, input, outcome);
-  });
-}
-
-const rejectedRows = (trx: Db) =>
-  query<RejectedRow>(trx, `select r.entity, r.panel_id as "panelId", r.code, r.detail from rejected_records r`);
-
-/** Adds the records that the mapping rejected to those that the plan rejected. */
-async function rejectUnmapped(trx: Db, input: MergeInput): Promise<void> {
-  await execute(
-    trx,
-    `insert into rejected_records select r.entity, case when r.id = 0 then r.server || '/unknown' else r.id::text end, r.code, r.detail from rejected_by_mapping r where r.entity = any(?::text[])
-       union all select distinct p.entity, 'unknown', 'INVALID_RECORD', 'id: cannot be read' from staged_pages p
-         where p.unreadable > 0 and p.entity = any(?::text[])
-     on conflict do nothing`,
-    [[...input.entities], [...input.entities]],
-  );
-}
-
-async function countPlan(trx: Db, entities: readonly Entity[]): Promise<SyncCounts> {
-  const counted = await query<EntityCounts & { entity: Entity }>(
-    trx,
-    ENTITIES.filter((e) => entities.includes(e))
-      .map(
-        (
-          e,
-        ) => `select '${e}' as entity, (select count(*) from change_${e} where op = 'c')::int as created, (select count(*) from change_${e} where op = 'u')::int as updated,
-          (select count(*) from target_${e} target where not target.rejected)::int - (select count(*) from change_${e})::int as unchanged,
-          (select count(*) from deleted_${e})::int as pruned, (select count(*) from rejected_records r where r.entity = '${e}')::int as failed`,
-      )
-      .join(' union all '),
-  );
-  const counts: SyncCounts = {};
-  for (const { entity, ...numbers } of counted) counts[entity] = numbers;
-  return counts;
 }

@@ -39,14 +39,16 @@ const typeOf = (entity: StagedEntity, name: string): ColumnType =>
   (COLUMNS[entity] as Record<string, { type: ColumnType }>)[name]?.type ?? 'text';
 
 export interface UniqueKey {
-  /** SQL of the key's columns over a row alias. */
-  columns: (alias: string) => string[];
+  /** The columns of the key; a row that cannot have the value it wants keeps what it has in all of them. */
+  columns: readonly string[];
+  /** SQL of the values that must be unique, over a row alias. */
+  values: (alias: string) => string[];
   code: 'EMAIL_TAKEN' | 'KEY_TAKEN';
   /** Detail of a record that is rejected for this key: columns, never values. */
   detail: string;
   /**
-   * Assignment that releases the value while it changes hands. Absent where the value cannot be released (servers.uuid
-   * is the target of foreign keys): a record that collides there is rejected.
+   * Assignment that releases the value while it changes hands, over alias t. Absent where a value cannot be released
+   * (servers.uuid is the target of foreign keys).
    */
   release?: string;
   /** Condition over alias t: only values of such rows are released. */
@@ -56,26 +58,24 @@ export interface UniqueKey {
 export interface MirrorSpec {
   entity: Entity;
   table: string;
-  /** Columns that the sync owns, by their names in the table and in `target_x`. */
-  owned: string[];
+  /** Columns that every change writes, by their SQL names in the table and in `target_x`. */
+  owned: readonly string[];
   /**
    * Owned columns whose new value depends on the row at the time of writing (aliases t and change), not of planning: the
    * site may change the row in between.
    */
   assign?: Record<string, string>;
-  /** Written on insert only: column and SQL expression. */
-  onInsert: [column: string, expression: string][];
-  /** Columns that receive the time of writing: `change` with every write, `create` on insert only. */
-  stamps: { change: string[]; create: string[] };
-  unique: UniqueKey[];
-  /** SQL over alias t: the mirrored row belongs to this panel. */
+  /** Written on insert only: SQL name of the column, and expression over alias change. */
+  onInsert: readonly [column: string, expression: string][];
+  /** Columns that get the time of writing: with every write, and on insert only. */
+  stamps: { change: readonly string[]; create: readonly string[] };
+  unique: readonly UniqueKey[];
+  /** SQL over alias t: a sync wrote the row, so a sync may delete it. */
   isPanelRow: string;
-  /** SQL over alias t: the row belongs to another panel, although its id may exist on this one. It is never written. */
-  isOtherPanelRow?: string;
 }
 
 /**
- * SQL: the account was never used. Its address and names follow the panel until its first use; from then on they are the
+ * SQL: the account was never used. Its email and names follow the panel until its first use; from then on they are the
  * person's own.
  */
 export const neverUsed = (alias: string): string =>
@@ -83,105 +83,49 @@ export const neverUsed = (alias: string): string =>
 const nameOfPerson = (column: string) =>
   `case when ${neverUsed('t')} then change.${column} else coalesce(t.${column}, change.${column}) end`;
 
-const q = (name: string) => (/^[a-z_]+$/.test(name) ? name : `"${name}"`);
-const over =
-  (...names: string[]) =>
-  (alias: string) =>
-    names.map((n) => `${alias}.${q(n)}`);
-const STD = { change: ['"updatedAt"'], create: ['"createdAt"'] };
-const SYNCED = { change: ['"updatedAt"', '"lastSyncedAt"'], create: ['"createdAt"'] };
+/** The time of writing: the columns are UTC without a zone. */
+export const NOW = `now() at time zone 'utc'`;
+
+const STD = { change: ['"updatedAt"'], create: ['"createdAt"'] } as const;
+const SYNCED = { change: ['"updatedAt"', '"lastSyncedAt"'], create: ['"createdAt"'] } as const;
+
+/** A unique key of plain columns. */
+const key = (entity: string, columns: string[], release?: string): UniqueKey => ({
+  columns,
+  values: (alias) => columns.map((column) => `${alias}.${ident(column)}`),
+  code: 'KEY_TAKEN',
+  detail: `${columns.join(', ')}: held by another ${entity}`,
+  ...(release === undefined ? {} : { release }),
+});
+
+type Rest = Omit<MirrorSpec, 'entity' | 'table' | 'owned' | 'onInsert' | 'stamps' | 'unique'> &
+  Partial<Pick<MirrorSpec, 'table' | 'onInsert' | 'stamps' | 'unique'>>;
+
+const mirror = (entity: Entity, rest: Rest): MirrorSpec => ({
+  entity,
+  table: entity,
+  owned: columnsWith(entity, 'owned', 'computed').map(ident),
+  onInsert: [],
+  stamps: STD,
+  unique: [],
+  ...rest,
+});
+
+const isPterodactyl = (alias: string) => `${alias}."panelType" = 'pterodactyl'`;
 
 export const MIRROR: Record<Entity, MirrorSpec> = {
-  locations: {
-    entity: 'locations',
-    table: 'locations',
-    owned: ['"shortCode"', 'description'],
-    onInsert: [],
-    stamps: STD,
-    unique: [
-      {
-        columns: over('shortCode'),
-        code: 'KEY_TAKEN',
-        detail: 'shortCode: held by another location',
-        release: `"shortCode" = '~' || t.id`,
-      },
-    ],
+  locations: mirror('locations', {
+    unique: [key('location', ['shortCode'], `"shortCode" = '~' || t.id`)],
     isPanelRow: 'true',
-  },
-  nodes: {
-    entity: 'nodes',
-    table: 'nodes',
-    owned: [
-      'uuid',
-      'name',
-      'description',
-      'fqdn',
-      'scheme',
-      '"behindProxy"',
-      'memory',
-      '"memoryOverallocate"',
-      'disk',
-      '"diskOverallocate"',
-      '"isPublic"',
-      '"isMaintenanceMode"',
-      '"daemonListenPort"',
-      '"daemonSftpPort"',
-      '"daemonBase"',
-      '"locationId"',
-    ],
-    onInsert: [['"panelType"', `'pterodactyl'`]],
-    stamps: STD,
-    unique: [
-      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another node', release: `uuid = '~' || t.id` },
-    ],
-    isPanelRow: `t."panelType" = 'pterodactyl'`,
-    isOtherPanelRow: `t."panelType" <> 'pterodactyl'`,
-  },
-  nests: {
-    entity: 'nests',
-    table: 'nests',
-    owned: ['uuid', 'name', 'description', 'author'],
-    onInsert: [],
-    stamps: STD,
-    unique: [
-      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another nest', release: `uuid = '~' || t.id` },
-    ],
-    isPanelRow: 'true',
-  },
-  eggs: {
-    entity: 'eggs',
-    table: 'eggs',
-    owned: ['uuid', 'name', 'description', 'author', '"nestId"'],
-    onInsert: [['"panelType"', `'pterodactyl'`]],
-    stamps: STD,
-    unique: [
-      { columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another egg', release: `uuid = '~' || t.id` },
-    ],
-    isPanelRow: `t."panelType" = 'pterodactyl'`,
-    isOtherPanelRow: `t."panelType" <> 'pterodactyl'`,
-  },
-  egg_variables: {
-    entity: 'egg_variables',
-    table: 'egg_variables',
-    owned: [
-      'egg_id',
-      'name',
-      'description',
-      'env_variable',
-      'default_value',
-      'user_viewable',
-      'user_editable',
-      'rules',
-    ],
-    onInsert: [],
+  }),
+  nodes: mirror('nodes', { unique: [key('node', ['uuid'], `uuid = '~' || t.id`)], isPanelRow: isPterodactyl('t') }),
+  nests: mirror('nests', { unique: [key('nest', ['uuid'], `uuid = '~' || t.id`)], isPanelRow: 'true' }),
+  eggs: mirror('eggs', { unique: [key('egg', ['uuid'], `uuid = '~' || t.id`)], isPanelRow: isPterodactyl('t') }),
+  egg_variables: mirror('egg_variables', {
     stamps: { change: ['updated_at'], create: ['created_at'] },
-    unique: [],
-    isPanelRow: 'true',
-  },
-  users: {
-    entity: 'users',
-    table: 'users',
-    owned: ['email', 'username', '"firstName"', '"lastName"', '"pterodactylId"', '"isPterodactylAdmin"'],
+    isPanelRow: `exists (select 1 from eggs e where e.id = t.egg_id and ${isPterodactyl('e')})`,
+  }),
+  users: mirror('users', {
     assign: {
       email: `case when ${neverUsed('t')} then change.email else t.email end`,
       username: nameOfPerson('username'),
@@ -195,84 +139,33 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     stamps: SYNCED,
     unique: [
       {
-        columns: (a) => [`lower(${a}.email)`],
+        columns: ['email'],
+        values: (alias) => [`lower(${alias}.email)`],
         code: 'EMAIL_TAKEN',
         detail: 'email: held by another account',
         release: `email = '~' || t.id`,
         releaseOnly: neverUsed('t'),
       },
+      key('account', ['pterodactylId'], `"pterodactylId" = null`),
+      key('account', ['pterodactylUuid'], `"pterodactylUuid" = null`),
     ],
-    // Users are never pruned.
+    // A user is never deleted.
     isPanelRow: 'false',
-  },
-  servers: {
-    entity: 'servers',
-    table: 'servers',
-    owned: [
-      '"pterodactylId"',
-      'uuid',
-      '"uuidShort"',
-      '"externalId"',
-      'name',
-      'description',
-      'status',
-      '"isSuspended"',
-      'memory',
-      'disk',
-      'cpu',
-      '"ownerId"',
-      '"nodeId"',
-      '"eggId"',
-      '"nestId"',
-      '"primaryAllocationId"',
-      '"panelType"',
-    ],
-    onInsert: [],
-    stamps: SYNCED,
-    unique: [{ columns: over('uuid'), code: 'KEY_TAKEN', detail: 'uuid: held by another server' }],
-    isPanelRow: `t."panelType" = 'pterodactyl' and t."pterodactylId" is not null`,
-  },
-  allocations: {
-    entity: 'allocations',
-    table: 'allocations',
-    owned: ['ip', 'port', 'alias', 'notes', '"isAssigned"', '"nodeId"', '"serverId"'],
-    onInsert: [],
-    stamps: STD,
-    unique: [
-      {
-        columns: over('nodeId', 'ip', 'port'),
-        code: 'KEY_TAKEN',
-        detail: 'nodeId, ip, port: held by another allocation',
-        release: 'port = -t.id',
-      },
-    ],
-    isPanelRow: `exists (select 1 from nodes n where n.id = t."nodeId" and n."panelType" = 'pterodactyl')`,
-  },
-  databases: {
-    entity: 'databases',
-    table: 'server_databases',
-    owned: [
-      '"serverId"',
-      '"pterodactylId"',
-      '"databaseName"',
-      'username',
-      'host',
-      'port',
-      '"hostId"',
-      '"maxConnections"',
-    ],
-    onInsert: [],
-    stamps: STD,
-    unique: [],
-    isPanelRow: 't."pterodactylId" is not null',
-  },
-  subusers: {
-    entity: 'subusers',
+  }),
+  servers: mirror('servers', {
+    onInsert: [['"createdAt"', `coalesce(change."createdAt", ${NOW})`]],
+    stamps: { change: SYNCED.change, create: [] },
+    unique: [key('server', ['uuid']), key('server', ['pterodactylId'], `"pterodactylId" = null`)],
+    isPanelRow: `${isPterodactyl('t')} and t."pterodactylId" is not null`,
+  }),
+  allocations: mirror('allocations', {
+    unique: [key('allocation', ['nodeId', 'ip', 'port'], 'port = -t.id')],
+    isPanelRow: `exists (select 1 from nodes n where n.id = t."nodeId" and ${isPterodactyl('n')})`,
+  }),
+  databases: mirror('databases', { table: 'server_databases', isPanelRow: 't."pterodactylId" is not null' }),
+  subusers: mirror('subusers', {
     table: 'server_subusers',
-    owned: ['"serverId"', '"userId"', 'permissions', '"isOwner"', '"accessLevel"'],
-    onInsert: [],
     stamps: { change: ['"lastSyncedAt"'], create: ['"addedAt"'] },
-    unique: [],
-    isPanelRow: 'true',
-  },
+    isPanelRow: 't."lastSyncedAt" is not null',
+  }),
 };

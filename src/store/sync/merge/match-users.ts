@@ -1,0 +1,102 @@
+/**
+ * Which account each panel user is. By the panel's uuid; by the panel's id where the account has no uuid yet, once; else by
+ * the address of an account that no present panel user owns. An id is given again after a restore, a uuid never.
+ */
+import { neverUsed } from './tables.ts';
+
+/**
+ * SQL: the account may be matched to the panel user of its address. Either the address was verified, or the account has
+ * no password and was never signed in to, so it has no owner yet. Otherwise a person could register or type an address
+ * and receive the servers of its owner.
+ */
+export const unclaimed = (alias: string): string =>
+  `(${alias}."emailVerified" is not null or (${alias}.password is null and ${alias}."lastLoginAt" is null
+    and not exists (select 1 from sessions o where o."userId" = ${alias}.id)))`;
+
+/** SQL: the account is an administrator's. The panel lets a user type any address, so an address never matches it. */
+const isAdministrator = (alias: string): string =>
+  `(coalesce(${alias}."isSystemAdmin", false) or coalesce(${alias}.roles && '{ADMINISTRATOR,SUPER_ADMIN}'::text[], false))`;
+
+/**
+ * `matched_users`: panel id, account, and how it was found. A match by address is provisional: the account moves to the
+ * panel user that has its verified address when the present one has not.
+ */
+const matched = (complete: boolean): string => `create temp table matched_users on commit drop as
+  with moved as (
+    select distinct u.id from panel_address_matches a join users u on u.id = a.user_id and u."pterodactylId" = a.panel_user_id
+      join staged_users present on present."panelId" = a.panel_user_id and lower(present.email) <> lower(u.email)
+      join staged_users other on lower(other.email) = lower(u.email)
+    where u."emailVerified" is not null and not ${isAdministrator('u')}
+      and not exists (select 1 from users o where o."pterodactylId" = other."panelId")
+  ), by_uuid as (
+    select s."panelId", u.id from staged_users s join users u on u."pterodactylUuid" = s.uuid
+    where not exists (select 1 from moved m where m.id = u.id)
+  ), by_id as (
+    select distinct on (s."panelId") s."panelId", u.id from staged_users s join users u on u."pterodactylId" = s."panelId"
+    where (u."pterodactylUuid" is null or s.uuid is null)
+      and not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
+      and not exists (select 1 from by_uuid b where b.id = u.id)
+      and not exists (select 1 from moved m where m.id = u.id)
+    order by s."panelId", u."createdAt", u.id
+  ), identified as (
+    select b."panelId", b.id, true as by_uuid from by_uuid b union all select b."panelId", b.id, false from by_id b
+  ), rest as (
+    select s."panelId", lower(s.email) as address from staged_users s
+    where not exists (select 1 from identified i where i."panelId" = s."panelId")
+  ), free as (
+    select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
+    where lower(u.email) in (select r.address from rest r)
+      and ${unclaimed('u')} and not ${isAdministrator('u')}
+      and not exists (select 1 from identified i where i.id = u.id)
+      and (u."pterodactylId" is null
+        or exists (select 1 from moved m where m.id = u.id)
+        or exists (select 1 from gone_users g where g.id = u.id)
+        or (${complete} and not exists (select 1 from staged_users x where x."panelId" = u."pterodactylId")
+          and not exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = u."pterodactylId"))
+        or exists (select 1 from staged_users x where x."panelId" = u."pterodactylId" and x.uuid <> u."pterodactylUuid"))
+    order by lower(u.email), u."createdAt", u.id
+  ), by_address as (
+    select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address = r.address order by f.id, r."panelId"
+  )
+  select i."panelId", i.id, i.by_uuid, false as by_address, false as moved from identified i
+  union all select b."panelId", b.id, false, true, exists (select 1 from moved m where m.id = b.id) from by_address b`;
+
+/** `target_users` as a query: an account that was used keeps its address and names; only nulls are filled. */
+export const TARGET_USERS = `select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
+    s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin",
+    case when u.id is null or ${neverUsed('u')} then s.email else u.email end as email,
+    case when u.id is null or ${neverUsed('u')} then s.username else coalesce(u.username, s.username) end as username,
+    case when u.id is null or ${neverUsed('u')} then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
+    case when u.id is null or ${neverUsed('u')} then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName",
+    coalesce(m.by_address, false) as by_address, coalesce(m.moved, false) as moved
+  from staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id`;
+
+/**
+ * `unlinked_users`: accounts that lose their panel user. It is gone from the panel, or its id was given to another user:
+ * the uuid differs, or the id's record was found to be another account by its uuid.
+ */
+const UNLINKED = `create temp table unlinked_users on commit drop as
+  select u.id, u."pterodactylId" as panel_id, not exists (select 1 from gone_users g where g.id = u.id) as reused
+  from users u
+  where u."pterodactylId" is not null and not exists (select 1 from matched_users m where m.id = u.id)
+    and (u.id in (select g.id from gone_users g)
+      or exists (select 1 from staged_users s left join matched_users m on m."panelId" = s."panelId"
+         where s."panelId" = u."pterodactylId" and (s.uuid <> u."pterodactylUuid" or m.by_uuid)))`;
+
+/** The account of a panel id: from the users of this run, and from the mirror for those that were not read. */
+const USER_MAP = `create temp table user_map on commit drop as
+  select target."pterodactylId" as "panelId", target.id from target_users target where not target.rejected
+  union all
+  (select distinct on (u."pterodactylId") u."pterodactylId", u.id from users u
+   where u."pterodactylId" is not null and not exists (select 1 from target_users target where target."pterodactylId" = u."pterodactylId")
+     and not exists (select 1 from unlinked_users x where x.id = u.id)
+   order by u."pterodactylId", u."createdAt", u.id)`;
+
+/**
+ * Before the users are planned; `gone_users` exists.
+ * @param complete all panel users were read.
+ */
+export const matchUsers = (complete: boolean): string[] => [matched(complete), 'analyze matched_users', UNLINKED];
+
+/** After the users are planned. */
+export const mapUsers = (): string[] => [USER_MAP, 'analyze user_map'];
