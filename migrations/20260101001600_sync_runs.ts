@@ -14,7 +14,9 @@ export const TABLES = [
     source text not null
     page integer not null
     entity text not null
-    part integer not null default 0
+    source_id integer
+    parent_id integer
+    has_gaps boolean not null default false
     pass integer not null
     rows integer not null
     total integer
@@ -24,7 +26,6 @@ export const TABLES = [
     unreadable integer not null default 0
     missing json not null default '[]'
     fetched_at timestamptz not null default current_timestamp
-    primary key (log_id, source, page, entity, part)
     `,
   ),
   // The request of a run, the workflow run that executes it, and the result of its last merge.

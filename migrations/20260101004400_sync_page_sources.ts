@@ -9,11 +9,15 @@ import { dropCreated } from '../src/store/db/created-objects.ts';
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`alter table sync_pages add column if not exists source_id integer, add column if not exists parent_id integer,
     add column if not exists has_gaps boolean not null default false`);
-  await knex.raw(`delete from sync_pages where source = 'gone'`);
-  await knex.raw(`update sync_pages set parent_id = abs(part), has_gaps = part < 0 where part <> 0`);
-  await knex.raw(`update sync_pages set source_id = split_part(source, ':', 2)::integer, source = split_part(source, ':', 1)
-    where source like '%:%'`);
-  await knex.raw('alter table sync_pages drop constraint if exists sync_pages_pkey, drop column part');
+  // A database of an earlier release has `part`: the parent's id, negative for a list with gaps, 0 for none.
+  await knex.raw(`do $$ begin
+    if exists (select 1 from pg_attribute where attrelid = 'sync_pages'::regclass and attname = 'part' and not attisdropped) then
+      delete from sync_pages where source = 'gone';
+      update sync_pages set parent_id = abs(part), has_gaps = part < 0 where part <> 0;
+      update sync_pages set source_id = split_part(source, ':', 2)::integer, source = split_part(source, ':', 1) where source like '%:%';
+      alter table sync_pages drop constraint if exists sync_pages_pkey, drop column part;
+    end if;
+  end $$`);
   await knex.raw(`create unique index if not exists sync_pages_key on sync_pages
     (log_id, source, coalesce(source_id, -1), page, entity, coalesce(parent_id, -1))`);
 }
