@@ -29,13 +29,6 @@ const TABLES = [
     idx_sync_logs_created_at ("createdAt")
     idx_sync_logs_started_at ("startedAt")
     `,
-    {
-      type: ['syncType', 'sync_type'],
-      itemsTotal: ['recordsTotal', 'records_total'],
-      itemsSynced: ['recordsSynced', 'records_synced'],
-      itemsFailed: ['recordsFailed', 'records_failed'],
-      error: ['errorMessage', 'error_message'],
-    },
   ),
 ];
 

@@ -4,15 +4,21 @@ import { ensureForeignKey } from './schema/adopt.ts';
 
 /** Adds the foreign key from Hytale game sessions to servers. Unit 09 has merged the two columns of older databases. */
 export async function up(knex: Knex): Promise<void> {
-  await knex.raw(
-    `update hytale_game_sessions g set server_id = null
-      where g.server_id is not null and not exists (select 1 from servers s where s.id::text = g.server_id::text)`,
-  );
+  // A session that names a server which is gone keeps what it says: the key holds for new and changed rows.
   await ensureForeignKey(knex, 'hytale_game_sessions', 'server_id', {
     table: 'servers',
     column: 'id',
     onDelete: 'set null',
   });
+  // The former column, where it had to stay, keeps its index, under another name.
+  await knex.raw(
+    `do $$ begin
+       if exists (select 1 from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+                   where i.indexrelid = to_regclass('idx_hytale_game_sessions_server_id') and a.attname = 'serverId') then
+         alter index idx_hytale_game_sessions_server_id rename to idx_hytale_game_sessions_former_server_id;
+       end if;
+     end $$`,
+  );
   await knex.raw('create index if not exists idx_hytale_game_sessions_server_id on hytale_game_sessions (server_id)');
 }
 

@@ -1,5 +1,7 @@
 /** Adopts a table of an earlier service. Every step checks the table first, so a second run changes nothing. */
 import type { Knex } from 'knex';
+import { keepsValues } from '../../src/store/db/column-values.ts';
+import { isFormerName, otherNames, toSnake } from '../../src/store/db/former-names.ts';
 import { query } from '../../src/store/db/query.ts';
 import { attempt, type Column, type ForeignKey, ident, type Table } from './table.ts';
 
@@ -17,15 +19,9 @@ export async function adoptTable(knex: Knex, table: Table): Promise<void> {
   for (const column of table.columns) {
     if (column.references !== undefined) await ensureForeignKey(knex, table.name, column.name, column.references);
   }
-  // A unique index that existing rows break is left out. The other steps do not depend on it.
-  for (const index of table.indexes) {
-    if (index.startsWith('create unique')) await attempt(knex, index);
-    else await knex.raw(index);
-  }
+  // An index that existing rows or types do not allow is left out. The other steps do not depend on it.
+  for (const index of table.indexes) await attempt(knex, index);
 }
-
-const toSnake = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-const toCamel = (name: string): string => name.replace(/_([a-z])/g, (_match, letter: string) => letter.toUpperCase());
 
 async function columnNames(knex: Knex, table: string): Promise<Set<string>> {
   const found = await query<{ name: string }>(
@@ -40,8 +36,7 @@ async function renameColumns(knex: Knex, table: Table): Promise<void> {
   const found = await columnNames(knex, table.name);
   const own = new Set(table.columns.map((column) => column.name));
   for (const column of table.columns) {
-    const names = [...(table.oldNames[column.name] ?? []), toCamel(column.name), toSnake(column.name)];
-    for (const old of new Set(names)) {
+    for (const old of otherNames(table.name, column.name)) {
       if (own.has(old) || !found.has(old)) continue;
       if (found.has(column.name)) {
         await mergeColumn(knex, table.name, old, column);
@@ -54,19 +49,54 @@ async function renameColumns(knex: Knex, table: Table): Promise<void> {
   }
 }
 
-/** The table has both spellings: copies the values that only the old column has, then drops the old column. */
+/**
+ * The table has both names of a column. The old one is dropped only when nothing is lost by it; otherwise it stays, may be
+ * null, and `db migrate` and `doctor` name it (src/store/db/schema-gaps.ts).
+ */
 async function mergeColumn(knex: Knex, table: string, old: string, column: Column): Promise<void> {
+  if (isFormerName(table, column.name, old)) {
+    await copyValues(knex, table, old, column);
+    if (await dropWithoutLoss(knex, table, old, column.name)) return;
+    // Its values are superseded: a row must not go because of them.
+    for (const key of await foreignKeys(knex, table, old)) {
+      await attempt(knex, `alter table ${ident(table)} drop constraint ${ident(key.name)}`);
+    }
+  }
+  await attempt(knex, `alter table ${ident(table)} alter column ${ident(old)} drop not null`);
+}
+
+/** Copies the values that only the old column has and that the type of the new one holds without loss. */
+async function copyValues(knex: Knex, table: string, old: string, column: Column): Promise<void> {
   const [t, from, to] = [ident(table), ident(old), ident(column.name)];
-  // A constant default counts as empty, because an interrupted upgrade may have added the new column with it.
+  // A column that was added after the old one has its constant default in rows in which it was never written.
   const constant = column.defaultSql !== undefined && /^('.*'|-?\d+|true|false)$/.test(column.defaultSql);
-  const empty = constant ? `(${to} is null or ${to} = ${column.defaultSql})` : `${to} is null`;
-  const merged = await attempt(
+  const added = constant && (await isAddedLater(knex, table, column.name, old));
+  const empty = added ? `(${to} is null or ${to} = ${column.defaultSql})` : `${to} is null`;
+  const kept = await keepsValues(knex, table, old, column.name);
+  await attempt(knex, `update ${t} set ${to} = ${from}::${kept.type} where ${empty} and ${kept.lossless}`);
+}
+
+/** Drops the old column when each of its values stands in the new one. A view over it prevents that, too. */
+async function dropWithoutLoss(knex: Knex, table: string, old: string, name: string): Promise<boolean> {
+  const { differs } = await keepsValues(knex, table, old, name);
+  const [t, from] = [ident(table), ident(old)];
+  return attempt(
     knex,
-    `update ${t} set ${to} = ${from}::${column.type} where ${empty} and ${from} is not null;
-     alter table ${t} drop column ${from}`,
+    `do $$ begin
+       if exists (select 1 from ${t} where ${differs}) then raise data_exception; end if;
+       alter table ${t} drop column ${from};
+     end $$`,
   );
-  // A view or a value prevents it: keep the old column, but allow rows without it.
-  if (!merged) await attempt(knex, `alter table ${t} alter column ${from} drop not null`);
+}
+
+async function isAddedLater(knex: Knex, table: string, name: string, old: string): Promise<boolean> {
+  const [row] = await query<{ later: boolean }>(
+    knex,
+    `select max(attnum) filter (where attname = ?) > max(attnum) filter (where attname = ?) as later
+       from pg_attribute where attrelid = to_regclass(?) and not attisdropped`,
+    [name, old, ident(table)],
+  );
+  return row?.later === true;
 }
 
 const baseType = (type: string): string =>
@@ -74,6 +104,11 @@ const baseType = (type: string): string =>
     .replace(/\([\d, ]+\)/, '')
     .replace('bigserial', 'bigint')
     .replace('serial', 'integer');
+
+/** Where a row without a required time has others, it gets the earliest of them, not the time of the migration. */
+const KNOWN_TIMES: Readonly<Record<string, string>> = {
+  'sync_logs.startedAt': 'least("createdAt", "completedAt", "updatedAt")',
+};
 
 async function adjustColumns(knex: Knex, table: Table): Promise<void> {
   const t = ident(table.name);
@@ -115,8 +150,9 @@ async function adjustColumns(knex: Knex, table: Table): Promise<void> {
   for (const column of table.columns) {
     if (!column.notNull || byName.get(column.name)?.notNull !== false) continue;
     const name = ident(column.name);
-    const fill =
-      column.defaultSql === undefined ? '' : `update ${t} set ${name} = ${column.defaultSql} where ${name} is null;`;
+    const known = KNOWN_TIMES[`${table.name}.${column.name}`];
+    const value = known === undefined ? column.defaultSql : `coalesce(${known}, ${column.defaultSql})`;
+    const fill = value === undefined ? '' : `update ${t} set ${name} = ${value} where ${name} is null;`;
     await attempt(knex, `${fill} alter table ${t} alter column ${name} set not null`);
   }
 }
@@ -184,14 +220,15 @@ interface FoundForeignKey {
   onDelete: string;
 }
 
-async function foreignKeys(knex: Knex, table: string, column: string, target: string): Promise<FoundForeignKey[]> {
+/** Foreign keys of the column; only those that reference `target`, when one is named. */
+async function foreignKeys(knex: Knex, table: string, column: string, target?: string): Promise<FoundForeignKey[]> {
   return query<FoundForeignKey>(
     knex,
     `select c.conname as name, c.confdeltype::text as "onDelete"
        from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
       where c.conrelid = to_regclass(?) and c.contype = 'f' and cardinality(c.conkey) = 1
-        and a.attname = ? and c.confrelid = to_regclass(?)`,
-    [ident(table), column, ident(target)],
+        and a.attname = ? and (?::text is null or c.confrelid = to_regclass(?))`,
+    [ident(table), column, target ?? null, target === undefined ? null : ident(target)],
   );
 }
 

@@ -32,8 +32,6 @@ export interface Table {
   primaryKey: readonly string[];
   /** CREATE INDEX statements. */
   indexes: readonly string[];
-  /** Column → its earlier names. The other spelling (snake_case or camelCase) is always tried and not listed here. */
-  oldNames: Readonly<Record<string, readonly string[]>>;
 }
 
 const LINE =
@@ -50,12 +48,7 @@ export const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`
  * `name type [not null] [default x] [unique] [primary key] [references t (c) on delete …]`.
  * @param indexes lines `[unique] name (columns) [where …]`
  */
-export function defineTable(
-  name: string,
-  sql: string,
-  indexes = '',
-  oldNames: Readonly<Record<string, readonly string[]>> = {},
-): Table {
+export function defineTable(name: string, sql: string, indexes = ''): Table {
   const lines = sql
     .split('\n')
     .map((line) => line.trim().replace(/,$/, ''))
@@ -91,7 +84,6 @@ export function defineTable(
         const [, indexName = '', rest = ''] = /^(\w+)\s+(.+)$/.exec(unique ? line.slice(7) : line) ?? [];
         return `create ${unique ? 'unique ' : ''}index if not exists ${indexName} on ${ident(name)} ${rest}`;
       }),
-    oldNames,
   };
 }
 

@@ -108,8 +108,8 @@ create table egg_variables (
   created_at timestamp not null default current_timestamp, updated_at timestamp not null default current_timestamp);
 insert into egg_variables (id, egg_id, name, env_variable, default_value, user_editable) values (1, 1, 'Port', 'PORT', '80', false);
 create table sync_logs (
-  id text primary key, type text not null, status text default 'pending', "itemsTotal" integer default 0, "itemsSynced" integer default 0,
-  "itemsFailed" integer default 0, "recordsTotal" integer, "errorMessage" text, "startedAt" timestamp not null default current_timestamp, "completedAt" timestamp, "durationSeconds" integer,
+  id text primary key, type text not null, status text default 'pending', "recordsTotal" integer, "itemsTotal" integer default 0,
+  "itemsSynced" integer default 0, "itemsFailed" integer default 0, "errorMessage" text, "startedAt" timestamp not null default current_timestamp, "completedAt" timestamp, "durationSeconds" integer,
   error text, metadata jsonb, ${STD});
 insert into sync_logs (id, type, status, "itemsTotal", "recordsTotal", "itemsSynced", "errorMessage") values
   ('l1', 'full', 'RUNNING', 0, 7, 3, null), ('l2', 'users', 'RUNNING', 0, null, 0, null), ('l3', 'nodes', 'pending', 0, 1, 0, null),

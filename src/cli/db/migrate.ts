@@ -2,8 +2,11 @@
 import { isCancel, multiselect } from '@clack/prompts';
 import { migrationRecorder } from '../../services/audit/record-migrations.ts';
 import { findUnit, type MigrateStep, migrateLatest, UNITS, withRequired } from '../../store/db/migrations.ts';
+import { type SchemaGap, schemaGaps } from '../../store/db/schema-gaps.ts';
+import { schemaWarning } from '../../store/db/schemas.ts';
 import { withDb } from '../support/database.ts';
 import { reasonOf, UsageError } from '../support/errors.ts';
+import type { Terminal } from '../support/terminal.ts';
 import { ask, type Context, isInteractive, migrationLabel, withUrl } from './context.ts';
 
 /**
@@ -11,7 +14,7 @@ import { ask, type Context, isInteractive, migrationLabel, withUrl } from './con
  * @param extra more fields of the JSON document; `reset`: the database was dropped before
  */
 export async function applyMigrations(
-  { json, print, terminal }: Context,
+  { io, json, print, terminal }: Context,
   url: URL,
   units: readonly string[] | undefined,
   extra: { reset?: boolean; database?: string } = {},
@@ -24,17 +27,41 @@ export async function applyMigrations(
     if (!json && state === 'applied') terminal.line(`${terminal.good('applied')}  ${migrationLabel(name)}`);
   };
   let applied: string[];
+  let gaps: SchemaGap[] = [];
   try {
     const record = migrationRecorder({ reset });
-    const options = { ...(units === undefined ? {} : { units }), onStep, record };
-    applied = await withDb(url.href, (db) => migrateLatest(db, options));
+    const onWait = (reason: string): void => {
+      if (!json) terminal.line(`${terminal.warn('waiting')}  ${migrationLabel(current)}: ${reason}`);
+    };
+    const options = { ...(units === undefined ? {} : { units }), onStep, onWait, record };
+    applied = await withDb(url.href, async (db) => {
+      const warning = await schemaWarning(db);
+      if (warning !== undefined) io.stderr.write(`warning: ${warning}\n`);
+      const done = await migrateLatest(db, options);
+      // After one unit, columns of later migrations are missing, which is no difference.
+      if (units === undefined) gaps = await schemaGaps(db);
+      return done;
+    });
   } catch (error) {
     throw current === '' ? error : new Error(`${migrationLabel(current)}: ${reasonOf(error)}`, { cause: error });
   }
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-  print({ ...extra, applied }, [
+  print({ ...extra, applied, ...(gaps.length === 0 ? {} : { gaps }) }, [
     applied.length === 0 ? 'nothing to do: up to date' : `${applied.length} applied in ${seconds} s`,
+    ...gapLines(gaps, terminal),
   ]);
+}
+
+/** What could not be brought about, with advice. */
+export function gapLines(gaps: readonly SchemaGap[], terminal: Terminal): string[] {
+  if (gaps.length === 0) return [];
+  return [
+    `${gaps.length} ${gaps.length === 1 ? 'difference' : 'differences'} to the schema of this service could not be removed:`,
+    ...gaps.flatMap(({ works, text, advice }) => [
+      `  ${works ? terminal.warn('warning') : terminal.bad('failed ')}  ${text}`,
+      ...(advice === undefined ? [] : [`           → ${advice}`]),
+    ]),
+  ];
 }
 
 const commaList = (text: string): string[] =>

@@ -13,6 +13,8 @@ import { createSettings } from '../../services/settings/settings.ts';
 import type { Db } from '../../store/db/db.ts';
 import { createEncryption } from '../../store/db/encryption.ts';
 import { pendingMigrations } from '../../store/db/migrations.ts';
+import { schemaGaps } from '../../store/db/schema-gaps.ts';
+import { schemaWarning } from '../../store/db/schemas.ts';
 import { searchIndexes } from '../../store/db/search-indexes.ts';
 import { serverVersion } from '../../store/db/server-version.ts';
 import { withDatabase } from '../../store/db/with-database.ts';
@@ -54,7 +56,7 @@ export async function inspectDatabase(config: Config, databaseUrl: Secret, home:
       const schema = await checkSchema(db, embedded);
       if (schema.state !== 'ok') return { checks: [schema], stored: new Map() };
       const { checks, ...settings } = await inspectSettings(db, config, encryptionKey);
-      return { checks: [schema, ...(await checkSearch(db)), ...checks], ...settings };
+      return { checks: [schema, ...(await checkAdoption(db)), ...(await checkSearch(db)), ...checks], ...settings };
     });
   } catch (error) {
     const advice = 'check DATABASE_URL and that the server runs';
@@ -70,6 +72,34 @@ async function checkSchema(db: Db, embedded: boolean): Promise<Check> {
   return embedded
     ? { name: NAME, state: 'warning', detail, advice: '`npm start` applies them' }
     : { name: NAME, state: 'failed', detail, advice: 'npm run db:migrate' };
+}
+
+/** Differences of one database that are shown; `db migrate` lists all. */
+const SHOWN_GAPS = 12;
+
+/** Whether the tables of the site are where this service looks for them, and what migrations could not bring about there. */
+export async function checkAdoption(db: Db): Promise<Check[]> {
+  const elsewhere = await schemaWarning(db);
+  const gaps = await schemaGaps(db);
+  const shown = gaps.slice(0, SHOWN_GAPS).map(({ works, text, advice }): Check => {
+    const check: Check = { name: 'Schema', state: works ? 'warning' : 'failed', detail: text };
+    return advice === undefined ? check : { ...check, advice };
+  });
+  const hidden = gaps.length - shown.length;
+  return [
+    ...(elsewhere === undefined ? [] : [{ name: 'Schema', state: 'warning', detail: elsewhere } as const]),
+    ...shown,
+    ...(hidden > 0
+      ? [
+          {
+            name: 'Schema',
+            state: 'warning',
+            detail: `${hidden} more`,
+            advice: 'npm run db:migrate lists them',
+          } as const,
+        ]
+      : []),
+  ];
 }
 
 /** Whether searches in lists have their indexes. Without them they are slower and find the same. */

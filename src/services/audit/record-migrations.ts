@@ -10,7 +10,8 @@ import { OPERATOR, recordChange } from './record-change.ts';
 export function migrationRecorder(details: { reset: boolean }): (trx: Transaction, name: string) => Promise<void> {
   let earlier: string[] = [];
   return async (trx, name) => {
-    const migrations = [...earlier, name];
+    // A migration is recorded again when its transaction had to be tried again.
+    const migrations = [...new Set([...earlier, name])];
     if (!(await auditTableExists(trx))) {
       earlier = migrations;
       return;

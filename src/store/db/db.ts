@@ -4,6 +4,7 @@
  */
 import knexModule, { type Knex } from 'knex';
 import pg from 'pg';
+import { connectionSettings } from './connection.ts';
 
 declare const opaque: unique symbol;
 declare const open: unique symbol;
@@ -44,12 +45,10 @@ export function createDb(options: DbOptions): Database {
   const pool = knexModule({
     client: 'pg',
     connection: {
-      connectionString: options.connectionString,
+      ...connectionSettings(options.connectionString),
       application_name: options.applicationName,
       statement_timeout: options.statementTimeoutMs ?? 30_000,
       keepAlive: true,
-      // Plain TIMESTAMP columns hold UTC wall time, also where a column default writes them.
-      options: '-c timezone=UTC -c lock_timeout=15000',
     },
     pool: { min: 0, max: options.max ?? 10, idleTimeoutMillis: 30_000, acquireTimeoutMillis: 15_000 },
     acquireConnectionTimeout: 15_000,

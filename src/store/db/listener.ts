@@ -1,5 +1,6 @@
 /** One connection that listens for PostgreSQL notifications for the whole process. */
 import pg from 'pg';
+import { connectionSettings } from './connection.ts';
 
 export interface ListenerLog {
   warn(fields: object, message: string): void;
@@ -89,7 +90,7 @@ export function createListener(deps: ListenerDeps): Listener {
 function connect(state: State): void {
   if (state.closed) return;
   const client = new pg.Client({
-    connectionString: state.deps.connectionString,
+    ...connectionSettings(state.deps.connectionString),
     application_name: state.deps.applicationName ?? 'listener',
     connectionTimeoutMillis: 5000,
     query_timeout: PROBE_TIMEOUT_MS,

@@ -4,9 +4,10 @@ import { fileURLToPath } from 'node:url';
 import type { Knex } from 'knex';
 import { ensureMemory, nameRunning } from './created-objects.ts';
 import { type Db, inTransaction, type Transaction } from './db.ts';
+import { LOCK_PATIENCE, type LockPatience, withPatience } from './lock-patience.ts';
 import { BOOK, ensureBook, freeBookLock } from './migration-book.ts';
 import type { OwnFunction, OwnObjects } from './own-objects.ts';
-import { execute, knexOf } from './query.ts';
+import { execute, knexOf, query } from './query.ts';
 
 /** Where the migrations are, whatever the working directory. */
 export const MIGRATIONS_DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url));
@@ -26,6 +27,8 @@ interface Migration extends Record<Direction, (knex: Knex) => Promise<void>> {
   /** Exported beside by a migration that creates tables or functions of our own. */
   TABLES?: readonly Table[];
   FUNCTIONS?: readonly OwnFunction[];
+  /** Table of our own → columns that this migration drops. */
+  REMOVED?: Readonly<Record<string, readonly string[]>>;
 }
 
 async function loadMigration(name: string): Promise<Migration> {
@@ -78,16 +81,26 @@ interface Table {
   indexes: readonly string[];
 }
 
-/** What the migration will create: the tables of `names`, and its functions. */
+/** `table.column` of every column of our own tables that some migration drops. */
+async function removedColumns(): Promise<Set<string>> {
+  const migrations = await Promise.all((await migrationNames()).map(loadMigration));
+  const removed = migrations.flatMap(({ REMOVED = {} }) => Object.entries(REMOVED));
+  return new Set(removed.flatMap(([table, columns]) => columns.map((column) => `${table}.${column}`)));
+}
+
+/** What the migration will create: the tables of `names`, and its functions. Columns that a later one drops are left out. */
 export async function ownObjects(migration: string, names: readonly string[]): Promise<OwnObjects> {
   const { TABLES = [], FUNCTIONS = [] } = await loadMigration(migration);
+  const removed = await removedColumns();
   const tables = names.map((name) => {
     const table = TABLES.find((one) => one.name === name);
     if (table === undefined) return { name, indexes: [] };
     const indexes = table.indexes.map((sql) => /^create (?:unique )?index if not exists (\w+)/.exec(sql)?.[1] ?? '');
     return {
       name,
-      columns: table.columns.map((column) => ({ name: column.name, type: plainType(column.type) })),
+      columns: table.columns
+        .filter((column) => !removed.has(`${name}.${column.name}`))
+        .map((column) => ({ name: column.name, type: plainType(column.type) })),
       indexes: [...indexes, ...table.uniques.map((unique) => unique.name)].filter((index) => index !== ''),
     };
   });
@@ -102,20 +115,37 @@ const plainType = (type: string): string =>
     .replace('bigserial', 'bigint')
     .replace('serial', 'integer');
 
+export interface StepOptions {
+  patience?: LockPatience;
+  /** Receives why the step waits, before each further try. */
+  onWait?: (reason: string) => void;
+}
+
 /**
- * One migration step in a transaction of its own: the lock, no time limits (an index on a large table takes what it
+ * One migration step in a transaction of its own: the lock, no limit of time (an index on a large table takes what it
  * takes), our records created, and knex's own lock row freed: only its holder could have set
- * that row, and we hold the lock, so it is a left-over of a killed process.
+ * that row, and we hold the lock, so it is a left-over of a killed process. `work` may run more than once.
  */
-export async function step<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> {
-  return inTransaction(db, async (trx) => {
-    await execute(trx, 'set local statement_timeout = 0; set local lock_timeout = 0');
-    await execute(trx, 'select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
-    // A statement that waits for a table lock blocks all later ones: it fails, and the migration is run again.
-    await execute(trx, "set local lock_timeout = '60s'");
-    await ensureBook(trx, await migrationNames());
-    await ensureMemory(trx);
-    await freeBookLock(trx);
-    return work(trx);
-  });
+export async function step<T>(db: Db, work: (trx: Transaction) => Promise<T>, options: StepOptions = {}): Promise<T> {
+  const { patience = LOCK_PATIENCE, onWait } = options;
+  return withPatience(
+    db,
+    patience,
+    (named) =>
+      inTransaction(db, async (trx) => {
+        await execute(trx, 'set local statement_timeout = 0; set local lock_timeout = 0');
+        await execute(trx, 'select pg_advisory_xact_lock(hashtext(?))', [LOCK_KEY]);
+        const [own] = await query<{ pid: number }>(
+          trx,
+          `select pg_backend_pid() as pid, set_config('lock_timeout', ?, true)`,
+          [`${patience.lockTimeoutMs}ms`],
+        );
+        if (own !== undefined) named(own.pid);
+        await ensureBook(trx, await migrationNames());
+        await ensureMemory(trx);
+        await freeBookLock(trx);
+        return work(trx);
+      }),
+    onWait,
+  );
 }

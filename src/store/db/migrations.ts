@@ -2,9 +2,11 @@ import { AppError } from '../../domain/errors.ts';
 import { rememberCreated, takeSnapshot } from './created-objects.ts';
 import { createDb, type Db, type Transaction } from './db.ts';
 import { appliedMigrations } from './migration-book.ts';
-import { migrationNames, ownObjects, runMigration, step } from './migration-steps.ts';
+import { migrationNames, ownObjects, runMigration, type StepOptions, step } from './migration-steps.ts';
 import { requireOwnNames } from './own-objects.ts';
 import { execute, query } from './query.ts';
+import { requireStatusWords } from './schema-words.ts';
+import { createSchemas, requireSchema } from './schemas.ts';
 import { ensureSearchIndexes, searchIndexes } from './search-indexes.ts';
 
 /** One of the 15 parts of the schema that the web site shares. */
@@ -82,6 +84,9 @@ export const OWN_TABLES: Readonly<Record<string, readonly string[]>> = {
   '20260101004300_panel_identity.ts': ['sync_missing', 'sync_fallbacks'],
 };
 
+/** Migrations that close the runs which an earlier service left open. */
+const STATUS_WRITERS: readonly string[] = ['20260101000700_schema_07_sync_logs.ts', '20260101001600_sync_runs.ts'];
+
 /**
  * Finds a unit by number (`3`, `03`), name (`schema_03_servers`, `03_servers`, `servers`) or file name.
  * @throws {AppError} BAD_REQUEST when there is none.
@@ -122,7 +127,7 @@ export interface MigrateStep {
   state: 'started' | 'applied';
 }
 
-export interface MigrateOptions {
+export interface MigrateOptions extends StepOptions {
   /** Units by number, name or file; those they need come too. Not given = everything, our own tables included. */
   units?: readonly string[];
   onStep?: (step: MigrateStep) => void;
@@ -134,19 +139,21 @@ export interface MigrateOptions {
  * Applies what is pending, each migration in its own transaction, and stops at the first that fails. Safe to call from
  * several processes at once: they take turns.
  * @returns names of the migrations that this call applied.
- * @throws {AppError} BAD_REQUEST for an unknown unit; CONFLICT, before anything is applied, when the database has a table
- *   of its own under a name of ours; driver errors as they are.
+ * @throws {AppError} BAD_REQUEST for an unknown unit, or a schema that does not exist; CONFLICT, before anything is applied, when the database has a table
+ *   of its own under a name of ours, or takes no status of a run of ours; CONFLICT when a table stays locked; driver errors as they are.
  */
 export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promise<string[]> {
+  await requireSchema(db);
   const wanted = options.units === undefined ? await migrationNames() : withRequired(options.units).map((u) => u.file);
   const known = await migrationNames();
   const before = await appliedMigrations(db, known);
   const pending = wanted.filter((name) => !before.has(name));
-  if (pending.length > 0) await step(db, (trx) => requirePendingNames(trx, known, pending));
+  if (pending.some((name) => STATUS_WRITERS.includes(name))) await requireStatusWords(db);
+  if (pending.length > 0) await step(db, (trx) => requirePendingNames(trx, known, pending), options);
   const run: string[] = [];
   for (const name of pending) {
     options.onStep?.({ name, state: 'started' });
-    const applied = await step(db, async (trx) => {
+    const apply = async (trx: Transaction): Promise<boolean> => {
       // Another process may have done it while we waited for the lock.
       if ((await appliedMigrations(trx, known)).has(name)) return false;
       const found = await takeSnapshot(trx);
@@ -154,23 +161,25 @@ export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promi
       await rememberCreated(trx, name, found);
       await options.record?.(trx, name);
       return true;
-    });
+    };
+    const applied = await step(db, apply, options);
     if (!applied) continue;
     run.push(name);
     options.onStep?.({ name, state: 'applied' });
   }
-  if (options.units === undefined) await completeSearchIndexes(db);
+  if (options.units === undefined) await completeSearchIndexes(db, options);
   return run;
 }
 
 /** Adds the indexes for searches when an operator has created their extension since the migration. */
-async function completeSearchIndexes(db: Db): Promise<void> {
+async function completeSearchIndexes(db: Db, options: StepOptions): Promise<void> {
   if ((await searchIndexes(db)) !== 'missing') return;
-  await step(db, async (trx) => {
+  const complete = async (trx: Transaction): Promise<void> => {
     const found = await takeSnapshot(trx);
     await ensureSearchIndexes(trx);
     await rememberCreated(trx, '20260101003800_list_indexes.ts', found);
-  });
+  };
+  await step(db, complete, options);
 }
 
 /** @throws {AppError} CONFLICT when a pending migration would meet a table of the site under a name of our own tables. */
@@ -293,4 +302,7 @@ export async function recreateDatabase(url: URL, name: string): Promise<void> {
   } finally {
     await db.destroy();
   }
+  // The schema that the URL names was dropped with the database.
+  const made = createDb({ connectionString: url.href, applicationName: 'nodebyte-cli', max: 1 });
+  await createSchemas(made).finally(() => made.destroy());
 }

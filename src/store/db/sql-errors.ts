@@ -51,9 +51,9 @@ export const isRowRefused = (error: unknown): boolean =>
 
 /**
  * A change of the schema does not fit what is there: data (22), constraints (23), names and types (42), a text too long for
- * an index (54), objects that depend on what would be dropped (2BP01).
+ * an index (54), objects that depend on what would be dropped (2BP01), a view over a column whose type would change (0A000).
  */
-export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|54|2BP01)/.test(sqlState(error) ?? '');
+export const isSchemaRefused = (error: unknown): boolean => /^(22|23|42|54|2BP01|0A000)/.test(sqlState(error) ?? '');
 
 /** A table or column is missing: migrations are pending. */
 export const isSchemaMissing = (error: unknown): boolean =>

@@ -1,5 +1,6 @@
 /** A database for the time of one piece of work: commands and the start of an installation. */
 import pg from 'pg';
+import { connectionSettings } from './connection.ts';
 import { createDb, type Database, type DbOptions } from './db.ts';
 
 /** Milliseconds within which a server must accept a connection, as for the pools. */
@@ -12,7 +13,7 @@ const CONNECT_TIMEOUT_MS = 15_000;
 export async function withDatabase<T>(options: DbOptions, work: (db: Database) => Promise<T>): Promise<T> {
   // knex prints a refused connection to stdout, where a command may be writing JSON: this connection fails before it.
   const probe = new pg.Client({
-    connectionString: options.connectionString,
+    ...connectionSettings(options.connectionString),
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   });
   await probe.connect();

@@ -251,6 +251,14 @@ describe('rules of the sync tables', () => {
   });
 });
 
+/** Columns under former names that stay, because rows have other values in the column of the specification. */
+const KEPT: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  snake_case: {
+    sync_logs: ['recordsTotal | integer'],
+    hytale_game_sessions: ['serverId | text', 'index idx_hytale_game_sessions_former_server_id (serverId)'],
+  },
+};
+
 describe.each([
   ['camelCase', LEGACY_CAMEL],
   ['snake_case', LEGACY_SNAKE],
@@ -265,7 +273,8 @@ describe.each([
     const found = await describeSchema(db);
     expect([...found.keys()].toSorted()).toEqual([...CONTRACT.keys(), ...OWN].toSorted());
     for (const name of CONTRACT.keys()) {
-      expect({ [name]: found.get(name)?.map(relaxed).toSorted() }).toEqual({ [name]: adopted(name) });
+      const expected = [...adopted(name), ...(KEPT[spelling]?.[name] ?? [])].toSorted();
+      expect({ [name]: found.get(name)?.map(relaxed).toSorted() }).toEqual({ [name]: expected });
     }
   });
 
@@ -344,7 +353,7 @@ describe.each([
         ? [merged]
         : [
             merged,
-            { server_id: null, session_token: 'st2', expires_at: later, status: 'active' },
+            { server_id: 'nowhere', session_token: 'st2', expires_at: later, status: 'active' },
             { server_id: 'sv2', session_token: 'st3', expires_at: later, status: 'active' },
           ],
     );
