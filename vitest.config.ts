@@ -34,6 +34,8 @@ export default defineConfig({
         fileParallelism: false,
         provide: { crashPlans: 100 },
       }),
+      // A real Temporal cluster. Its programs are built first, which takes minutes.
+      project('cluster', { testTimeout: 300_000, hookTimeout: 3_600_000, fileParallelism: false }),
     ],
   },
 });

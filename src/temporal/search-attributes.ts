@@ -12,8 +12,9 @@ const TYPE_NAMES = ['Unspecified', 'Text', 'Keyword', 'Int', 'Double', 'Bool', '
 /** All our attributes are keywords. */
 const KEYWORD = TYPE_NAMES.indexOf('Keyword');
 
-const createCommand = (name: string): string =>
-  `temporal operator search-attribute create --name ${name} --type Keyword`;
+/** Attributes belong to a namespace: without its name, the command line would change those of `default`. */
+const command = (namespace: string, what: 'create' | 'remove', name: string): string =>
+  `temporal operator search-attribute ${what} --namespace ${namespace} --name ${name}${what === 'create' ? ' --type Keyword' : ''}`;
 
 /**
  * Registers what is missing, and logs what cannot be used, with the command to run. Never throws: syncs run without
@@ -28,7 +29,7 @@ export async function registerSearchAttributes(temporal: TemporalGateway, log: L
     const answer = await temporal.within(5_000, () => operatorService.listSearchAttributes({ namespace }));
     registered = answer.customAttributes ?? {};
   } catch (error) {
-    const commands = names.map(createCommand);
+    const commands = names.map((name) => command(namespace, 'create', name));
     log.warn({ err: error, commands }, 'search attributes could not be read; unless they exist, run these commands');
     return;
   }
@@ -41,13 +42,13 @@ export async function registerSearchAttributes(temporal: TemporalGateway, log: L
         );
       } catch (error) {
         log.warn(
-          { err: error, commands: [createCommand(name)] },
+          { err: error, commands: [command(namespace, 'create', name)] },
           `the search attribute ${name} could not be registered; syncs run without search attributes until it is`,
         );
       }
     } else if (type !== KEYWORD) {
       log.warn(
-        { commands: [`temporal operator search-attribute remove --name ${name}`, createCommand(name)] },
+        { commands: [command(namespace, 'remove', name), command(namespace, 'create', name)] },
         `the search attribute ${name} is registered as ${TYPE_NAMES[Number(type)] ?? String(type)} and must be Keyword; ` +
           'syncs run without search attributes until it is',
       );

@@ -15,7 +15,7 @@ import { loadConfig } from '../../src/config.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
 import { discardPostgres, type EmbeddedPostgres, startPostgres } from '../../src/embedded/postgres/postgres.ts';
 import { freePort, isAlive, waitUntil } from '../../src/embedded/process.ts';
-import { discardTemporal, type EmbeddedTemporal, startTemporal } from '../../src/embedded/temporal/temporal.ts';
+import { discardTemporal, startTemporal } from '../../src/embedded/temporal/temporal.ts';
 import { createSyncLauncher, type SyncLauncher } from '../../src/services/sync/launcher.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
@@ -45,6 +45,17 @@ export interface ServiceProcess {
   freeze(): void;
   /** Sends SIGCONT. */
   thaw(): void;
+}
+
+/** A Temporal server that a test may kill and start again. */
+export interface TemporalServer {
+  /** host:port */
+  address: string;
+  namespace: string;
+  pid(): number;
+  /** Sends SIGKILL. */
+  kill(): Promise<void>;
+  restart(): Promise<void>;
 }
 
 export interface Installation {
@@ -124,8 +135,31 @@ const signal = (processId: number, name: NodeJS.Signals): void => {
   }
 };
 
-/** Starts all services except workers. */
-export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): Promise<Installation> {
+/** Starts a dev server that keeps its port and its data when it is killed. */
+async function startDevServer(dataDir: string, cacheDir: string, log: (line: string) => void): Promise<TemporalServer> {
+  const port = await freePort();
+  const cliPath = process.env['TEMPORAL_CLI_PATH'];
+  const start = () => startTemporal({ dataDir, cacheDir, port, headless: true, ...(cliPath ? { cliPath } : {}), log });
+  let running = await start();
+  return {
+    address: running.address,
+    namespace: 'default',
+    pid: () => running.pid,
+    kill: () => running.kill(),
+    async restart() {
+      running = await start();
+    },
+  };
+}
+
+/**
+ * Starts all services except workers.
+ * @param given a Temporal server that is running, and stays; default: a dev server of this installation.
+ */
+export async function startInstallation(
+  panel: PanelSimulatorOptions = MEDIUM,
+  given?: TemporalServer,
+): Promise<Installation> {
   // With this name and this file the next test run finds and removes the folder of a killed run.
   const folder = mkdtempSync(join(tmpdir(), 'nodebyte-test-'));
   chmodSync(folder, 0o711);
@@ -133,18 +167,17 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
   const cacheDir = cacheFolder(process.env['CACHE_DIR'] || undefined);
   const lines: string[] = [];
   const log = (line: string) => lines.push(line);
-  const cliPath = process.env['TEMPORAL_CLI_PATH'];
   const children = new Set<ChildProcess>();
   let postgres: EmbeddedPostgres | undefined;
-  let temporal: EmbeddedTemporal | undefined;
+  let devServer: TemporalServer | undefined;
   const killAll = () => {
     for (const child of children) child.kill('SIGKILL');
-    if (temporal !== undefined) signal(temporal.pid, 'SIGKILL');
+    if (devServer !== undefined) signal(devServer.pid(), 'SIGKILL');
     if (postgres !== undefined) signal(postgres.pid, 'SIGQUIT');
   };
   process.once('exit', killAll);
 
-  const [postgresPort, temporalPort] = [await freePort(), await freePort()];
+  const postgresPort = await freePort();
   const launchPostgres = async (): Promise<EmbeddedPostgres> => {
     postgres = await startPostgres({
       dataDir: join(folder, 'postgres'),
@@ -155,23 +188,18 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
     });
     return postgres;
   };
-  const launchTemporal = async (): Promise<EmbeddedTemporal> => {
-    temporal = await startTemporal({
-      dataDir: join(folder, 'temporal'),
-      cacheDir,
-      port: temporalPort,
-      headless: true,
-      ...(cliPath ? { cliPath } : {}),
-      log,
-    });
-    return temporal;
+  const launchTemporal = async (): Promise<TemporalServer> => {
+    if (given !== undefined) return given;
+    devServer = await startDevServer(join(folder, 'temporal'), cacheDir, log);
+    return devServer;
   };
 
   const remove = async () => {
     process.off('exit', killAll);
     for (const child of children) child.kill('SIGKILL');
-    if (temporal !== undefined) signal(temporal.pid, 'SIGCONT');
-    await discardTemporal(join(folder, 'temporal'));
+    const { pid } = given ?? devServer ?? {};
+    if (pid !== undefined) signal(pid(), 'SIGCONT');
+    if (given === undefined) await discardTemporal(join(folder, 'temporal'));
     await discardPostgres(join(folder, 'postgres'));
     rmSync(folder, { recursive: true, force: true });
   };
@@ -185,7 +213,8 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
     if (pgStart.status !== 'fulfilled' || temporalStart.status !== 'fulfilled' || simStart.status !== 'fulfilled')
       throw new Error('the services did not start');
     const { url } = pgStart.value;
-    const { address } = temporalStart.value;
+    const temporal = temporalStart.value;
+    const { address, namespace } = temporal;
     const sim = simStart.value;
 
     const migrating = openTestDb({
@@ -195,7 +224,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
     });
     await migrateLatest(migrating, {}).finally(() => migrating.destroy());
     const db = openTestDb({ connectionString: url, applicationName: 'test', max: 8 });
-    const config = loadConfig({ TEMPORAL_ADDRESS: address });
+    const config = loadConfig({ TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace });
     const gateway = createTemporalGateway({ ...config.temporal, address });
     const launcher = createSyncLauncher({ db, temporal: gateway, log: quiet });
     cleanUp.push(
@@ -216,6 +245,7 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
           CACHE_DIR: cacheDir,
           DATABASE_URL: url,
           TEMPORAL_ADDRESS: address,
+          TEMPORAL_NAMESPACE: namespace,
           PTERODACTYL_URL: sim.url,
           PTERODACTYL_API_KEY: sim.keys.full,
           PANEL_CONCURRENCY: '8',
@@ -302,14 +332,10 @@ export async function startInstallation(panel: PanelSimulatorOptions = MEDIUM): 
       async restartPostgres() {
         await launchPostgres();
       },
-      async killTemporal() {
-        await temporal?.kill();
-      },
-      async restartTemporal() {
-        await launchTemporal();
-      },
-      freezeTemporal: () => signal(temporal?.pid ?? 0, 'SIGSTOP'),
-      thawTemporal: () => signal(temporal?.pid ?? 0, 'SIGCONT'),
+      killTemporal: () => temporal.kill(),
+      restartTemporal: () => temporal.restart(),
+      freezeTemporal: () => signal(temporal.pid(), 'SIGSTOP'),
+      thawTemporal: () => signal(temporal.pid(), 'SIGCONT'),
       async atRequest(n, act) {
         let received = 0;
         const reached = Promise.withResolvers<void>();

@@ -161,9 +161,19 @@ export interface Disturbable {
   prepare(workers?: number): Promise<void>;
 }
 
-/** An installation with two workers and a spoiled mirror, and the result of an undisturbed run of it. */
+/** An installation of its own, as {@link disturbable} prepares it. */
 export async function startDisturbable(): Promise<Disturbable> {
   const installation = await startInstallation();
+  try {
+    return await disturbable(installation);
+  } catch (error) {
+    await installation.stop();
+    throw error;
+  }
+}
+
+/** Gives an installation two workers and a spoiled mirror, and has the result of an undisturbed run of it. */
+export async function disturbable(installation: Installation): Promise<Disturbable> {
   const request = async () =>
     (await installation.launcher.requestSync({ target: 'full', requestedBy: 'test' })).syncLogId;
   try {
@@ -194,7 +204,6 @@ export async function startDisturbable(): Promise<Disturbable> {
     };
   } catch (error) {
     console.error(await installation.diagnosis());
-    await installation.stop();
     throw error;
   }
 }

@@ -218,11 +218,21 @@ function close(input: PanelSyncInput, runId: string, state: RunState, counts: Sy
   });
 }
 
-/** A plain error would fail the workflow task, which Temporal repeats for ever. The row is closed, so the run must end. */
-const asFailure = (error: unknown) =>
-  error instanceof TemporalFailure
-    ? error
-    : ApplicationFailure.nonRetryable('An internal error of the workflow', 'INTERNAL_ERROR');
+/**
+ * How the run fails: with the sentence of its log row, since the Temporal UI shows the outermost message only. A plain error
+ * would fail the workflow task, which Temporal repeats for ever; the row is closed, so the run must end.
+ */
+function asFailure(error: unknown): TemporalFailure {
+  const cause = error instanceof TemporalFailure ? error : undefined;
+  const message = failureMessage(error);
+  if (cause !== undefined && message === undefined) return cause;
+  return ApplicationFailure.create({
+    message: message ?? 'An internal error of the workflow',
+    type: failureType(error) ?? 'INTERNAL_ERROR',
+    nonRetryable: true,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
 
 /**
  * Ends the run as cancelled. Temporal shows a run as cancelled only after a cancel request. The mark on the row may be

@@ -92,8 +92,8 @@ test('a search attribute of another type is named at the start of the worker, wi
     [
       {
         commands: [
-          'temporal operator search-attribute remove --name SyncType',
-          'temporal operator search-attribute create --name SyncType --type Keyword',
+          `temporal operator search-attribute remove --namespace ${namespace} --name SyncType`,
+          `temporal operator search-attribute create --namespace ${namespace} --name SyncType --type Keyword`,
         ],
       },
       expect.stringContaining('SyncType is registered as Int and must be Keyword'),

@@ -305,6 +305,15 @@ describe('ending', () => {
     expect(calls.closed).toMatchObject([{ outcome: 'FAILED', code: 'INTERNAL_ERROR' }]);
   });
 
+  test('a run fails with the reason of its row, because the Temporal UI shows the outermost message only', async () => {
+    mocks.stagePages = async () => {
+      throw ApplicationFailure.nonRetryable('The answer is not understood', 'PANEL_PROTOCOL');
+    };
+    await expect(run({ target: 'users' })).rejects.toMatchObject({
+      cause: { message: 'The answer is not understood', type: 'PANEL_PROTOCOL' },
+    });
+  });
+
   test('a cancel wins over a failure at the same time: row and run end as cancelled', async () => {
     mocks.stagePages = async () => {
       throw ApplicationFailure.nonRetryable('The panel refused the API key', 'PANEL_AUTH');
