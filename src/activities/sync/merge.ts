@@ -1,6 +1,7 @@
 /** Activity that merges the staged pages into the mirror, in one transaction. */
 import type { Entity } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
+import { requireSamePanel } from '../../services/sync/panel-fingerprint.ts';
 import type { Db } from '../../store/db/db.ts';
 import { mergeRun } from '../../store/sync/merge/merge.ts';
 import type { MergedSource, MergeOutcome } from '../../store/sync/merge/scope.ts';
@@ -17,13 +18,17 @@ export interface MergeRunInput {
   logId: string;
   /** The same key again returns the stored outcome. */
   key: string;
+  /** Fingerprint of the panel that was read. */
+  panel: string;
   entities: Entity[];
   sources: MergedSource[];
   dryRun: boolean;
 }
 
 async function merge(deps: MergeActivityDeps, input: MergeRunInput, signal: AbortSignal): Promise<MergeOutcome> {
-  const { allowMassPrune } = await deps.settings();
+  const settings = await deps.settings();
+  requireSamePanel(settings, input.panel);
+  const { allowMassPrune } = settings;
   const onPlan = (changes: number) => writeMergeProgress(deps.db, input.logId, changes);
   return mergeRun(deps.db, { ...input, allowMassPrune }, { signal, onPlan });
 }

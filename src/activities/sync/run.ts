@@ -2,8 +2,16 @@
 import { AppError, ERRORS, type ErrorCode } from '../../domain/errors.ts';
 import type { Listing, SourcePlan, SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
+import { panelFingerprint } from '../../services/sync/panel-fingerprint.ts';
 import type { Db } from '../../store/db/db.ts';
-import { closeRun, type OpenResult, openRun, PROGRESS_INTERVAL_MS, writeProgress } from '../../store/sync/run-store.ts';
+import {
+  closeRun,
+  type OpenResult,
+  openRun,
+  PROGRESS_INTERVAL_MS,
+  runPanel,
+  writeProgress,
+} from '../../store/sync/run-store.ts';
 
 export interface RunActivityDeps {
   db: Db;
@@ -22,6 +30,8 @@ export interface RunActivityDeps {
 
 export interface OpenRunResult {
   result: OpenResult;
+  /** Fingerprint of the panel that the run reads: each activity that calls the panel, and the merge, check it. */
+  panel: string;
   /** Whether subusers are synced. */
   subusers: boolean;
   /** Whether the client API may serve subusers where the application key lacks the right. */
@@ -52,10 +62,13 @@ async function open(
   deps: RunActivityDeps,
   input: { logId: string; runId: string; reopen: boolean },
 ): Promise<OpenRunResult> {
-  const result = await openRun(deps.db, input);
   const settings = await deps.settings();
+  const panel = panelFingerprint(settings);
+  const result = await openRun(deps.db, { ...input, panel });
   return {
     result,
+    // A run that opened its row before keeps the panel of that time.
+    panel: (await runPanel(deps.db, input.logId)) ?? panel,
     subusers: deps.options.subusers,
     clientKey: settings.panelClientApiKey !== undefined,
     batchSize: deps.options.subusersBatchSize,

@@ -174,9 +174,13 @@ export type OpenResult = 'opened' | 'withdrawn';
  * Opens the row for a workflow run: PENDING becomes RUNNING. A row that this run has opened before is left as it is. A
  * closed row is opened again only for a reset (another run id) or when the running workflow requests it (`reopen`);
  * another active row then ends as superseded.
+ * @param input `panel`: fingerprint of the panel that the run reads, see {@link runPanel}.
  * @returns `withdrawn` when there is nothing to run: the row is gone, or closed for good.
  */
-export async function openRun(db: Db, input: { logId: string; runId: string; reopen: boolean }): Promise<OpenResult> {
+export async function openRun(
+  db: Db,
+  input: { logId: string; runId: string; reopen: boolean; panel?: string },
+): Promise<OpenResult> {
   return inTransaction(db, async (trx) => {
     await lockLog(trx, input.logId);
     const [row] = await query<{ status: string; runId: string | null }>(
@@ -207,14 +211,20 @@ export async function openRun(db: Db, input: { logId: string; runId: string; reo
     );
     await execute(
       trx,
-      `insert into sync_runs (log_id, workflow_run_id, opened_at) values (?, ?, now())
-       on conflict (log_id) do update set workflow_run_id = excluded.workflow_run_id, opened_at = now(), applied_key = null, applied = null,
-         options = sync_runs.options - 'closedBy'`,
-      [input.logId, input.runId],
+      `insert into sync_runs (log_id, workflow_run_id, panel, opened_at) values (?, ?, ?, now())
+       on conflict (log_id) do update set workflow_run_id = excluded.workflow_run_id, panel = excluded.panel, opened_at = now(), applied_key = null,
+         applied = null, options = sync_runs.options - 'closedBy'`,
+      [input.logId, input.runId, input.panel ?? null],
     );
     await execute(trx, `select pg_notify('sync_log', ?)`, [input.logId]);
     return 'opened';
   });
+}
+
+/** Fingerprint of the panel that the run of a log row was opened for; undefined when there is none. */
+export async function runPanel(db: Db, logId: string): Promise<string | undefined> {
+  const [run] = await query<{ panel: string | null }>(db, 'select panel from sync_runs where log_id = ?', [logId]);
+  return run?.panel ?? undefined;
 }
 
 async function supersedeOthers(trx: Db, logId: string): Promise<void> {

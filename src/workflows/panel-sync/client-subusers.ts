@@ -38,6 +38,7 @@ export async function syncClientSubusers(
     const outcome = await mergeActivities.mergeRun({
       logId: input.logId,
       key: `${key}:client`,
+      panel: open.panel,
       entities: ['subusers'],
       sources: [...sources, ...batches],
       dryRun: input.dryRun,

@@ -151,6 +151,7 @@ async function merge(
   const outcome = await mergeActivities.mergeRun({
     logId: input.logId,
     key,
+    panel: open.panel,
     entities: [...planned],
     sources,
     dryRun: input.dryRun,

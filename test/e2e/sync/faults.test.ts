@@ -1,11 +1,12 @@
 /** Syncs of a panel that misbehaves: no row is deleted because of a doubtful answer, and the log says what happened. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { startPanelSimulator } from '../../../simulators/panel/simulator.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import { OPERATOR } from '../../../src/services/audit/record-change.ts';
 import type { SyncLog } from '../../../src/store/sync/log-store.ts';
 import { expectedMirror, readMirror, rowVersions, sorted, type Tables } from '../../support/mirror.ts';
-import { type Stack, startStack } from '../../support/stack.ts';
+import { SMALL, type Stack, startStack } from '../../support/stack.ts';
 
 let stack: Stack;
 beforeAll(async () => {
@@ -425,6 +426,30 @@ describe('the number of requests', () => {
       expect(large.sim.requests).toHaveLength(2);
     } finally {
       await large.stop();
+    }
+  });
+});
+
+describe('settings that change during a run', () => {
+  test('a run whose panel is exchanged while it reads fails, and mixes nothing of both panels into the mirror', async () => {
+    const { sim, settings } = stack;
+    const before = await rowVersions(stack.database.db);
+    const other = await startPanelSimulator({ ...SMALL, seed: 7 });
+    const known = { panelUrl: settings.panelUrl, panelApiKey: settings.panelApiKey };
+    // The users are read before the last page of the servers is: both panels have the same ids.
+    const stop = sim.on('before', ({ path, page }) => {
+      if (SERVERS.test(path) && page === 3)
+        Object.assign(settings, { panelUrl: other.url, panelApiKey: new Secret(other.keys.full) });
+    });
+    try {
+      const log = await stack.sync();
+      expect(log.status).toBe('FAILED');
+      expect(log.error).toBe('The settings of the panel were changed during the sync; start it again');
+      expect(await rowVersions(stack.database.db)).toEqual(before);
+    } finally {
+      stop();
+      Object.assign(settings, known);
+      await other.close();
     }
   });
 });

@@ -71,6 +71,7 @@ beforeEach(() => {
     async openRun() {
       return {
         result: 'opened',
+        panel: 'fingerprint',
         subusers: true,
         clientKey: false,
         batchSize: 5,
@@ -266,6 +267,7 @@ describe('ending', () => {
   test('a withdrawn row ends the run with nothing done', async () => {
     mocks.openRun = async () => ({
       result: 'withdrawn',
+      panel: 'fingerprint',
       subusers: true,
       clientKey: false,
       batchSize: 5,
