@@ -66,7 +66,7 @@ async function runDoctor(env: Environment): Promise<DoctorReport> {
     checkNode(),
     ...database.checks,
     temporalAddress === undefined ? await checkEmbeddedTemporal(config) : await checkTemporal(config, temporalAddress),
-    await checkPanel(runtime === undefined ? config.panel : panelAccess(runtime), config.panel.url),
+    ...(await checkPanel(runtime === undefined ? config.panel : panelAccess(runtime), config.panel.url)),
     ...(await checkEmail(config, { ...emailSettings(config, runtime), held: database.held })),
   ];
   if (note?.apiUrl !== undefined) {
@@ -87,6 +87,7 @@ const emailSettings = (config: Config, runtime: RuntimeSettings | undefined) => 
 const panelAccess = (settings: RuntimeSettings): PanelAccess => ({
   url: settings.panelUrl,
   apiKey: settings.panelApiKey,
+  clientApiKey: settings.panelClientApiKey,
   cfAccessClientId: settings.cfAccessClientId,
   cfAccessClientSecret: settings.cfAccessClientSecret,
 });

@@ -43,6 +43,8 @@ export interface PanelClient extends PanelWrites, PanelConsoles {
    * @throws {AppError} as {@link PanelClient.clientList}; PANEL_CONFLICT when the server's state forbids it.
    */
   resources(serverUuid: string, options?: { signal?: AbortSignal }): Promise<{ item: PanelItem; throttle: Throttle }>;
+  /** GET {url}/api/client/account: the user to whom the client key belongs. @throws {AppError} as {@link PanelClient.clientList}. */
+  account(options?: { signal?: AbortSignal }): Promise<{ item: PanelItem; throttle: Throttle }>;
   /** Waits for requests in flight and ends the pool. */
   close(): Promise<void>;
 }
@@ -101,6 +103,11 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     async resources(serverUuid, { signal } = {}) {
       const path = `/api/client/servers/${encodeURIComponent(serverUuid)}/resources`;
       const request = { path, signal, key: clientKey(options), parse: parseItemEnvelope };
+      const { value, throttle } = await call(panel, request);
+      return { item: value, throttle };
+    },
+    async account({ signal } = {}) {
+      const request = { path: '/api/client/account', signal, key: clientKey(options), parse: parseItemEnvelope };
       const { value, throttle } = await call(panel, request);
       return { item: value, throttle };
     },

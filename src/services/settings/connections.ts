@@ -8,6 +8,7 @@ import type { Secret } from '../../domain/secret.ts';
 import type { Db } from '../../store/db/db.ts';
 import { serverVersion } from '../../store/db/server-version.ts';
 import { checkTransport } from '../email/check-transport.ts';
+import type { ClientKeyFinding, RightFinding } from './panel-rights.ts';
 import { resolveSettings } from './runtime-settings.ts';
 import { isKnown, urlOf, withheldSecrets } from './secret-origins.ts';
 import type { PanelName } from './setup.ts';
@@ -21,6 +22,9 @@ export interface Connection {
   /** Milliseconds; absent when it failed. */
   latency?: number;
   error?: string;
+  /** What the keys of a panel may read; absent where that was not asked. */
+  rights?: RightFinding[];
+  clientKey?: ClientKeyFinding | null;
 }
 
 export interface ConnectionTestDeps extends ConnectionDeps {
@@ -32,6 +36,8 @@ export interface ConnectionTestDeps extends ConnectionDeps {
 export interface TypedPanel {
   url?: string | undefined;
   apiKey?: Secret | undefined;
+  /** Find out what the keys may read, too. */
+  rights?: boolean;
 }
 
 const NAMES: Record<PanelName, string> = { pterodactyl: 'Pterodactyl', virtfusion: 'Virtfusion' };
@@ -52,50 +58,52 @@ export async function testConnection(
 ): Promise<Connection> {
   const begun = performance.now();
   try {
-    const error = await withDeadline(problemOf(deps, name, typed), deps.timeoutMs);
-    if (error !== undefined) return { success: false, error };
-    return { success: true, latency: Math.round(performance.now() - begun) };
+    const { error, ...found } = await withDeadline(outcomeOf(deps, name, typed), deps.timeoutMs);
+    if (error !== undefined) return { success: false, error, ...found };
+    return { success: true, latency: Math.round(performance.now() - begun), ...found };
   } catch (error) {
     deps.log.info({ connection: name, err: error }, 'connection test failed');
     return { success: false, error: isAppError(error) ? error.message : NO_ANSWER[name] };
   }
 }
 
-/** Why a connection cannot be used; undefined when it can. */
-async function problemOf(
-  deps: ConnectionTestDeps,
-  name: ConnectionName,
-  typed: TypedPanel,
-): Promise<string | undefined> {
-  if (name === 'pterodactyl' || name === 'virtfusion') return panelProblem(deps, name, typed);
-  if (name === 'email') return emailProblem(deps);
+/** Why a connection cannot be used, without `error` when it can, and what else was found out. */
+type Outcome = Pick<Connection, 'error' | 'rights' | 'clientKey'>;
+const failure = (error: string | undefined): Outcome => (error === undefined ? {} : { error });
+
+async function outcomeOf(deps: ConnectionTestDeps, name: ConnectionName, typed: TypedPanel): Promise<Outcome> {
+  if (name === 'pterodactyl' || name === 'virtfusion') return panelOutcome(deps, name, typed);
+  if (name === 'email') return failure(await emailProblem(deps));
   if (name === 'temporal') {
     const state = await deps.temporal.state(deps.timeoutMs);
-    if (state === 'ok') return undefined;
-    return state === 'no namespace' ? 'The Temporal namespace does not exist' : NO_ANSWER.temporal;
+    if (state === 'ok') return {};
+    return failure(state === 'no namespace' ? 'The Temporal namespace does not exist' : NO_ANSWER.temporal);
   }
   await serverVersion(deps.db);
-  return undefined;
+  return {};
 }
 
-async function panelProblem(
-  deps: ConnectionTestDeps,
-  name: PanelName,
-  { url, apiKey }: TypedPanel,
-): Promise<string | undefined> {
+async function panelOutcome(deps: ConnectionTestDeps, name: PanelName, typed: TypedPanel): Promise<Outcome> {
   const { known } = deps;
+  const { url, apiKey, rights = false } = typed;
   const key = `${name}_api_key` as const;
   const present = url ?? urlOf(name, known);
   if (url === undefined && apiKey === undefined) {
-    if (known.stored.unreadable.includes(key)) return 'The stored API key cannot be decrypted: enter it again';
-    if (present === undefined || !isKnown(key, known)) return `${NAMES[name]} credentials not configured`;
+    if (known.stored.unreadable.includes(key)) {
+      return failure('The stored API key cannot be decrypted: enter it again');
+    }
+    if (present === undefined || !isKnown(key, known)) return failure(`${NAMES[name]} credentials not configured`);
     if (withheldSecrets(known).includes(key)) {
-      return 'The API key was entered for another URL, so it is not sent: enter it again';
+      return failure('The API key was entered for another URL, so it is not sent: enter it again');
     }
   }
-  if (!present) return `${NAMES[name]} credentials not configured`;
-  const { success, error } = await testPanel(deps, { name, url: present, apiKey });
-  return success ? undefined : (error ?? NO_ANSWER[name]);
+  if (!present) return failure(`${NAMES[name]} credentials not configured`);
+  const tested = await testPanel(deps, { name, url: present, apiKey, rights });
+  return {
+    ...failure(tested.success ? undefined : (tested.error ?? NO_ANSWER[name])),
+    ...(tested.rights === undefined ? {} : { rights: tested.rights }),
+    ...(tested.clientKey === undefined ? {} : { clientKey: tested.clientKey }),
+  };
 }
 
 async function emailProblem({ known, timeoutMs }: ConnectionTestDeps): Promise<string | undefined> {

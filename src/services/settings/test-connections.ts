@@ -2,16 +2,23 @@
 import type { Logger } from 'pino';
 import { guardFor, type Resolver } from '../../clients/http/address-guard.ts';
 import type { HttpClientOptions } from '../../clients/http/http.ts';
-import { createPanelClient } from '../../clients/panel/client.ts';
+import { createPanelClient, type PanelClient } from '../../clients/panel/client.ts';
 import { testConnection } from '../../clients/virtfusion.ts';
 import { isAppError } from '../../domain/errors.ts';
 import type { Secret } from '../../domain/secret.ts';
 import { URL_SETTINGS } from '../../domain/settings.ts';
+import {
+  type ClientKeyFinding,
+  keysProblem,
+  type PanelFindings,
+  type RightFinding,
+  readPanelRights,
+} from './panel-rights.ts';
 import { environmentUrl, type KnownSettings, originOf, type PanelSecrets, secretsForPanel } from './secret-origins.ts';
 import type { PanelName } from './setup.ts';
 
-/** Maximum bytes of a panel's answer: one server with nothing included has less than 4 KB. */
-const TEST_BODY_BYTES = 256 * 1024;
+/** Maximum bytes of a panel's answer: one nest with all its eggs and their install scripts can have a megabyte. */
+const TEST_BODY_BYTES = 4 * 1024 * 1024;
 
 /** Who tests, and so what this machine may connect to. */
 export interface Tester {
@@ -34,6 +41,8 @@ export interface PanelToTest {
   url: string;
   /** Absent: the known key, if it may be sent to this URL. */
   apiKey: Secret | undefined;
+  /** Find out what the keys may read, too: that takes more requests. */
+  rights?: boolean;
 }
 
 export interface ConnectionResult {
@@ -43,6 +52,10 @@ export interface ConnectionResult {
   /** Null when the panel does not say. */
   serverCount: number | null;
   error: string | null;
+  /** What the key may read; absent where that was not asked. */
+  rights?: RightFinding[];
+  /** Absent like the rights; null without a client key. */
+  clientKey?: ClientKeyFinding | null;
 }
 
 /** The result of a test that sent nothing, for this reason. */
@@ -79,10 +92,10 @@ export async function testPanel(deps: ConnectionDeps, panel: PanelToTest): Promi
   const begun = performance.now();
   const latency = () => Math.round(performance.now() - begun);
   try {
-    const query = panel.name === 'pterodactyl' ? queryPterodactyl : queryVirtfusion;
     const target = { url: panel.url, guard: guardOf(deps, panel), timeoutMs: deps.timeoutMs };
-    const serverCount = await query(target, { ...known, apiKey });
-    return { success: true, serverCount, latency: latency(), error: null };
+    if (panel.name === 'pterodactyl') return await testPterodactyl(target, { ...known, apiKey }, panel.rights === true);
+    await testConnection({ url: panel.url, apiKey }, target);
+    return { success: true, serverCount: null, latency: latency(), error: null };
   } catch (error) {
     if (!isAppError(error)) throw error;
     deps.log.info({ panel: panel.name, code: error.code, meta: error.meta }, 'connection test failed');
@@ -99,26 +112,40 @@ export async function testPanel(deps: ConnectionDeps, panel: PanelToTest): Promi
 type Target = Pick<HttpClientOptions, 'guard' | 'timeoutMs'> & { url: string };
 type TestSecrets = PanelSecrets & { apiKey: Secret };
 
-/** Lists one server: that needs the URL, the key and its most used right. @returns the number of servers. */
-async function queryPterodactyl(target: Target, secrets: TestSecrets): Promise<number | null> {
-  const { apiKey, cfAccessClientId, cfAccessClientSecret } = secrets;
+/** A right of the keys that a sync needs is as much as the connection. */
+function resultOf(findings: PanelFindings): ConnectionResult {
+  const { latency, servers: serverCount, rights, clientKey } = findings;
+  const error = keysProblem(findings) ?? null;
+  return { success: error === null, latency, serverCount, error, rights, clientKey };
+}
+
+/** Part of the time limit that is spent on rights; what is not known then stays unknown, and the rest is answered. */
+const SHARE = 0.8;
+
+async function testPterodactyl(target: Target, secrets: TestSecrets, rights: boolean): Promise<ConnectionResult> {
+  const { clientApiKey, cfAccessClientId, cfAccessClientSecret } = secrets;
   const client = createPanelClient({
     ...target,
-    apiKey,
+    apiKey: secrets.apiKey,
     maxBodyBytes: TEST_BODY_BYTES,
+    ...(clientApiKey === undefined ? {} : { clientApiKey }),
     ...(cfAccessClientId === undefined ? {} : { cfAccessClientId }),
     ...(cfAccessClientSecret === undefined ? {} : { cfAccessClientSecret }),
   });
   try {
-    const { pagination } = await client.list('/servers', { page: 1, perPage: 1 });
-    return pagination?.total ?? null;
+    if (!rights) return await listOneServer(client);
+    const timeoutMs = target.timeoutMs * SHARE;
+    return resultOf(await readPanelRights(client, { clientKey: clientApiKey !== undefined, timeoutMs }));
   } finally {
     // Not awaited: the answer is known.
     client.close().catch(() => undefined);
   }
 }
 
-async function queryVirtfusion({ url, ...options }: Target, { apiKey }: TestSecrets): Promise<null> {
-  await testConnection({ url, apiKey }, options);
-  return null;
+/** That needs the URL, the key and its most used right. */
+async function listOneServer(client: PanelClient): Promise<ConnectionResult> {
+  const begun = performance.now();
+  const { pagination } = await client.list('/servers', { page: 1, perPage: 1 });
+  const latency = Math.round(performance.now() - begun);
+  return { success: true, latency, serverCount: pagination?.total ?? null, error: null };
 }

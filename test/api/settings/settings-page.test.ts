@@ -520,6 +520,21 @@ describe('connections', () => {
     expect(silent.requests).toHaveLength(2);
   });
 
+  test('a test tells the rights of the key, also those that lack; the page asks for one server only (F6)', async () => {
+    const api = await wizard.start();
+    await save(api, wizard.panel());
+    await load(api, plain);
+    expect(wizard.sim.requests.map(({ path }) => path)).toEqual(['/api/application/servers']);
+    const granted: unknown = expect.arrayContaining([expect.objectContaining({ right: 'eggs', state: 'granted' })]);
+    expect(await test_(api, 'pterodactyl')).toMatchObject({ success: true, rights: granted, clientKey: null });
+    const typed = { pterodactylUrl: wizard.sim.url, pterodactylApiKey: wizard.sim.keys.fewRights };
+    expect(await test_(api, 'pterodactyl', typed)).toMatchObject({
+      connected: false,
+      success: false,
+      error: 'The API key lacks the right to read: Locations, Nodes, Allocations, Nests, Users',
+    });
+  });
+
   test('a test with a blank or masked key sends the stored key to its own origin only (16)', async () => {
     const api = await wizard.start();
     const elsewhere = await wizard.serve((_request, response) => response.end('{}'));

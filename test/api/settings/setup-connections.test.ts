@@ -15,16 +15,67 @@ afterAll(() => wizard.stop());
 const production = { ENV: 'production' };
 
 describe('connection tests', () => {
-  test('Pterodactyl: one page of one server is requested, and all servers are counted', async () => {
+  test('Pterodactyl: one record of each listing is requested, and all servers are counted', async () => {
     const api = await wizard.start();
+    const good = { success: true, latency: expect.any(Number), serverCount: 7, error: null };
+    const rights: unknown = expect.arrayContaining([expect.objectContaining({ right: 'users', state: 'granted' })]);
     expect(await tested(api, wizard.panel())).toEqual({
       success: true,
-      testResults: { pterodactyl: { success: true, latency: expect.any(Number), serverCount: 7, error: null } },
+      testResults: { pterodactyl: { ...good, rights, clientKey: null } },
     });
-    expect(wizard.sim.requests.map(({ path, query }) => [path, query.includes('per_page=1')])).toEqual([
-      ['/api/application/servers', true],
+    const asked = wizard.sim.requests.map(({ path, query }) => [path.split('/').at(-1), query.includes('per_page=1')]);
+    expect(asked.sort()).toEqual([
+      ['locations', true],
+      ['nests', true],
+      ['servers', true],
+      ['users', true],
     ]);
     expect(await wizard.stored('pterodactyl_url')).toBeUndefined();
+  });
+
+  test('a key that lacks a right of the sync fails, and the right is named (F6)', async () => {
+    const api = await wizard.start();
+    const pterodactylApiKey = wizard.sim.addKey({
+      rights: ['locations', 'nodes', 'allocations', 'nests', 'eggs', 'servers'],
+    });
+    const users = { right: 'users', label: 'Users', needed: true, state: 'missing', reason: null };
+    const missing: unknown = expect.arrayContaining([expect.objectContaining(users)]);
+    expect(await tested(api, { ...wizard.panel(), pterodactylApiKey })).toMatchObject({
+      testResults: {
+        pterodactyl: {
+          success: false,
+          serverCount: 7,
+          error: 'The API key lacks the right to read: Users',
+          rights: missing,
+        },
+      },
+    });
+  });
+
+  test('the known client key is tried as what it is, at its own origin only (F6)', async () => {
+    const env = { PTERODACTYL_URL: wizard.sim.url, PTERODACTYL_API_KEY: wizard.sim.keys.full };
+    const withKey = async (clientKey: string) => {
+      const api = await wizard.start({ ...env, PTERODACTYL_CLIENT_API_KEY: clientKey });
+      return (await tested(api, wizard.panel())) as { testResults: { pterodactyl: Record<string, unknown> } };
+    };
+    expect((await withKey(wizard.sim.keys.client)).testResults.pterodactyl).toMatchObject({
+      success: true,
+      clientKey: { state: 'administrator', message: null },
+    });
+    expect((await withKey(wizard.sim.keys.userClient)).testResults.pterodactyl).toMatchObject({
+      success: true,
+      clientKey: { state: 'not-administrator', message: expect.stringContaining('no administrator of the panel') },
+    });
+    expect((await withKey(wizard.sim.keys.full)).testResults.pterodactyl).toMatchObject({
+      success: false,
+      error: expect.stringContaining('The panel refused the client API key'),
+      clientKey: { state: 'refused' },
+    });
+    const elsewhere = await wizard.serve((_request, response) => response.end('{"object":"list","data":[]}'));
+    const api = await wizard.start({ ...env, PTERODACTYL_CLIENT_API_KEY: wizard.sim.keys.client });
+    await tested(api, { pterodactylUrl: elsewhere.url, pterodactylApiKey: 'typed' });
+    expect(elsewhere.requests.filter(({ url }) => url?.includes('/api/client'))).toEqual([]);
+    expect(JSON.stringify(elsewhere.requests)).not.toContain(wizard.sim.keys.client);
   });
 
   test('tests VirtFusion alone and together with Pterodactyl', async () => {

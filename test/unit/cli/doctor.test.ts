@@ -37,20 +37,57 @@ describe('doctor: origin and value of a variable', () => {
 describe('doctor: the panel', () => {
   let sim: PanelSimulator;
   beforeAll(async () => {
-    sim = await startPanelSimulator({ servers: 1, users: 1 });
+    sim = await startPanelSimulator({ servers: 1, users: 3 });
   });
   beforeEach(() => sim.reset());
   afterAll(() => sim.close());
 
-  const check = (url = sim.url) =>
+  const check = (
+    url = sim.url,
+    { apiKey = sim.keys.full, clientApiKey }: { apiKey?: string; clientApiKey?: string } = {},
+  ) =>
     checkPanel(
-      { url, apiKey: new Secret(sim.keys.full), cfAccessClientId: undefined, cfAccessClientSecret: undefined },
+      {
+        url,
+        apiKey: new Secret(apiKey),
+        clientApiKey: clientApiKey === undefined ? undefined : new Secret(clientApiKey),
+        cfAccessClientId: undefined,
+        cfAccessClientSecret: undefined,
+      },
       undefined,
     );
 
   test('is read, with the address of its API, too', async () => {
-    expect(await check()).toMatchObject({ state: 'ok', detail: expect.stringContaining('3 locations') });
-    expect(await check(`${sim.url}/api/application`)).toMatchObject({ state: 'ok' });
+    const rights = { name: 'Panel rights', state: 'ok' };
+    expect(await check()).toMatchObject([
+      { state: 'ok', detail: expect.stringContaining('1 servers, 240 req') },
+      rights,
+    ]);
+    expect(await check(`${sim.url}/api/application`)).toMatchObject([{ state: 'ok' }, rights]);
+  });
+
+  test('each right that the key lacks is named, with what it is for (F6)', async () => {
+    const rights = ['locations', 'nodes', 'allocations', 'nests', 'eggs', 'servers'] as const;
+    const [panel, found] = await check(sim.url, { apiKey: sim.addKey({ rights }) });
+    expect(panel?.state).toBe('ok');
+    expect(found).toMatchObject({
+      name: 'Panel rights',
+      state: 'failed',
+      detail:
+        'Users is missing: users, owners and subusers of servers; Server Databases is missing (optional): databases of servers; Database Hosts is not known: no record was read that would tell',
+      advice: expect.stringContaining('"Read" for Users, Server Databases'),
+    });
+    const optional = await check(sim.url, { apiKey: sim.addKey({ rights: [...rights, 'users'] }) });
+    expect(optional).toMatchObject([{ state: 'ok' }, { state: 'warning' }]);
+  });
+
+  test.each([
+    ['client', 'ok', /administrator/],
+    ['userClient', 'warning', /no administrator of the panel/],
+    ['full', 'warning', /refused the client API key/],
+  ] as const)('the client key is looked at as what it is: %s (F6)', async (key, state, detail) => {
+    const checks = await check(sim.url, { clientApiKey: sim.keys[key] });
+    expect(checks[2]).toMatchObject({ name: 'Panel client key', state, detail: expect.stringMatching(detail) });
   });
 
   test.each<[FaultAction, RegExp, RegExp]>([
@@ -65,13 +102,14 @@ describe('doctor: the panel', () => {
     [{ kind: 'reset' }, /: The panel cannot be reached: the connection was closed/, /PTERODACTYL_URL/],
   ])('%j: the finding says what happened and what to do (C-3)', async (action, detail, advice) => {
     sim.faults.add({ action });
-    const found = await check();
+    const [found, ...more] = await check();
     expect(found).toMatchObject({ state: 'failed', detail: expect.stringMatching(detail) });
-    expect(found.advice).toMatch(advice);
+    expect(found?.advice).toMatch(advice);
+    expect(more).toEqual([]);
   });
 
   test('a stored URL may not lead to a metadata service (S12)', async () => {
-    const found = await check('http://169.254.169.254:1');
+    const [found] = await check('http://169.254.169.254:1');
     expect(found).toMatchObject({ state: 'failed', detail: expect.stringContaining('may not be reached from here') });
   });
 });

@@ -14,6 +14,7 @@ import {
 } from '../../../services/settings/settings-page.ts';
 import type { StoredWebhook } from '../../../store/webhooks/webhook-list.ts';
 import { BodyFlag, documentedAs, OptionalFlag, optionalInteger } from '../../http/fields.ts';
+import { KeyFindings } from '../setup/shapes.ts';
 import { toWebhook, WebhookSchema } from './webhook-shapes.ts';
 
 /** One schema for each of these fields. */
@@ -50,6 +51,7 @@ export const ConnectionSchema = z
     latency: z.int().min(0).optional().meta({ description: 'Milliseconds' }),
     version: z.string().optional(),
     error: z.string().optional(),
+    ...KeyFindings,
   })
   .meta({ id: 'Connection' });
 

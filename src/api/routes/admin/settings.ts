@@ -102,7 +102,7 @@ async function testTyped(deps: ConnectionTestDeps, name: ConnectionName, body: z
   if (name !== 'pterodactyl' && name !== 'virtfusion') return toConnection(await testConnection(deps, name));
   const typed = readPanel(body[`${name}Url`], body[`${name}ApiKey`]);
   if ('problem' in typed) return toConnection({ success: false, error: typed.problem });
-  return toConnection(await testConnection(deps, name, typed), 'Connected');
+  return toConnection(await testConnection(deps, name, { ...typed, rights: true }), 'Connected');
 }
 
 /** The page's routes; options are for tests. */
@@ -183,7 +183,7 @@ export function createSettingsRoutes(options: SettingsRouteOptions = {}): Route[
       operationId: 'testConnection',
       summary: 'Test a connection',
       description:
-        'A connection that fails is a result, not an error. A panel is tested with the URL and the key of the body; without a key the stored one is used, if it was entered for the origin of the URL. `email` connects and signs in, and sends nothing.',
+        'A connection that fails is a result, not an error. A panel is tested with the URL and the key of the body; without a key the stored one is used, if it was entered for the origin of the URL. Of Pterodactyl each right that the sync needs is tried, and the known client API key. `email` connects and signs in, and sends nothing.',
       tags,
       auth: 'admin',
       audit: { none: 'tests a connection' },

@@ -38,7 +38,7 @@ async function testNamedPanels(deps: ConnectionDeps, body: z.output<typeof TestB
     if ('problem' in typed) return [name, untested(typed.problem)] as const;
     const { url, apiKey } = typed;
     if (!url) return [name, untested('Enter the URL of the panel')] as const;
-    return [name, await testPanel(deps, { name, url, apiKey })] as const;
+    return [name, await testPanel(deps, { name, url, apiKey, rights: true })] as const;
   });
   return Object.fromEntries(await Promise.all(tests));
 }
@@ -96,7 +96,7 @@ export function createSetupRoutes(options: SetupRouteOptions = {}): Route[] {
       operationId: 'testSetupConnections',
       summary: 'Test the connection to a panel',
       description:
-        'A connection that fails is a result, not an error. Without a key the known one is used, if it was entered for the origin of the URL.',
+        'A connection that fails is a result, not an error. Without a key the known one is used, if it was entered for the origin of the URL. Of Pterodactyl each right that the sync needs is tried, and the known client API key. A right that is missing, or a client key that is refused, is a failure.',
       tags,
       auth: 'setup',
       audit: { none: 'tests a connection' },

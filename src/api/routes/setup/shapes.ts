@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Secret } from '../../../domain/secret.ts';
 import { MAX_LONG, MAX_SHORT, SETTING_RULES } from '../../../domain/setting-rules.ts';
 import { SECRET_MASK, type SettingKey } from '../../../domain/settings.ts';
+import { CLIENT_KEY_STATES, PANEL_RIGHTS, RIGHT_STATES } from '../../../services/settings/panel-rights.ts';
 import type { PanelName } from '../../../services/settings/setup.ts';
 import { documentedAs } from '../../http/fields.ts';
 
@@ -112,6 +113,31 @@ export function readPanel(
   };
 }
 
+/** What a test found out about the keys of a panel, beside whether it can be read. */
+export const KeyFindings = {
+  rights: z
+    .array(
+      z.object({
+        right: z.enum(PANEL_RIGHTS),
+        label: z.string().meta({ description: "Its name on the panel's page of API keys" }),
+        needed: z.boolean().meta({ description: 'Without it a sync is not whole' }),
+        purpose: z.string().meta({ description: 'What the sync reads with it' }),
+        state: z.enum(RIGHT_STATES),
+        reason: z.string().nullable().meta({ description: 'Why the state is unknown' }),
+      }),
+    )
+    .optional()
+    .meta({ description: 'What the API key may read; absent where that was not asked' }),
+  clientKey: z
+    .object({
+      state: z.enum(CLIENT_KEY_STATES),
+      message: z.string().nullable().meta({ description: 'What is wrong, or why the state is unknown' }),
+    })
+    .nullable()
+    .optional()
+    .meta({ description: 'What the client API key is; null without one, absent where that was not asked' }),
+};
+
 /** How one panel's test ended. */
 export const TestResult = z
   .object({
@@ -119,5 +145,6 @@ export const TestResult = z
     latency: z.int().min(0).nullable().meta({ description: 'Milliseconds; null when nothing was sent' }),
     serverCount: z.int().min(0).nullable().meta({ description: 'Null when the panel does not say' }),
     error: z.string().nullable(),
+    ...KeyFindings,
   })
   .meta({ id: 'ConnectionTest' });
