@@ -1,9 +1,6 @@
 import type { Knex } from 'knex';
 import { dropCreated } from '../src/store/db/created-objects.ts';
 
-/** Columns of earlier migrations that are gone: a table without them is ours, too. */
-export const REMOVED = { sync_pages: ['part'] };
-
 /**
  * A staged page says in columns what it is of: `source_id`: node, nest or batch that a source reads, null for a listing;
  * `parent_id`: node, nest or server whose list the rows are, null where they are of several; `has_gaps`: that list is not

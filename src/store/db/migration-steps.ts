@@ -27,8 +27,6 @@ interface Migration extends Record<Direction, (knex: Knex) => Promise<void>> {
   /** Exported beside by a migration that creates tables or functions of our own. */
   TABLES?: readonly Table[];
   FUNCTIONS?: readonly OwnFunction[];
-  /** Table of our own → columns that this migration drops. */
-  REMOVED?: Readonly<Record<string, readonly string[]>>;
 }
 
 async function loadMigration(name: string): Promise<Migration> {
@@ -81,26 +79,16 @@ interface Table {
   indexes: readonly string[];
 }
 
-/** `table.column` of every column of our own tables that some migration drops. */
-async function removedColumns(): Promise<Set<string>> {
-  const migrations = await Promise.all((await migrationNames()).map(loadMigration));
-  const removed = migrations.flatMap(({ REMOVED = {} }) => Object.entries(REMOVED));
-  return new Set(removed.flatMap(([table, columns]) => columns.map((column) => `${table}.${column}`)));
-}
-
-/** What the migration will create: the tables of `names`, and its functions. Columns that a later one drops are left out. */
+/** What the migration will create: the tables of `names`, and its functions. */
 export async function ownObjects(migration: string, names: readonly string[]): Promise<OwnObjects> {
   const { TABLES = [], FUNCTIONS = [] } = await loadMigration(migration);
-  const removed = await removedColumns();
   const tables = names.map((name) => {
     const table = TABLES.find((one) => one.name === name);
     if (table === undefined) return { name, indexes: [] };
     const indexes = table.indexes.map((sql) => /^create (?:unique )?index if not exists (\w+)/.exec(sql)?.[1] ?? '');
     return {
       name,
-      columns: table.columns
-        .filter((column) => !removed.has(`${name}.${column.name}`))
-        .map((column) => ({ name: column.name, type: plainType(column.type) })),
+      columns: table.columns.map((column) => ({ name: column.name, type: plainType(column.type) })),
       indexes: [...indexes, ...table.uniques.map((unique) => unique.name)].filter((index) => index !== ''),
     };
   });

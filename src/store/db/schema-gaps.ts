@@ -49,6 +49,8 @@ export async function schemaGaps(db: Db): Promise<SchemaGap[]> {
 }
 
 const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+const repeated = (n: number | undefined): string =>
+  n === undefined || n === 0 ? '' : `: ${n} ${n === 1 ? 'value stands' : 'values stand'} in more than one row`;
 const rowsOf = (n: number): string => `${n} ${n === 1 ? 'row' : 'rows'}`;
 
 /** Columns of ours: missing, of another type, or without NOT NULL. */
@@ -123,9 +125,7 @@ function keyGaps(table: TableShape, there: FoundTable): Gap[] {
       return {
         works: !needed,
         count: `select count(*) from (select 1 from ${ident(table.name)} where ${where} group by ${columns} having count(*) > 1) d`,
-        text: (n) =>
-          `${table.name} has no unique key over ${key.join(', ')}` +
-          `${n === undefined || n === 0 ? '' : `: ${n} ${n === 1 ? 'value stands' : 'values stand'} in more than one row`}`,
+        text: (n) => `${table.name} has no unique key over ${key.join(', ')}${repeated(n)}`,
         advice: needed ? 'this service writes by this key: make its values unique, then add it' : undefined,
       };
     });
@@ -163,9 +163,14 @@ function indexGaps(table: TableShape, there: FoundTable): Gap[] {
   return table.indexes
     .filter((index) => !there.indexes.some(({ name, on }) => name === index.name || (on === index.on && !index.unique)))
     .filter((index) => !keys.includes(/^btree \("?(\w+)"?\)$/.exec(index.on)?.[1] ?? ''))
-    .map((index) => ({
-      works: true,
-      text: () =>
-        `${table.name} has no ${index.unique ? 'unique ' : ''}index ${index.name}, over ${index.on.replace('btree ', '')}`,
-    }));
+    .map((index): Gap => {
+      const on = index.on.replace('btree ', '');
+      if (!index.unique) return { works: true, text: () => `${table.name} has no index ${index.name}, over ${on}` };
+      const [, columns = '', condition = ''] = /^\((.+?)\)( WHERE .+)?$/.exec(on) ?? [];
+      return {
+        works: true,
+        count: `select count(*) from (select 1 from ${ident(table.name)}${condition} group by ${columns} having count(*) > 1) d`,
+        text: (n) => `${table.name} has no unique index ${index.name}, over ${on}${repeated(n)}`,
+      };
+    });
 }

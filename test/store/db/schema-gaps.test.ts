@@ -61,8 +61,8 @@ describe('a database of the site', () => {
     expect(found.toSorted()).toMatchInlineSnapshot(`
       [
         "works the foreign key of servers.productId holds for new and changed rows only: 1 row names one that does not exist",
-        "works users has no unique index users_email_lower_unique, over (lower(email))",
-        "works users has no unique index users_pterodactyl_id_unique, over ("pterodactylId") WHERE ("pterodactylId" IS NOT NULL)",
+        "works users has no unique index users_email_lower_unique, over (lower(email)): 1 value stands in more than one row",
+        "works users has no unique index users_pterodactyl_id_unique, over ("pterodactylId") WHERE ("pterodactylId" IS NOT NULL): 1 value stands in more than one row",
       ]
     `);
   });
