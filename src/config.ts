@@ -11,7 +11,8 @@ import { HYTALE_ENVIRONMENTS, HYTALE_HOSTS } from './domain/hytale/environment.t
 import { parseWholeNumber } from './domain/numbers.ts';
 import { Secret } from './domain/secret.ts';
 import { keyProblem, secretProblem } from './domain/secret-strength.ts';
-import { readBoolean, SETTING_KEYS, type SettingKey } from './domain/settings.ts';
+import { AUTO_SYNC_MODES, BUDGET_SHARE, readBoolean, SETTING_KEYS, type SettingKey } from './domain/settings.ts';
+import { MIN_MIRROR_SECONDS } from './domain/sync/live-mirror.ts';
 import { webhookHost } from './domain/webhook-url.ts';
 
 /** What the schema says about a variable beside its type and its default. */
@@ -102,6 +103,10 @@ const hytaleEnvironment = text
   .transform((v) => v || undefined)
   .pipe(z.enum(HYTALE_ENVIRONMENTS, `must be one of ${HYTALE_ENVIRONMENTS.join(', ')}, in lower case`).optional())
   .optional();
+const autoSyncMode = text
+  .transform((v) => v || AUTO_SYNC_MODES[0])
+  .pipe(z.enum(AUTO_SYNC_MODES, `must be one of ${AUTO_SYNC_MODES.join(', ')}, in lower case`))
+  .default(AUTO_SYNC_MODES[0]);
 const senderOr = (fallback: string) =>
   textOr(fallback).refine((v) => parseSender(v) !== undefined, `must be one sender: ${SENDER_FORM}`);
 
@@ -344,6 +349,16 @@ const Variables = z.object({
       description: 'Minutes between scheduled syncs (the setting in the database is in seconds)',
       databaseKey: 'auto_sync_interval',
     }),
+    AUTO_SYNC_MODE: autoSyncMode.meta({
+      description: `interval = every AUTO_SYNC_INTERVAL minutes; auto = the live mirror: as often as AUTO_SYNC_BUDGET_SHARE allows, at most every ${MIN_MIRROR_SECONDS} seconds`,
+      databaseKey: 'auto_sync_mode',
+    }),
+    AUTO_SYNC_BUDGET_SHARE: wholeNumberOr(BUDGET_SHARE.fallback, BUDGET_SHARE.min)
+      .refine((percent) => percent <= BUDGET_SHARE.max, `must be ${BUDGET_SHARE.max} or less`)
+      .meta({
+        description: `Percent of the panel's requests per minute that the live mirror spends at most, ${BUDGET_SHARE.min} to ${BUDGET_SHARE.max}`,
+        databaseKey: 'auto_sync_budget_share',
+      }),
     SYNC_SUBUSERS_ENABLED: flag(true).meta({ description: 'Sync subusers' }),
     SYNC_SUBUSERS_BATCH_SIZE: wholeNumberOr(25, 1).meta({
       description: 'Servers per batch when subusers come from the client API',
@@ -520,7 +535,12 @@ function toConfig(v: Variables, env: Environment) {
     }),
     discord: Object.freeze({ hosts: Object.freeze(v.DISCORD_WEBHOOK_HOSTS), production: isProduction(v) }),
     hytale: hytaleConfig(v),
-    autoSync: Object.freeze({ enabled: v.AUTO_SYNC_ENABLED, intervalSeconds: v.AUTO_SYNC_INTERVAL * 60 }),
+    autoSync: Object.freeze({
+      enabled: v.AUTO_SYNC_ENABLED,
+      mode: v.AUTO_SYNC_MODE,
+      intervalSeconds: v.AUTO_SYNC_INTERVAL * 60,
+      budgetShare: v.AUTO_SYNC_BUDGET_SHARE,
+    }),
     subusers: Object.freeze({ enabled: v.SYNC_SUBUSERS_ENABLED, batchSize: v.SYNC_SUBUSERS_BATCH_SIZE }),
     /** Settings that the environment sets, by their key in the database. */
     environment: Object.freeze(environmentSettings(v, env)),

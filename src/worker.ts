@@ -7,6 +7,7 @@ import { createEmailProvider } from './clients/email/provider.ts';
 import { createHytaleClient } from './clients/hytale/client.ts';
 import { createTokenVerifier } from './clients/hytale/token-verifier.ts';
 import { createPanelProvider } from './clients/panel/provider.ts';
+import { isLive } from './domain/settings.ts';
 import { cacheFolder } from './embedded/folders.ts';
 import { renderMessage } from './messages/discord/render-message.ts';
 import { captureError, flushErrors, startLogging, traced } from './observability.ts';
@@ -30,6 +31,7 @@ import {
   type TemporalGateway,
 } from './temporal/connection.ts';
 import { createHytaleEngine } from './temporal/hytale-engine.ts';
+import { startLiveMirror } from './temporal/live-mirror.ts';
 import { startOutboxRelay } from './temporal/outbox-relay.ts';
 import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
@@ -119,6 +121,10 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
     settings,
     panel: parts.panel.client,
     launcher: parts.launcher,
+    autoSync: parts.settings.autoSync,
+    keepLiveMirror: async () => {
+      if (isLive(await parts.settings.autoSync())) await startLiveMirror(parts.temporal);
+    },
     log,
     report: captureError,
     retentionDays: config.syncLogRetentionDays,

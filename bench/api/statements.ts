@@ -11,6 +11,7 @@ import { createQueueStats } from '../../src/services/runs/queue-stats.ts';
 import { createRuns } from '../../src/services/runs/runs.ts';
 import { createSettings } from '../../src/services/settings/settings.ts';
 import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
+import { mirrorStatus } from '../../src/services/sync/live-mirror.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { createListener } from '../../src/store/db/listener.ts';
 import { createEmailStore } from '../../src/store/email/email-store.ts';
@@ -60,6 +61,7 @@ function appOf(env: Record<string, string>) {
       discord: { inspect: noDiscord, post: noDiscord },
       cancelWorkflow: async () => undefined,
       launcher,
+      mirror: () => mirrorStatus({ db, autoSync: settings.autoSync, requestsPerMinute: undefined }),
       // Not the real client: it throws from a timer when it is closed while it waits for its next try.
       temporal: { state: async () => 'no answer', reachable: async () => false, workersPolling: async () => false },
       queues: createQueueStats(() => readTaskQueues(temporal, 100)),

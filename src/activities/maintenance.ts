@@ -1,6 +1,6 @@
 /** Activities of schedules: the tick of the auto-sync, the watch over left-over rows, and the purges. */
-import { isAppError } from '../domain/errors.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
+import { requestScheduledSync } from '../services/sync/scheduled-sync.ts';
 import { purgeNetworks } from '../store/accounts/network-store.ts';
 import { purgeTokens, purgeUsed } from '../store/accounts/one-time-token-store.ts';
 import { purgePendingAccounts } from '../store/accounts/pending-account-store.ts';
@@ -22,12 +22,13 @@ import { purgeOutbox } from '../store/outbox-store.ts';
 import { purgeBuckets } from '../store/rate-limit-store.ts';
 import { purgeSyncLogs } from '../store/sync/log-store.ts';
 import { endAbandoned, purgeDeliveries, purgeStates, purgeTests } from '../store/webhooks/delivery-retention.ts';
-import type { ScheduledSyncResult } from '../workflows/contract.ts';
 import { withHeartbeat } from './failures.ts';
 
 export interface MaintenanceActivityDeps {
   db: Db;
   launcher: SyncLauncher;
+  /** Starts the live mirror if the settings want it and it does not run. */
+  keepLiveMirror: () => Promise<void>;
   /** Days after which finished sync logs, outbox rows, emails and deliveries are deleted. */
   retentionDays: number;
   /** Days after which audit events are deleted; 0: never. */
@@ -110,32 +111,18 @@ async function purgeConsoleLines(deps: MaintenanceActivityDeps, signal: AbortSig
   return { hytaleLines, ...(await purgeAll(deps, { hytaleLogGaps: (db) => purgeLogGaps(db, BATCH_ROWS) }, signal)) };
 }
 
-/** Requests a full sync. A sync that is already running is a reason to skip this tick, not a failure. */
-async function requestScheduledSync(launcher: SyncLauncher, logId: string): Promise<ScheduledSyncResult> {
-  try {
-    const ticket = await launcher.requestSync({
-      target: 'full',
-      requestedBy: 'scheduler',
-      requester: 'scheduler',
-      id: logId,
-    });
-    return ticket.joined && ticket.syncLogId !== logId
-      ? { outcome: 'skipped', logId: ticket.syncLogId }
-      : { outcome: 'started', logId: ticket.syncLogId };
-  } catch (error) {
-    if (isAppError(error, 'SYNC_RUNNING')) return { outcome: 'skipped', logId: null };
-    throw error;
-  }
-}
-
 export function createMaintenanceActivities(deps: MaintenanceActivityDeps) {
   const { launcher } = deps;
   return {
     /** The tick of the auto-sync. */
     requestScheduledSync: (input: { logId: string }) => requestScheduledSync(launcher, input.logId),
 
-    /** Starts what was left PENDING, repeats cancels, closes rows whose run is gone (ADR 3). */
-    watchSync: async (): Promise<{ did: string }> => ({ did: await launcher.watch() }),
+    /** Starts what was left PENDING, repeats cancels, closes rows whose run is gone (ADR 3); keeps the live mirror going. */
+    watchSync: async (): Promise<{ did: string }> => {
+      const did = await launcher.watch();
+      await deps.keepLiveMirror();
+      return { did };
+    },
 
     /** Requests the cancel of a run whose row is marked, since the process that marked it may be gone. */
     requestCancel: (input: { runId: string }): Promise<void> => launcher.requestCancel(input.runId),

@@ -19,6 +19,7 @@ import type { QueueStats } from '../services/runs/queue-stats.ts';
 import type { Runs } from '../services/runs/runs.ts';
 import type { Settings } from '../services/settings/settings.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
+import type { MirrorStatus } from '../services/sync/live-mirror.ts';
 import type { UserCounts } from '../store/accounts/user-list.ts';
 import type { Db } from '../store/db/db.ts';
 import type { EmailStore } from '../store/email/email-store.ts';
@@ -56,6 +57,8 @@ export interface AppDeps {
   /** Asks a workflow to end, within a few seconds. */
   cancelWorkflow(workflowId: string): Promise<void>;
   launcher: Pick<SyncLauncher, 'requestSync' | 'cancelSync'>;
+  /** The age of the mirror, and when it is renewed. */
+  mirror(): Promise<MirrorStatus>;
   temporal: EngineHealth;
   queues: QueueStats;
   runs: Runs;

@@ -17,6 +17,7 @@ import { createRuns } from '../services/runs/runs.ts';
 import { createSettings, type Settings } from '../services/settings/settings.ts';
 import { warnAboutUnreadable } from '../services/settings/unreadable.ts';
 import { createSyncLauncher } from '../services/sync/launcher.ts';
+import { mirrorStatus } from '../services/sync/live-mirror.ts';
 import type { Database } from '../store/db/db.ts';
 import { createEncryption, keyId } from '../store/db/encryption.ts';
 import { createListener } from '../store/db/listener.ts';
@@ -92,6 +93,7 @@ function compose(config: ServiceConfig, db: Database, log: Logger) {
     discord,
     cancelWorkflow: (workflowId) => cancelWorkflow(temporal, workflowId),
     launcher,
+    mirror: () => mirrorStatus({ db, autoSync: settings.autoSync, requestsPerMinute: config.panel.requestsPerMinute }),
     temporal,
     queues: createQueueStats(() => readTaskQueues(temporal, QUEUES_DEADLINE_MS)),
     runs: createRuns({ db, emails, launcher, engine, ui, log }),

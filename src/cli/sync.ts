@@ -6,8 +6,11 @@ import pino from 'pino';
 import { AppError } from '../domain/errors.ts';
 import { ENTITIES, type EntityCounts, SYNC_TARGETS, type SyncTarget } from '../domain/sync/targets.ts';
 import { OPERATOR } from '../services/audit/record-change.ts';
+import { createSettings } from '../services/settings/settings.ts';
 import { createSyncLauncher, type SyncLauncher } from '../services/sync/launcher.ts';
+import { type MirrorStatus, mirrorStatus } from '../services/sync/live-mirror.ts';
 import type { Db } from '../store/db/db.ts';
+import { createEncryption } from '../store/db/encryption.ts';
 import { activeSyncLog, getSyncLog, listSyncLogs, rejectedRecords, type SyncLog } from '../store/sync/log-store.ts';
 import { type CommandIo, runCommand } from './support/command.ts';
 import { wholeNumber, withJson } from './support/options.ts';
@@ -34,7 +37,7 @@ interface LogsFlags extends Flags {
 const POLL_MS = 250;
 /** Milliseconds after which a sync that has not started is explained. */
 const UNSTARTED_MS = 3_000;
-/** Maximum number of rejected records shown after a run; the API lists them all. */
+/** Maximum number of rejected records shown after a run; `--json` and the API show more of those that are stored. */
 const SHOWN_FAILURES = 20;
 const JSON_FAILURES = 10_000;
 
@@ -88,27 +91,48 @@ async function start(run: ServiceRun, target: SyncTarget, { dryRun, skipUsers, w
   }
   const log = await follow(run, syncLogId, !run.json);
   const failures = await rejectedRecords(run.db, log.id, run.json ? JSON_FAILURES : SHOWN_FAILURES + 1);
-  run.print({ ...view(log), failures }, [
+  run.print({ ...view(log), failures, failuresTotal: log.itemsFailed }, [
     ...summary(log, createTerminal(run.io.stdout)),
     ...failures
       .slice(0, SHOWN_FAILURES)
       .map(({ entity, panelId, code, detail }) => printable(`  rejected: ${entity} ${panelId}: ${code} ${detail}`)),
-    ...(failures.length > SHOWN_FAILURES ? ['  … more in the log (--json)'] : []),
+    ...(failures.length > SHOWN_FAILURES
+      ? [`  … the first ${SHOWN_FAILURES} of ${log.itemsFailed}; more in the log (--json)`]
+      : []),
   ]);
   if (log.status !== 'COMPLETED') process.exitCode = 1;
 }
 
-async function status({ io, db, print }: ServiceRun, id: string | undefined): Promise<void> {
+async function status(run: ServiceRun, id: string | undefined): Promise<void> {
+  const { io, db, print } = run;
   const log = id === undefined ? await latestSync(db) : await getSyncLog(db, id);
   if (log === undefined) {
     throw new AppError('NOT_FOUND', { publicMessage: id === undefined ? 'No sync was ever started' : 'No such sync' });
   }
-  print(
-    view(log),
-    isOpen(log)
-      ? [`${log.status} ${log.type} sync ${log.id}: ${progressOf(log)} %, ${text(log.metadata['lastMessage'])}`]
-      : summary(log, createTerminal(io.stdout)),
-  );
+  // The age of the mirror belongs to the present, not to one sync of the past.
+  const mirror = id === undefined ? await mirrorOf(run) : undefined;
+  const lines = isOpen(log)
+    ? [`${log.status} ${log.type} sync ${log.id}: ${progressOf(log)} %, ${text(log.metadata['lastMessage'])}`]
+    : summary(log, createTerminal(io.stdout));
+  print(mirror === undefined ? view(log) : { ...view(log), mirror }, [
+    ...lines,
+    ...(mirror === undefined ? [] : [mirrorLine(mirror)]),
+  ]);
+}
+
+function mirrorOf({ db, services: { config, encryptionKey } }: ServiceRun): Promise<MirrorStatus> {
+  const encryption = createEncryption({ key: encryptionKey, previousKey: config.encryptionKeyPrevious });
+  const { autoSync } = createSettings({ db, config, encryption, readOnly: true });
+  return mirrorStatus({ db, autoSync, requestsPerMinute: config.panel.requestsPerMinute });
+}
+
+/** How old the mirror is and when it is renewed, for people. */
+function mirrorLine({ ageSeconds, nextRunAt, mode, shareUsed, budgetShare }: MirrorStatus): string {
+  const age = ageSeconds === null ? 'The panel was never mirrored whole' : `The mirror is ${ageSeconds} s old`;
+  if (nextRunAt === null) return `${age}; automatic syncs are off`;
+  const share = shareUsed === null ? '' : `, ${shareUsed} % of the panel's limit`;
+  const most = mode === 'auto' ? ` (at most ${budgetShare} %)` : '';
+  return `${age}; the next sync is due at ${nextRunAt.toISOString()}${share}${most}`;
 }
 
 async function latestSync(db: Db): Promise<SyncLog | undefined> {

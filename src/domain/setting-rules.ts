@@ -4,7 +4,7 @@ import { isEmail } from './accounts/account.ts';
 import { parseSender, SENDER_FORM } from './email-sender.ts';
 import { parseWholeNumber } from './numbers.ts';
 import { withoutApiPath } from './panel/base-url.ts';
-import { MIN_SYNC_INTERVAL_SECONDS, SECRET_MASK, type SettingKey } from './settings.ts';
+import { AUTO_SYNC_MODES, BUDGET_SHARE, MIN_SYNC_INTERVAL_SECONDS, SECRET_MASK, type SettingKey } from './settings.ts';
 import { webAddressProblem } from './web-address.ts';
 
 /** Characters of a URL or a secret, and of any other text. */
@@ -43,11 +43,11 @@ const secret: Rule = text(MAX_LONG)
   })
   .refine((value) => value === SECRET_MASK || HEADER_TEXT.test(value), 'holds characters that no key has');
 
-const wholeNumber = (min: number, problem: string): Rule =>
+const wholeNumber = (min: number, problem: string, max = MAX_INTEGER): Rule =>
   z
     .string()
     .trim()
-    .refine((value) => value === '' || parseWholeNumber(value, { min, max: MAX_INTEGER }) !== undefined, problem)
+    .refine((value) => value === '' || parseWholeNumber(value, { min, max }) !== undefined, problem)
     .transform((value) => (value === '' ? '' : String(Number(value))));
 
 const switchText: Rule = z.enum(['true', 'false']).transform((value): string => value);
@@ -79,6 +79,15 @@ export const SETTING_RULES = {
   auto_sync_interval: wholeNumber(
     MIN_SYNC_INTERVAL_SECONDS,
     `must be a whole number of seconds, ${MIN_SYNC_INTERVAL_SECONDS} or more`,
+  ),
+  auto_sync_mode: text(MAX_SHORT).refine(
+    (value) => ['', ...AUTO_SYNC_MODES].includes(value),
+    `must be ${AUTO_SYNC_MODES.join(' or ')}`,
+  ),
+  auto_sync_budget_share: wholeNumber(
+    BUDGET_SHARE.min,
+    `must be a whole number of percent, ${BUDGET_SHARE.min} to ${BUDGET_SHARE.max}`,
+    BUDGET_SHARE.max,
   ),
   auto_sync_enabled: switchText,
   registration_enabled: switchText,

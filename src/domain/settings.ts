@@ -26,6 +26,8 @@ export const SETTING_KEYS = [
   'maintenance_mode',
   'auto_sync_enabled',
   'auto_sync_interval',
+  'auto_sync_mode',
+  'auto_sync_budget_share',
   'sync_interval',
   'email_notifications_enabled',
   'email_from',
@@ -113,14 +115,27 @@ export const isSensitiveSetting = (key: string): boolean => sensitive.has(key);
 /** What a secret that is set looks like in the HTTP API: exactly 20 × U+2022. Sent back, it means "leave unchanged". */
 export const SECRET_MASK = '•'.repeat(20);
 
-/** The schedule of automatic syncs. */
+/** `interval`: a full sync by schedule. `auto`: the live mirror, a full sync as often as a share of the panel's limit allows. */
+export const AUTO_SYNC_MODES = ['interval', 'auto'] as const;
+export type AutoSyncMode = (typeof AUTO_SYNC_MODES)[number];
+
+/** When automatic syncs run. */
 export interface AutoSync {
   enabled: boolean;
+  mode: AutoSyncMode;
+  /** Of mode `interval`; in mode `auto` the longest pause after failures. */
   intervalSeconds: number;
+  /** Percent of the panel's requests per minute that mode `auto` spends at most. */
+  budgetShare: number;
 }
+
+/** Whether the live mirror is to run. */
+export const isLive = ({ enabled, mode }: AutoSync): boolean => enabled && mode === 'auto';
 
 /** Minimum number of seconds between scheduled syncs; a setting below it is refused. */
 export const MIN_SYNC_INTERVAL_SECONDS = 60;
+/** The share of the live mirror in percent: what it may be, and without a value. */
+export const BUDGET_SHARE = { min: 1, max: 90, fallback: 25 } as const;
 /** Maximum age of a statistic in seconds when `cache_timeout` is not set. */
 export const DEFAULT_CACHE_TIMEOUT_SECONDS = 60;
 

@@ -1,5 +1,5 @@
 /**
- * Temporal Schedules. They are declared in one table and reconciled when a worker starts and when a setting changes:
+ * Temporal Schedules, and the live mirror, which takes the place of one. They are declared in one table and reconciled when a worker starts and when a setting changes:
  * declared schedules are created or updated, `maintenance:*` schedules that are not declared any more are deleted.
  */
 import {
@@ -8,7 +8,7 @@ import {
   ScheduleOverlapPolicy,
   type ScheduleSpec,
 } from '@temporalio/client';
-import type { AutoSync } from '../domain/settings.ts';
+import { type AutoSync, isLive } from '../domain/settings.ts';
 import {
   AUTO_SYNC_SCHEDULE_ID,
   MAINTENANCE_PREFIX,
@@ -17,6 +17,7 @@ import {
   QUEUE,
 } from '../workflows/contract.ts';
 import type { TemporalGateway } from './connection.ts';
+import { wakeLiveMirror } from './live-mirror.ts';
 
 interface Declared {
   scheduleId: string;
@@ -58,7 +59,8 @@ const autoSync = (setting: AutoSync): Declared => ({
   spec: { intervals: [{ every: setting.intervalSeconds * 1_000 }] },
   workflow: { type: 'scheduledSync', id: AUTO_SYNC_SCHEDULE_ID, args: [] },
   catchupWindow: '1m',
-  enabled: setting.enabled,
+  // In mode `auto` the live mirror starts the syncs.
+  enabled: setting.enabled && !isLive(setting),
 });
 
 async function ensure(temporal: TemporalGateway, declared: Declared): Promise<void> {
@@ -94,14 +96,16 @@ async function ensure(temporal: TemporalGateway, declared: Declared): Promise<vo
   });
 }
 
-/** Makes the auto-sync schedule follow the setting. Several processes may do this at once. */
-export const reconcileAutoSync = (temporal: TemporalGateway, setting: AutoSync): Promise<void> =>
-  ensure(temporal, autoSync(setting));
+/** Makes the auto-sync schedule and the live mirror follow the setting. Several processes may do this at once. */
+export async function reconcileAutoSync(temporal: TemporalGateway, setting: AutoSync): Promise<void> {
+  await Promise.all([ensure(temporal, autoSync(setting)), wakeLiveMirror(temporal, isLive(setting))]);
+}
 
 /** Creates or updates every declared schedule, and deletes maintenance schedules that are not declared any more. */
 export async function reconcileSchedules(temporal: TemporalGateway, setting: AutoSync): Promise<void> {
   await Promise.all([
-    ...[...MAINTENANCE, autoSync(setting)].map((declared) => ensure(temporal, declared)),
+    ...MAINTENANCE.map((declared) => ensure(temporal, declared)),
+    reconcileAutoSync(temporal, setting),
     deleteUndeclared(temporal),
   ]);
 }

@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import { createEmailActivities, type EmailActivityDeps } from '../activities/email.ts';
 import { createFailureInterceptor } from '../activities/failures.ts';
 import { createHytaleActivities, type HytaleActivityDeps } from '../activities/hytale.ts';
+import { createLiveMirrorActivities } from '../activities/live-mirror.ts';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';
 import { createClientSubuserActivities } from '../activities/sync/client-subusers.ts';
 import { type ConfirmActivityDeps, createConfirmActivities } from '../activities/sync/confirm-deletions.ts';
@@ -14,6 +15,7 @@ import { createMergeActivities } from '../activities/sync/merge.ts';
 import { createPageActivities } from '../activities/sync/read-pages.ts';
 import { createRunActivities, type RunActivityDeps } from '../activities/sync/run.ts';
 import { createWebhookActivities, type WebhookActivityDeps } from '../activities/webhooks.ts';
+import type { AutoSync } from '../domain/settings.ts';
 import { createHytaleBudget } from '../services/inventory/client-budget.ts';
 import type { SyncLauncher } from '../services/sync/launcher.ts';
 import { QUEUE } from '../workflows/contract.ts';
@@ -22,6 +24,9 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
   connection: NativeConnection;
   namespace: string;
   launcher: SyncLauncher;
+  /** The setting of automatic syncs as it is stored now. */
+  autoSync: () => Promise<AutoSync>;
+  keepLiveMirror: () => Promise<void>;
   log: Logger;
   report: (error: unknown, context: Record<string, string | number | undefined>) => void;
   /** File of the workflow bundle. */
@@ -39,6 +44,8 @@ export interface WorkersDeps extends RunActivityDeps, ConfirmActivityDeps {
 /** At a shutdown, running activities have this long to finish; then they are cancelled and run again on another worker. */
 const GRACE = '20s';
 
+const CANNOT_REPLAY = ['NondeterminismError', 'DeterminismViolationError'];
+
 /** Makes the workers. The caller runs each of them and shuts each of them down. */
 export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const interceptor = createFailureInterceptor({ log: deps.log, report: deps.report });
@@ -50,6 +57,7 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
     ...createClientSubuserActivities(deps),
     ...createMergeActivities(deps),
     ...createMaintenanceActivities(deps),
+    ...createLiveMirrorActivities({ ...deps, requestsPerMinute: deps.options.requestsPerMinute }),
     ...createEmailActivities({ ...deps.email, db: deps.db }),
     ...createHytaleActivities({ ...deps.hytale, db: deps.db, log: deps.log, panel: deps.panel, budget }),
     ...createWebhookActivities({ ...deps.webhooks, db: deps.db, log: deps.log }),
@@ -76,8 +84,9 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
       // the renewals of sessions would be late.
       stickyQueueScheduleToStartTimeout: '3s',
       // A sync that was started by code that is no longer deployed can never continue, and would block every later one:
-      // it ends as failed (the watch closes its row), and the next sync reads everything again.
-      workflowFailureErrorTypes: { '*': [], panelSync: ['NondeterminismError', 'DeterminismViolationError'] },
+      // it ends as failed (the watch closes its row), and the next sync reads everything again. So does a live mirror, which the
+      // watch starts again.
+      workflowFailureErrorTypes: { '*': [], panelSync: CANNOT_REPLAY, liveMirror: CANNOT_REPLAY },
       maxConcurrentActivityTaskExecutions: 20,
       // Each renewal of a game session takes two workflow tasks.
       maxConcurrentWorkflowTaskPolls: 10,

@@ -18,6 +18,9 @@ export const QUEUE = {
 /** All syncs share this id, so no two overlap, however many copies of the api start one (ADR 2). */
 export const PANEL_SYNC_ID = 'panel-sync';
 export const AUTO_SYNC_SCHEDULE_ID = 'auto-sync';
+/** The live mirror is one workflow, which runs as long as the settings want it (ADR 18). */
+export const LIVE_MIRROR_ID = 'live-mirror';
+export const LIVE_MIRROR_TYPE = 'liveMirror';
 export const MAINTENANCE_PREFIX = 'maintenance:';
 export const maintenanceId = (kind: MaintenanceKind) => `${MAINTENANCE_PREFIX}${kind}`;
 
@@ -117,6 +120,15 @@ export interface ScheduledSyncResult {
   logId: string | null;
 }
 
+/** One look of the live mirror. */
+export interface MirrorTick {
+  did: ScheduledSyncResult['outcome'] | 'waited' | 'ended';
+  /** Milliseconds until the next look. */
+  waitMs: number;
+  /** Why: a public sentence. */
+  why: string;
+}
+
 export interface HytaleLoginInput {
   loginId: string;
 }
@@ -152,7 +164,7 @@ const STEPS_PER_RUN = 12;
 
 /** Update of a login: answers when the code is there, or the login has ended. */
 export const CODE_UPDATE = 'code';
-/** Signal of an account or a session: its row has changed, look at it. */
+/** Signal of an account or a session: its row has changed, look at it. Of the live mirror: the settings have changed. */
 export const CHANGED_SIGNAL = 'changed';
 /**
  * Update of an account or a session: acts now, and answers with what came of it. An account that must be signed in again, and

@@ -2,6 +2,7 @@ export { deliverWebhook } from './deliver-webhook.ts';
 export { hytaleAccount } from './hytale/account.ts';
 export { hytaleLogin } from './hytale/login.ts';
 export { hytaleSession } from './hytale/session.ts';
+export { liveMirror } from './live-mirror.ts';
 export { maintenance } from './maintenance.ts';
 export { panelSync } from './panel-sync/panel-sync.ts';
 export { scheduledSync } from './scheduled-sync.ts';

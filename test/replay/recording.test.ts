@@ -11,7 +11,15 @@ import { OPERATOR } from '../../src/services/audit/record-change.ts';
 import { createEncryption } from '../../src/store/db/encryption.ts';
 import { query } from '../../src/store/db/query.ts';
 import { queueDeliveries } from '../../src/store/webhooks/delivery-store.ts';
-import { DELIVERY_QUERY, deliverWebhookId, PANEL_SYNC_ID, QUEUE, sendEmailId } from '../../src/workflows/contract.ts';
+import { reconcileAutoSync } from '../../src/temporal/schedules.ts';
+import {
+  DELIVERY_QUERY,
+  deliverWebhookId,
+  LIVE_MIRROR_ID,
+  PANEL_SYNC_ID,
+  QUEUE,
+  sendEmailId,
+} from '../../src/workflows/contract.ts';
 import { account, queueEmail } from '../support/email.ts';
 import { resetPoints } from '../support/histories.ts';
 import { writeHistory } from '../support/recording.ts';
@@ -216,6 +224,17 @@ describe.runIf(process.env['RECORD_HISTORIES'] === '1')('recording', { timeout: 
       await handle(workflowId).cancel();
       expect(await record('deliver-webhook-cancelled', workflowId)).toBe('CANCELLED');
     });
+  });
+
+  test('a live mirror that is ended by the settings', async () => {
+    const auto = { enabled: true, mode: 'auto', intervalSeconds: 3_600, budgetShare: 25 } as const;
+    stack.settings.autoSync = auto;
+    await reconcileAutoSync(stack.gateway, auto);
+    await delay(2_000);
+    stack.settings.autoSync = { ...auto, enabled: false };
+    await reconcileAutoSync(stack.gateway, stack.settings.autoSync);
+    expect(await record('live-mirror-ended', LIVE_MIRROR_ID)).toBe('COMPLETED');
+    await stack.gateway.client.schedule.getHandle('auto-sync').delete();
   });
 
   test.each([

@@ -47,6 +47,7 @@ describe('replay', () => {
         'hytale-session-lapsed',
         'hytale-session-limited',
         'hytale-session-pushed',
+        'live-mirror-ended',
         'maintenance-expired-data',
         'maintenance-hytale-logs',
         'maintenance-retention',

@@ -9,6 +9,7 @@ import { createPanelProvider } from '../../src/clients/panel/provider.ts';
 import { loadConfig } from '../../src/config.ts';
 import { AppError } from '../../src/domain/errors.ts';
 import { Secret } from '../../src/domain/secret.ts';
+import { isLive } from '../../src/domain/settings.ts';
 import type { SyncTarget } from '../../src/domain/sync/targets.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
 import type { RuntimeSettings } from '../../src/services/settings/runtime-settings.ts';
@@ -21,6 +22,7 @@ import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { workflowBundle } from '../../src/temporal/bundle.ts';
 import { createTemporalGateway, type TemporalConfig, type TemporalGateway } from '../../src/temporal/connection.ts';
 import { createHytaleEngine } from '../../src/temporal/hytale-engine.ts';
+import { startLiveMirror } from '../../src/temporal/live-mirror.ts';
 import { createWorkers, type WorkersDeps } from '../../src/worker/workers.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 import { createTestNamespace, temporalAddress } from './temporal.ts';
@@ -152,6 +154,10 @@ export async function startStack(
       settings,
       panel: panel.client,
       launcher,
+      autoSync: async () => (await settings()).autoSync,
+      keepLiveMirror: async () => {
+        if (isLive((await settings()).autoSync)) await startLiveMirror(gateway);
+      },
       log: quiet,
       report: () => undefined,
       bundlePath,

@@ -62,7 +62,7 @@ export const OptionalFlag = z
   .meta(documentedAs({ type: 'boolean' }));
 
 /** A whole number that is to be changed, as a number or as text. Absent and null (undefined) keep the stored one. */
-export const optionalInteger = (range: { minimum: number }) =>
+export const optionalInteger = (range: { minimum: number; maximum?: number }) =>
   z
     .union([z.number(), z.string().regex(/^\s*\d{1,9}\s*$/), z.null()])
     .optional()

@@ -1,19 +1,20 @@
-/** `/metrics`: the backlog of effects, emails and deliveries to webhooks, and the states of Hytale, for Prometheus. */
+/** `/metrics`: the backlog of effects, emails and deliveries to webhooks, the age of the mirror, and the states of Hytale, for Prometheus. */
 import { Gauge, Registry } from 'prom-client';
-import type { HytaleEnvironment } from '../../domain/hytale/environment.ts';
-import type { Db } from '../../store/db/db.ts';
 import { countEmails, heldEmails } from '../../store/email/email-list.ts';
 import { hytaleFigures } from '../../store/hytale/figures.ts';
 import { consoleFigures } from '../../store/hytale/pull-reads.ts';
 import { outboxBacklog } from '../../store/outbox-store.ts';
 import { deliveryFigures } from '../../store/webhooks/delivery-list.ts';
+import type { Services } from '../context.ts';
 import { defineRoute, type Route } from '../http/route.ts';
 
 /**
  * The gauges in Prometheus' text format, version 0.0.4. Each scrape has a registry of its own: the figures are the
  * database's, so nothing of this process is kept between scrapes or shared with another app.
  */
-async function renderGauges(db: Db, environment: HytaleEnvironment): Promise<string> {
+async function renderGauges(deps: Pick<Services, 'db' | 'config' | 'mirror'>): Promise<string> {
+  const { db, config } = deps;
+  const { environment } = config.hytale;
   const registry = new Registry();
   const gauge = <Label extends string>(name: string, help: string, label: Label): Gauge<Label> =>
     new Gauge({ name, help, labelNames: [label], registers: [registry] });
@@ -58,6 +59,21 @@ async function renderGauges(db: Db, environment: HytaleEnvironment): Promise<str
   single('nodebyte_webhooks_switched_off', 'Webhooks that are switched off.', figures.switchedOff);
   single('nodebyte_webhook_pauses', 'Pauses of webhooks, channels or all messages that are in force.', figures.pauses);
 
+  const mirror = await deps.mirror();
+  const known = (name: string, help: string, value: number | null) => value !== null && single(name, help, value);
+  known(
+    'nodebyte_mirror_age_seconds',
+    'Seconds since the newest completed full sync began; absent before the first one.',
+    mirror.ageSeconds,
+  );
+  known('nodebyte_mirror_requests', 'Panel requests of the newest full sync.', mirror.requests);
+  known(
+    'nodebyte_mirror_share_used_percent',
+    "Percent of the panel's limit that automatic syncs take at their present pace; absent while they are off.",
+    mirror.shareUsed,
+  );
+  single('nodebyte_mirror_budget_share_percent', 'Percent that the live mirror spends at most.', mirror.budgetShare);
+
   const hytale = await hytaleFigures(db, environment);
   const counts = {
     nodebyte_hytale_accounts: ['Hytale accounts by status.', hytale.accounts],
@@ -93,13 +109,13 @@ export const metricsRoutes: Route[] = [
     path: '/metrics',
     operationId: 'getMetrics',
     summary:
-      'Backlog of effects, emails and deliveries to webhooks, and states of Hytale, in the text format of Prometheus',
+      'Backlog of effects, emails and deliveries to webhooks, age of the mirror, states of Hytale, in the text format of Prometheus',
     tags: ['Health'],
     auth: 'apiKeyOrAdmin',
     responses: { 200: { contentType: 'text/plain; version=0.0.4', description: 'Gauges' } },
     errors: [],
     async handler({ deps }) {
-      return { status: 200, raw: await renderGauges(deps.db, deps.config.hytale.environment) };
+      return { status: 200, raw: await renderGauges(deps) };
     },
   }),
 ];

@@ -2,7 +2,9 @@
 import { parseSender, type Sender } from '../../domain/email-sender.ts';
 import type { Secret } from '../../domain/secret.ts';
 import {
+  AUTO_SYNC_MODES,
   type AutoSync,
+  BUDGET_SHARE,
   DEFAULT_CACHE_TIMEOUT_SECONDS,
   MIN_SYNC_INTERVAL_SECONDS,
   readBoolean,
@@ -59,6 +61,8 @@ export const RUNTIME_KEYS = [
   'virtfusion_api_key',
   'auto_sync_enabled',
   'auto_sync_interval',
+  'auto_sync_mode',
+  'auto_sync_budget_share',
   'sync_interval',
   'sync_allow_mass_prune',
   'cache_timeout',
@@ -120,8 +124,12 @@ function autoSyncOf(config: SettingsConfig, values: StoredSettings['values']): A
     readInteger(values.get('auto_sync_interval'), 1) ??
     readInteger(values.get('sync_interval'), 1) ??
     config.autoSync.intervalSeconds;
+  const share = readInteger(values.get('auto_sync_budget_share'), BUDGET_SHARE.min) ?? config.autoSync.budgetShare;
+  const mode = values.get('auto_sync_mode')?.trim();
   return {
     enabled: readBoolean(values.get('auto_sync_enabled'), config.autoSync.enabled),
+    mode: AUTO_SYNC_MODES.find((known) => known === mode) ?? config.autoSync.mode,
+    budgetShare: Math.min(share, BUDGET_SHARE.max),
     // A row of the existing service may hold less than the minimum: then the sync runs as often as is allowed.
     intervalSeconds: Math.max(intervalSeconds, MIN_SYNC_INTERVAL_SECONDS),
   };

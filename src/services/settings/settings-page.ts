@@ -2,7 +2,7 @@
 import type { AuditOrigin } from '../../domain/audit.ts';
 import { AppError } from '../../domain/errors.ts';
 import { distinct, readRepositories, repositoriesText } from '../../domain/repositories.ts';
-import { SECRET_MASK, type SettingKey } from '../../domain/settings.ts';
+import { AUTO_SYNC_MODES, type AutoSyncMode, SECRET_MASK, type SettingKey } from '../../domain/settings.ts';
 import { withoutLogin } from '../../domain/web-address.ts';
 import { type AutoSyncDeps, applySchedule } from './auto-sync.ts';
 import { changeSettings, type SettingsEditor } from './change-settings.ts';
@@ -57,12 +57,16 @@ export const SWITCH_FIELDS = {
 export const NUMBER_FIELDS = {
   cacheTimeout: 'cache_timeout',
   syncInterval: 'auto_sync_interval',
+  autoSyncBudgetShare: 'auto_sync_budget_share',
 } as const satisfies Record<string, SettingKey>;
+
+/** A word of a list. It has a value on a page that could not load the settings, too, so it is no text of the blank form. */
+const CHOICE_FIELDS = { autoSyncMode: 'auto_sync_mode' } as const satisfies Record<string, SettingKey>;
 
 /** What the page shows. Secrets are the mask, or '' where none is set. */
 export type ShownSettings = Record<keyof typeof TEXT_FIELDS | keyof typeof SECRET_FIELDS, string> &
   Record<keyof typeof SWITCH_FIELDS, boolean> &
-  Record<keyof typeof NUMBER_FIELDS, number> & { githubRepositories: string[] };
+  Record<keyof typeof NUMBER_FIELDS, number> & { githubRepositories: string[]; autoSyncMode: AutoSyncMode };
 
 /** The settings as the page shows them: the values in force. */
 export function shownSettings(known: KnownSettings): ShownSettings {
@@ -72,6 +76,7 @@ export function shownSettings(known: KnownSettings): ShownSettings {
     ...mapFields(SECRET_FIELDS, (key) => (isSet(key, known) ? SECRET_MASK : '')),
     ...mapFields(SWITCH_FIELDS, (key) => values[key] === 'true'),
     ...mapFields(NUMBER_FIELDS, (key) => Number(values[key])),
+    autoSyncMode: AUTO_SYNC_MODES.find((mode) => mode === values.auto_sync_mode) ?? AUTO_SYNC_MODES[0],
     githubRepositories: readRepositories(values.github_repositories),
   };
 }
@@ -88,7 +93,10 @@ export const unreadableFields = ({ stored }: KnownSettings): (keyof typeof SECRE
 
 type Given<F extends string, V> = { [K in F]?: V | undefined };
 /** What the page sends. Absent fields stay as they are; a text that is null or blank is cleared, and a secret is not. */
-export type SettingsForm = Given<keyof typeof TEXT_FIELDS | keyof typeof SECRET_FIELDS, string | null> &
+export type SettingsForm = Given<
+  keyof typeof TEXT_FIELDS | keyof typeof SECRET_FIELDS | keyof typeof CHOICE_FIELDS,
+  string | null
+> &
   Given<keyof typeof SWITCH_FIELDS, boolean> &
   Given<keyof typeof NUMBER_FIELDS | 'autoSyncInterval', number> & {
     /** No entries: the list stays as it is. */
@@ -113,7 +121,7 @@ export async function saveSettingsPage(
 ): Promise<void> {
   refuseBlankForm(form);
   const changed = await changeSettings(deps, (present) => valuesOf(form, present), change);
-  if (changed.some((key) => key === 'auto_sync_enabled' || key === 'auto_sync_interval')) await applySchedule(deps);
+  if (changed.some((key) => key.startsWith('auto_sync_'))) await applySchedule(deps);
 }
 
 /**
@@ -141,7 +149,8 @@ function valuesOf(form: SettingsForm, present: ValuesInForce): SettingValues {
     (value) => value !== undefined && String(value) !== present.auto_sync_interval,
   );
   const values: SettingValues = {};
-  const fields = { ...TEXT_FIELDS, ...SECRET_FIELDS, ...SWITCH_FIELDS, cacheTimeout: NUMBER_FIELDS.cacheTimeout };
+  const { syncInterval: _, ...numbers } = NUMBER_FIELDS;
+  const fields = { ...TEXT_FIELDS, ...SECRET_FIELDS, ...SWITCH_FIELDS, ...numbers, ...CHOICE_FIELDS };
   for (const [field, key] of Object.entries(fields) as [keyof typeof fields, SettingKey][]) {
     const value = form[field];
     if (value !== undefined) values[key] = String(value ?? '');

@@ -26,11 +26,14 @@ export function valuesInForce(known: KnownSettings): ValuesInForce {
 function valuesOfProcesses(known: KnownSettings): Partial<Record<SettingKey, string>> {
   const { config, stored } = known;
   const runtime = resolveSettings(config, stored);
-  const interval = String(runtime.autoSync.intervalSeconds);
+  const { autoSync } = runtime;
+  const interval = String(autoSync.intervalSeconds);
   const { from } = config.email;
   return {
     ...switchesOf(known),
-    auto_sync_enabled: String(runtime.autoSync.enabled),
+    auto_sync_enabled: String(autoSync.enabled),
+    auto_sync_mode: autoSync.mode,
+    auto_sync_budget_share: String(autoSync.budgetShare),
     auto_sync_interval: interval,
     sync_interval: interval,
     cache_timeout: String(runtime.cacheTimeoutSeconds),

@@ -110,6 +110,8 @@ describe('what the page shows', () => {
         webhookDispatchAll: true,
         cacheTimeout: 60,
         syncInterval: 3600,
+        autoSyncMode: 'interval',
+        autoSyncBudgetShare: 25,
         githubRepositories: [],
         discordWebhooks: [],
       },
@@ -302,6 +304,26 @@ describe('a save', () => {
     });
   });
 
+  test('of the mode or the share of the live mirror applies it; a page that does not know them changes neither', async () => {
+    const api = await wizard.start({ AUTO_SYNC_BUDGET_SHARE: '30' });
+    const shown = async () => {
+      const { autoSyncMode, autoSyncBudgetShare } = (await load(api)).settings;
+      return [autoSyncMode, autoSyncBudgetShare];
+    };
+    expect(await shown()).toEqual(['interval', 30]);
+    await save(api, { autoSyncMode: 'auto', autoSyncEnabled: true });
+    await save(api, { autoSyncBudgetShare: '40' });
+    expect(api.reconciled).toMatchObject([
+      { enabled: true, mode: 'auto', budgetShare: 30 },
+      { enabled: true, mode: 'auto', budgetShare: 40 },
+    ]);
+    const unknown = { autoSyncMode: undefined, autoSyncBudgetShare: undefined };
+    await save(api, { ...posted(await load(api), { siteName: 'B' }), ...unknown });
+    expect([await shown(), api.reconciled.length]).toEqual([['auto', 40], 2]);
+    await save(api, { autoSyncMode: null });
+    expect(await shown()).toEqual(['interval', 40]);
+  });
+
   const REFUSED: [string, unknown, RegExp][] = [
     ['siteUrl', 'javascript:alert(1)', /http/],
     ['faviconUrl', 'a.example/f.ico', /http/],
@@ -318,6 +340,9 @@ describe('a save', () => {
     ['cacheTimeout', 1.5, /./],
     ['cacheTimeout', 'soon', /./],
     ['syncInterval', 59, /60 or more/],
+    ['autoSyncMode', 'always', /interval or auto/],
+    ['autoSyncBudgetShare', 91, /1 to 90/],
+    ['autoSyncBudgetShare', 0, /1 to 90/],
     ['registrationEnabled', 'perhaps', /./],
     ['githubRepositories', ['a/b', 'not one'], /owner\/repo/],
     ['githubRepositories', [7], /./],
@@ -411,7 +436,7 @@ describe('a save', () => {
     await save(api, { syncInterval: 900, siteName: 'A' });
     expect([api.reconciled, await wizard.stored('auto_sync_interval')]).toEqual([[], undefined]);
     await save(api, { syncInterval: 1800, autoSyncEnabled: true });
-    expect(api.reconciled).toEqual([{ enabled: true, intervalSeconds: 1800 }]);
+    expect(api.reconciled).toMatchObject([{ enabled: true, mode: 'interval', intervalSeconds: 1800 }]);
     expect(await schedule()).toMatchObject({ settings: { auto_sync_enabled: 'true', sync_interval: 1800 } });
     await save(api, { syncInterval: 1800, autoSyncInterval: '7200' });
     expect([await shown(), await wizard.stored('sync_interval')]).toEqual([7200, '7200']);
@@ -421,7 +446,7 @@ describe('a save', () => {
       body: JSON.stringify({ sync_interval: '86400' }),
     });
     expect(await shown()).toBe(86_400);
-    expect(api.reconciled.at(-1)).toEqual({ enabled: true, intervalSeconds: 86_400 });
+    expect(api.reconciled.at(-1)).toMatchObject({ enabled: true, intervalSeconds: 86_400 });
     expect((await newest())[0]).toMatchObject({
       action: 'settings-changed',
       details: { before: { syncInterval: '7200' }, after: { syncInterval: '86400' } },

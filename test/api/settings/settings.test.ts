@@ -49,6 +49,8 @@ const make = (key: Secret | undefined = encryptionKey) =>
       PTERODACTYL_API_KEY: 'env-key',
       AUTO_SYNC_ENABLED: 'true',
       AUTO_SYNC_INTERVAL: '15',
+      AUTO_SYNC_MODE: 'auto',
+      AUTO_SYNC_BUDGET_SHARE: '40',
     }),
     encryption: createEncryption({ key }),
   });
@@ -63,7 +65,7 @@ describe('settings', () => {
     const settings = await make().runtime();
     expect(settings).toMatchObject({
       panelUrl: 'https://env.example',
-      autoSync: { enabled: true, intervalSeconds: 900 },
+      autoSync: { enabled: true, mode: 'auto', intervalSeconds: 900, budgetShare: 40 },
       allowMassPrune: false,
       cacheTimeoutSeconds: 60,
       unreadable: [],
@@ -94,12 +96,15 @@ describe('settings', () => {
     await put('pterodactyl_api_key', '');
     await put('auto_sync_enabled', 'false');
     await put('auto_sync_interval', '7200');
+    await put('auto_sync_mode', 'interval');
+    await put('auto_sync_budget_share', '95');
     await put('sync_allow_mass_prune', '1');
     await put('cache_timeout', '0');
     const settings = await make().runtime();
     expect(settings).toMatchObject({
       panelUrl: 'https://db.example',
-      autoSync: { enabled: false, intervalSeconds: 7200 },
+      // A row of another program may hold more than the maximum.
+      autoSync: { enabled: false, mode: 'interval', intervalSeconds: 7200, budgetShare: 90 },
       allowMassPrune: true,
       cacheTimeoutSeconds: 0,
       withheld: ['pterodactyl_api_key'],
@@ -187,14 +192,14 @@ describe('settings', () => {
       await stored('auto_sync_enabled'),
     ]).toEqual(['120', '120', undefined]);
     await saveSchedule(settings, { enabled: false });
-    expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
+    expect(await settings.autoSync()).toMatchObject({ enabled: false, intervalSeconds: 120 });
     await saveSchedule(settings, {});
-    expect(await settings.autoSync()).toEqual({ enabled: false, intervalSeconds: 120 });
+    expect(await settings.autoSync()).toMatchObject({ enabled: false, intervalSeconds: 120 });
   });
 
   test('the second name counts when the first one is missing; a value below the minimum is raised to it', async () => {
     await put('sync_interval', '30');
-    expect(await make().autoSync()).toEqual({ enabled: true, intervalSeconds: 60 });
+    expect(await make().autoSync()).toMatchObject({ enabled: true, intervalSeconds: 60 });
     await put('auto_sync_interval', '240');
     expect((await make().autoSync()).intervalSeconds).toBe(240);
   });

@@ -280,6 +280,7 @@ describe('administrators', () => {
       log: { id, metadata: { version: 3 } },
       counts,
       failures: [{ entity: 'nodes', panelId: '7', code: 'INVALID', detail: 'name is empty' }],
+      failuresTotal: expect.any(Number),
     });
     expect((await harness.get('/api/admin/sync/logs/nothing', { headers: bearer(admin.token) })).status).toBe(404);
   });
@@ -290,8 +291,14 @@ describe('administrators', () => {
     expect(await read()).toEqual({
       success: true,
       message: '',
-      data: { autoSyncEnabled: false, autoSyncInterval: 3600 },
-      settings: { auto_sync_enabled: 'false', sync_interval: 3600 },
+      data: { autoSyncEnabled: false, autoSyncInterval: 3600, autoSyncMode: 'interval', autoSyncBudgetShare: 25 },
+      settings: {
+        auto_sync_enabled: 'false',
+        sync_interval: 3600,
+        auto_sync_mode: 'interval',
+        auto_sync_budget_share: 25,
+      },
+      mirror: expect.objectContaining({ mode: 'interval', nextRunAt: null, shareUsed: null, budgetShare: 25 }),
     });
     const saved = await save({ auto_sync_enabled: true, sync_interval: '120' });
     expect(saved.status).toBe(200);
@@ -300,7 +307,7 @@ describe('administrators', () => {
       data: { autoSyncEnabled: true, autoSyncInterval: 120 },
       settings: { auto_sync_enabled: 'true', sync_interval: 120 },
     });
-    expect(harness.reconciled.at(-1)).toEqual({ enabled: true, intervalSeconds: 120 });
+    expect(harness.reconciled.at(-1)).toMatchObject({ enabled: true, mode: 'interval', intervalSeconds: 120 });
     await save({ autoSyncInterval: 300 });
     expect(await read()).toMatchObject({ data: { autoSyncEnabled: true, autoSyncInterval: 300 } });
     await save({ autoSyncEnabled: false });
@@ -322,6 +329,39 @@ describe('administrators', () => {
       expect((await refused.json()).error).toBe('Invalid request body');
     }
     expect(await read()).toMatchObject({ data: { autoSyncEnabled: false, autoSyncInterval: 300 } });
+  });
+
+  test('the live mirror is set and shown in both spellings; state, settings and metrics say how old the mirror is', async () => {
+    const get = async (path: string) => (await harness.get(path, { headers: bearer(admin.token) })).json();
+    const save = (body: unknown) => harness.get('/api/admin/sync/settings', json(body, bearer(admin.token)));
+    await harness.database.db.raw(`delete from sync_logs`);
+    await harness.database.db.raw(
+      `insert into sync_logs (id, type, status, metadata, "startedAt") values ('newest', 'full', 'COMPLETED',
+         '{"requests": 60, "limit": 240}', (now() at time zone 'utc') - interval '10 seconds')`,
+    );
+    expect((await save({ autoSyncEnabled: true, autoSyncMode: 'auto', autoSyncBudgetShare: 50 })).status).toBe(200);
+    expect(harness.reconciled.at(-1)).toMatchObject({ enabled: true, mode: 'auto', budgetShare: 50 });
+    const { data, settings, mirror } = await get('/api/admin/sync/settings');
+    expect(data).toMatchObject({ autoSyncMode: 'auto', autoSyncBudgetShare: 50 });
+    expect(settings).toMatchObject({ auto_sync_mode: 'auto', auto_sync_budget_share: 50 });
+    expect(mirror).toMatchObject({ mode: 'auto', requests: 60, budgetShare: 50, shareUsed: 50 });
+    expect(mirror['ageSeconds']).toBeGreaterThanOrEqual(10);
+    const due = Date.parse(String(mirror['nextRunAt'])) - Date.now();
+    expect(due).toBeGreaterThan(0);
+    expect(due).toBeLessThanOrEqual(20_000);
+    expect((await get('/api/admin/sync')).mirror).toMatchObject({ mode: 'auto', requests: 60 });
+    const metrics = await (await harness.get('/metrics', { headers: bearer(admin.token) })).text();
+    expect(metrics).toMatch(/^nodebyte_mirror_age_seconds 1\d$/m);
+    expect(metrics).toMatch(/^nodebyte_mirror_share_used_percent 50$/m);
+    await save({ auto_sync_mode: 'interval', auto_sync_budget_share: '25' });
+    expect((await get('/api/admin/sync/settings')).data).toMatchObject({
+      autoSyncMode: 'interval',
+      autoSyncBudgetShare: 25,
+    });
+    for (const bad of [{ autoSyncMode: 'always' }, { autoSyncBudgetShare: 0 }, { autoSyncBudgetShare: 91 }]) {
+      expect((await save(bad)).status, JSON.stringify(bad)).toBe(400);
+    }
+    await save({ autoSyncEnabled: false });
   });
 
   test('a schedule that cannot be changed immediately does not fail the save', async () => {

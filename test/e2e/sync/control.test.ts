@@ -1,4 +1,5 @@
 /** Starting, cancelling, resetting and ending syncs: row, workflow and mirror always agree. */
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ScheduleNotFoundError } from '@temporalio/client';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -11,7 +12,13 @@ import type { SyncLog } from '../../../src/store/sync/log-store.ts';
 import { insertPendingLog, markCancelled } from '../../../src/store/sync/run-store.ts';
 import { createTemporalGateway } from '../../../src/temporal/connection.ts';
 import { reconcileAutoSync, reconcileSchedules } from '../../../src/temporal/schedules.ts';
-import { PANEL_SYNC_ID, PROGRESS_QUERY, QUEUE, type SyncProgressView } from '../../../src/workflows/contract.ts';
+import {
+  LIVE_MIRROR_ID,
+  PANEL_SYNC_ID,
+  PROGRESS_QUERY,
+  QUEUE,
+  type SyncProgressView,
+} from '../../../src/workflows/contract.ts';
 import { allHistories, failedTasks, resetPoints, textOf } from '../../support/histories.ts';
 import { expectedMirror, readMirror, rowVersions, sorted } from '../../support/mirror.ts';
 import { quiet, type Stack, startStack, temporalConfig } from '../../support/stack.ts';
@@ -112,6 +119,7 @@ describe('start', () => {
     const acts = createMaintenanceActivities({
       db: stack.database.db,
       launcher: stack.launcher,
+      keepLiveMirror: async () => undefined,
       retentionDays: 30,
       auditRetentionDays: 365,
       hytaleLogRetentionDays: 30,
@@ -412,7 +420,7 @@ describe('schedules and maintenance', () => {
 
   test('are declared once, follow the setting, and keep the pause of an administrator', async () => {
     const { gateway } = stack;
-    const on = { enabled: true, intervalSeconds: 900 };
+    const on = { enabled: true, mode: 'interval', intervalSeconds: 900, budgetShare: 25 } as const;
     await Promise.all([reconcileSchedules(gateway, on), reconcileSchedules(gateway, on)]);
     await reconcileSchedules(gateway, on);
     const auto = await schedule('auto-sync').describe();
@@ -423,7 +431,7 @@ describe('schedules and maintenance', () => {
       start: 3,
     });
 
-    await reconcileAutoSync(gateway, { enabled: false, intervalSeconds: 1_800 });
+    await reconcileAutoSync(gateway, { ...on, enabled: false, intervalSeconds: 1_800 });
     const off = await schedule('auto-sync').describe();
     expect(off.state.paused).toBe(true);
     expect(off.spec.intervals?.[0]?.every).toBe(1_800_000);
@@ -439,9 +447,48 @@ describe('schedules and maintenance', () => {
     for (const id of ['auto-sync', 'maintenance:sync-watch', 'maintenance:retention']) await schedule(id).delete();
   });
 
+  test('the live mirror takes the place of the schedule, syncs, is started again by the watch, and ends with the setting', async () => {
+    const { gateway } = stack;
+    const auto = { enabled: true, mode: 'auto', intervalSeconds: 900, budgetShare: 25 } as const;
+    const live = (runId?: string) => gateway.client.workflow.getHandle(LIVE_MIRROR_ID, runId);
+    // The syncs of the tests before are hours old, so one is due at once.
+    await stack.database.db.raw(`update sync_logs set "startedAt" = "startedAt" - interval '3 hours'`);
+    const [before] = await column<string>(`select max("startedAt")::text as v from sync_logs`);
+    stack.settings.autoSync = auto;
+    try {
+      await Promise.all([reconcileAutoSync(gateway, auto), reconcileAutoSync(gateway, auto)]);
+      expect((await schedule('auto-sync').describe()).state.paused).toBe(true);
+      const { runId } = await live().describe();
+      const synced = () =>
+        column(`select status as v from sync_logs where "startedAt" > '${before ?? '-infinity'}'
+          and metadata->>'requested_by' = 'scheduler'`);
+      await expect.poll(synced, { timeout: 60_000 }).toEqual(['COMPLETED']);
+      await equalToPanel();
+      await reconcileAutoSync(gateway, auto);
+      expect((await live().describe()).runId).toBe(runId);
+
+      await live().terminate('by hand');
+      const watch = { workflowId: 'watch-live', taskQueue: QUEUE.core, args: ['sync-watch'] };
+      await gateway.client.workflow.execute('maintenance', watch);
+      const again = await live().describe();
+      expect([again.status.name, again.runId === runId]).toEqual(['RUNNING', false]);
+      await gateway.client.workflow.execute('maintenance', watch);
+      expect((await live().describe()).runId).toBe(again.runId);
+    } finally {
+      stack.settings.autoSync = { ...auto, enabled: false };
+      await reconcileAutoSync(gateway, stack.settings.autoSync);
+    }
+    expect(await live().result()).toEqual({ ended: 'the settings do not want it any more' });
+    // Where none runs, none is started by a setting that does not want it.
+    await reconcileAutoSync(gateway, stack.settings.autoSync);
+    expect((await live().describe()).status.name).toBe('COMPLETED');
+    await schedule('auto-sync').delete();
+    await settled();
+  });
+
   test('of maintenance are deleted when they are not declared any more, others are not', async () => {
     const { gateway } = stack;
-    const on = { enabled: true, intervalSeconds: 900 };
+    const on = { enabled: true, mode: 'interval', intervalSeconds: 900, budgetShare: 25 } as const;
     const ids = ['maintenance:expired-sessions', 'other:expired-sessions'];
     for (const scheduleId of ids)
       await gateway.client.schedule.create({
@@ -494,6 +541,40 @@ describe('schedules and maintenance', () => {
     });
     expect(result).toEqual({ did: 'nothing' });
   });
+});
+
+test('the filters of the guide show in Temporal what the guide says', async () => {
+  const guide = readFileSync('docs/guide/operations.md', 'utf8');
+  const table = /\| to see \|[^\n]*\n\|[^\n]*\n((?:\|[^\n]*\n)+)/.exec(guide)?.[1] ?? '';
+  const filters = new Map(
+    [...table.matchAll(/^\| (.+?) \| `(.+?)` \|$/gm)].map(([, what = '', filter = '']) => [what, filter] as const),
+  );
+  expect(filters.size).toBeGreaterThanOrEqual(8);
+  const shown = async (filter: string) => {
+    const found: { type: string; workflowId: string; requester: unknown }[] = [];
+    for await (const { type, workflowId, searchAttributes } of stack.gateway.client.workflow.list({ query: filter })) {
+      found.push({ type, workflowId, requester: searchAttributes['RequestedBy']?.[0] });
+    }
+    return found;
+  };
+  // The list lags behind.
+  const types = async () => (await shown('')).map(({ type }) => type);
+  await expect
+    .poll(types, { timeout: 20_000 })
+    .toEqual(expect.arrayContaining(['panelSync', 'liveMirror', 'maintenance']));
+  const counts: Record<string, number> = {};
+  for (const [what, filter] of filters) counts[what] = (await shown(filter)).length;
+  expect(counts['syncs']).toBeGreaterThan(0);
+  const one = async (what: string) => shown(filters.get(what) ?? '');
+  expect(new Set((await one('syncs')).map(({ type }) => type))).toEqual(new Set(['panelSync']));
+  expect(new Set((await one('syncs that the service started itself')).map(({ requester }) => requester))).toEqual(
+    new Set(['scheduler']),
+  );
+  expect(new Set((await one('the live mirror')).map(({ workflowId }) => workflowId))).toEqual(
+    new Set([LIVE_MIRROR_ID]),
+  );
+  expect((await one('everything but maintenance')).some(({ type }) => type === 'maintenance')).toBe(false);
+  expect((await one('maintenance')).every(({ type }) => type === 'maintenance')).toBe(true);
 });
 
 /** Checks all histories of the tests above. */

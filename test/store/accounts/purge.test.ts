@@ -139,6 +139,7 @@ describe('the activity', () => {
     const { purgeExpiredData } = createMaintenanceActivities({
       db: database.db,
       launcher,
+      keepLiveMirror: async () => undefined,
       retentionDays: 30,
       auditRetentionDays: 365,
       hytaleLogRetentionDays: 30,

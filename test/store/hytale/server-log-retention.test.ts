@@ -102,6 +102,7 @@ test('the nightly maintenance deletes in batches until nothing is left, and keep
   const { purgePastRetention } = createMaintenanceActivities({
     db: database.db,
     launcher: {} as SyncLauncher,
+    keepLiveMirror: async () => undefined,
     retentionDays: 30,
     auditRetentionDays: 365,
     hytaleLogRetentionDays: 7,

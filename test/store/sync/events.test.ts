@@ -215,6 +215,53 @@ describe('the outcome of a scheduled run', () => {
     ];
     for (const [n, [end, reported]] of steps.entries()) expect([n, await ended(end)]).toEqual([n, reported]);
   });
+
+  test('keeps only the newest log row of those that changed nothing and reported nothing, which says how many they were', async () => {
+    const rows = () =>
+      query(
+        database.db,
+        `select status, coalesce((metadata->'counts'->'servers'->>'updated')::int, 0) as updated,
+           (metadata->'repeats'->>'count')::int as repeats, metadata->'repeats'->>'since' =
+             (select to_char(min(s."startedAt"), 'YYYY-MM-DD"T"HH24:MI:SS"Z"') from sync_logs s) as "sinceFirst"
+         from sync_logs order by "startedAt"`,
+      );
+    await ended({ updated: 3 });
+    for (let n = 0; n < 5; n += 1) await ended({});
+    expect(await rows()).toEqual([
+      { status: 'COMPLETED', updated: 3, repeats: null, sinceFirst: null },
+      { status: 'COMPLETED', updated: 0, repeats: 5, sinceFirst: true },
+    ]);
+    // What others asked for, failed, was cancelled, changed something or warns of something else keeps its row.
+    const kept: End[] = [
+      { by: 'api' },
+      { outcome: 'FAILED', error: 'the panel is away' },
+      { outcome: 'FAILED', error: 'the panel is away' },
+      { outcome: 'CANCELLED' },
+      { updated: 1 },
+      { dryRun: true },
+      { warnings: [{ code: 'PRUNE_REFUSED' }] },
+    ];
+    for (const end of kept) await ended(end);
+    for (let n = 0; n < 3; n += 1) await ended({ warnings: [{ code: 'PRUNE_REFUSED' }] });
+    expect(await rows()).toHaveLength(2 + kept.length + 1);
+    expect((await rows()).at(-1)).toMatchObject({ repeats: 3 });
+    expect(await query(database.db, `select count(*)::int as n from sync_runs`)).toEqual([{ n: 2 + kept.length + 1 }]);
+  });
+
+  test('a row that a reset has opened again, or that changed something then, is not taken for one that says nothing', async () => {
+    await ended({});
+    await ended({});
+    const [{ id } = { id: '' }] = await query(
+      database.db,
+      `select id from sync_logs where metadata->'repeats' is not null`,
+    );
+    await query(database.db, `update sync_logs set metadata = metadata || ?::jsonb where id = ?`, [
+      JSON.stringify({ counts: counts(2) }),
+      id,
+    ]);
+    await ended({});
+    expect(await query(database.db, `select id from sync_logs where id = ?`, [id])).toHaveLength(1);
+  });
 });
 
 test('events that waited for more than a day are skipped at once, however many they are', async () => {

@@ -10,12 +10,14 @@ import { createHttpServer } from '../../../src/api/http/http-server.ts';
 import { createSyncStreams, type SyncStreamOptions } from '../../../src/api/streams/sync-stream.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { Secret } from '../../../src/domain/secret.ts';
+import type { AutoSync } from '../../../src/domain/settings.ts';
 import { hashPassword } from '../../../src/services/accounts/password-hash.ts';
 import { createLiveUsage } from '../../../src/services/inventory/live-usage.ts';
 import { createQueueStats } from '../../../src/services/runs/queue-stats.ts';
 import { createRuns } from '../../../src/services/runs/runs.ts';
 import { createSettings } from '../../../src/services/settings/settings.ts';
 import type { SyncLauncher } from '../../../src/services/sync/launcher.ts';
+import { mirrorStatus } from '../../../src/services/sync/live-mirror.ts';
 import { inTransaction } from '../../../src/store/db/db.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { createListener } from '../../../src/store/db/listener.ts';
@@ -60,6 +62,8 @@ export interface AnswerBody {
   availableTargets: string[];
   details: { path: string }[];
   user: Loose;
+  settings: Loose;
+  mirror: Loose;
   webhook: Loose & { id: string; webhookUrl: string };
   webhooks: (Loose & { id: string; webhookUrl: string })[];
   warnings: string[];
@@ -78,7 +82,7 @@ export interface Harness {
   /** Syncs that the api requested. */
   requested: Parameters<SyncLauncher['requestSync']>[0][];
   cancelled: (string | undefined)[];
-  reconciled: { enabled: boolean; intervalSeconds: number }[];
+  reconciled: AutoSync[];
   /** The complete log, as text. */
   logged(): string;
   /** Sends a request and checks the answer against the OpenAPI document. */
@@ -122,7 +126,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     config: {
       panel: { ...panelConfig, ...options.panel },
       virtfusion: { url: undefined, apiKey: undefined },
-      autoSync: { enabled: false, intervalSeconds: 3600 },
+      autoSync: { enabled: false, mode: 'interval', intervalSeconds: 3600, budgetShare: 25 },
       email: loadConfig({}).email,
       environment: {},
     },
@@ -182,6 +186,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       cancelled.push(id);
     },
     launcher,
+    mirror: () => mirrorStatus({ db: database.db, autoSync: settings.autoSync, requestsPerMinute: undefined }),
     temporal: { state: async () => 'ok', reachable: async () => true, workersPolling: async () => true },
     queues: createQueueStats(async () => ({
       core: NO_FIGURES,

@@ -39,6 +39,8 @@ const SAMPLES = [
   'test',
   'development',
   'staging',
+  'interval',
+  'auto',
   'production',
 ];
 /** A flag whose name ends like that of a secret. */

@@ -1,7 +1,7 @@
 /** What the settings page sends and reads. */
 import { z } from 'zod';
 import { readRepositories } from '../../../domain/repositories.ts';
-import { SECRET_MASK } from '../../../domain/settings.ts';
+import { AUTO_SYNC_MODES, BUDGET_SHARE, SECRET_MASK } from '../../../domain/settings.ts';
 import type { WebhookUrlRules } from '../../../domain/webhook-url.ts';
 import type { Connection as ConnectionResult } from '../../../services/settings/connections.ts';
 import {
@@ -27,6 +27,7 @@ export const SettingsSchema = z
     ...each(SECRET_FIELDS, z.enum(['', SECRET_MASK]).meta({ description: 'The mask when a secret is set' })),
     ...each(SWITCH_FIELDS, z.boolean()),
     ...each(NUMBER_FIELDS, z.int()),
+    autoSyncMode: z.enum(AUTO_SYNC_MODES),
     githubRepositories: z.array(z.string()),
     discordWebhooks: z.array(WebhookSchema).meta({ description: 'Those of scope ADMIN' }),
   })
@@ -80,6 +81,8 @@ export const SettingsBody = z.object({
   cacheTimeout: optionalInteger({ minimum: 0 }),
   syncInterval: optionalInteger({ minimum: 60 }),
   autoSyncInterval: optionalInteger({ minimum: 60 }).meta({ description: 'Other name of `syncInterval`' }),
+  autoSyncMode: Text,
+  autoSyncBudgetShare: optionalInteger({ minimum: BUDGET_SHARE.min, maximum: BUDGET_SHARE.max }),
   githubRepositories: Repositories,
   githubRepositoriesMerge: BodyFlag,
 });

@@ -1,7 +1,7 @@
 /** `/api/admin/sync*`: the sync for administrators: state, start, cancel, logs, schedule, live progress. */
 import { z } from 'zod';
 import { AppError } from '../../../domain/errors.ts';
-import { MIN_SYNC_INTERVAL_SECONDS } from '../../../domain/settings.ts';
+import { AUTO_SYNC_MODES, type AutoSync, BUDGET_SHARE, MIN_SYNC_INTERVAL_SECONDS } from '../../../domain/settings.ts';
 import { API_TARGETS, type SyncTarget } from '../../../domain/sync/targets.ts';
 import { saveAutoSync } from '../../../services/settings/auto-sync.ts';
 import type { Db } from '../../../store/db/db.ts';
@@ -26,6 +26,7 @@ import {
   PathId,
 } from '../../http/fields.ts';
 import { defineRoute, type Route } from '../../http/route.ts';
+import { MirrorSchema, toMirror } from './mirror.ts';
 import { StartedSchema, SyncLogSchema, TypeFilter, toApiLog, toStarted } from './shapes.ts';
 
 const tags = ['Admin: sync'];
@@ -63,7 +64,28 @@ const TargetText = z
   .meta(documentedAs({ type: 'string', enum: [...API_TARGETS, 'all'] }));
 
 const OptionalSeconds = optionalInteger({ minimum: MIN_SYNC_INTERVAL_SECONDS });
-const AutoSyncShape = z.object({ autoSyncEnabled: z.boolean(), autoSyncInterval: z.int() });
+const OptionalShare = optionalInteger({ minimum: BUDGET_SHARE.min, maximum: BUDGET_SHARE.max });
+const OptionalMode = z
+  .enum(AUTO_SYNC_MODES)
+  .nullish()
+  .transform((mode) => mode ?? undefined)
+  .meta(documentedAs({ type: 'string', enum: [...AUTO_SYNC_MODES] }));
+const AutoSyncShape = z.object({
+  autoSyncEnabled: z.boolean(),
+  autoSyncInterval: z.int(),
+  autoSyncMode: z.enum(AUTO_SYNC_MODES),
+  autoSyncBudgetShare: z.int().meta({ description: 'Percent' }),
+});
+
+/** The setting under both of its names. */
+function toAutoSync({ enabled, intervalSeconds, mode, budgetShare }: AutoSync) {
+  const shown = { autoSyncEnabled: enabled, autoSyncInterval: intervalSeconds };
+  const stored = { auto_sync_enabled: enabled ? 'true' : 'false', sync_interval: intervalSeconds } as const;
+  return {
+    ...ok({ ...shown, autoSyncMode: mode, autoSyncBudgetShare: budgetShare }),
+    settings: { ...stored, auto_sync_mode: mode, auto_sync_budget_share: budgetShare },
+  };
+}
 
 const StateSchema = z.object({
   lastSync: IsoDate.nullable().meta({ description: 'When the last full sync completed' }),
@@ -104,14 +126,16 @@ export const adminSyncRoutes: Route[] = [
         success: z.literal(true),
         status: StateSchema,
         counts: CountsSchema,
+        mirror: MirrorSchema,
         availableTargets: z.array(z.enum(API_TARGETS)),
       }),
     },
     errors: [],
     failureMessage: 'Failed to fetch sync status',
     async handler({ deps }) {
-      const [status, counts] = await Promise.all([syncState(deps.db), inventoryCounts(deps.db)]);
-      return { status: 200, body: { success: true, status, counts, availableTargets: API_TARGETS.slice() } };
+      const [status, counts, mirror] = await Promise.all([syncState(deps.db), inventoryCounts(deps.db), deps.mirror()]);
+      const availableTargets = API_TARGETS.slice();
+      return { status: 200, body: { success: true, status, counts, mirror: toMirror(mirror), availableTargets } };
     },
   }),
   defineRoute({
@@ -206,7 +230,12 @@ export const adminSyncRoutes: Route[] = [
         success: z.literal(true),
         log: SyncLogSchema,
         counts: z.record(z.string(), z.unknown()).meta({ description: 'Per entity: created, updated, unchanged, …' }),
-        failures: z.array(z.object({ entity: z.string(), panelId: z.string(), code: z.string(), detail: z.string() })),
+        failures: z
+          .array(z.object({ entity: z.string(), panelId: z.string(), code: z.string(), detail: z.string() }))
+          .meta({ description: `The first ${MAX_FAILURES} rejected records` }),
+        failuresTotal: Count.meta({
+          description: 'How many records were rejected; of a kind, at most 1,000 are stored',
+        }),
       }),
     },
     errors: ['NOT_FOUND'],
@@ -215,7 +244,11 @@ export const adminSyncRoutes: Route[] = [
       const log = await getSyncLog(deps.db, input.params.id);
       if (log === undefined) throw new AppError('NOT_FOUND', { publicMessage: 'Sync log not found' });
       const failures = await rejectedRecords(deps.db, log.id, MAX_FAILURES);
-      return { status: 200, body: { success: true, log: toApiLog(log), counts: countsOf(log), failures } };
+      const failuresTotal = Math.max(log.itemsFailed, failures.length);
+      return {
+        status: 200,
+        body: { success: true, log: toApiLog(log), counts: countsOf(log), failures, failuresTotal },
+      };
     },
   }),
   defineRoute({
@@ -231,21 +264,21 @@ export const adminSyncRoutes: Route[] = [
         data: AutoSyncShape,
         message: z.string(),
         settings: z
-          .object({ auto_sync_enabled: z.enum(['true', 'false']), sync_interval: z.int() })
+          .object({
+            auto_sync_enabled: z.enum(['true', 'false']),
+            sync_interval: z.int(),
+            auto_sync_mode: z.enum(AUTO_SYNC_MODES),
+            auto_sync_budget_share: z.int(),
+          })
           .meta({ description: 'The same values under the names of the settings table; the flag is text' }),
+        mirror: MirrorSchema,
       }),
     },
     errors: [],
     failureMessage: 'Failed to fetch settings',
     async handler({ deps }) {
-      const { enabled, intervalSeconds } = await deps.settings.autoSync();
-      return {
-        status: 200,
-        body: {
-          ...ok({ autoSyncEnabled: enabled, autoSyncInterval: intervalSeconds }),
-          settings: { auto_sync_enabled: enabled ? 'true' : 'false', sync_interval: intervalSeconds },
-        },
-      };
+      const [setting, mirror] = await Promise.all([deps.settings.autoSync(), deps.mirror()]);
+      return { status: 200, body: { ...toAutoSync(setting), mirror: toMirror(mirror) } };
     },
   }),
   defineRoute({
@@ -253,7 +286,7 @@ export const adminSyncRoutes: Route[] = [
     path: '/api/admin/sync/settings',
     operationId: 'saveSyncSettings',
     summary: 'Change the schedule',
-    description: `Absent fields stay as they are. The interval is in seconds, at least ${MIN_SYNC_INTERVAL_SECONDS}.`,
+    description: `Absent fields stay as they are. The interval is in seconds, at least ${MIN_SYNC_INTERVAL_SECONDS}. In mode \`auto\` the mirror is renewed as often as the share of the panel's limit allows (${BUDGET_SHARE.min} to ${BUDGET_SHARE.max} percent).`,
     tags,
     auth: 'admin',
     invalid: { code: 'VALIDATION_ERROR', publicMessage: 'Invalid request body' },
@@ -262,6 +295,10 @@ export const adminSyncRoutes: Route[] = [
       autoSyncInterval: OptionalSeconds,
       auto_sync_enabled: OptionalFlag,
       sync_interval: OptionalSeconds,
+      autoSyncMode: OptionalMode,
+      auto_sync_mode: OptionalMode,
+      autoSyncBudgetShare: OptionalShare,
+      auto_sync_budget_share: OptionalShare,
     }),
     responses: { 200: z.object({ success: z.literal(true), data: z.null(), message: z.string() }) },
     errors: [],
@@ -272,6 +309,8 @@ export const adminSyncRoutes: Route[] = [
       const change = {
         enabled: body.autoSyncEnabled ?? body.auto_sync_enabled,
         intervalSeconds: body.autoSyncInterval ?? body.sync_interval,
+        mode: body.autoSyncMode ?? body.auto_sync_mode,
+        budgetShare: body.autoSyncBudgetShare ?? body.auto_sync_budget_share,
       };
       await saveAutoSync(call.deps, change, changedBy(call));
       return { status: 200, body: ok(null, 'Settings updated successfully') };
