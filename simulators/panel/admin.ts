@@ -24,7 +24,7 @@ const ActionSchema = z.discriminatedUnion('kind', [
     status: z.literal([401, 403, 429, 500, 502, 503, 504]),
     retryAfter: z.number().optional(),
   }),
-  z.object({ kind: z.enum(['hang', 'reset', 'truncate', 'empty', 'half', 'html', 'php-notice']) }),
+  z.object({ kind: z.enum(['hang', 'reset', 'truncate', 'empty', 'half', 'no-filters', 'html', 'php-notice']) }),
   z.object({
     kind: z.literal('gateway'),
     status: z.int().min(300).max(599),

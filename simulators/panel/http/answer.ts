@@ -63,6 +63,8 @@ export interface ListTweaks {
   totalDelta?: number;
   /** The include of this name is written as if the key lacked its right. */
   nullResource?: string;
+  /** Filters are ignored. */
+  noFilters?: boolean;
 }
 
 /** A power signal that reached a server's daemon. */

@@ -19,6 +19,8 @@ export type FaultAction =
   | { kind: 'half' }
   /** The include `name` is written as if the key lacked its right. */
   | { kind: 'null-resource'; name: string }
+  /** Filters are ignored, as by forks that build their lists without the panel's query builder: the whole list is answered. */
+  | { kind: 'no-filters' }
   /** 200 with an HTML page. */
   | { kind: 'html' }
   /**
@@ -90,6 +92,7 @@ export function tweaksOf(actions: readonly FaultAction[], n: number): ListTweaks
     if (action.kind === 'empty') tweaks.empty = true;
     else if (action.kind === 'half') tweaks.half = true;
     else if (action.kind === 'null-resource') tweaks.nullResource = action.name;
+    else if (action.kind === 'no-filters') tweaks.noFilters = true;
     else if (action.kind === 'total')
       tweaks.totalDelta = action.delta === 'random' ? ((n * 7_919) % 41) - 20 : action.delta;
   }

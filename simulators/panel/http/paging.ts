@@ -110,6 +110,7 @@ export function applyFilters(
   ids: readonly number[],
   filters: Filters,
 ): readonly number[] {
+  if (call.tweaks.noFilters === true) return ids;
   const requested: [Filter, string[]][] = [];
   const unknown: string[] = [];
   for (const [name, value] of call.query) {

@@ -54,8 +54,18 @@ export const ENTITIES = [
 ] as const;
 export type Entity = (typeof ENTITIES)[number];
 
-/** Entities whose disappearance from a listing of several pages must be confirmed by the panel before rows are deleted. */
-export const CONFIRMED_ENTITIES = ['servers', 'nodes', 'locations', 'nests'] as const satisfies readonly Entity[];
+/**
+ * Entities whose disappearance from a listing of several pages must be confirmed by the panel before rows are deleted, or,
+ * of users, before an account is unlinked.
+ */
+export const CONFIRMED_ENTITIES = [
+  'servers',
+  'nodes',
+  'locations',
+  'nests',
+  'users',
+  'allocations',
+] as const satisfies readonly Entity[];
 export type ConfirmedEntity = (typeof CONFIRMED_ENTITIES)[number];
 
 /** Rows of one entity, by what the sync did with them. `failed` counts rejected records. */

@@ -18,9 +18,10 @@ export interface StagedSource {
 }
 
 /** SQL condition over alias p: the page is of a {@link StagedSource}, whose {@link bindingsOf} it takes. */
-const OF_SOURCE = 'p.log_id = ? and p.source = ? and coalesce(p.source_id, -1) = coalesce(?::int, -1) and p.pass = ?';
+export const OF_SOURCE =
+  'p.log_id = ? and p.source = ? and coalesce(p.source_id, -1) = coalesce(?::int, -1) and p.pass = ?';
 
-function bindingsOf({ logId, source, pass }: StagedSource): (string | number | null)[] {
+export function bindingsOf({ logId, source, pass }: StagedSource): (string | number | null)[] {
   const columns = sourceColumns(source);
   return [logId, columns.source, columns.sourceId, pass];
 }

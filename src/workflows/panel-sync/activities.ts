@@ -42,7 +42,7 @@ export const pageActivities = proxyActivities<PageActivities & ClientSubuserActi
 
 export const confirmActivities = proxyActivities<Pick<ConfirmActivities, 'confirmDeletions'>>({
   taskQueue: QUEUE.panel,
-  startToCloseTimeout: '1m',
+  startToCloseTimeout: '2m',
   heartbeatTimeout: '10s',
   cancellationType: ActivityCancellationType.TRY_CANCEL,
   retry: PANEL_RETRY,

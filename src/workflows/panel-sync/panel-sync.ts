@@ -103,7 +103,7 @@ async function readAndMerge(
   await read(input, open, state, pacer);
 
   state.phase = 'checking';
-  await confirmDeletions(input.logId, state, pacer);
+  await confirmDeletions(input.logId, open.panel, state, pacer);
   warnOfRights(state, plans);
 
   state.phase = 'writing';

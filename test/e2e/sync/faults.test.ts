@@ -141,13 +141,13 @@ describe('answers that are wrong', () => {
     const log = await stack.sync();
     expect(log.status).toBe('COMPLETED');
     expect(codes(log)).toContain('SOURCE_MOVED');
-    expect(listed(SERVERS)).toHaveLength(9);
+    expect(listed(SERVERS).filter(({ query }) => !query.includes('filter'))).toHaveLength(9);
     const after = await mirror();
     expect(after['servers']).toEqual(before['servers']);
     expect(after['locations']).toEqual(panel()['locations']);
   });
 
-  test('a total that differs at every reading prunes nothing', async () => {
+  test('a listing that moves at every reading loses the rows that the panel denies, and no other', async () => {
     const { sim } = stack;
     const [gone] = sim.dump().servers;
     sim.delete('servers', gone?.id ?? 0);
@@ -155,11 +155,6 @@ describe('answers that are wrong', () => {
     const log = await stack.sync();
     expect(log.status).toBe('COMPLETED');
     expect(codes(log).filter((c) => c === 'SOURCE_MOVED' || c === 'SOURCE_INCOMPLETE')).toHaveLength(1);
-    expect((await mirror())['servers']).toHaveLength(240);
-    // The next undisturbed run corrects it.
-    sim.faults.clear();
-    await settled();
-    await stack.sync();
     expect(await mirror()).toEqual(panel());
   });
 

@@ -1,14 +1,13 @@
-/** Staging: pages as they were read, whether they are whole, their sums for progress, and which rows they lack. */
+/** Staging: pages as they were read, whether they are whole and their sums for progress. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { mapNodeAllocations, mapNodes, mapServers, mapUsers } from '../../../src/domain/panel/records.ts';
+import { mapNodeAllocations, mapNodes, mapUsers } from '../../../src/domain/panel/records.ts';
 import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { sourcesOf } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
-import { countCandidates, deletionCandidates } from '../../../src/store/sync/merge/candidates.ts';
-import { closeRun, writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';
+import { writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';
 import { stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import { change, type HandRun, mergeHand, openTestRun, query } from '../../support/merge.ts';
+import { type HandRun, openTestRun, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
 let run: HandRun;
@@ -237,34 +236,4 @@ describe('progress', () => {
     await at(92, 9);
     expect(await getSyncLog(database.db, run.logId)).toEqual(cancelled);
   });
-});
-
-test('deletion candidates: mirrored servers that were not read, without rejected ones, in the order of their ids', async () => {
-  await closeRun(database.db, { ...run, outcome: 'COMPLETED', metadata: {} });
-  const servers = Array.from({ length: 30 }, (_, i) => ({ id: i + 1, user: 1, node: 1, egg: 1, nest: 1 }));
-  await mergeHand(database.db, change({ servers, databases: [], subusers: [] }));
-  run = await openTestRun(database.db);
-
-  await stagePage(database.db, {
-    logId: run.logId,
-    source: listingRef('servers'),
-    pass: 1,
-    page: 1,
-    total: 2,
-    perPage: 50,
-    mapped: mapServers(
-      [
-        { object: 's', attributes: { id: 1, uuid: 'x', name: 'n' } },
-        { object: 's', attributes: { id: 2, uuid: 'y', name: '' } },
-      ],
-      [],
-    ),
-  });
-  const key = { logId: run.logId, entity: 'servers' as const, source: listingRef('servers'), pass: 1 };
-  expect(await countCandidates(database.db, key)).toEqual({ gone: 28, present: 30 });
-  const batch = await deletionCandidates(database.db, { ...key, after: 0, limit: 25 });
-  expect(batch.map((c) => c.id)).toEqual(Array.from({ length: 25 }, (_, i) => i + 3));
-  expect((await deletionCandidates(database.db, { ...key, after: 27, limit: 25 })).map((c) => c.id)).toEqual([
-    28, 29, 30,
-  ]);
 });

@@ -92,7 +92,15 @@ beforeEach(() => {
         candidates: [],
       };
     },
-    confirmDeletions: async () => ({ checked: 0, alive: 0, next: null, answers: [], stopped: null }),
+    confirmDeletions: async () => ({
+      alive: 0,
+      gone: 0,
+      unknown: 0,
+      next: null,
+      singly: false,
+      answers: [],
+      stopped: null,
+    }),
     mergeRun: async () => ({ status: 'merged', counts: {}, warnings: [] }),
     closeRun: async ({ outcome }) => outcome,
   };
