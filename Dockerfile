@@ -14,6 +14,8 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json tsconfig.json ./
 COPY migrations ./migrations
 COPY src ./src
+# The worker loads this file: it needs no folder to write to, and no bundler in its memory.
+RUN node src/temporal/bundle.ts
 USER node
 EXPOSE 8080
 # An orderly end takes up to 20 s of running activities: give the container 60 s to stop.

@@ -182,7 +182,8 @@ const Variables = z.object({
       description: 'Folder in which `npm start` keeps the embedded PostgreSQL and Temporal and the generated secrets',
     }),
     CACHE_DIR: optionalText.meta({
-      description: 'Folder of downloaded programs; empty = a folder of this project in the user cache folder',
+      description:
+        'Folder of downloaded programs and of the workflow bundle; empty = a folder of this project in the user cache folder',
     }),
   }),
   ...section('Services', {

@@ -116,7 +116,7 @@ async function openWorkers(config: ServiceConfig, parts: Parts, log: Logger) {
   return createWorkers({
     connection: parts.connection,
     namespace: config.temporal.namespace,
-    bundlePath: await workflowBundle(cacheFolder(config.cacheDir)),
+    bundlePath: await workflowBundle(() => cacheFolder(config.cacheDir)),
     db: parts.db,
     settings,
     panel: parts.panel.client,

@@ -38,9 +38,18 @@ export function cacheFolder(given: string | undefined, env: Record<string, strin
   if (isAbsolute(home) && home !== '/' && usable(join(home, '.cache', NAME))) return join(home, '.cache', NAME);
   const shared = join(tmpdir(), `${NAME}-${process.getuid?.() ?? 0}`);
   if (usable(shared)) return shared;
-  // Made with mode 0700 and a random name.
-  ofThisProcess ??= mkdtempSync(`${shared}-`);
+  ofThisProcess ??= newFolder(`${shared}-`);
   return ofThisProcess;
+}
+
+/** A new folder with mode 0700 and a random name. @throws {Error} that names CACHE_DIR. */
+function newFolder(prefix: string): string {
+  try {
+    return mkdtempSync(prefix);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+    throw new Error(`no folder for the cache can be made${code}: set CACHE_DIR to a folder that can be written to`);
+  }
 }
 
 /** Empty when this user has no entry in the password file and no HOME. */

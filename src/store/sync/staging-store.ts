@@ -106,13 +106,19 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
         JSON.stringify(p.rows),
         // The rejected records of a page are stored with its first part.
         p === mapped.parts[0] ? JSON.stringify(mapped.rejected) : '[]',
-        mapped.rejectedWithoutId.includes(p.entity as Entity) ? 1 : 0,
+        unreadableOf(mapped, p),
         idsOf(page, p),
       ]),
     ],
   );
   if (result?.open === null || result === undefined) throw new AppError('RUN_CLOSED');
   return result.open ? 'staged' : 'cancelled';
+}
+
+/** Records without an id that the page has of the part's entity. They are counted with its first part. */
+function unreadableOf({ parts, rejectedWithoutId }: MappedPage, part: MappedPage['parts'][number]): number {
+  if (rejectedWithoutId.length === 0 || part !== parts.find(({ entity }) => entity === part.entity)) return 0;
+  return rejectedWithoutId.filter((entity) => entity === part.entity).length;
 }
 
 /** Entities whose listings are checked for being whole. */

@@ -1,6 +1,6 @@
 /** Staging: pages as they were read, whether they are whole and their sums for progress. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { mapNodeAllocations, mapNodes, mapUsers } from '../../../src/domain/panel/records.ts';
+import { mapNests, mapNodeAllocations, mapNodes, mapUsers } from '../../../src/domain/panel/records.ts';
 import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { sourcesOf } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
@@ -236,4 +236,30 @@ describe('progress', () => {
     await at(92, 9);
     expect(await getSyncLog(database.db, run.logId)).toEqual(cancelled);
   });
+});
+
+test('records without an id are counted, each once, also where the page has several lists of their kind', async () => {
+  const egg = (id: unknown) => ({ object: 'egg', attributes: { id, uuid: `e${String(id)}`, name: 'egg' } });
+  const nest = (id: number, eggs: unknown[]) => ({
+    object: 'nest',
+    attributes: { id, uuid: `n${id}`, name: 'nest', relationships: { eggs: { object: 'list', data: eggs } } },
+  });
+  await stagePage(database.db, {
+    logId: run.logId,
+    source: listingRef('nests'),
+    pass: 1,
+    page: 1,
+    total: 2,
+    perPage: 100,
+    mapped: mapNests([nest(1, [egg('x'), egg(1)]), nest(2, [egg(2), egg(null)])], true),
+  });
+  await page(1, [1, null, 'x', undefined], { total: 4, perPage: 4 });
+  const counted = await query(
+    database.db,
+    'select entity, sum(unreadable)::int as n from sync_pages where unreadable > 0 group by 1 order by 1',
+  );
+  expect(counted).toEqual([
+    { entity: 'eggs', n: 2 },
+    { entity: 'users', n: 3 },
+  ]);
 });

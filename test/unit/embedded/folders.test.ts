@@ -1,5 +1,5 @@
 /** Programs run from the cache folder, so it is always a folder that only this user can change. */
-import { chmodSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -19,6 +19,16 @@ afterEach(() => {
 });
 
 const mode = (folder: string): string => (lstatSync(folder).mode & 0o777).toString(8);
+
+// First of all: the folder of a process is made once.
+test('where no folder can be made, one sentence names CACHE_DIR (T-3)', () => {
+  vi.stubEnv('TMPDIR', join(root, 'missing', 'x'));
+  rmSync(root, { recursive: true, force: true });
+  writeFileSync(root, '');
+  expect(() => cacheFolder(undefined, {})).toThrow(
+    /^no folder for the cache can be made \(\w+\): set CACHE_DIR to [^\n]*$/,
+  );
+});
 
 test('CACHE_DIR is used as it is; else XDG_CACHE_HOME; else a private folder in the temporary folder', () => {
   expect(cacheFolder('/given', {})).toBe('/given');
