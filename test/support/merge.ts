@@ -47,6 +47,7 @@ export const handUuid = {
   nest: (id: number) => uuidOf(2, id),
   egg: (id: number) => uuidOf(3, id),
   server: (id: number) => uuidOf(4, id),
+  user: (id: number) => uuidOf(5, id),
 };
 
 const item = (object: string, attributes: Record<string, unknown>): PanelItem => ({ object, attributes });
@@ -124,6 +125,7 @@ export function handItems(panel: HandPanel, source: Listing): PanelItem[] {
     case 'users':
       return (panel.users ?? []).map((u) =>
         item('user', {
+          uuid: uuidOf(5, u.id),
           email: `u${u.id}@example.net`,
           username: `u${u.id}`,
           first_name: 'First',

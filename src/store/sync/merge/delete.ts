@@ -27,6 +27,7 @@ export async function deleteRows(
       await execute(trx, 'rollback to savepoint deletion');
       const refused = await deleteSingly(trx, entity);
       planned.pruned -= refused.rows;
+      planned.failed += refused.rows;
       warnings.push({
         code: 'PRUNE_REFUSED',
         entity,

@@ -130,6 +130,6 @@ export async function withUsersFirst(trx: Db, input: MergeInput, counts: SyncCou
   );
   const users = counts.users;
   if (row === undefined || users === undefined) return;
-  users.unchanged = Math.max(0, users.unchanged - row.changed + users.updated);
-  users.updated = row.changed + row.unlinked;
+  users.unchanged = Math.max(0, users.unchanged - row.changed);
+  users.updated += row.changed + row.unlinked;
 }

@@ -41,13 +41,13 @@ export async function writeUsersFirst(
 ): Promise<'written' | 'cancelled'> {
   return inSession(db, async (session) => {
     const numbers = await session((trx) => planUsers(trx, input, refused));
-    const first = await step(session, input, releaseAll);
+    const first = await step(session, input, (trx) => releaseAll(trx, input));
     if (first === 'cancelled') return first;
     for (let from = 1; from <= numbers; from += BATCH) {
       signal?.throwIfAborted();
       const bounds = ` and change.n between ${from} and ${from + BATCH - 1}`;
       const outcome = await step(session, input, async (trx) => {
-        await execute(trx, updateRows(MIRROR.users, bounds));
+        await count(trx, input, 'changed', await execute(trx, updateRows(MIRROR.users, bounds)));
         await storeWrittenMatches(trx, bounds);
       });
       if (outcome === 'cancelled') return outcome;
@@ -68,29 +68,34 @@ async function planUsers(trx: Transaction, input: MergeInput, refused: readonly 
     `create temp table kept_changes as select * from change_users where op = 'u';
      create temp table kept_unlinked as select * from unlinked_users`,
   );
-  const [planned] = await query<{ changed: number; unlinked: number; last: number }>(
-    trx,
-    `select count(*)::int as changed, (select count(*) from unlinked_users)::int as unlinked, coalesce(max(n), 0)::int as last from kept_changes`,
-  );
-  // Only the first plan of a merge: one that is made after a crash finds what was left.
+  // A repetition after a crash goes on counting.
   await execute(
     trx,
-    `update sync_runs set users_first = jsonb_build_object('key', ?::text, 'changed', ?::int, 'unlinked', ?::int)
+    `update sync_runs set users_first = jsonb_build_object('key', ?::text, 'changed', 0, 'unlinked', 0)
      where log_id = ? and users_first->>'key' is distinct from ?`,
-    [input.key, planned?.changed ?? 0, planned?.unlinked ?? 0, input.logId, input.key],
+    [input.key, input.logId, input.key],
   );
+  const [planned] = await query<{ last: number }>(trx, 'select coalesce(max(n), 0)::int as last from kept_changes');
   return planned?.last ?? 0;
 }
 
+/** Counts accounts in the transaction that writes them. */
+const count = (trx: Transaction, input: MergeInput, what: 'changed' | 'unlinked', n: number): Promise<number> =>
+  execute(
+    trx,
+    `update sync_runs set users_first = users_first || jsonb_build_object(?::text, (users_first->>?::text)::int + ?::int) where log_id = ?`,
+    [what, what, n, input.logId],
+  );
+
 /** Accounts that lose their panel user, and values that change hands; the kept plan gets the names that the statements use. */
-async function releaseAll(trx: Transaction): Promise<void> {
+async function releaseAll(trx: Transaction, input: MergeInput): Promise<void> {
   await execute(
     trx,
     `alter table kept_changes rename to change_users; alter table kept_unlinked rename to unlinked_users;
      create unique index on change_users (n); create index on change_users (id); analyze change_users;
      create temp table deleted_users as select id from users where false`,
   );
-  await execute(trx, UNLINK_USERS);
+  await count(trx, input, 'unlinked', await execute(trx, UNLINK_USERS));
   await releaseUniqueValues(trx, MIRROR.users);
 }
 
