@@ -259,7 +259,7 @@ describe('the owner of a server', () => {
   });
 
   test.each(['with', 'without'])(
-    'is nobody if the panel names a person who has no account here, %s the sync of subusers (1.6, F1)',
+    'is none if the panel names a person who has no account here, %s the sync of subusers (1.6, F1)',
     async (subusers) => {
       await mergeHand(database.db, HAND_PANEL);
       await database.db('users').where({ pterodactylId: 1 }).update({ email: 'buyer@example.net', password: 'x' });

@@ -267,7 +267,7 @@ describe("rows that are not the panel's", () => {
     expect(await rows('select egg_id as egg from egg_variables where id = 50')).toEqual([{ egg: 50 }]);
   });
 
-  test('a node without a panel is the panel’s if it has the same uuid, and nobody’s else', async () => {
+  test('a node without a panel is the panel’s if it has the same uuid, and of no other', async () => {
     const nodes = (uuid: string) =>
       change({ nodes: [...(HAND_PANEL.nodes ?? []), { id: 51, location_id: 1, uuid, name: 'panel' }] });
     expect((await mergeHand(database.db, nodes('another'))).failures).toMatchObject([
