@@ -5,6 +5,7 @@
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient, PanelPage } from '../../clients/panel/client.ts';
 import { type AppError, isAppError } from '../../domain/errors.ts';
+import { idOf } from '../../domain/panel/records.ts';
 import type { ConfirmedEntity } from '../../domain/sync/targets.ts';
 import type { Question } from '../../store/sync/missing-store.ts';
 
@@ -78,8 +79,8 @@ async function askById(asking: Asking, { panelId, uuid }: Question): Promise<boo
     const { item, throttle } = await asking.client.get(`/${asking.entity}/${panelId}`, {}, asking.limits);
     asking.throttle.push(throttle);
     // Another record under this id says nothing of the row.
-    const { id, uuid: found } = item.attributes;
-    const same = id === panelId && (uuid === null || found === undefined || lower(found) === lower(uuid));
+    const found = item.attributes['uuid'];
+    const same = idOf(item) === panelId && (uuid === null || found === undefined || lower(found) === lower(uuid));
     return same ? true : null;
   } catch (error) {
     const code = noteAnswer(asking, error);
@@ -103,8 +104,12 @@ async function askAllocations(asking: Asking, questions: readonly Question[]): P
 async function askNode(asking: Asking, node: number, questions: readonly Question[]): Promise<void> {
   const path = `/nodes/${node}/allocations`;
   const settle = (page: PanelPage | undefined) => {
-    const ids = new Set(page?.items.map(({ attributes }) => attributes['id']));
-    for (const { panelId } of questions) asking.answers.set(panelId, page === undefined ? null : ids.has(panelId));
+    const ids = new Set(page?.items.map(idOf));
+    // A record without a readable id may be any of them.
+    const unknown = page === undefined || ids.has(undefined);
+    for (const { panelId } of questions) {
+      asking.answers.set(panelId, ids.has(panelId) || (unknown ? null : false));
+    }
   };
   let perPage = MAX_ONE_PAGE;
   const ports = new Set(questions.map(({ port }) => port));

@@ -149,3 +149,30 @@ test('questions that time out are no failure of the run, as an outage of the pan
   expect(isNoAnswer(failed(ApplicationFailure.nonRetryable('away', 'PANEL_UNAVAILABLE')))).toBe(true);
   expect(isNoAnswer(failed(ApplicationFailure.nonRetryable('closed', 'RUN_CLOSED')))).toBe(false);
 });
+
+test('ids that the panel prints as texts are ids, and a record without a readable one may be any of those that are asked for', async () => {
+  const answered = async (ids: unknown[]) => {
+    const items = ids.map((id) => ({ object: 'allocation', attributes: { id, port: '25565' } }));
+    const pagination = { total: ids.length, count: ids.length, perPage: 100, currentPage: 1, totalPages: 1 };
+    const stub = {
+      ...client,
+      list: async () => ({ items, pagination, throttle: {} }),
+      get: async () => ({ item: { object: 'location', attributes: { id: ids[0] } }, throttle: {} }),
+    };
+    const limits = { requests: 25, until: Date.now() + 60_000, signal: new AbortController().signal };
+    const asking = (entity: ConfirmedEntity): Asking => ({
+      client: stub,
+      entity,
+      limits,
+      answers: new Map(),
+      throttle: [],
+      singly: false,
+    });
+    const [allocations, locations] = [asking('allocations'), asking('locations')];
+    await ask(allocations, [question(1, { parent: 3, port: 25_565 }), question(2, { parent: 3, port: 25_565 })]);
+    await ask(locations, [question(1)]);
+    return [Object.fromEntries(allocations.answers), Object.fromEntries(locations.answers)];
+  };
+  expect(await answered(['1'])).toEqual([{ 1: true, 2: false }, { 1: true }]);
+  expect(await answered(['1', 'x'])).toEqual([{ 1: true, 2: null }, { 1: true }]);
+});
