@@ -107,7 +107,7 @@ async function candidatesOf(
 ): Promise<DeletionCandidates> {
   const { missing, present } = await findMissing(db, of);
   if (mayPrune(missing, present, options)) return { entity: of.entity, count: missing, refused: false };
-  // The ids may have shifted, as when a panel was imported anew.
+  // The ids may have shifted, as when a panel was imported again.
   const count = await forgetRenumbered(db, of);
   const refused = !mayPrune(count, present, options);
   if (refused) await forgetMissing(db, of);

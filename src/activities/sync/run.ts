@@ -6,6 +6,7 @@ import { panelFingerprint } from '../../services/sync/panel-fingerprint.ts';
 import type { Db } from '../../store/db/db.ts';
 import {
   closeRun,
+  itemsOf,
   type OpenResult,
   openRun,
   PROGRESS_INTERVAL_MS,
@@ -79,8 +80,6 @@ async function open(
 
 async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMPLETED' | 'FAILED' | 'CANCELLED'> {
   const totals = Object.values(input.counts);
-  const failed = totals.reduce((n, c) => n + c.failed, 0);
-  const synced = totals.reduce((n, c) => n + c.created + c.updated + c.unchanged, 0);
   return closeRun(deps.db, {
     logId: input.logId,
     runId: input.runId,
@@ -94,7 +93,7 @@ async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMP
       ...(input.requests === undefined ? {} : { requests: input.requests }),
       ...(input.limit == null ? {} : { limit: input.limit }),
     },
-    items: totals.length > 0 ? { total: synced + failed, synced, failed } : undefined,
+    items: totals.length > 0 ? itemsOf(input.counts) : undefined,
   });
 }
 

@@ -1,6 +1,6 @@
 /** Looks after the active row when the process that should have done so is gone. */
-import { WorkflowNotFoundError } from '@temporalio/client';
-import { closeAbandonedRun, findStaleRun, type StaleRun } from '../../store/sync/run-store.ts';
+import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
+import { closeAbandonedRun, findStaleRun, requeueRun, type StaleRun } from '../../store/sync/run-store.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
 import { cancelWorkflow } from './cancel-sync.ts';
 import { type SyncDeps, startRun } from './start-run.ts';
@@ -10,10 +10,11 @@ const CALL_DEADLINE_MS = 2_000;
 const STALE_PENDING_SECONDS = 10;
 const STALE_CANCEL_SECONDS = 5;
 
-export type WatchOutcome = 'nothing' | 'started' | 'cancelled' | 'closed';
+export type WatchOutcome = 'nothing' | 'started' | 'restarted' | 'cancelled' | 'closed';
 
 /**
- * Starts a row that was left PENDING, repeats a cancel that did not arrive, and closes a row whose run no longer exists.
+ * Starts a row that was left PENDING, repeats a cancel that did not arrive, and closes a row whose run no longer exists. A
+ * run that could not continue with the workflow code of a new release is started again, once, under its row.
  * @returns the action that was taken.
  * @throws errors of the Temporal client when the server cannot be reached.
  */
@@ -28,6 +29,11 @@ export async function watchSync(deps: SyncDeps): Promise<WatchOutcome> {
     return (await startRun(deps, stale)) === undefined ? 'nothing' : 'started';
   }
   if (!(await isAlive(deps, stale))) {
+    if ((await endedByRelease(deps, stale)) && (await requeueRun(deps.db, stale.id, stale.workflowRunId))) {
+      deps.log.info({ logId: stale.id }, 'a sync that an update interrupted is started again');
+      // Should this start fail, the row is PENDING and the next watch starts it.
+      return (await startRun(deps, stale)) === undefined ? 'nothing' : 'restarted';
+    }
     const closed = await closeAbandonedRun(deps.db, stale.id, stale.workflowRunId);
     if (closed) deps.log.warn({ logId: stale.id }, 'a sync whose run no longer exists was closed as failed');
     return closed ? 'closed' : 'nothing';
@@ -56,5 +62,26 @@ async function describeRun(
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
+  }
+}
+
+/** Failures by which the SDK ends a run whose history does not fit the workflow code (see workflowFailureErrorTypes). */
+const OTHER_CODE = /nondeterminism|determinismviolation|TMPRL1100/i;
+
+/** Whether the run ended because a release brought other workflow code. */
+async function endedByRelease({ temporal }: SyncDeps, { workflowRunId }: StaleRun): Promise<boolean> {
+  if (workflowRunId === null) return false;
+  try {
+    const handle = temporal.client.workflow.getHandle(PANEL_SYNC_ID, workflowRunId, { followRuns: false });
+    await temporal.within(CALL_DEADLINE_MS, () => handle.result());
+    return false;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    if (!(error instanceof WorkflowFailedError)) throw error;
+    for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
+      const type = 'type' in cause && typeof cause.type === 'string' ? cause.type : '';
+      if (OTHER_CODE.test(`${type} ${cause.message}`)) return true;
+    }
+    return false;
   }
 }

@@ -10,6 +10,7 @@
  * | RUNNING | RUNNING | {@link writeProgress}; a cancel only marks the row |
  * | RUNNING | COMPLETED, FAILED, CANCELLED | the workflow: {@link closeRun} |
  * | RUNNING | FAILED, CANCELLED | the watch, when the workflow run is gone: {@link closeAbandonedRun} |
+ * | RUNNING | PENDING | the watch, once, when a release ended the workflow run: {@link requeueRun} |
  * | PENDING, RUNNING | FAILED | {@link openRun} of a reset run, which supersedes it |
  *
  * List reads are in log-store.ts.
@@ -20,8 +21,10 @@ import {
   ACTIVE_STATUSES,
   type Listing,
   type SourcePlan,
+  type SyncCounts,
   type SyncStatus,
   type SyncTarget,
+  type SyncWarning,
 } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction, type Transaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
@@ -406,15 +409,16 @@ export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | '
 }
 
 /**
- * Ends a RUNNING row whose workflow run does not exist any more.
+ * Ends a RUNNING row whose workflow run does not exist any more. What the run had merged stays written, so its counts and
+ * warnings are kept in the row.
  * @returns false when the row has changed in the meantime.
  */
 export async function closeAbandonedRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
   return inTransaction(db, async (trx) => {
     await lockLog(trx, id);
-    const [row] = await query<{ type: string; dryRun: boolean; cancelling: boolean }>(
+    const [row] = await query<{ type: string; dryRun: boolean; cancelling: boolean; applied: Partial<Outcome> | null }>(
       trx,
-      `select l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
+      `select l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", r.applied
        from sync_logs l left join sync_runs r on r.log_id = l.id
        where l.id = ? and l.status = 'RUNNING' and r.workflow_run_id is not distinct from ?`,
       [id, workflowRunId],
@@ -422,7 +426,20 @@ export async function closeAbandonedRun(db: Db, id: string, workflowRunId: strin
     if (row === undefined) return false;
     const status = row.cancelling ? 'CANCELLED' : 'FAILED';
     const error = row.cancelling ? null : 'the run was terminated';
-    await finishLog(trx, { id, status, closedBy: 'watch', error, failedStep: 'terminated' });
+    const { counts = {}, warnings = [] } = row.applied ?? {};
+    await finishLog(trx, {
+      id,
+      status,
+      closedBy: 'watch',
+      error,
+      failedStep: 'terminated',
+      metadata: {
+        ...(Object.keys(counts).length > 0 ? { counts } : {}),
+        ...(warnings.length > 0 ? { warnings } : {}),
+        applied: row.applied !== null && !row.dryRun,
+      },
+      items: row.applied === null ? undefined : itemsOf(counts),
+    });
     await insertSyncEvent(trx, {
       logId: id,
       type: row.type,
@@ -430,6 +447,53 @@ export async function closeAbandonedRun(db: Db, id: string, workflowRunId: strin
       runId: workflowRunId ?? 'watch',
       dryRun: row.dryRun,
     });
+    return true;
+  });
+}
+
+/** What a merge leaves in `sync_runs.applied`. */
+interface Outcome {
+  counts: SyncCounts;
+  warnings: SyncWarning[];
+}
+
+/** Totals of a run for the columns of its log row. */
+export function itemsOf(counts: SyncCounts): { total: number; synced: number; failed: number } {
+  const totals = Object.values(counts);
+  const failed = totals.reduce((n, c) => n + c.failed, 0);
+  const synced = totals.reduce((n, c) => n + c.created + c.updated + c.unchanged, 0);
+  return { total: synced + failed, synced, failed };
+}
+
+/**
+ * Puts a RUNNING row back to PENDING whose workflow run ended because a release brought other workflow code: the same
+ * request is started again, under the same row. At most once per row, and not while it is being cancelled.
+ * @returns false when the row has changed in the meantime, is being cancelled, or was put back before.
+ */
+export async function requeueRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
+  return inTransaction(db, async (trx) => {
+    await lockLog(trx, id);
+    const requeued = await query<{ id: string }>(
+      trx,
+      `update sync_runs r set workflow_run_id = null, options = r.options || '{"requeued": true}'
+       from sync_logs l where l.id = r.log_id and l.id = ? and l.status = 'RUNNING' and l."cancelledAt" is null
+         and r.workflow_run_id is not distinct from ? and not coalesce((r.options->>'requeued')::boolean, false)
+       returning r.log_id as id`,
+      [id, workflowRunId],
+    );
+    if (requeued.length === 0) return false;
+    await execute(
+      trx,
+      `update sync_logs set status = 'PENDING', "updatedAt" = now() at time zone 'utc',
+         metadata = coalesce(metadata, '{}') || jsonb_build_object('step', 'queued', 'lastMessage', 'Sync queued again after an update of the backend',
+           'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
+       where id = ?`,
+      [id],
+    );
+    // Nothing that the ended run staged may be merged by the next one.
+    await execute(trx, `delete from sync_pages where log_id = ?`, [id]);
+    await execute(trx, `delete from sync_missing where log_id = ?`, [id]);
+    await execute(trx, `select pg_notify('sync_log', ?)`, [id]);
     return true;
   });
 }

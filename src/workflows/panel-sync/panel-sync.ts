@@ -36,7 +36,7 @@ import { syncClientSubusers } from './client-subusers.ts';
 import { confirmDeletions } from './confirm-deletions.ts';
 import { createPacer, type Pacer } from './pacer.ts';
 import { failureMessage, failureType, ReadFailed, readSources } from './read-sources.ts';
-import { newRunState, progressView, type RunState, showDetails } from './run-state.ts';
+import { newRunState, progressView, type RunState, showDetails, showEnding } from './run-state.ts';
 import { mergeSources, sourcesFor } from './sources.ts';
 
 export const progressQuery = defineQuery<SyncProgressView>(PROGRESS_QUERY);
@@ -84,6 +84,8 @@ export async function panelSync(input: PanelSyncInput): Promise<PanelSyncResult>
       if (mayReopen) continue;
       // Another run, the watch or a reset closed the row: its status stands.
     }
+    const error = ending.outcome === 'FAILED' ? failureMessage(ending.error) : undefined;
+    showEnding(state, { status, error, counts });
     if (status === 'CANCELLED') return cancelled(runId);
     if (ending.outcome === 'FAILED') throw asFailure(ending.error);
     return { status, logId: input.logId, counts, warnings: state.warnings, requests: state.requests };

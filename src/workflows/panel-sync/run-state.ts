@@ -1,7 +1,7 @@
 /** The state of a running sync, and how it is shown: as the answer of the progress query and in the Temporal UI. */
 import { setCurrentDetails } from '@temporalio/workflow';
 import { sourceName } from '../../domain/sync/source-ref.ts';
-import type { SyncWarning } from '../../domain/sync/targets.ts';
+import type { SyncCounts, SyncStatus, SyncWarning } from '../../domain/sync/targets.ts';
 import type { PanelSyncInput, SyncProgressView } from '../contract.ts';
 import { itemsOf, pagesOf, type SourceState } from './sources.ts';
 
@@ -59,5 +59,44 @@ export function showDetails(state: RunState): void {
     );
   setCurrentDetails(
     [`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'),
+  );
+}
+
+/** How a run ended, for the Temporal UI. */
+export interface Ended {
+  status: SyncStatus;
+  /** Public sentence of the failure. */
+  error?: string | undefined;
+  counts: SyncCounts;
+}
+
+/** Replaces the current details by how the run ended: the UI shows them of a closed run, too. */
+export function showEnding(state: RunState, { status, error, counts }: Ended): void {
+  const rows = Object.entries(counts).map(
+    ([entity, c]) => `| ${entity} | ${c.created} | ${c.updated} | ${c.unchanged} | ${c.pruned} | ${c.failed} |`,
+  );
+  const failure = status !== 'FAILED' ? [] : [`at step ${state.failedStep ?? 'starting'}: ${error ?? 'unknown error'}`];
+  const table =
+    rows.length === 0
+      ? []
+      : [
+          '',
+          '| table | created | updated | unchanged | deleted | rejected |',
+          '| --- | --- | --- | --- | --- | --- |',
+          ...rows,
+        ];
+  const warnings = state.warnings.slice(0, 20).map((w) => `- ${w.code}: ${w.message}`);
+  const more = state.warnings.length > warnings.length ? [`- and ${state.warnings.length - warnings.length} more`] : [];
+  setCurrentDetails(
+    [
+      `**${status}**`,
+      ...failure,
+      `${state.requests} requests`,
+      ...table,
+      '',
+      state.warnings.length === 0 ? 'no warnings' : `${state.warnings.length} warnings`,
+      ...warnings,
+      ...more,
+    ].join('\n'),
   );
 }

@@ -12,6 +12,7 @@ import {
   insertPendingLog,
   markCancelled,
   openRun,
+  requeueRun,
   withdrawPendingLog,
 } from '../../../src/store/sync/run-store.ts';
 import { stagePage } from '../../../src/store/sync/staging-store.ts';
@@ -178,6 +179,43 @@ describe('closing', () => {
     const run = await openTestRun(database.db, { target });
     await closeRun(database.db, { ...run, outcome, metadata: {} });
     expect(await events()).toHaveLength(count);
+  });
+
+  test('a run that the watch closes keeps the counts and warnings of what it had merged', async () => {
+    const run = await openTestRun(database.db);
+    const counts = { users: { created: 2, updated: 1, unchanged: 7, pruned: 0, failed: 1 } };
+    const warnings = [{ code: 'RIGHT_MISSING', message: 'kept' }];
+    await database.db.raw('update sync_runs set applied = ? where log_id = ?', [
+      JSON.stringify({ status: 'merged', counts, warnings }),
+      run.logId,
+    ]);
+    expect(await closeAbandonedRun(database.db, run.logId, run.runId)).toBe(true);
+    const [row] = await query(
+      database.db,
+      `select status, metadata, "itemsTotal" as total, "itemsSynced" as synced, "itemsFailed" as failed from sync_logs where id = ?`,
+      [run.logId],
+    );
+    expect(row).toMatchObject({ status: 'FAILED', total: 11, synced: 10, failed: 1 });
+    expect(row?.['metadata']).toMatchObject({ counts, warnings, applied: true, failed_step: 'terminated' });
+  });
+
+  test('a run that a release ended is queued again under its row, once, and without what it had staged', async () => {
+    const run = await openTestRun(database.db);
+    await page(run.logId);
+    expect(await requeueRun(database.db, run.logId, 'another run')).toBe(false);
+    expect(await requeueRun(database.db, run.logId, run.runId)).toBe(true);
+    expect(await status(run.logId)).toBe('PENDING');
+    expect(await query(database.db, 'select 1 from sync_pages')).toEqual([]);
+    expect(await events()).toEqual([]);
+    expect(await openRun(database.db, { logId: run.logId, runId: 'next', reopen: false })).toBe('opened');
+    expect(await requeueRun(database.db, run.logId, 'next')).toBe(false);
+    expect(await status(run.logId)).toBe('RUNNING');
+  });
+
+  test('a run that is being cancelled is not queued again', async () => {
+    const run = await openTestRun(database.db);
+    await markCancelled(database.db, run.logId);
+    expect(await requeueRun(database.db, run.logId, run.runId)).toBe(false);
   });
 
   test('an abandoned run with a cancel ends CANCELLED; one that another run took over is not touched', async () => {

@@ -265,6 +265,34 @@ describe('ending', () => {
     expect(failedTasks({ events: events ?? [] })).toEqual([]);
   });
 
+  test('the details of an ended run say how it ended: outcome, counts, warnings', async () => {
+    const read = Promise.withResolvers<void>();
+    const details = async (change: Partial<Mocks>, cancel = false) => {
+      Object.assign(mocks, change);
+      const handle = await start();
+      if (cancel) await read.promise.then(() => handle.cancel());
+      await handle.result().catch(() => undefined);
+      const shown = await handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata');
+      return shown.currentDetails ?? '';
+    };
+    const counts = { users: { created: 2, updated: 1, unchanged: 7, pruned: 0, failed: 1 } };
+    const warnings = [{ code: 'PRUNE_REFUSED', message: 'kept' }];
+    const completed = await details({ mergeRun: async () => ({ status: 'merged', counts, warnings }) });
+    expect(completed).toContain('**COMPLETED**');
+    expect(completed).toContain('| users | 2 | 1 | 7 | 0 | 1 |');
+    expect(completed).toContain('- PRUNE_REFUSED: kept');
+    const refused = ApplicationFailure.nonRetryable('The panel refused the API key', 'PANEL_AUTH');
+    const failed = await details({ stagePages: () => Promise.reject(refused) });
+    expect(failed).toMatch(/^\*\*FAILED\*\*\nat step \w+: The panel refused the API key/);
+    const slow: Mocks['stagePages'] = async (input) => {
+      read.resolve();
+      await Context.current().sleep('1 minute');
+      return staged(input, 1);
+    };
+    const cancelled = await details({ stagePages: slow }, true);
+    expect(cancelled).toContain('**CANCELLED**');
+  });
+
   test('the row gets the number of requests and the limit that the panel named', async () => {
     mocks.stagePages = async (input) => ({ ...staged(input, 1), answers: [{ limit: 240, remaining: 200 }] });
     const { requests } = await run({ target: 'users' });
