@@ -205,7 +205,8 @@ export async function openRun(
       `update sync_logs set status = 'RUNNING', error = null, "completedAt" = null, "durationSeconds" = null, "cancelledAt" = null,
          "startedAt" = case when status = 'PENDING' then "startedAt" else now() at time zone 'utc' end,
          "itemsTotal" = 0, "itemsSynced" = 0, "itemsFailed" = 0, "updatedAt" = now() at time zone 'utc',
-         metadata = (coalesce(metadata, '{}') - 'error' - 'failed_step' - 'completed_at' - 'duration' - 'counts' - 'warnings' - 'applied')
+         metadata = (coalesce(metadata, '{}') - 'error' - 'failed_step' - 'completed_at' - 'duration' - 'counts' - 'warnings' - 'applied'
+             - 'requests' - 'limit' - 'repeats')
            || jsonb_build_object('step', 'starting', 'progress', 0, 'percentage', 0, 'itemsTotal', 0, 'itemsProcessed', 0,
              'started_at', floor(extract(epoch from clock_timestamp())), 'lastMessage', 'Sync started',
              'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)

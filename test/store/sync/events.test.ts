@@ -261,6 +261,9 @@ describe('the outcome of a scheduled run', () => {
     ]);
     await ended({});
     expect(await query(database.db, `select id from sync_logs where id = ?`, [id])).toHaveLength(1);
+    expect(await openRun(database.db, { logId: String(id), runId: 'reset', reopen: false })).toBe('opened');
+    const [{ metadata } = {}] = await query(database.db, `select metadata from sync_logs where id = ?`, [id]);
+    expect(metadata).not.toHaveProperty('repeats');
   });
 });
 
