@@ -1,5 +1,6 @@
 /** What the `db` commands have in common. */
 import { createInterface } from 'node:readline/promises';
+import type { SchemaGap } from '../../store/db/schema-gaps.ts';
 import type { CommandIo, CommandRun } from '../support/command.ts';
 import { type FindEmbedded, withDatabaseUrl } from '../support/database.ts';
 import type { Terminal } from '../support/terminal.ts';
@@ -14,6 +15,7 @@ export interface Flags {
   yes?: boolean;
   force?: boolean;
   dropRows?: boolean;
+  dryRun?: boolean;
 }
 
 /** One run of a `db` command. */
@@ -46,3 +48,15 @@ export async function ask({ io, json }: Context, question: string): Promise<stri
 
 /** Name of a migration as it is shown: without its ending, that of a unit also without its time. */
 export const migrationLabel = (file: string): string => file.replace(/\.ts$/, '').replace(/^\d{14}_(?=schema_)/, '');
+
+/** What could not be brought about, with advice. */
+export function gapLines(gaps: readonly SchemaGap[], terminal: Terminal): string[] {
+  if (gaps.length === 0) return [];
+  return [
+    `${gaps.length} ${gaps.length === 1 ? 'difference' : 'differences'} to the schema of this service could not be removed:`,
+    ...gaps.flatMap(({ works, text, advice }) => [
+      `  ${works ? terminal.warn('warning') : terminal.bad('failed ')}  ${text}`,
+      ...(advice === undefined ? [] : [`           → ${advice}`]),
+    ]),
+  ];
+}

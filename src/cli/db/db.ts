@@ -34,6 +34,7 @@ export function registerDbCommands(program: Command, options: DbCommandOptions =
     .description('apply pending migrations; on a terminal, choose from a menu')
     .argument('[unit]', 'one schema unit: number, name or file name')
     .option('--schema <unit>', 'the same')
+    .option('--dry-run', 'apply them to a copy of the tables that is dropped again, and say what would happen')
     .action((unit: string | undefined, flags: Flags) => run(flags, (context) => migrate(context, unit)));
   withDatabaseOptions(db.command('reset'))
     .description('drop the database, create it again and apply everything')

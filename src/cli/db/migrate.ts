@@ -6,8 +6,8 @@ import { type SchemaGap, schemaGaps } from '../../store/db/schema-gaps.ts';
 import { schemaWarning } from '../../store/db/schemas.ts';
 import { withDb } from '../support/database.ts';
 import { reasonOf, UsageError } from '../support/errors.ts';
-import type { Terminal } from '../support/terminal.ts';
-import { ask, type Context, isInteractive, migrationLabel, withUrl } from './context.ts';
+import { ask, type Context, gapLines, isInteractive, migrationLabel, withUrl } from './context.ts';
+import { printRehearsal } from './rehearse.ts';
 
 /**
  * Applies the units, or everything, and prints each migration and a summary.
@@ -52,18 +52,6 @@ export async function applyMigrations(
   ]);
 }
 
-/** What could not be brought about, with advice. */
-export function gapLines(gaps: readonly SchemaGap[], terminal: Terminal): string[] {
-  if (gaps.length === 0) return [];
-  return [
-    `${gaps.length} ${gaps.length === 1 ? 'difference' : 'differences'} to the schema of this service could not be removed:`,
-    ...gaps.flatMap(({ works, text, advice }) => [
-      `  ${works ? terminal.warn('warning') : terminal.bad('failed ')}  ${text}`,
-      ...(advice === undefined ? [] : [`           → ${advice}`]),
-    ]),
-  ];
-}
-
 const commaList = (text: string): string[] =>
   text
     .split(',')
@@ -97,6 +85,10 @@ export async function init(context: Context): Promise<void> {
 /** @throws {AppError} BAD_REQUEST for an unknown unit. */
 export async function migrate(context: Context, unit: string | undefined): Promise<void> {
   const selector = unit ?? context.flags.schema;
+  if (context.flags.dryRun === true) {
+    const units = selector === undefined ? undefined : [findUnit(selector).name];
+    return withUrl(context, (url) => printRehearsal(context, url, units));
+  }
   if (selector !== undefined) {
     const { name } = findUnit(selector);
     return withUrl(context, (url) => applyMigrations(context, url, [name]));

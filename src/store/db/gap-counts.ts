@@ -4,6 +4,7 @@ import { inSavepoint, inTransaction } from './db.ts';
 import { query } from './query.ts';
 
 export interface Gap {
+  table: string;
   works: boolean;
   /** A statement with one number: how many rows it is about. */
   count?: string;
@@ -16,7 +17,7 @@ export interface Gap {
 export async function countGaps(
   db: Db,
   gaps: readonly Gap[],
-): Promise<{ works: boolean; text: string; advice?: string }[]> {
+): Promise<{ table: string; works: boolean; text: string; advice?: string }[]> {
   const counted = gaps.filter(({ count }) => count !== undefined);
   const sql = counted.map(({ count }, n) => `select ${n}::int as n, (${count})::float8 as count`).join(' union all ');
   const rows =
@@ -27,6 +28,7 @@ export async function countGaps(
         ).catch(() => []);
   const counts = new Map(rows.map(({ n, count }) => [counted[n], count]));
   return gaps.map((gap) => ({
+    table: gap.table,
     works: gap.works,
     text: gap.text(counts.get(gap)),
     ...(gap.advice === undefined ? {} : { advice: gap.advice }),

@@ -143,13 +143,11 @@ export interface MigrateOptions extends StepOptions {
  *   of its own under a name of ours, or takes no status of a run of ours; CONFLICT when a table stays locked; driver errors as they are.
  */
 export async function migrateLatest(db: Db, options: MigrateOptions = {}): Promise<string[]> {
+  // The records of ours are the first tables that are created.
   await requireSchema(db);
-  const wanted = options.units === undefined ? await migrationNames() : withRequired(options.units).map((u) => u.file);
   const known = await migrationNames();
-  const before = await appliedMigrations(db, known);
-  const pending = wanted.filter((name) => !before.has(name));
-  if (pending.some((name) => STATUS_WRITERS.includes(name))) await requireStatusWords(db);
-  if (pending.length > 0) await step(db, (trx) => requirePendingNames(trx, known, pending), options);
+  const pending = await pendingOf(db, options.units);
+  if (pending.length > 0) await step(db, (trx) => requireApplicable(trx, pending), options);
   const run: string[] = [];
   for (const name of pending) {
     options.onStep?.({ name, state: 'started' });
@@ -182,23 +180,36 @@ async function completeSearchIndexes(db: Db, options: StepOptions): Promise<void
   await step(db, complete, options);
 }
 
-/** @throws {AppError} CONFLICT when a pending migration would meet a table of the site under a name of our own tables. */
-async function requirePendingNames(trx: Db, known: readonly string[], pending: readonly string[]): Promise<void> {
-  const applied = await appliedMigrations(trx, known);
-  const objects = pending.filter((name) => !applied.has(name)).map((name) => ownObjects(name, OWN_TABLES[name] ?? []));
-  const own = await Promise.all(objects);
-  await requireOwnNames(trx, {
+/**
+ * Looks for what would stop the migrations, before anything is applied.
+ * @throws {AppError} as `migrateLatest` does.
+ */
+export async function requireApplicable(db: Db, pending: readonly string[]): Promise<void> {
+  await requireSchema(db);
+  const applied = await appliedMigrations(db, await migrationNames());
+  const left = pending.filter((name) => !applied.has(name));
+  if (left.some((name) => STATUS_WRITERS.includes(name))) await requireStatusWords(db);
+  const own = await Promise.all(left.map((name) => ownObjects(name, OWN_TABLES[name] ?? [])));
+  await requireOwnNames(db, {
     tables: own.flatMap(({ tables }) => tables),
     functions: own.flatMap(({ functions }) => functions),
   });
 }
 
-/** Names of the migrations that this release has and the database has not. */
-export async function pendingMigrations(db: Db): Promise<string[]> {
+/**
+ * Names of the migrations that this release has and the database has not.
+ * @param units only these and those that they need.
+ * @throws {AppError} BAD_REQUEST for an unknown unit.
+ */
+export async function pendingOf(db: Db, units?: readonly string[]): Promise<string[]> {
   const known = await migrationNames();
+  const wanted = units === undefined ? known : withRequired(units).map((unit) => unit.file);
   const applied = await appliedMigrations(db, known);
-  return known.filter((name) => !applied.has(name));
+  return wanted.filter((name) => !applied.has(name));
 }
+
+/** Names of all migrations that this release has and the database has not. */
+export const pendingMigrations = (db: Db): Promise<string[]> => pendingOf(db);
 
 export interface TableStatus {
   name: string;

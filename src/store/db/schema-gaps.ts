@@ -11,6 +11,7 @@ import { type Dependents, dependentViews, isUsed, isWritten, NEEDED_KEYS, typeGa
 import { describeRefused, refusedWords } from './schema-words.ts';
 
 export interface SchemaGap {
+  table: string;
   /** False: a query of this service fails, or it cannot write a row. */
   works: boolean;
   /** What it is, in one sentence without its end. */
@@ -33,7 +34,8 @@ export async function schemaGaps(db: Db): Promise<SchemaGap[]> {
   const views = await dependentViews(db, [...found.keys()]);
   const gaps = expected.flatMap((table) => {
     const there = found.get(table.name);
-    if (there === undefined) return [{ works: !isUsed(table.name), text: () => `the table ${table.name} is missing` }];
+    if (there === undefined)
+      return [{ table: table.name, works: !isUsed(table.name), text: () => `the table ${table.name} is missing` }];
     return [
       ...columnGaps(table, there, views),
       ...otherColumnGaps(table, there, views),
@@ -43,7 +45,7 @@ export async function schemaGaps(db: Db): Promise<SchemaGap[]> {
     ];
   });
   const words = (await refusedWords(db)).map((refused): SchemaGap => {
-    return { works: false, text: describeRefused(refused), advice: refused.remedy };
+    return { table: refused.table, works: false, text: describeRefused(refused), advice: refused.remedy };
   });
   return [...words, ...(await countGaps(db, gaps))].sort((a, b) => Number(a.works) - Number(b.works));
 }
@@ -58,19 +60,22 @@ function columnGaps(table: TableShape, there: FoundTable, views: Dependents): Ga
   return table.columns.flatMap((column): Gap[] => {
     const found = there.columns.find(({ name }) => name === column.name);
     const name = `${table.name}.${column.name}`;
-    if (found === undefined) return [{ works: !isUsed(table.name), text: () => `the column ${name} is missing` }];
+    if (found === undefined)
+      return [{ table: table.name, works: !isUsed(table.name), text: () => `the column ${name} is missing` }];
     const gaps: Gap[] = [];
     const type = typeGap(column.type, found.type);
     if (type !== undefined) {
       const using = views(table.name, column.name);
       const because = using.length === 0 ? '' : `; ${using.join(', ')} ${using.length === 1 ? 'uses' : 'use'} it`;
       gaps.push({
+        table: table.name,
         works: type.works || !isUsed(table.name),
         text: () => `${name} is ${found.type}, not ${column.type}${type.effect}${because}`,
       });
     }
     if (column.notNull && !found.notNull) {
       gaps.push({
+        table: table.name,
         works: true,
         count: `select count(*) from ${ident(table.name)} where ${ident(column.name)} is null`,
         text: (n) => `${name} may be null${n === undefined ? '' : `, and is in ${rowsOf(n)}`}`,
@@ -93,6 +98,7 @@ function otherColumnGaps(table: TableShape, there: FoundTable, views: Dependents
       const using = views(table.name, column.name);
       const [a, b] = [`${ident(column.name)}::text`, `${ident(ours)}::text`];
       gaps.push({
+        table: table.name,
         works: true,
         count: `select count(*) from ${ident(table.name)} where ${ident(column.name)} is not null and ${a} is distinct from ${b}`,
         text: (n) =>
@@ -103,6 +109,7 @@ function otherColumnGaps(table: TableShape, there: FoundTable, views: Dependents
     }
     if (column.notNull && !column.filled) {
       gaps.push({
+        table: table.name,
         works: !isWritten(table.name),
         text: () => `${name} must have a value, and this service does not know the column`,
         advice: `give it a default, or: alter table ${table.name} alter column ${ident(column.name)} drop not null`,
@@ -123,6 +130,7 @@ function keyGaps(table: TableShape, there: FoundTable): Gap[] {
       const where = key.map((column) => `${ident(column)} is not null`).join(' and ');
       const needed = NEEDED_KEYS[table.name]?.some((one) => same([one], key)) === true;
       return {
+        table: table.name,
         works: !needed,
         count: `select count(*) from (select 1 from ${ident(table.name)} where ${where} group by ${columns} having count(*) > 1) d`,
         text: (n) => `${table.name} has no unique key over ${key.join(', ')}${repeated(n)}`,
@@ -141,14 +149,24 @@ function foreignKeyGaps(table: TableShape, there: FoundTable): Gap[] {
     const orphans = (n: number | undefined): string =>
       n === undefined || n === 0 ? '' : `: ${rowsOf(n)} ${n === 1 ? 'names' : 'name'} one that does not exist`;
     if (found === undefined) {
-      return [{ works: true, count, text: (n) => `${name} has no foreign key to ${key.table}${orphans(n)}` }];
+      return [
+        {
+          table: table.name,
+          works: true,
+          count,
+          text: (n) => `${name} has no foreign key to ${key.table}${orphans(n)}`,
+        },
+      ];
     }
     if (found.onDelete !== key.onDelete) {
-      return [{ works: true, text: () => `the foreign key of ${name} is not "on delete ${key.onDelete}"` }];
+      return [
+        { table: table.name, works: true, text: () => `the foreign key of ${name} is not "on delete ${key.onDelete}"` },
+      ];
     }
     if (found.valid) return [];
     return [
       {
+        table: table.name,
         works: true,
         count,
         text: (n) => `the foreign key of ${name} holds for new and changed rows only${orphans(n)}`,
@@ -165,9 +183,11 @@ function indexGaps(table: TableShape, there: FoundTable): Gap[] {
     .filter((index) => !keys.includes(/^btree \("?(\w+)"?\)$/.exec(index.on)?.[1] ?? ''))
     .map((index): Gap => {
       const on = index.on.replace('btree ', '');
-      if (!index.unique) return { works: true, text: () => `${table.name} has no index ${index.name}, over ${on}` };
+      if (!index.unique)
+        return { table: table.name, works: true, text: () => `${table.name} has no index ${index.name}, over ${on}` };
       const [, columns = '', condition = ''] = /^\((.+?)\)( WHERE .+)?$/.exec(on) ?? [];
       return {
+        table: table.name,
         works: true,
         count: `select count(*) from (select 1 from ${ident(table.name)}${condition} group by ${columns} having count(*) > 1) d`,
         text: (n) => `${table.name} has no unique index ${index.name}, over ${on}${repeated(n)}`,

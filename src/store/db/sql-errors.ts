@@ -16,6 +16,7 @@ export const SQLSTATE = {
   undefinedTable: '42P01',
   programLimitExceeded: '54000',
   lockNotAvailable: '55P03',
+  insufficientPrivilege: '42501',
   queryCanceled: '57014',
   raiseException: 'P0001',
 } as const;
@@ -38,6 +39,9 @@ export const isForeignKeyViolation = (error: unknown): boolean => hasState(error
 /** A concurrent writer was in the way (serialization, deadlock, lock timeout): the same transaction may pass next time. */
 export const isConcurrencyFailure = (error: unknown): boolean =>
   hasState(error, [SQLSTATE.serializationFailure, SQLSTATE.deadlockDetected, SQLSTATE.lockNotAvailable]);
+
+/** The role lacks a right. */
+export const isPrivilegeMissing = (error: unknown): boolean => hasState(error, [SQLSTATE.insufficientPrivilege]);
 
 /** The statement was cancelled, by its timeout or by request. */
 export const isQueryCanceled = (error: unknown): boolean => hasState(error, [SQLSTATE.queryCanceled]);
