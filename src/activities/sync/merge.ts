@@ -1,11 +1,12 @@
 /** Activity that merges the staged pages into the mirror, in one transaction. */
+import { writingProgress } from '../../domain/sync/progress.ts';
 import type { Entity } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import { requireSamePanel } from '../../services/sync/panel-fingerprint.ts';
 import type { Db } from '../../store/db/db.ts';
 import { mergeRun } from '../../store/sync/merge/merge.ts';
 import type { MergedSource, MergeOutcome } from '../../store/sync/merge/scope.ts';
-import { writeProgressRow } from '../../store/sync/run-store.ts';
+import { writeProgress, writeProgressRow } from '../../store/sync/progress-store.ts';
 import { withHeartbeat } from '../failures.ts';
 
 export interface MergeActivityDeps {
@@ -29,26 +30,11 @@ async function merge(deps: MergeActivityDeps, input: MergeRunInput, signal: Abor
   const settings = await deps.settings();
   requireSamePanel(settings, input.panel);
   const { allowMassPrune } = settings;
-  const onPlan = (changes: number) => writeMergeProgress(deps.db, input.logId, changes);
+  const { logId, entities } = input;
+  await writeProgress(deps.db, { logId, entities, unread: [], force: true });
+  const onPlan = (changes: number) => writeProgressRow(deps.db, logId, writingProgress(entities, changes), 0);
   return mergeRun(deps.db, { ...input, allowMassPrune }, { signal, onPlan });
 }
-
-const writeMergeProgress = (db: Db, logId: string, changes: number): Promise<void> =>
-  writeProgressRow(
-    db,
-    logId,
-    {
-      step: 'databases',
-      progress: 92,
-      percentage: 0,
-      itemsTotal: changes,
-      itemsProcessed: 0,
-      lastMessage: `Writing ${changes} changes`,
-      runTotal: 0,
-      runProcessed: 0,
-    },
-    0,
-  );
 
 export function createMergeActivities(deps: MergeActivityDeps) {
   return {

@@ -4,7 +4,7 @@ import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import { isListing, primaryEntity, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
-import { type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
+import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
 import { knownEggIds, type StagedPageInfo, stagedPages, stagePage } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
@@ -39,6 +39,8 @@ export interface StagePagesInput {
   split: number;
   /** Some of the pages may be staged already, by a batch that failed at a later page. */
   mayBeStaged: boolean;
+  /** Entities that were not read whole when the batch began. Absent in workflow histories of earlier releases. */
+  unread?: Entity[];
 }
 
 export interface StagePagesResult {
@@ -69,11 +71,11 @@ async function readBatch(
   const { attempt } = activityInfo();
   const client = await deps.panel();
   const plans = sourcesOf(input.target, { skipUsers: input.skipUsers, subusers: input.subusers });
+  const entities = plans.flatMap((plan) => plan.entities);
   const result: StagePagesResult = { pages: [], answers: [], retried: attempt > 1, stopped: null, warnings: [] };
   const { logId, source, pass, pages, include } = input;
   const key = { logId, source, pass };
   const known = attempt === 1 && !input.mayBeStaged ? [] : await stagedPages(deps.db, { ...key, pages, include });
-  let last = false;
   // The next page is requested while this one is being stored.
   let storing: Promise<'staged' | 'cancelled'> | undefined;
   const settle = async () => {
@@ -102,12 +104,11 @@ async function readBatch(
       // settle() sees its failure; without this line it would count as unhandled while a request runs.
       storing.catch(() => undefined);
       result.pages.push(stagedPage(input, page, read));
-      last ||= page >= read.totalPages;
     }
   } finally {
     await settle();
   }
-  await report({ logId, plans, finished: last && source.kind === 'listing' ? source.listing : undefined });
+  await report({ logId, entities, unread: input.unread ?? entities });
   return result;
 }
 

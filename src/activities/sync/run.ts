@@ -1,18 +1,11 @@
 /** Activities of a run's log row: open, progress, close. Ids and counts go in and out, never rows. */
 import { AppError, ERRORS, type ErrorCode } from '../../domain/errors.ts';
-import type { Listing, SourcePlan, SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
+import type { SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import { panelFingerprint } from '../../services/sync/panel-fingerprint.ts';
 import type { Db } from '../../store/db/db.ts';
-import {
-  closeRun,
-  itemsOf,
-  type OpenResult,
-  openRun,
-  PROGRESS_INTERVAL_MS,
-  runPanel,
-  writeProgress,
-} from '../../store/sync/run-store.ts';
+import { PROGRESS_INTERVAL_MS, type ReadingRun, writeProgress } from '../../store/sync/progress-store.ts';
+import { closeRun, itemsOf, type OpenResult, openRun, runPanel } from '../../store/sync/run-store.ts';
 
 export interface RunActivityDeps {
   db: Db;
@@ -98,11 +91,11 @@ async function close(deps: RunActivityDeps, input: CloseRunInput): Promise<'COMP
 }
 
 /**
- * Sentence of a failure for the log row: for a failure of the panel its own, which says what happened; otherwise that of
- * its code. Codes of the database and unknown ones get a general sentence.
+ * Sentence of a failure for the log row: for a failure of the panel, and for changes that the database refuses, its own, which
+ * says what happened; otherwise that of its code. Unknown codes get a general sentence.
  */
 function publicText(code: string | null, message: string | undefined): string {
-  if (code !== null && /^(PANEL_|ADDRESS_REFUSED)/.test(code) && message) return message;
+  if (code !== null && /^(PANEL_|ADDRESS_REFUSED|DATABASE_REFUSED)/.test(code) && message) return message;
   if (code !== null && code in ERRORS) return ERRORS[code as ErrorCode].title;
   return new AppError('INTERNAL_ERROR').message;
 }
@@ -118,23 +111,21 @@ export function createRunActivities(deps: RunActivityDeps) {
 
 export type RunActivities = ReturnType<typeof createRunActivities>;
 
-/** A report of progress; `finished` is the source that was just read whole. */
-export type ReportProgress = (run: {
-  logId: string;
-  plans: readonly SourcePlan[];
-  finished: Listing | undefined;
-}) => Promise<void>;
+/** A report of progress while a run reads. */
+export type ReportProgress = (run: ReadingRun) => Promise<void>;
 
 /**
- * Writes progress when a source is finished, else at most once per {@link PROGRESS_INTERVAL_MS} and process: the sum over
+ * Writes progress when a step may have ended, else at most once per {@link PROGRESS_INTERVAL_MS} and process: the sum over
  * the staged pages costs more than the write.
  */
 export function createProgressReport(db: Db): ReportProgress {
-  let last = { logId: '', at: 0 };
-  return async ({ logId, plans, finished }) => {
-    const force = finished !== undefined;
-    if (!force && last.logId === logId && Date.now() - last.at < PROGRESS_INTERVAL_MS) return;
-    last = { logId, at: Date.now() };
-    await writeProgress(db, { logId, plans, force, finished });
+  let last = { logId: '', unread: '', at: 0 };
+  return async (run) => {
+    const { logId } = run;
+    const unread = run.unread.join();
+    const force = last.logId !== logId || last.unread !== unread;
+    if (!force && Date.now() - last.at < PROGRESS_INTERVAL_MS) return;
+    last = { logId, unread, at: Date.now() };
+    await writeProgress(db, { ...run, force });
   };
 }

@@ -1,30 +1,38 @@
-/** Progress of a run: computed from what is staged, never counted along the way. Pure and without zod. */
-import type { Entity, Listing, SourcePlan } from './targets.ts';
+/** Progress of a run: computed from what is staged and what is still to be read. Pure and without zod. */
+import type { Entity, Listing } from './targets.ts';
 
-/** Steps as the HTTP API shows them, in their order, each with the `progress` (percent) at its start. */
+/**
+ * Steps as the HTTP API shows them, each with the `progress` (percent) at its start. The order is that of the site's pages,
+ * which mark each step before the present one as done. They do not draw `subusers`.
+ */
 export const STEPS = [
   { step: 'locations', progress: 0 },
   { step: 'nodes', progress: 15 },
   { step: 'allocations', progress: 30 },
   { step: 'nests', progress: 45 },
-  { step: 'users', progress: 60 },
-  { step: 'servers', progress: 75 },
-  { step: 'subusers', progress: 85 },
-  { step: 'databases', progress: 92 },
-] as const;
+  { step: 'servers', progress: 60 },
+  { step: 'databases', progress: 75 },
+  { step: 'users', progress: 85 },
+  { step: 'subusers', progress: 92 },
+] as const satisfies readonly { step: Entity; progress: number }[];
 export type Step = (typeof STEPS)[number]['step'];
+/** `progress` while the merge writes. */
+const WRITING = 92;
 
-/** What is staged of one listing, summed over its pages. Progress is computed from this. */
+/** What is staged of a run: each source in its newest pass. */
 export interface StagingSummary {
-  source: Listing;
-  /** Pages staged in the newest pass. */
-  pages: number;
-  /** Pages of the listing by its newest answer; 0 before the first. */
-  totalPages: number;
-  /** Records of the listing itself, by its newest answer. */
-  total: number;
-  /** Rows staged per entity. */
+  listings: Partial<Record<Listing, StagedListing>>;
+  /** Rows per entity, from listings and from the lists of single nodes, nests and servers. */
   rows: Partial<Record<Entity, number>>;
+}
+
+export interface StagedListing {
+  /** Pages that are staged. */
+  pages: number;
+  /** Pages of the listing by its newest answer. */
+  totalPages: number;
+  /** Records of the listing by its newest answer. */
+  total: number;
 }
 
 export interface Progress {
@@ -41,85 +49,115 @@ export interface Progress {
 
 const percent = (done: number, total: number) => (total === 0 ? 0 : Math.min(100, Math.floor((done * 100) / total)));
 
+const stepsOf = (entities: readonly Entity[]) => STEPS.filter(({ step }) => entities.includes(step));
+
+/** The present step: the first that is not read whole. Undefined when everything is read. */
+const presentStep = (entities: readonly Entity[], unread: readonly Entity[]) =>
+  stepsOf(entities).find(({ step }) => unread.includes(step));
+
+/** Steps that are read whole, as are all steps before them. */
+export function stepsRead(entities: readonly Entity[], unread: readonly Entity[]): Step[] {
+  const steps = stepsOf(entities).map(({ step }) => step);
+  const present = presentStep(entities, unread);
+  return present === undefined ? steps : steps.slice(0, steps.indexOf(present.step));
+}
+
 /**
- * Progress of a run while it reads: the first step, in the order of {@link STEPS}, whose listing is not whole. When all
- * listings are whole the run is about to write, which is shown as the last step.
+ * Progress of the present step. @param unread entities of which more may come. @returns undefined when everything is read.
  */
-export function progressOf(plans: readonly SourcePlan[], staged: readonly StagingSummary[]): Progress {
-  const find = (source: Listing) => staged.find((s) => s.source === source);
-  const runProcessed = staged.reduce((sum, s) => sum + Object.values(s.rows).reduce((a, b) => a + b, 0), 0);
-  const runTotal = Math.max(
-    runProcessed,
-    plans.reduce((sum, p) => {
-      const s = find(p.source);
-      if (s === undefined) return sum;
-      const children = p.entities.reduce((n, e) => n + (e === p.source ? 0 : (s.rows[e] ?? 0)), 0);
-      return sum + s.total + children;
-    }, 0),
-  );
-  for (const { step, progress } of STEPS) {
-    const plan = plans.find((p) => p.entities.includes(step));
-    if (plan === undefined) continue;
-    const s = find(plan.source);
-    const whole = s !== undefined && s.totalPages > 0 && s.pages >= s.totalPages;
-    if (whole) continue;
-    const processed = s?.rows[step] ?? 0;
-    const total = step === plan.source ? (s?.total ?? 0) : 0;
-    return {
-      step,
-      progress,
-      percentage: percent(processed, total),
-      itemsTotal: total,
-      itemsProcessed: processed,
-      lastMessage: readingMessage(step, s, processed, total),
-      runTotal,
-      runProcessed,
-    };
-  }
-  const last = plans.at(-1)?.entities.at(-1) ?? 'databases';
-  const step = STEPS.find((s) => s.step === (plans.length > 1 ? 'databases' : last))?.step ?? 'databases';
+export function progressOf(
+  entities: readonly Entity[],
+  staged: StagingSummary,
+  unread: readonly Entity[],
+): Progress | undefined {
+  const present = presentStep(entities, unread);
+  if (present === undefined) return undefined;
+  const { step, progress } = present;
+  const itemsProcessed = staged.rows[step] ?? 0;
+  const itemsTotal = totalOf(step, staged);
   return {
     step,
-    progress: STEPS.find((s) => s.step === step)?.progress ?? 92,
-    percentage: 100,
-    itemsTotal: runTotal,
-    itemsProcessed: runProcessed,
-    lastMessage: 'Comparing with the database',
-    runTotal,
-    runProcessed,
+    progress,
+    percentage: percent(itemsProcessed, itemsTotal),
+    itemsTotal,
+    itemsProcessed,
+    lastMessage: readingMessage(step, staged),
+    ...runTotals(entities, staged),
   };
 }
 
-function readingMessage(step: Step, s: StagingSummary | undefined, processed: number, total: number): string {
-  if (s === undefined || s.totalPages === 0) return `Syncing ${step}...`;
+/** Progress at the end of a step: what was read. */
+export function stepRead(step: Step, entities: readonly Entity[], staged: StagingSummary): Progress {
+  const read = staged.rows[step] ?? 0;
+  return {
+    step,
+    progress: STEPS.find((s) => s.step === step)?.progress ?? WRITING,
+    percentage: 100,
+    itemsTotal: read,
+    itemsProcessed: read,
+    lastMessage: readMessage(step, staged),
+    ...runTotals(entities, staged),
+  };
+}
+
+/** Progress while the merge writes: of the last step that the pages draw. */
+export function writingProgress(entities: readonly Entity[], changes: number): Progress {
+  const steps = stepsOf(entities).map(({ step }) => step);
+  return {
+    step: steps.findLast((step) => step !== 'subusers') ?? 'subusers',
+    progress: WRITING,
+    percentage: 0,
+    itemsTotal: changes,
+    itemsProcessed: 0,
+    lastMessage: `Writing ${changes} changes`,
+    runTotal: 0,
+    runProcessed: 0,
+  };
+}
+
+/** Records of a step by the newest answer; 0 where no listing states it. */
+const totalOf = (entity: Entity, { listings }: StagingSummary): number =>
+  (listings as Partial<Record<Entity, StagedListing>>)[entity]?.total ?? 0;
+
+function runTotals(entities: readonly Entity[], staged: StagingSummary): { runTotal: number; runProcessed: number } {
+  const rows = (entity: Entity) => staged.rows[entity] ?? 0;
+  return {
+    runTotal: entities.reduce((sum, entity) => sum + Math.max(rows(entity), totalOf(entity, staged)), 0),
+    runProcessed: entities.reduce((sum, entity) => sum + rows(entity), 0),
+  };
+}
+
+function readingMessage(step: Step, staged: StagingSummary): string {
+  const { listings, rows } = staged;
+  const read = rows[step] ?? 0;
   switch (step) {
     case 'users':
-      return `Processing page ${s.pages}/${s.totalPages} (${processed}/${total} users)`;
+      return listings.users === undefined
+        ? 'Syncing users...'
+        : `Processing page ${listings.users.pages}/${listings.users.totalPages} (${read}/${listings.users.total} users)`;
     case 'servers':
-      return `Processing server ${processed}/${total}`;
+      return listings.servers === undefined
+        ? 'Syncing servers...'
+        : `Processing server ${read}/${listings.servers.total}`;
     case 'allocations':
-      return `Fetching allocations from ${s.rows.nodes ?? 0} nodes`;
+      return `Fetching allocations from ${rows.nodes ?? 0} nodes`;
     case 'databases':
-      return `Scanning databases across ${s.total} servers`;
+      return `Scanning databases across ${totalOf('servers', staged)} servers`;
     case 'subusers':
-      return `Syncing subusers for ${s.total} servers`;
+      return `Syncing subusers for ${totalOf('servers', staged)} servers`;
     default:
-      return `Fetched ${total} ${step} from panel`;
+      return read === 0 ? `Syncing ${step}...` : `Fetched ${read} ${step} from panel`;
   }
 }
 
-/** Messages of a finished step; entities that are no step of their own have none. */
-export function doneMessage(entity: Entity, staged: readonly StagingSummary[]): string[] {
-  const count = (of: Entity) => staged.reduce((n, s) => n + (s.rows[of] ?? 0), 0);
-  switch (entity) {
-    case 'eggs':
-    case 'egg_variables':
-      return [];
+function readMessage(step: Step, { rows }: StagingSummary): string {
+  const count = (entity: Entity) => rows[entity] ?? 0;
+  switch (step) {
     case 'nests':
-      return [`✓ Synced ${count('nests')} nests and ${count('eggs')} eggs`];
+      return `✓ Synced ${count('nests')} nests and ${count('eggs')} eggs`;
     case 'subusers':
-      return [`✓ Synced ${count('subusers')} subusers across ${count('servers')} servers`];
+      return `✓ Synced ${count('subusers')} subusers across ${count('servers')} servers`;
     default:
-      return [`✓ Synced ${count(entity)} ${entity}`];
+      return `✓ Synced ${count(step)} ${step}`;
   }
 }

@@ -28,8 +28,9 @@ export async function watchSync(deps: SyncDeps): Promise<WatchOutcome> {
     if (!stale.stalePending) return 'nothing';
     return (await startRun(deps, stale)) === undefined ? 'nothing' : 'started';
   }
-  if (!(await isAlive(deps, stale))) {
-    if ((await endedByRelease(deps, stale)) && (await requeueRun(deps.db, stale.id, stale.workflowRunId))) {
+  const runs = await runsOf(deps, stale);
+  if (!runs.some(({ open }) => open)) {
+    if ((await endedByRelease(deps, runs[0])) && (await requeueRun(deps.db, stale.id, stale.workflowRunId))) {
       deps.log.info({ logId: stale.id }, 'a sync that an update interrupted is started again');
       // Should this start fail, the row is PENDING and the next watch starts it.
       return (await startRun(deps, stale)) === undefined ? 'nothing' : 'restarted';
@@ -43,22 +44,32 @@ export async function watchSync(deps: SyncDeps): Promise<WatchOutcome> {
   return 'cancelled';
 }
 
-/** Whether the run that opened the row is open, or another one that goes on with the same row after a reset. */
-async function isAlive(deps: SyncDeps, { id, workflowRunId }: StaleRun): Promise<boolean> {
-  const current = await describeRun(deps, undefined);
+interface WorkflowRun {
+  id: string;
+  open: boolean;
+  failed: boolean;
+}
+
+/**
+ * The workflow runs of a row, the newest first: the present run, if it is of this row, and the run that opened the row. They
+ * differ when the run went on in a new one, because its history had become long, and after a reset.
+ */
+async function runsOf(deps: SyncDeps, { id, workflowRunId }: StaleRun): Promise<WorkflowRun[]> {
+  const present = await describeRun(deps, undefined);
   const opened = workflowRunId === null ? undefined : await describeRun(deps, workflowRunId);
-  return opened?.open === true || (current?.open === true && current.logId === id);
+  return [present?.logId === id ? present : undefined, opened].filter((run) => run !== undefined);
 }
 
 async function describeRun(
   { temporal }: SyncDeps,
   runId: string | undefined,
-): Promise<{ open: boolean; logId: unknown } | undefined> {
+): Promise<(WorkflowRun & { logId: unknown }) | undefined> {
   try {
     const found = await temporal.within(CALL_DEADLINE_MS, () =>
       temporal.client.workflow.getHandle(PANEL_SYNC_ID, runId).describe(),
     );
-    return { open: found.status.name === 'RUNNING', logId: found.memo?.['logId'] };
+    const { name } = found.status;
+    return { id: found.runId, open: name === 'RUNNING', failed: name === 'FAILED', logId: found.memo?.['logId'] };
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
@@ -69,10 +80,10 @@ async function describeRun(
 const OTHER_CODE = /nondeterminism|determinismviolation|TMPRL1100/i;
 
 /** Whether the run ended because a release brought other workflow code. */
-async function endedByRelease({ temporal }: SyncDeps, { workflowRunId }: StaleRun): Promise<boolean> {
-  if (workflowRunId === null) return false;
+async function endedByRelease({ temporal }: SyncDeps, run: WorkflowRun | undefined): Promise<boolean> {
+  if (run?.failed !== true) return false;
   try {
-    const handle = temporal.client.workflow.getHandle(PANEL_SYNC_ID, workflowRunId, { followRuns: false });
+    const handle = temporal.client.workflow.getHandle(PANEL_SYNC_ID, run.id, { followRuns: false });
     await temporal.within(CALL_DEADLINE_MS, () => handle.result());
     return false;
   } catch (error) {

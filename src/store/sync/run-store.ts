@@ -7,7 +7,7 @@
  * | PENDING | (deleted) | a start that Temporal did not take: {@link withdrawPendingLog} |
  * | PENDING | CANCELLED | a cancel: {@link markCancelled} |
  * | PENDING, closed (reset) | RUNNING | the workflow: {@link openRun} |
- * | RUNNING | RUNNING | {@link writeProgress}; a cancel only marks the row |
+ * | RUNNING | RUNNING | progress (progress-store.ts); a cancel only marks the row |
  * | RUNNING | COMPLETED, FAILED, CANCELLED | the workflow: {@link closeRun} |
  * | RUNNING | FAILED, CANCELLED | the watch, when the workflow run is gone: {@link closeAbandonedRun} |
  * | RUNNING | PENDING | the watch, once, when a release ended the workflow run: {@link requeueRun} |
@@ -16,11 +16,8 @@
  * List reads are in log-store.ts.
  */
 import { AppError } from '../../domain/errors.ts';
-import { doneMessage, type Progress, progressOf } from '../../domain/sync/progress.ts';
 import {
   ACTIVE_STATUSES,
-  type Listing,
-  type SourcePlan,
   type SyncCounts,
   type SyncStatus,
   type SyncTarget,
@@ -30,7 +27,6 @@ import { type Db, inTransaction, type Transaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
 import { insertSyncEvent } from './outcome-events.ts';
-import { stagingSummary } from './staging-store.ts';
 
 const activeList = ACTIVE_STATUSES.map((s) => `'${s}'`).join(',');
 
@@ -205,7 +201,7 @@ export async function openRun(
       `update sync_logs set status = 'RUNNING', error = null, "completedAt" = null, "durationSeconds" = null, "cancelledAt" = null,
          "startedAt" = case when status = 'PENDING' then "startedAt" else now() at time zone 'utc' end,
          "itemsTotal" = 0, "itemsSynced" = 0, "itemsFailed" = 0, "updatedAt" = now() at time zone 'utc',
-         metadata = (coalesce(metadata, '{}') - 'error' - 'failed_step' - 'completed_at' - 'duration' - 'counts' - 'warnings' - 'applied'
+         metadata = (coalesce(metadata, '{}') - 'error' - 'failed_step' - 'completed_at' - 'duration' - 'counts' - 'warnings' - 'applied' - 'steps_read'
              - 'requests' - 'limit' - 'repeats')
            || jsonb_build_object('step', 'starting', 'progress', 0, 'percentage', 0, 'itemsTotal', 0, 'itemsProcessed', 0,
              'started_at', floor(extract(epoch from clock_timestamp())), 'lastMessage', 'Sync started',
@@ -250,62 +246,6 @@ async function supersedeOthers(trx: Db, logId: string): Promise<void> {
       dryRun: other.dryRun,
     });
   }
-}
-
-/** Minimum milliseconds between two progress writes, whatever the size of the run. */
-export const PROGRESS_INTERVAL_MS = 250;
-
-/**
- * Computes progress from the staged pages and writes it, at most once per {@link PROGRESS_INTERVAL_MS} unless `force` is
- * set. `finished` is the listing that was just read whole: the message then reports what its steps read.
- */
-export async function writeProgress(
-  db: Db,
-  run: { logId: string; plans: readonly SourcePlan[]; force: boolean; finished?: Listing | undefined },
-): Promise<void> {
-  const staged = await stagingSummary(db, run.logId);
-  const progress = progressOf(run.plans, staged);
-  // One answer can finish several steps: one update reports them all.
-  const done = run.plans.find((p) => p.source === run.finished)?.entities.flatMap((e) => doneMessage(e, staged)) ?? [];
-  const lastMessage = done.length > 0 ? done.join(', ') : progress.lastMessage;
-  await writeProgressRow(db, run.logId, { ...progress, lastMessage }, run.force ? 0 : PROGRESS_INTERVAL_MS);
-}
-
-/** Writes a progress. It never goes back, and a closed row is not touched. */
-export async function writeProgressRow(
-  db: Db,
-  logId: string,
-  progress: Progress,
-  minIntervalMs: number,
-): Promise<void> {
-  const patch = {
-    step: progress.step,
-    percentage: progress.percentage,
-    itemsTotal: progress.itemsTotal,
-    itemsProcessed: progress.itemsProcessed,
-    lastMessage: progress.lastMessage,
-  };
-  await execute(
-    db,
-    `with updated as (
-       update sync_logs set "itemsTotal" = greatest("itemsTotal", ?), "itemsSynced" = greatest("itemsSynced", ?), "updatedAt" = clock_timestamp() at time zone 'utc',
-         metadata = coalesce(metadata, '{}') || ?::jsonb || jsonb_build_object('progress', greatest((metadata->>'progress')::int, ?),
-           'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
-       where id = ? and status = 'RUNNING' and "cancelledAt" is null
-         and "updatedAt" <= (clock_timestamp() at time zone 'utc') - make_interval(secs => ?::float8 / 1000)
-         and coalesce((metadata->>'progress')::int, 0) <= ?
-       returning id
-     ) select pg_notify('sync_log', updated.id) from updated`,
-    [
-      progress.runTotal,
-      progress.runProcessed,
-      JSON.stringify(patch),
-      progress.progress,
-      logId,
-      minIntervalMs,
-      progress.progress,
-    ],
-  );
 }
 
 /**

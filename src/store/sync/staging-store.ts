@@ -203,51 +203,39 @@ export async function knownEggIds(db: Db, logId: string, nestId: number): Promis
   return found.map((f) => f.id);
 }
 
-/** Sums over the staged pages per listing, for progress. A page counts once, however often it was read. */
-export async function stagingSummary(db: Db, logId: string): Promise<StagingSummary[]> {
+/** Sums over the staged pages of each source's newest pass, for progress. A page counts once, however often it was read. */
+export async function stagingSummary(db: Db, logId: string): Promise<StagingSummary> {
   const found = await query<{
     source: string;
     entity: string;
-    pages: number;
+    covered: number;
     rows: number;
     total: number;
     perPage: number;
   }>(
     db,
-    `select p.source, p.entity, count(distinct p.page)::int as pages, sum(p.rows)::int as rows,
+    `with newest as (
+       select p.source, coalesce(p.source_id, -1) as source_id, max(p.pass) as pass from sync_pages p where p.log_id = ? group by 1, 2
+     ), pages as (
+       select p.source, p.source_id, p.entity, p.page, p.per_page, sum(p.rows) as rows, max(p.fetched_at) as fetched_at,
+         (array_agg(p.total order by p.fetched_at desc))[1] as total
+       from sync_pages p join newest n on n.source = p.source and n.source_id = coalesce(p.source_id, -1) and n.pass = p.pass
+       where p.log_id = ? group by 1, 2, 3, 4, 5
+     )
+     select p.source, p.entity, sum(p.per_page)::int as covered, sum(p.rows)::int as rows,
        (array_agg(p.total order by p.fetched_at desc))[1]::int as total, max(p.per_page)::int as "perPage"
-     from sync_pages p where p.log_id = ? group by 1, 2`,
-    [logId],
+     from pages p where p.entity <> 'links' group by 1, 2`,
+    [logId, logId],
   );
-  const bySource = new Map<string, StagingSummary>();
-  const listings: Record<string, Listing> = {
-    locations: 'locations',
-    nodes: 'nodes',
-    node: 'locations',
-    nests: 'nests',
-    nest: 'nests',
-    users: 'users',
-    servers: 'servers',
-  };
-  for (const row of found) {
-    const source = listings[row.source];
-    if (source === undefined) continue;
-    const summary = bySource.get(source) ?? { source, pages: 0, totalPages: 0, total: 0, rows: {} };
-    if (row.source === source) {
-      summary.pages = Math.max(summary.pages, row.pages);
-      summary.total = Math.max(summary.total, row.total);
-      summary.totalPages = Math.max(
-        summary.totalPages,
-        row.perPage === 0 ? 1 : Math.ceil(row.total / row.perPage) || 1,
-      );
-    }
-    if (row.entity !== 'links') {
-      const entity = row.entity as Entity;
-      summary.rows[entity] = (summary.rows[entity] ?? 0) + row.rows;
-    }
-    bySource.set(source, summary);
+  const summary: StagingSummary = { listings: {}, rows: {} };
+  for (const { source, entity, covered, rows, total, perPage } of found) {
+    summary.rows[entity as Entity] = (summary.rows[entity as Entity] ?? 0) + rows;
+    if (source !== entity) continue;
+    const totalPages = perPage === 0 ? 1 : Math.max(1, Math.ceil(total / perPage));
+    const pages = covered >= total ? totalPages : Math.floor(covered / perPage);
+    summary.listings[source as Listing] = { pages, totalPages, total };
   }
-  return [...bySource.values()];
+  return summary;
 }
 
 export interface SourceVerdict {

@@ -25,6 +25,7 @@ import {
   splitOf,
   type Verdict,
 } from './sources.ts';
+import { unread } from './unread.ts';
 
 /** Activities that the reader calls. A cancel must end their promises at once (TRY_CANCEL). */
 export interface ReaderActivities {
@@ -205,6 +206,7 @@ async function readBatch(reading: Reading, source: SourceState, pages: number[],
       perPage: source.perPage,
       split,
       mayBeStaged: pages.some((page) => source.mayBeStaged.includes(page)),
+      unread: unread(reading.sources),
     });
     pacer.landed(token, result.answers, Date.now(), result.retried);
     context.onRequests(result.answers.length);

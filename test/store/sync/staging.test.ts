@@ -2,9 +2,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mapNests, mapNodeAllocations, mapNodes, mapUsers } from '../../../src/domain/panel/records.ts';
 import { listingRef } from '../../../src/domain/sync/source-ref.ts';
-import { sourcesOf } from '../../../src/domain/sync/targets.ts';
+import type { Entity } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
-import { writeProgress, writeProgressRow } from '../../../src/store/sync/run-store.ts';
+import { writeProgress, writeProgressRow } from '../../../src/store/sync/progress-store.ts';
 import { stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { type HandRun, openTestRun, query } from '../../support/merge.ts';
@@ -187,7 +187,7 @@ describe('pages', () => {
 });
 
 describe('progress', () => {
-  const plans = sourcesOf('users', { skipUsers: false, subusers: false });
+  const entities = ['users'] as const;
   const progress = async () => {
     const log = await getSyncLog(database.db, run.logId);
     return {
@@ -201,13 +201,32 @@ describe('progress', () => {
 
   test('is computed from staging, counts a page once, and is written at most four times per second', async () => {
     await page(1, [1, 2]);
-    await writeProgress(database.db, { logId: run.logId, plans, force: true });
+    await writeProgress(database.db, { logId: run.logId, entities, unread: entities, force: true });
     await page(1, [1, 2]);
-    await writeProgress(database.db, { logId: run.logId, plans, force: true });
+    await writeProgress(database.db, { logId: run.logId, entities, unread: entities, force: true });
     const first = await progress();
     expect(first).toMatchObject({ step: 'users', percentage: 40, synced: 2, total: 5 });
-    for (let i = 0; i < 20; i += 1) await writeProgress(database.db, { logId: run.logId, plans, force: false });
+    for (let i = 0; i < 20; i += 1)
+      await writeProgress(database.db, { logId: run.logId, entities, unread: entities, force: false });
     expect((await progress()).version).toBeLessThanOrEqual(first.version + 2);
+  });
+
+  test('a step is announced when all of it is read, once, however many report it; what was read in an earlier pass does not count', async () => {
+    const message = async () => (await getSyncLog(database.db, run.logId))?.metadata['lastMessage'];
+    const report = (unread: readonly Entity[]) =>
+      writeProgress(database.db, { logId: run.logId, entities: ['servers', 'users'], unread, force: true });
+    // The last page is staged before the first.
+    await page(3, [5]);
+    await report(['users']);
+    expect(await message()).toBe('✓ Synced 0 servers');
+    await report(['users']);
+    expect(await message()).toMatch(/^Processing page .*\(1\/5 users\)$/);
+    await page(1, [1, 2, 3], { perPage: 3, pass: 2 });
+    await page(2, [4, 5], { perPage: 3, pass: 2 });
+    const before = await progress();
+    await Promise.all([report([]), report([]), report([])]);
+    expect(await message()).toBe('✓ Synced 5 users');
+    expect((await progress()).version).toBe(before.version + 1);
   });
 
   test('never goes back, and does not touch a cancelled or closed row', async () => {

@@ -1,10 +1,22 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { progressOf, STEPS, type StagingSummary } from '../../../src/domain/sync/progress.ts';
-import { type Listing, SYNC_TARGETS, sourcesOf } from '../../../src/domain/sync/targets.ts';
+import {
+  progressOf,
+  STEPS,
+  type StagingSummary,
+  stepRead,
+  stepsRead,
+  writingProgress,
+} from '../../../src/domain/sync/progress.ts';
+import { listingRef } from '../../../src/domain/sync/source-ref.ts';
+import { type Entity, type Listing, SYNC_TARGETS, sourcesOf } from '../../../src/domain/sync/targets.ts';
+import { newSource, type SourceState } from '../../../src/workflows/panel-sync/sources.ts';
+import { unread } from '../../../src/workflows/panel-sync/unread.ts';
 
 const PER_PAGE = 10;
-const order = STEPS.map((s) => s.step as string);
+const order: readonly Entity[] = STEPS.map((s) => s.step);
+/** The order in which the site's pages draw the steps. */
+const DRAWN: readonly Entity[] = ['locations', 'nodes', 'allocations', 'nests', 'servers', 'databases', 'users'];
 
 /** Pages of every listing of a target, staged in a random order. */
 const run = fc
@@ -33,27 +45,25 @@ const run = fc
       .map((page, i) => ({ page, key: seed[i % seed.length] ?? 0 }))
       .sort((a, b) => a.key - b.key)
       .map((x) => x.page);
-    return { ...rest, plans, pages: shuffled };
+    return { ...rest, plans, entities: plans.flatMap((p) => p.entities), pages: shuffled };
   });
+type Run = typeof run extends fc.Arbitrary<infer R> ? R : never;
 
-/** The staged sums after each page. */
-function* stagings(r: {
-  totals: Record<Listing, number>;
-  plans: ReturnType<typeof sourcesOf>;
-  pages: { source: Listing; page: number }[];
-}) {
-  const staged = new Map<Listing, StagingSummary>();
-  yield [];
-  for (const { source, page } of r.pages) {
+/** What is staged after each page, and of what more will come. */
+function* stagings(r: Run): Generator<{ staged: StagingSummary; left: Entity[] }> {
+  const staged: StagingSummary = { listings: {}, rows: {} };
+  const waiting = [...r.pages];
+  const left = () => r.plans.flatMap((p) => (waiting.some(({ source }) => source === p.source) ? p.entities : []));
+  yield { staged: structuredClone(staged), left: left() };
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    const { source, page } = next;
     const total = r.totals[source];
-    const totalPages = Math.max(1, Math.ceil(total / PER_PAGE));
     const own = Math.min(PER_PAGE, Math.max(0, total - (page - 1) * PER_PAGE));
-    const before = staged.get(source) ?? { source, pages: 0, totalPages, total, rows: {} };
-    const rows = { ...before.rows };
+    const pages = (staged.listings[source]?.pages ?? 0) + 1;
+    staged.listings[source] = { pages, totalPages: Math.max(1, Math.ceil(total / PER_PAGE)), total };
     for (const entity of r.plans.find((p) => p.source === source)?.entities ?? [])
-      rows[entity] = (rows[entity] ?? 0) + (entity === source ? own : own * 2);
-    staged.set(source, { ...before, pages: before.pages + 1, rows });
-    yield [...staged.values()];
+      staged.rows[entity] = (staged.rows[entity] ?? 0) + (entity === source ? own : own * 2);
+    yield { staged: structuredClone(staged), left: left() };
   }
 }
 
@@ -62,9 +72,10 @@ describe('progress while reading', () => {
     fc.assert(
       fc.property(run, (r) => {
         let last = { progress: 0, at: -1, processed: 0 };
-        for (const staged of stagings(r)) {
-          const p = progressOf(r.plans, staged);
-          const at = order.indexOf(p.step);
+        for (const { staged, left } of stagings(r)) {
+          const p = progressOf(r.entities, staged, left);
+          if (p === undefined) continue;
+          const at = order.indexOf(p.step as Entity);
           expect(at).toBeGreaterThanOrEqual(last.at);
           expect(p.progress).toBeGreaterThanOrEqual(last.progress);
           expect(p.progress).toBe(STEPS[at]?.progress);
@@ -77,46 +88,77 @@ describe('progress while reading', () => {
           last = { progress: p.progress, at, processed: p.runProcessed };
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
-  test('a step is only shown when it belongs to the target', () => {
+  test('a page never marks a step as done before it is read, and each end of a step has its own message and true counts', () => {
     fc.assert(
       fc.property(run, (r) => {
-        const own = new Set<string>(r.plans.flatMap((p) => p.entities));
-        const steps = [...stagings(r)].slice(0, -1).map((staged) => progressOf(r.plans, staged).step);
-        expect(steps.filter((step) => !own.has(step))).toEqual([]);
+        for (const { staged, left } of stagings(r)) {
+          const shown = [...stepsRead(r.entities, left), progressOf(r.entities, staged, left)?.step ?? []].flat();
+          for (const step of shown) {
+            const before = DRAWN.slice(0, Math.max(0, DRAWN.indexOf(step as Entity)));
+            expect(before.filter((entity) => left.includes(entity))).toEqual([]);
+            expect(r.entities).toContain(step);
+          }
+          for (const step of stepsRead(r.entities, left)) {
+            const total = staged.listings[step as Listing]?.total ?? staged.rows[step] ?? 0;
+            const end = stepRead(step, r.entities, staged);
+            expect(end).toMatchObject({ step, percentage: 100, itemsTotal: total, itemsProcessed: total });
+            expect(end.lastMessage).toMatch(new RegExp(`^✓ Synced ${total} ${step}( |$)`));
+          }
+        }
       }),
+      { numRuns: 100 },
     );
   });
 
-  test('a full sync passes its steps in the order of the HTTP API', () => {
-    const plans = sourcesOf('full', { skipUsers: false, subusers: true });
-    const whole = (source: Listing): StagingSummary => ({
-      source,
-      pages: 1,
-      totalPages: 1,
-      total: 4,
-      rows: { [source]: 4 },
-    });
-    expect(progressOf(plans, [])).toMatchObject({
+  test('a full sync shows its present step with the numbers of that step', () => {
+    const entities = sourcesOf('full', { skipUsers: false, subusers: true }).flatMap((p) => p.entities);
+    const staged: StagingSummary = {
+      listings: { users: { pages: 1, totalPages: 3, total: 12 }, servers: { pages: 2, totalPages: 2, total: 7 } },
+      rows: { users: 4, servers: 7, nests: 5, eggs: 40, subusers: 9 },
+    };
+    expect(progressOf(entities, { listings: {}, rows: {} }, entities)).toMatchObject({
       step: 'locations',
       progress: 0,
       lastMessage: 'Syncing locations...',
     });
-    expect(progressOf(plans, [whole('locations')])).toMatchObject({ step: 'nests', progress: 45 });
-    expect(progressOf(plans, [whole('locations'), whole('nests')])).toMatchObject({ step: 'users', progress: 60 });
-    expect(
-      progressOf(plans, [whole('locations'), whole('nests'), { ...whole('users'), totalPages: 3, total: 12 }]),
-    ).toMatchObject({
+    expect(progressOf(entities, staged, ['nests', 'users'])).toMatchObject({ step: 'nests', progress: 45 });
+    expect(progressOf(entities, staged, ['users'])).toMatchObject({
       step: 'users',
       percentage: 33,
       itemsProcessed: 4,
       itemsTotal: 12,
       lastMessage: 'Processing page 1/3 (4/12 users)',
     });
-    const all = [whole('locations'), whole('nests'), whole('users'), whole('servers')];
-    expect(progressOf(plans, all)).toMatchObject({ step: 'databases', progress: 92, percentage: 100 });
+    expect(stepRead('nests', entities, staged).lastMessage).toBe('✓ Synced 5 nests and 40 eggs');
+    expect(stepRead('subusers', entities, staged).lastMessage).toBe('✓ Synced 9 subusers across 7 servers');
+    expect(progressOf(entities, staged, [])).toBeUndefined();
+    expect(writingProgress(entities, 3)).toMatchObject({ step: 'users', progress: 92 });
+  });
+});
+
+describe('what is still to be read', () => {
+  const source = (change: Partial<SourceState>, ...args: Parameters<typeof newSource>) => ({
+    ...newSource(...args),
+    ...change,
+  });
+
+  test('is what open sources deliver, with their includes; a listing that is being checked is open', () => {
+    const locations = source({}, listingRef('locations'), 'nodes.allocations');
+    expect(unread([locations])).toEqual(['locations', 'nodes', 'allocations']);
+    const users = source({ state: 'checking' }, listingRef('users'), '');
+    expect(unread([{ ...locations, state: 'complete' }, users])).toEqual(['users']);
+    expect(unread([{ ...users, state: 'incomplete' }])).toEqual([]);
+  });
+
+  test('where nodes are read one by one, allocations are unread until the last node is read', () => {
+    const nodes = source({ children: true }, listingRef('nodes'), '');
+    expect(unread([nodes])).toEqual(['nodes', 'allocations']);
+    const children = [1, 2].map((id) => source({}, { kind: 'node', id }, ''));
+    expect(unread([{ ...nodes, state: 'complete' }, ...children])).toEqual(['allocations']);
+    expect(unread(children.map((child) => ({ ...child, state: 'complete' as const })))).toEqual([]);
   });
 });
