@@ -221,6 +221,8 @@ export interface HandMerge {
   confirmed?: { entity: Entity; id: number; alive: boolean }[];
   /** Sources that count as not read whole, whatever is staged. */
   incomplete?: string[];
+  /** Listings that the panel does not have: nothing of them is staged. */
+  without?: Listing[];
   /** Includes that the key may not read, by source: they come back as null. */
   denied?: Partial<Record<Listing, string[]>>;
   key?: string;
@@ -262,6 +264,7 @@ export async function stageHand(
   const plans = sourcesOf(options.target ?? 'full', { skipUsers: options.skipUsers ?? false, subusers: true });
   const sources: MergedSource[] = [];
   for (const plan of plans) {
+    if (options.without?.includes(plan.source)) continue;
     const denied = options.denied?.[plan.source] ?? [];
     const items = handItems(panel, plan.source).map((i) => (denied.length === 0 ? i : (deny(i, denied) as PanelItem)));
     const perPage = options.perPage ?? Math.max(1, items.length);
