@@ -23,18 +23,22 @@ const COLUMNS = `l.id, l.type, l.status, l."itemsTotal", l."itemsSynced", l."ite
 
 interface Row extends Omit<SyncLog, 'status' | 'metadata' | 'itemsTotal' | 'itemsSynced' | 'itemsFailed'> {
   status: string | null;
-  metadata: Record<string, unknown> | null;
+  metadata: unknown;
   itemsTotal: number | null;
   itemsSynced: number | null;
   itemsFailed: number | null;
 }
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 const toLog = (row: Row): SyncLog => ({
   ...row,
   status: readStatus(row.status),
   itemsTotal: row.itemsTotal ?? 0,
   itemsSynced: row.itemsSynced ?? 0,
   itemsFailed: row.itemsFailed ?? 0,
-  metadata: row.metadata ?? {},
+  // The column of a site may hold any JSON.
+  metadata: isObject(row.metadata) ? row.metadata : {},
 });
 
 const activeList = ACTIVE_STATUSES.map((s) => `'${s}'`).join(',');

@@ -7,6 +7,7 @@ import { migrateLatest, pendingMigrations } from '../../../src/store/db/migratio
 import { query } from '../../../src/store/db/query.ts';
 import { schemaWarning } from '../../../src/store/db/schemas.ts';
 import { withDatabase } from '../../../src/store/db/with-database.ts';
+import { listSyncLogs } from '../../../src/store/sync/log-store.ts';
 import { createTestDatabase, openTestDb, type TestDatabase, type TestDb } from '../../support/database.ts';
 
 let database: TestDatabase;
@@ -142,6 +143,16 @@ describe('open runs of the earlier service', () => {
       { id: 'l3', status: 'COMPLETED', error: null, started: '2025-03-04', ended: '2025-03-04' },
     ]);
   });
+});
+
+test('metadata of a run that is no object is read as empty (A12)', async () => {
+  await db.raw(`create table sync_logs (id text primary key, type text not null, status text, metadata jsonb);
+    insert into sync_logs values ('l1', 'full', 'COMPLETED', '[]'), ('l2', 'full', 'COMPLETED', '"text"'),
+      ('l3', 'full', 'COMPLETED', '7'), ('l4', 'full', 'COMPLETED', null), ('l5', 'full', 'COMPLETED', '{"a":1}')`);
+  await migrateLatest(db, { units: ['7'] });
+  const logs = await listSyncLogs(db, { limit: 9, offset: 0 });
+  const read = Object.fromEntries(logs.map(({ id, metadata }) => [id, metadata]));
+  expect(read).toEqual({ l1: {}, l2: {}, l3: {}, l4: {}, l5: { a: 1 } });
 });
 
 /** A URL of the same database with one more parameter. */
