@@ -44,6 +44,6 @@ test('a deployment does not fail a running sync: it is started again under its r
   await other.kill();
   await installation.startWorker();
   for (let i = 0; i < 50 && (await installation.launcher.watch()) === 'nothing'; i += 1) await delay(100);
-  await expectEnd(installation, await installation.ended(logId), life.undisturbed);
+  await expectEnd(installation, await installation.ended(logId), life.undisturbed, 2);
   await expectOnce(installation, logId, 'sync.completed');
 });
