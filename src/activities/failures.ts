@@ -74,10 +74,14 @@ export function createFailureInterceptor(deps: {
   });
 }
 
-/** Sends a heartbeat each second while `work` runs, also during a single long statement or request. */
-export async function withHeartbeat<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Sends a heartbeat each second while `work` runs, also during a single long statement or request.
+ * @param note given to the next attempt, should this one be lost with its process; it is sent at once.
+ */
+export async function withHeartbeat<T>(work: (signal: AbortSignal) => Promise<T>, note?: object): Promise<T> {
   const context = Context.current();
-  const timer = setInterval(() => context.heartbeat(), 1_000);
+  if (note !== undefined) context.heartbeat(note);
+  const timer = setInterval(() => context.heartbeat(note), 1_000);
   try {
     return await work(context.cancellationSignal);
   } finally {

@@ -11,9 +11,11 @@ import { createLiveMirrorActivities } from '../activities/live-mirror.ts';
 import { createMaintenanceActivities } from '../activities/maintenance.ts';
 import { createClientSubuserActivities } from '../activities/sync/client-subusers.ts';
 import { type ConfirmActivityDeps, createConfirmActivities } from '../activities/sync/confirm-deletions.ts';
+import { createEggActivities } from '../activities/sync/eggs.ts';
 import { createMergeActivities } from '../activities/sync/merge.ts';
 import { createPageActivities } from '../activities/sync/read-pages.ts';
 import { createRunActivities, type RunActivityDeps } from '../activities/sync/run.ts';
+import { createWayActivities } from '../activities/sync/ways.ts';
 import { createWebhookActivities, type WebhookActivityDeps } from '../activities/webhooks.ts';
 import type { AutoSync } from '../domain/settings.ts';
 import { createHytaleBudget } from '../services/inventory/client-budget.ts';
@@ -53,6 +55,8 @@ export async function createWorkers(deps: WorkersDeps): Promise<Worker[]> {
   const activities = {
     ...createRunActivities(deps),
     ...createPageActivities(deps),
+    ...createEggActivities(deps),
+    ...createWayActivities(deps),
     ...createConfirmActivities(deps),
     ...createClientSubuserActivities(deps),
     ...createMergeActivities(deps),

@@ -59,6 +59,8 @@ export interface PanelSyncInput {
   skipUsers: boolean;
   /** `api`, `cli`, `scheduler` or the id of a user. */
   requestedBy: string;
+  /** Events of its history after which the sync goes on in a new run; default 10,000. */
+  maxEvents?: number;
 }
 
 export interface PanelSyncResult {

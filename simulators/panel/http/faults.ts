@@ -34,7 +34,13 @@ export type FaultAction =
   | { kind: 'encoded'; encoding: 'gzip' | 'deflate' | 'br' };
 
 export interface Fault {
-  match?: { path?: RegExp | undefined; page?: number | undefined; method?: string | undefined };
+  match?: {
+    path?: RegExp | undefined;
+    /** The query as it was sent, with its `?`. */
+    query?: RegExp | undefined;
+    page?: number | undefined;
+    method?: string | undefined;
+  };
   /** Maximum number of requests that get the fault. */
   times?: number | undefined;
   /** Only every n-th matching request gets it. */
@@ -49,7 +55,7 @@ export interface Faults {
   add(fault: Fault): () => void;
   clear(): void;
   /** The actions for this request. Counts the request. */
-  take(request: { method: string; path: string; page: number }): FaultAction[];
+  take(request: { method: string; path: string; query: string; page: number }): FaultAction[];
 }
 
 export function createFaults(): Faults {
@@ -65,7 +71,7 @@ export function createFaults(): Faults {
     clear() {
       active = [];
     },
-    take({ method, path, page }) {
+    take({ method, path, query, page }) {
       const actions: FaultAction[] = [];
       for (const entry of active) {
         const { match = {}, times, everyNth, afterNth, action } = entry.fault;
@@ -73,6 +79,7 @@ export function createFaults(): Faults {
         if (match.page !== undefined && match.page !== page) continue;
         // `search` ignores `lastIndex`, which a pattern with the flag g carries from call to call
         if (match.path !== undefined && path.search(match.path) === -1) continue;
+        if (match.query !== undefined && query.search(match.query) === -1) continue;
         entry.seen += 1;
         if (afterNth !== undefined && entry.seen <= afterNth) continue;
         if (everyNth !== undefined && entry.seen % everyNth !== 0) continue;

@@ -102,7 +102,7 @@ async function handleApi(
   const entry = logRequest(traffic, method, url, response);
   for (const hook of [...traffic.hooks])
     await hook({ method, path, query: url.searchParams, page, n: entry.n }, entry.n);
-  const actions = faults.take({ method, path, page });
+  const actions = faults.take({ method, path, query: url.search, page });
   const kinds = new Set(actions.map((action) => action.kind));
   if (kinds.has('hang')) return;
   if (kinds.has('reset')) {

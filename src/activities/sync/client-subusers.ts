@@ -1,25 +1,25 @@
 /** Activity that reads subusers by the client API, which identifies them by their address. */
 import { activityInfo } from '@temporalio/activity';
-import type { PanelClient } from '../../clients/panel/client.ts';
 import { isAppError } from '../../domain/errors.ts';
 import { type MappedPage, mapClientSubusers } from '../../domain/panel/records.ts';
 import type { Db } from '../../store/db/db.ts';
-import { stagedServers, stagePage } from '../../store/sync/staging-store.ts';
+import { type StagedServersPlace, stagedServers, stagePage } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
-import { panelFailure, type Stopped, throttled } from './panel-reader.ts';
+import { panelFailure, type Stopped, throttled } from './panel-failures.ts';
+import { type PanelOfRunDeps, panelOfRun } from './panel-of-run.ts';
 
-export interface ClientSubuserActivityDeps {
+export interface ClientSubuserActivityDeps extends PanelOfRunDeps {
   db: Db;
-  /** A client for the panel that is configured now. */
-  panel: () => Promise<PanelClient>;
 }
 
 export interface StageClientSubusersInput {
   logId: string;
+  /** Fingerprint of the panel that the run reads. */
+  panel: string;
   /** Pass in which the servers were read. */
   pass: number;
-  /** Panel id after which the batch begins. */
-  after: number;
+  /** Where the batch begins; null: at the first server. */
+  after: StagedServersPlace | null;
   /** Number of the batch within the run, from 1. */
   batch: number;
   /** Servers per batch. */
@@ -30,8 +30,8 @@ export interface StageClientSubusersResult {
   servers: number;
   /** Servers whose subusers could not be read in their present state. */
   skipped: number;
-  /** Panel id after which the next batch begins; null after the last batch. */
-  next: number | null;
+  /** Where the next batch begins; null after the last one. */
+  next: StagedServersPlace | null;
   stopped: Stopped;
 }
 
@@ -40,9 +40,9 @@ async function stage(
   input: StageClientSubusersInput,
   signal: AbortSignal,
 ): Promise<StageClientSubusersResult> {
-  const client = await deps.panel();
+  const client = await panelOfRun(deps, input.panel);
   const { logId, pass, after, batch, size } = input;
-  const servers = await stagedServers(deps.db, { logId, pass, after, limit: size });
+  const { servers, next } = await stagedServers(deps.db, { logId, pass, after, limit: size });
   const mapped: MappedPage = { parts: [], rejected: [], rejectedWithoutId: [], missingIncludes: [] };
   let skipped = 0;
   for (const server of servers) {
@@ -56,17 +56,17 @@ async function stage(
         return { servers: 0, skipped: 0, next: after, stopped: throttled(error) };
       // Suspended, installing, transferring or gone meanwhile: its subusers were not read, so none is deleted.
       if (!isAppError(error, 'PANEL_CONFLICT') && !isAppError(error, 'PANEL_NOT_FOUND'))
-        throw panelFailure(error, activityInfo().attempt, 1);
+        throw panelFailure(error, activityInfo().attempt, batch);
       skipped += 1;
     }
   }
-  const source = { kind: 'client', batch } as const;
+  const source = { kind: 'client' } as const;
   const page = { logId, source, pass: 1, page: batch, total: servers.length, perPage: size };
   const outcome = mapped.parts.length === 0 ? 'staged' : await stagePage(deps.db, { ...page, mapped });
   return {
     servers: servers.length,
     skipped,
-    next: servers.length < size ? null : (servers.at(-1)?.panelId ?? null),
+    next,
     stopped: outcome === 'cancelled' ? { kind: 'cancelled' } : null,
   };
 }

@@ -17,9 +17,9 @@ import {
 } from '../../store/sync/missing-store.ts';
 import { type SourceVerdict, verifySource } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
+import { FINAL_ATTEMPT, panelFailure, type Stopped, throttled } from './panel-failures.ts';
 import { type PanelOfRunDeps, panelOfRun } from './panel-of-run.ts';
 import { type Asking, ask } from './panel-questions.ts';
-import { FINAL_ATTEMPT, panelFailure, type Stopped, throttled } from './panel-reader.ts';
 
 export interface ConfirmActivityDeps extends PanelOfRunDeps {
   db: Db;
@@ -78,7 +78,8 @@ const BATCH_TIME_MS = 45_000;
  * Allocations come with their node in one piece, except for a node that is read by itself, in several pages.
  */
 function askedEntities({ source, confirm }: VerifySourceInput, verdict: SourceVerdict): ConfirmedEntity[] {
-  const readable = verdict.complete ? verdict.pages > 1 : verdict.reason !== 'missing' && verdict.reason !== 'ignored';
+  const severalPages = verdict.pages > 1 || verdict.unreadable > 0;
+  const readable = verdict.complete ? severalPages : verdict.reason !== 'missing' && verdict.reason !== 'ignored';
   if (!readable) return [];
   if (source.kind === 'node') return ['allocations'];
   return confirm.filter((entity) => entity !== 'allocations' && !verdict.missingIncludes.includes(entity));

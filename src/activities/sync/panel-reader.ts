@@ -1,5 +1,4 @@
-/** One page of a source: its request, its mapped answer, and which failures are final. */
-import { ApplicationFailure } from '@temporalio/common';
+/** One page of a source: its request and its mapped answer. */
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient, PanelPage } from '../../clients/panel/client.ts';
 import type { ListQuery } from '../../clients/panel/request.ts';
@@ -15,11 +14,12 @@ import {
   mapServers,
   mapUsers,
 } from '../../domain/panel/records.ts';
-import { isListing, type SourceRef } from '../../domain/sync/source-ref.ts';
+import { isListing, primaryEntity, type SourceRef } from '../../domain/sync/source-ref.ts';
 
 export interface ReadPage {
   mapped: MappedPage;
   total: number;
+  /** 0: the list has no pages. */
   perPage: number;
   totalPages: number;
   throttle: Throttle[];
@@ -30,8 +30,6 @@ export interface PageRequest {
   include: string;
   page: number;
   perPage: number;
-  /** Number of parts in which a page is requested that the panel cannot serve whole. */
-  split: number;
 }
 
 const includesOf = (include: string) => include.split(',').map((name) => name.split('.')[0] ?? name);
@@ -65,67 +63,18 @@ function mapItems(source: SourceRef, include: string, items: PanelItem[]): Mappe
   }
 }
 
-/** Size of the parts of a page: a divisor of the page size, so that the last part ends where the page ends. */
-export function partSize(perPage: number, split: number): number {
-  let size = Math.max(1, Math.floor(perPage / split));
-  while (perPage % size !== 0) size -= 1;
-  return size;
-}
-
-/** Reads one page. With `split` > 1 it is composed of smaller pages at the same offset. */
+/** Reads one page. The eggs of a nest are one list without pages. */
 export async function readPage(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
-  if (request.source.kind === 'nest') return readEggList(client, request, signal);
-  return request.split === 1 ? readWhole(client, request, signal) : readInParts(client, request, signal);
-}
-
-/** The eggs of a nest are one list without pages. */
-async function readEggList(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
-  const { path, query } = requestOf(request.source, request.include);
-  const answer = await client.list(path, query, { signal });
-  return {
-    mapped: mapItems(request.source, request.include, answer.items),
-    total: answer.items.length,
-    perPage: 0,
-    totalPages: 1,
-    throttle: [answer.throttle],
-  };
-}
-
-async function readWhole(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
-  const { path, query } = requestOf(request.source, request.include);
-  const answer = await client.list(path, { ...query, page: request.page, perPage: request.perPage }, { signal });
-  const { total, perPage } = pagination(answer);
-  return {
-    mapped: mapItems(request.source, request.include, answer.items),
-    total,
-    perPage,
-    totalPages: Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage)),
-    throttle: [answer.throttle],
-  };
-}
-
-async function readInParts(client: PanelClient, request: PageRequest, signal: AbortSignal): Promise<ReadPage> {
-  const { path, query } = requestOf(request.source, request.include);
-  const size = partSize(request.perPage, request.split);
-  const parts = request.perPage / size;
-  const items: PanelItem[] = [];
-  const throttle: Throttle[] = [];
-  let total = 0;
-  for (let part = 1; part <= parts; part += 1) {
-    const page = (request.page - 1) * parts + part;
-    const answer = await client.list(path, { ...query, page, perPage: size }, { signal });
-    total = pagination(answer).total;
-    throttle.push(answer.throttle);
-    items.push(...answer.items);
-    if (answer.items.length < size) break;
-  }
-  return {
-    mapped: mapItems(request.source, request.include, items),
-    total,
-    perPage: request.perPage,
-    totalPages: Math.max(1, Math.ceil(total / request.perPage)),
-    throttle,
-  };
+  const { source, include, page, perPage } = request;
+  const { path, query } = requestOf(source, include);
+  const paged = source.kind === 'nest' ? query : { ...query, page, perPage };
+  const answer = await client.list(path, paged, { signal });
+  const mapped = mapItems(source, include, answer.items);
+  const throttle = [answer.throttle];
+  if (source.kind === 'nest') return { mapped, total: answer.items.length, perPage: 0, totalPages: 1, throttle };
+  const pages = pagination(answer);
+  const totalPages = Math.max(1, pages.perPage === 0 ? 1 : Math.ceil(pages.total / pages.perPage));
+  return { mapped, ...pages, totalPages, throttle };
 }
 
 function pagination(answer: PanelPage): { total: number; perPage: number } {
@@ -135,69 +84,56 @@ function pagination(answer: PanelPage): { total: number; perPage: number } {
   return { total: answer.pagination.total, perPage: answer.pagination.perPage };
 }
 
+/** The list of a node or a nest that was deleted after it had been listed: it is empty. */
+export function emptyList({ source, include, perPage }: PageRequest): ReadPage {
+  const size = source.kind === 'nest' ? 0 : perPage;
+  return { mapped: mapItems(source, include, []), total: 0, perPage: size, totalPages: 1, throttle: [{}] };
+}
+
 /**
- * Reads the eggs of a nest one by one, so that an egg that breaks the panel's answer (a known bug with inherited
- * configuration) leaves the others readable. The list has gaps, so no egg of the nest is deleted.
+ * The page of a single record that the panel cannot print. Without includes it may print the record, and so tell its id.
+ * @param total records of the listing, as far as they are known.
  */
-export async function readEggsSingly(
+export async function unprintablePage(
   client: PanelClient,
-  nestId: number,
-  eggIds: readonly number[],
+  request: PageRequest,
+  total: number,
   signal: AbortSignal,
-): Promise<{ mapped: MappedPage; failed: number[]; throttle: Throttle[] }> {
-  const items: PanelItem[] = [];
-  const failed: number[] = [];
-  const throttle: Throttle[] = [];
-  for (const egg of eggIds) {
-    try {
-      const answer = await client.get(`/nests/${nestId}/eggs/${egg}`, { include: 'variables' }, { signal });
-      items.push(answer.item);
-      throttle.push(answer.throttle);
-    } catch (error) {
-      if (isAppError(error, 'PANEL_NOT_FOUND')) continue;
-      if (!isAppError(error, 'PANEL_UNAVAILABLE')) throw error;
-      failed.push(egg);
-    }
+): Promise<{ read: ReadPage; id: number | undefined }> {
+  const { source, page } = request;
+  const entity = primaryEntity(source);
+  const id = await idWithoutIncludes(client, request, signal);
+  return {
+    id,
+    read: {
+      mapped: {
+        parts: [{ entity, parent: source.kind === 'node' ? source.id : null, gaps: false, rows: [] }],
+        rejected:
+          id === undefined ? [] : [{ entity, id, code: 'INVALID_RECORD', detail: 'record: the panel cannot print it' }],
+        rejectedWithoutId: id === undefined ? [entity] : [],
+        missingIncludes: [],
+      },
+      total: Math.max(total, page),
+      perPage: 1,
+      totalPages: Math.max(total, page),
+      throttle: [],
+    },
+  };
+}
+
+async function idWithoutIncludes(
+  client: PanelClient,
+  { source, include, page }: PageRequest,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  if (include === '') return undefined;
+  const { path, query } = requestOf(source, '');
+  try {
+    const { items } = await client.list(path, { ...query, page, perPage: 1 }, { signal });
+    const id = items[0]?.attributes['id'];
+    return items.length === 1 && typeof id === 'number' && Number.isInteger(id) ? id : undefined;
+  } catch (error) {
+    if (isAppError(error, 'PANEL_UNAVAILABLE')) return undefined;
+    throw error;
   }
-  const mapped = mapEggs(items, nestId);
-  return { mapped: { ...mapped, parts: mapped.parts.map((p) => ({ ...p, gaps: true })) }, failed, throttle };
-}
-
-/** Why a batch ended before its last page; null = it did not. */
-export type Stopped = { kind: 'throttled'; retryAfterMs: number } | { kind: 'cancelled' } | null;
-
-/** A 429 of the panel as the end of a batch. The pause is 60 s where the panel names none. */
-export const throttled = (error: AppError): Stopped => ({
-  kind: 'throttled',
-  retryAfterMs: error.retryAfterMs ?? 60_000,
-});
-
-/**
- * Attempts after which a failure of the panel is final. Errors of the panel or a gateway (5xx, except 503: maintenance) and
- * timeouts have a fallback (smaller pages, other listings); for other failures the panel is given more time.
- */
-export const FINAL_ATTEMPT = { fallback: 3, other: 8 };
-
-/** Details of a final failure for the workflow: the page, and whether a fallback may avoid it. */
-export interface PanelFailureDetail {
-  page: number;
-  fallback: boolean;
-}
-
-/** The error to throw: a final failure of the panel becomes non-retryable, so that the workflow's fallback takes over. */
-export function panelFailure(error: unknown, attempt: number, page: number): unknown {
-  if (!isAppError(error, 'PANEL_UNAVAILABLE')) return error;
-  const { status, kind } = error.meta ?? {};
-  // Gateways have statuses of their own for a panel that ends in the middle of a page: 520, 522, 524 and others.
-  const broken = typeof status === 'number' && status >= 500 && status !== 503;
-  const fallback = kind === 'timeout' || kind === 'too-large' || broken;
-  const final = kind === 'too-large' || attempt >= (fallback ? FINAL_ATTEMPT.fallback : FINAL_ATTEMPT.other);
-  if (!final) return error;
-  const detail: PanelFailureDetail = { page, fallback };
-  return ApplicationFailure.create({
-    type: 'PANEL_UNAVAILABLE',
-    message: error.message,
-    nonRetryable: true,
-    details: [detail],
-  });
 }

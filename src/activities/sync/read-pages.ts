@@ -1,32 +1,35 @@
 /** Activity that reads a batch of pages and stages them. */
-import { activityInfo } from '@temporalio/activity';
+import { activityInfo, Context } from '@temporalio/activity';
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
 import { isListing, primaryEntity, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
 import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
-import { knownEggIds, type StagedPageInfo, stagedPages, stagePage } from '../../store/sync/staging-store.ts';
+import { type StagedPageInfo, stagedPages, stagePage } from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
 import {
+  answersOtherwise,
+  brokenPage,
   FINAL_ATTEMPT,
+  isTooLarge,
+  mayBeBroken,
   panelFailure,
-  type ReadPage,
-  readEggsSingly,
-  readPage,
   type Stopped,
   throttled,
-} from './panel-reader.ts';
+} from './panel-failures.ts';
+import { type PanelOfRunDeps, panelOfRun } from './panel-of-run.ts';
+import { emptyList, type PageRequest, type ReadPage, readPage, unprintablePage } from './panel-reader.ts';
 import { createProgressReport, type ReportProgress } from './run.ts';
 
-export interface PageActivityDeps {
+export interface PageActivityDeps extends PanelOfRunDeps {
   db: Db;
-  /** A client for the panel that is configured now. */
-  panel: () => Promise<PanelClient>;
 }
 
 export interface StagePagesInput {
   logId: string;
+  /** Fingerprint of the panel that the run reads. */
+  panel: string;
   target: SyncTarget;
   skipUsers: boolean;
   subusers: boolean;
@@ -35,8 +38,10 @@ export interface StagePagesInput {
   pass: number;
   pages: number[];
   perPage: number;
-  /** Number of parts in which each page is requested. */
-  split: number;
+  /** The pages are parts of one that the panel failed to serve: a failure needs no further attempts to be believed. */
+  part: boolean;
+  /** Records of the source by its newest answer; 0 before the first. */
+  total: number;
   /** Some of the pages may be staged already, by a batch that failed at a later page. */
   mayBeStaged: boolean;
   /** Entities that were not read whole when the batch began. Absent in workflow histories of earlier releases. */
@@ -49,11 +54,14 @@ export interface StagePagesResult {
   /** The panel failed this batch at an earlier attempt. */
   retried: boolean;
   stopped: Stopped;
+  /** The panel has no such listing (`missing`), or its key may not read it; then nothing was staged. */
+  absent: 'missing' | 'forbidden' | null;
   warnings: SyncWarning[];
 }
 
 /** No panel has so many pages (2,000,000 records); an answer that claims more is not believed. */
 const MAX_PAGES = 20_000;
+const MAX_RECORDS = 2_000_000;
 const tooManyPages = (source: SourceRef) =>
   new AppError('PANEL_CONTRACT', {
     details: [
@@ -69,13 +77,21 @@ async function readBatch(
   signal: AbortSignal,
 ): Promise<StagePagesResult> {
   const { attempt } = activityInfo();
-  const client = await deps.panel();
+  const client = await panelOfRun(deps, input.panel);
   const plans = sourcesOf(input.target, { skipUsers: input.skipUsers, subusers: input.subusers });
   const entities = plans.flatMap((plan) => plan.entities);
-  const result: StagePagesResult = { pages: [], answers: [], retried: attempt > 1, stopped: null, warnings: [] };
-  const { logId, source, pass, pages, include } = input;
+  const result: StagePagesResult = {
+    pages: [],
+    answers: [],
+    retried: attempt > 1,
+    stopped: null,
+    absent: null,
+    warnings: [],
+  };
+  const { logId, source, pass, pages, include, perPage } = input;
   const key = { logId, source, pass };
-  const known = attempt === 1 && !input.mayBeStaged ? [] : await stagedPages(deps.db, { ...key, pages, include });
+  const known =
+    attempt === 1 && !input.mayBeStaged ? [] : await stagedPages(deps.db, { ...key, pages, size: perPage, include });
   // The next page is requested while this one is being stored.
   let storing: Promise<'staged' | 'cancelled'> | undefined;
   const settle = async () => {
@@ -90,20 +106,22 @@ async function readBatch(
         result.pages.push(staged);
         continue;
       }
-      const { read, warnings, stopped } = await readOrFallBack(deps.db, client, input, page, attempt, signal);
-      if (read === undefined) {
-        result.stopped = stopped;
+      const outcome = await readOrTell(client, input, page, attempt, signal);
+      if (outcome.read === undefined) {
+        result.stopped = outcome.stopped;
+        result.absent = outcome.absent;
         break;
       }
-      result.warnings.push(...warnings);
+      const { read, info } = outcome;
+      result.warnings.push(...outcome.warnings);
       result.answers.push(...read.throttle);
-      if (read.totalPages > MAX_PAGES) throw tooManyPages(source);
+      if (read.totalPages > MAX_PAGES && (perPage >= 50 || read.total > MAX_RECORDS)) throw tooManyPages(source);
       await settle();
       if (result.stopped !== null) break;
       storing = stagePage(deps.db, { ...key, page, total: read.total, perPage: read.perPage, mapped: read.mapped });
       // settle() sees its failure; without this line it would count as unhandled while a request runs.
       storing.catch(() => undefined);
-      result.pages.push(stagedPage(input, page, read));
+      result.pages.push({ ...stagedPage(input, page, read), ...info });
     }
   } finally {
     await settle();
@@ -113,7 +131,7 @@ async function readBatch(
 }
 
 /** What the workflow needs to know of a page that was read. */
-function stagedPage(input: StagePagesInput, page: number, { mapped, total, totalPages, perPage }: ReadPage) {
+function stagedPage(input: StagePagesInput, page: number, { mapped, total, perPage }: ReadPage): StagedPageInfo {
   // Eggs of a nest are not counted: their list is not paged and states no total.
   const own = input.source.kind === 'nest' ? undefined : primaryEntity(input.source);
   const primary = mapped.parts.filter((part) => part.entity === own);
@@ -123,70 +141,122 @@ function stagedPage(input: StagePagesInput, page: number, { mapped, total, total
     page,
     rows: primary.reduce((n, part) => n + part.rows.length, 0) + rejected,
     total,
-    totalPages,
     perPage,
     missingIncludes: mapped.missingIncludes,
     rejected: mapped.rejected.length,
+    unprintable: 0,
     ...(bare ? { ids: primary.flatMap((part) => part.rows.map((row) => Number(row['id']))) } : {}),
-  } satisfies StagedPageInfo;
+  };
 }
 
 type ReadOutcome =
-  | { read: ReadPage; warnings: SyncWarning[]; stopped: null }
-  | { read: undefined; warnings: SyncWarning[]; stopped: Stopped };
+  | { read: ReadPage; info: Partial<StagedPageInfo>; warnings: SyncWarning[] }
+  | { read: undefined; stopped: Stopped; absent: StagePagesResult['absent'] };
 
-/** Reads one page. A 429 is a result and no failure (ADR 6). */
-async function readOrFallBack(
-  db: Db,
+const ended = (stopped: Stopped, absent: StagePagesResult['absent'] = null): ReadOutcome => ({
+  read: undefined,
+  stopped,
+  absent,
+});
+const readWell = (read: ReadPage): ReadOutcome => ({ read, info: {}, warnings: [] });
+
+/** Reads one page, or tells why it cannot be read. A 429 is a result and no failure (ADR 6). */
+async function readOrTell(
   client: PanelClient,
   input: StagePagesInput,
   page: number,
   attempt: number,
   signal: AbortSignal,
 ): Promise<ReadOutcome> {
-  const { source, include, perPage, split } = input;
+  const { source, include, perPage } = input;
+  const request: PageRequest = { source, include, page, perPage };
   try {
-    const read = await readPage(client, { source, include, page, perPage, split }, signal);
-    return { read, warnings: [], stopped: null };
+    return readWell(await readPage(client, request, signal));
   } catch (error) {
-    if (isAppError(error, 'PANEL_RATE_LIMITED')) return { read: undefined, warnings: [], stopped: throttled(error) };
-    if (source.kind !== 'nest' || !isAppError(error, 'PANEL_UNAVAILABLE') || attempt < FINAL_ATTEMPT.fallback)
-      throw panelFailure(error, attempt, page);
-    return readEggs(db, client, input.logId, source.id, signal);
+    if (signal.aborted) throw error;
+    if (isAppError(error, 'PANEL_RATE_LIMITED')) return ended(throttled(error));
+    // Deleted after it was listed.
+    if (source.kind !== 'listing' && isAppError(error, 'PANEL_NOT_FOUND')) return readWell(emptyList(request));
+    const absent = page === 1 && source.kind === 'listing' ? absenceOf(error) : null;
+    if (absent !== null) return ended(null, absent);
+    if (!mayBeBroken(error)) throw panelFailure(error, attempt, page);
+    if (!isTooLarge(error)) {
+      if (attempt < (input.part ? FINAL_ATTEMPT.part : FINAL_ATTEMPT.fallback)) throw error;
+      if (!(await answersOtherwise(client, source, signal))) throw panelFailure(error, attempt, page);
+    }
+    return readBroken(client, input, request, error, signal);
   }
 }
 
-/** Reads a nest whose eggs cannot be listed egg by egg, at the last attempt. */
-async function readEggs(
-  db: Db,
+/** A listing that is not there, or not for this key, is an answer; a key that is refused altogether is none. */
+function absenceOf(error: unknown): StagePagesResult['absent'] {
+  if (isAppError(error, 'PANEL_NOT_FOUND')) return 'missing';
+  return isAppError(error, 'PANEL_AUTH') && error.meta?.['status'] === 403 ? 'forbidden' : null;
+}
+
+/**
+ * A page that failed while the panel answers other requests. It is read once more, since the panel may have recovered
+ * between the two; a single record that fails again is rejected.
+ * @throws {ApplicationFailure} with which the workflow chooses a fallback.
+ */
+async function readBroken(
   client: PanelClient,
-  logId: string,
-  nestId: number,
+  input: StagePagesInput,
+  request: PageRequest,
+  failure: AppError,
   signal: AbortSignal,
 ): Promise<ReadOutcome> {
-  const { mapped, failed, throttle } = await readEggsSingly(
-    client,
-    nestId,
-    await knownEggIds(db, logId, nestId),
-    signal,
-  );
-  const message =
-    failed.length === 0
-      ? `the panel cannot list the eggs of nest ${nestId}; known eggs were read one by one`
-      : `the panel cannot answer for eggs ${failed.join(', ')} of nest ${nestId}; they were kept as they are`;
-  return {
-    read: { mapped, total: 0, perPage: 0, totalPages: 1, throttle },
-    warnings: [{ code: 'EGGS_INCOMPLETE', entity: 'eggs', message }],
-    stopped: null,
-  };
+  const { source, page } = request;
+  if (!isTooLarge(failure)) {
+    try {
+      return readWell(await readPage(client, request, signal));
+    } catch (error) {
+      if (isAppError(error, 'PANEL_RATE_LIMITED')) return ended(throttled(error));
+      if (!mayBeBroken(error)) throw panelFailure(error, 1, page);
+    }
+  }
+  if (!input.part || input.perPage > 1) throw brokenPage(failure.message, page);
+  const { read, id } = await unprintablePage(client, request, input.total, signal);
+  const which = id === undefined ? `at place ${page} of ${sourceName(source)}` : `${id} of ${sourceName(source)}`;
+  const message = `the panel cannot print the record ${which}; what is stored of it was kept`;
+  const warning = { code: 'RECORD_UNREADABLE', entity: primaryEntity(source), message };
+  return { read, info: { unprintable: 1, failure: failure.message }, warnings: [warning] };
+}
+
+/** Attempts that ended without an end of their own (the process died), after which a page counts as broken. */
+const MAX_LOST = 3;
+
+/** What an attempt tells the next: `lost`: attempts before it that were lost in a row. */
+interface AttemptNote {
+  running: boolean;
+  lost: number;
+}
+
+/** Number of attempts in a row, up to now, that were lost. */
+export function lostAttempts(note: unknown): number {
+  const { running, lost } = (typeof note === 'object' && note !== null ? note : {}) as Partial<AttemptNote>;
+  return running === true ? (lost ?? 0) + 1 : 0;
+}
+
+/** Reads a batch; a page whose answer seems to end the process is not requested for ever. */
+async function stage(deps: PageActivityDeps, report: ReportProgress, input: StagePagesInput) {
+  const { heartbeatDetails } = activityInfo();
+  const lost = lostAttempts(heartbeatDetails);
+  if (lost >= MAX_LOST) throw brokenPage('The worker ended each time while it read this page', input.pages[0] ?? 1);
+  const note: AttemptNote = { running: true, lost };
+  try {
+    return await withHeartbeat((signal) => readBatch(deps, report, input, signal), note);
+  } catch (error) {
+    Context.current().heartbeat({ running: false, lost: 0 } satisfies AttemptNote);
+    throw error;
+  }
 }
 
 export function createPageActivities(deps: PageActivityDeps) {
   const report = createProgressReport(deps.db);
   return {
     /** Reads and stages a batch of pages of one source. */
-    stagePages: (input: StagePagesInput): Promise<StagePagesResult> =>
-      withHeartbeat((signal) => readBatch(deps, report, input, signal)),
+    stagePages: (input: StagePagesInput): Promise<StagePagesResult> => stage(deps, report, input),
   };
 }
 

@@ -2,6 +2,7 @@
  * The panel's API: lists, objects, the few writes of writes.ts, and the consoles of console.ts. Each call is one attempt; the workflow decides what is tried again.
  * Every failure is an `AppError` whose `meta` holds status, code and path, never a key, a query or a body.
  */
+import { getHeapStatistics } from 'node:v8';
 import { AppError } from '../../domain/errors.ts';
 import {
   type PanelItem,
@@ -56,14 +57,17 @@ export interface PanelClientOptions extends ProxyCredentials {
   clientApiKey?: Secret;
   /** Milliseconds for one whole exchange; default 30,000. */
   timeoutMs?: number;
-  /** Bytes of one body; default 64 MiB (100,000 included allocations are about 12 MB). */
+  /** Bytes of one body; default by {@link bodyLimit} (100,000 included allocations are about 12 MB). */
   maxBodyBytes?: number;
   /** As of the HTTP client: a refused address fails with ADDRESS_REFUSED. */
   guard: HttpClientOptions['guard'];
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
-const DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024;
+/** An answer, its text and its parsed records must fit beside each other, and several are read at once. */
+const HEAP_SHARE = 8;
+/** Bytes of one body that a process with this heap limit (bytes) can take: an eighth, at most 64 MiB. */
+export const bodyLimit = (heapLimit: number): number => Math.min(64 * 1024 * 1024, Math.floor(heapLimit / HEAP_SHARE));
 
 /** @throws {AppError} PANEL_NOT_CONFIGURED without a client key. */
 function clientKey({ clientApiKey }: PanelClientOptions): Secret {
@@ -81,7 +85,7 @@ export function createPanelClient(options: PanelClientOptions): PanelClient {
     origin,
     guard: options.guard,
     timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
-    maxBodyBytes: options.maxBodyBytes ?? DEFAULT_MAX_BODY_BYTES,
+    maxBodyBytes: options.maxBodyBytes ?? bodyLimit(getHeapStatistics().heap_size_limit),
   });
   const panel: Panel = { http, base, proxy: options };
   return {

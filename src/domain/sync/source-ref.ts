@@ -10,21 +10,21 @@ export type SourceRef =
   | { kind: 'node'; id: number }
   /** Eggs of one nest. */
   | { kind: 'nest'; id: number }
-  /** Subusers of one batch of servers, read by the client API; batches count from 1. */
-  | { kind: 'client'; batch: number };
+  /** Subusers, read by the client API: each page holds those of one batch of servers. */
+  | { kind: 'client' };
 
 export const listingRef = (listing: Listing): SourceRef => ({ kind: 'listing', listing });
 
 export const isListing = (ref: SourceRef, listing: Listing): boolean =>
   ref.kind === 'listing' && ref.listing === listing;
 
-/** A source as the columns `source` and `source_id` hold it: a listing by its name, others by their kind and number. */
+/** A source as the columns `source` and `source_id` hold it: a listing by its name, others by their kind and their id, if any. */
 export function sourceColumns(ref: SourceRef): { source: string; sourceId: number | null } {
   switch (ref.kind) {
     case 'listing':
       return { source: ref.listing, sourceId: null };
     case 'client':
-      return { source: ref.kind, sourceId: ref.batch };
+      return { source: ref.kind, sourceId: null };
     default:
       return { source: ref.kind, sourceId: ref.id };
   }

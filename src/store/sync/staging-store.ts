@@ -82,9 +82,8 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
        select ?, ?, ?::int, ?, v.entity, v.parent_id, v.has_gaps, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, v.ids, ?::json, clock_timestamp()
        from (values ${values}) as v (entity, parent_id, has_gaps, rows, body, rejects, unreadable, ids), fence
        where fence.open
-       on conflict (log_id, source, coalesce(source_id, -1), page, entity, coalesce(parent_id, -1)) do update set pass = excluded.pass,
-         has_gaps = excluded.has_gaps, rows = excluded.rows, total = excluded.total,
-         per_page = excluded.per_page, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
+       on conflict (log_id, source, coalesce(source_id, -1), per_page, page, entity, coalesce(parent_id, -1)) do update set pass = excluded.pass,
+         has_gaps = excluded.has_gaps, rows = excluded.rows, total = excluded.total, body = excluded.body, rejects = excluded.rejects, unreadable = excluded.unreadable,
          ids = excluded.ids, missing = excluded.missing, fetched_at = excluded.fetched_at
          where sync_pages.pass <= excluded.pass
      ) select (select open from fence) as open`,
@@ -140,31 +139,33 @@ export interface StagedPageInfo {
   page: number;
   rows: number;
   total: number;
-  totalPages: number;
+  /** Records per page; 0: the list has no pages. */
   perPage: number;
   rejected: number;
+  /** Records that the panel cannot print, see {@link MappedPage.rejected}; `failure`: what it said of the last. */
+  unprintable: number;
+  failure?: string;
   missingIncludes: string[];
   ids?: number[];
 }
 
-/** Those of the given pages that this pass has staged already. */
+/** Those of the given pages of `size` records that this pass has staged already. */
 export async function stagedPages(
   db: Db,
-  key: StagedSource & { pages: readonly number[]; include: string },
+  key: StagedSource & { pages: readonly number[]; size: number; include: string },
 ): Promise<StagedPageInfo[]> {
-  const found = await query<Omit<StagedPageInfo, 'totalPages'>>(
+  const found = await query<StagedPageInfo>(
     db,
     `select p.page, coalesce(sum(cardinality(p.ids)) filter (where p.entity = ?), 0)::int as rows,
        max(p.total)::int as total, max(p.per_page)::int as "perPage", sum(json_array_length(p.rejects))::int as rejected,
-       (array_agg(p.missing))[1] as "missingIncludes"
-     from sync_pages p where ${OF_SOURCE} and p.page = any(?::int[]) group by p.page order by p.page`,
-    [primaryEntity(key.source), ...bindingsOf(key), [...key.pages]],
+       0 as unprintable, (array_agg(p.missing))[1] as "missingIncludes"
+     from sync_pages p where ${OF_SOURCE} and p.per_page = ? and p.page = any(?::int[]) group by p.page order by p.page`,
+    [primaryEntity(key.source), ...bindingsOf(key), key.size, [...key.pages]],
   );
   const bare = key.include === '' && (isListing(key.source, 'nodes') || isListing(key.source, 'nests'));
   const ids = bare && found.length > 0 ? await stagedIds(db, key) : undefined;
   return found.map((f) => ({
     ...f,
-    totalPages: Math.max(1, f.perPage === 0 ? 1 : Math.ceil(f.total / f.perPage)),
     ...(ids === undefined ? {} : { ids: ids.filter((i) => i.page === f.page).map((i) => i.id) }),
   }));
 }
@@ -177,30 +178,70 @@ const stagedIds = (db: Db, key: StagedSource) =>
     [...bindingsOf(key), primaryEntity(key.source)],
   );
 
-/** Staged servers in the order of their panel ids, for reads per server. */
-export async function stagedServers(
-  db: Db,
-  filter: { logId: string; pass: number; after: number; limit: number },
-): Promise<{ panelId: number; uuid: string }[]> {
-  return query(
-    db,
-    `select distinct x."panelId", x.uuid from sync_pages p, json_to_recordset(p.body) as x ("panelId" int, uuid text)
-     where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and x."panelId" > ? order by x."panelId" limit ?`,
-    [filter.logId, filter.pass, filter.after, filter.limit],
-  );
+/** A place in the staged servers: a page, and how many of its servers were read. */
+export interface StagedServersPlace {
+  page: number;
+  perPage: number;
+  read: number;
 }
 
-/** Ids of the known eggs of a nest: mirrored eggs, and eggs that a staged server uses. */
-export async function knownEggIds(db: Db, logId: string, nestId: number): Promise<number[]> {
-  const found = await query<{ id: number }>(
+/**
+ * The next staged servers, of one page, in the order of the pages: each page is parsed as often as it has batches.
+ * @param filter `after`: null = from the first page on.
+ * @returns no servers and no `next` after the last page.
+ */
+export async function stagedServers(
+  db: Db,
+  filter: { logId: string; pass: number; after: StagedServersPlace | null; limit: number },
+): Promise<{ servers: { panelId: number; uuid: string }[]; next: StagedServersPlace | null }> {
+  const { page, perPage, read } = filter.after ?? { page: 0, perPage: 0, read: 0 };
+  const found = await query<{ panelId: number; uuid: string; page: number; perPage: number }>(
     db,
-    `select e.id from eggs e where e."nestId" = ?
-     union select x.egg from sync_pages p, json_to_recordset(p.body) as x (egg int, nest int)
-       where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and x.nest = ? and x.egg is not null
-     order by 1`,
-    [nestId, logId, nestId],
+    `with one as (
+       select p.page, p.per_page, p.body from sync_pages p
+       where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and p.pass = ? and p.rows > 0
+         and ((p.page, p.per_page) > (?, ?) or (p.page, p.per_page) = (?, ?) and p.rows > ?)
+       order by p.page, p.per_page limit 1
+     ) select x."panelId", x.uuid, o.page, o.per_page as "perPage" from one o, json_to_recordset(o.body) as x ("panelId" int, uuid text)
+     order by x."panelId"`,
+    [filter.logId, filter.pass, page, perPage, page, perPage, read],
   );
-  return found.map((f) => f.id);
+  const [first] = found;
+  if (first === undefined) return { servers: [], next: null };
+  const skip = first.page === page && first.perPage === perPage ? read : 0;
+  const servers = found.slice(skip, skip + filter.limit).map(({ panelId, uuid }) => ({ panelId, uuid }));
+  return { servers, next: { page: first.page, perPage: first.perPage, read: skip + servers.length } };
+}
+
+/** Ids to ask for where a nest's list cannot be read; above this many only known ones are asked for. */
+const MAX_UNKNOWN_EGGS = 500;
+
+/**
+ * Ids by which the eggs of a nest are asked for one by one: up to the highest known id of any egg (of the mirror, of staged
+ * servers and nests), without those that other nests listed in this run.
+ */
+export async function eggsToAsk(db: Db, logId: string, nestId: number): Promise<number[]> {
+  const found = await query<{ id: number; known: boolean }>(
+    db,
+    `with used as materialized (
+       select distinct x.egg, x.nest from sync_pages p, json_to_recordset(p.body) as x (egg int, nest int)
+       where p.log_id = ? and p.source = 'servers' and p.entity = 'servers' and x.egg is not null
+     ), listed as materialized (
+       select x.id, x."nestId" from sync_pages p, json_to_recordset(p.body) as x (id int, "nestId" int)
+       where p.log_id = ? and p.entity = 'eggs'
+     ), own as (
+       select e.id from eggs e where e."nestId" = ? and e."panelType" = 'pterodactyl' union select u.egg from used u where u.nest = ?
+     ), highest as (
+       select greatest((select max(e.id) from eggs e where e."panelType" = 'pterodactyl'), (select max(u.egg) from used u),
+         (select max(l.id) from listed l), 0) as id
+     )
+     select i.id, i.id in (select o.id from own o) as known from highest h, generate_series(1, h.id) as i (id)
+     where i.id not in (select l.id from listed l where l."nestId" <> ?) order by known desc, i.id limit ?`,
+    [logId, logId, nestId, nestId, nestId, MAX_UNKNOWN_EGGS * 4],
+  );
+  const known = found.filter((f) => f.known).map((f) => f.id);
+  const unknown = found.filter((f) => !f.known).map((f) => f.id);
+  return unknown.length > MAX_UNKNOWN_EGGS ? known : [...known, ...unknown].sort((a, b) => a - b);
 }
 
 /** Sums over the staged pages of each source's newest pass, for progress. A page counts once, however often it was read. */
@@ -241,21 +282,25 @@ export async function stagingSummary(db: Db, logId: string): Promise<StagingSumm
 export interface SourceVerdict {
   complete: boolean;
   /**
-   * `moved`: the listing changed while it was read, so it is read again; `ignored`: the panel ignores the page parameter;
-   * `missing`: pages are not staged.
+   * `lacking`: it has more records than were read, so it is read again; `moved`: it changed while it was read; `ignored`:
+   * the panel ignores the page parameter; `missing`: pages are not staged.
    */
-  reason: 'complete' | 'moved' | 'ignored' | 'missing';
-  missingPages: number[];
+  reason: 'complete' | 'moved' | 'lacking' | 'ignored' | 'missing';
+  /** Pages of `size` records that are not staged, whole or in parts. */
+  missingPages: { page: number; size: number }[];
+  /** Pages of the listing. */
   pages: number;
   total: number;
   distinct: number;
+  /** Records without a readable id. */
+  unreadable: number;
   /** Includes that did not come back as lists. */
   missingIncludes: string[];
 }
 
 /**
- * Decides whether a source is whole: pages 1 to P are staged in one pass, the total never fell, and the number of
- * distinct ids is the newest total.
+ * Decides whether a source is whole: all its pages are staged in one pass, the total never fell, and the number of its
+ * records (distinct ids, and records without a readable id) is the newest total.
  */
 export async function verifySource(db: Db, key: StagedSource): Promise<SourceVerdict> {
   const entity = primaryEntity(key.source);
@@ -268,61 +313,77 @@ export async function verifySource(db: Db, key: StagedSource): Promise<SourceVer
     pages: pages.length,
     total: 0,
     distinct: 0,
+    unreadable: 0,
     missingIncludes,
     ...extra,
   });
   if (key.source.kind === 'nest')
-    return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [1] });
-  const { total, fell, distinct, staged } = await totalsRead(db, key, entity);
-  const perPage = pages.at(-1)?.perPage ?? 0;
-  const wanted = Math.max(1, perPage === 0 ? 1 : Math.ceil(total / perPage));
-  const have = new Set(pages.map((p) => p.page));
-  const missingPages = Array.from({ length: wanted }, (_, i) => i + 1).filter((page) => !have.has(page));
-  const facts = { total, distinct };
+    return pages.length > 0 ? verdict('complete') : verdict('missing', { missingPages: [{ page: 1, size: 0 }] });
+  const { total, fell, distinct, staged, unreadable } = await totalsRead(db, key, entity);
+  const { count, missingPages } = coverageOf(pages, total);
+  const facts = { total, distinct, unreadable, pages: count };
   for (let i = 1; i < pages.length; i += 1) {
     const [before, here] = [pages[i - 1], pages[i]];
-    if (before?.firstId != null && before.firstId === here?.firstId) return verdict('ignored', facts);
+    const follows = before?.perPage === here?.perPage && before?.page !== here?.page;
+    if (follows && before?.firstId != null && before.firstId === here?.firstId) return verdict('ignored', facts);
   }
   if (missingPages.length > 0) return verdict('missing', { ...facts, missingPages });
-  const onePerPage = pages.every((p) => p.perPage === perPage);
-  if (fell || !onePerPage || distinct !== total || staged !== distinct) return verdict('moved', facts);
+  if (distinct + unreadable < total) return verdict('lacking', facts);
+  if (fell || staged !== distinct || distinct + unreadable !== total) return verdict('moved', facts);
   return verdict('complete', facts);
+}
+
+/** Which pages of a listing are not covered by what is staged; its largest page counts, smaller ones are parts of such. */
+function coverageOf(
+  staged: readonly { page: number; perPage: number }[],
+  total: number,
+): { count: number; missingPages: { page: number; size: number }[] } {
+  const size = staged.reduce((most, p) => Math.max(most, p.perPage), 0);
+  if (size === 0) return { count: 1, missingPages: staged.length > 0 ? [] : [{ page: 1, size: 0 }] };
+  const count = Math.max(1, Math.ceil(total / size));
+  const missing = new Set<number>();
+  /** Pages that hold records between two places. */
+  const gap = (from: number, to: number) => {
+    for (let page = Math.floor(from / size) + 1; page <= Math.ceil(to / size); page += 1) missing.add(page);
+  };
+  let reached = 0;
+  const ranges = staged.map((p) => ({ from: (p.page - 1) * p.perPage, to: p.page * p.perPage }));
+  for (const { from, to } of ranges.sort((a, b) => a.from - b.from)) {
+    if (from > reached) gap(reached, Math.min(from, count * size));
+    reached = Math.max(reached, to);
+  }
+  if (reached < total) gap(reached, total);
+  return { count, missingPages: [...missing].filter((page) => page <= count).map((page) => ({ page, size })) };
 }
 
 /** The staged pages of a source, by its primary entity, in the order of their numbers. */
 const primaryPages = (db: Db, key: StagedSource, entity: string) =>
-  query<{
-    page: number;
-    total: number;
-    perPage: number;
-    count: number;
-    firstId: number | null;
-    missingIncludes: string[];
-  }>(
+  query<{ page: number; perPage: number; firstId: number | null; missingIncludes: string[] }>(
     db,
-    `select p.page, p.total, p.per_page as "perPage", p.rows as count, p.ids[1] as "firstId", p.missing as "missingIncludes"
-     from sync_pages p where ${OF_SOURCE} and p.entity = ? order by p.page`,
+    `select p.page, p.per_page as "perPage", p.ids[1] as "firstId", p.missing as "missingIncludes"
+     from sync_pages p where ${OF_SOURCE} and p.entity = ? order by p.per_page, p.page`,
     [...bindingsOf(key), entity],
   );
 
-/** Totals of a source over its pages: the newest total, whether it fell, and how many ids were read. */
+/** Totals of a source over its pages: the newest total, whether it fell, and how many records were read. */
 async function totalsRead(
   db: Db,
   key: StagedSource,
   entity: string,
-): Promise<{ total: number; fell: boolean; distinct: number; staged: number }> {
-  const [read] = await query<{ total: number; fell: boolean; distinct: number; staged: number }>(
+): Promise<{ total: number; fell: boolean; distinct: number; staged: number; unreadable: number }> {
+  const [read] = await query<{ total: number; fell: boolean; distinct: number; staged: number; unreadable: number }>(
     db,
     `with page_totals as (
-       select p.page, p.total, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before
+       select p.page, p.total, p.unreadable, p.fetched_at, lag(p.total) over (order by p.fetched_at, p.page) as before
        from sync_pages p where ${OF_SOURCE} and p.entity = ?
      ), ids as (
        select i.id from sync_pages p, unnest(p.ids) as i (id) where ${OF_SOURCE} and p.entity = ?
      )
      select coalesce((select t.total from page_totals t order by t.fetched_at desc, t.page desc limit 1), 0) as total,
        coalesce((select bool_or(t.total < t.before) from page_totals t), false) as fell,
+       coalesce((select sum(t.unreadable) from page_totals t), 0)::int as unreadable,
        (select count(distinct i.id) from ids i)::int as distinct, (select count(*) from ids i)::int as staged`,
     [key, key].flatMap((k) => [...bindingsOf(k), entity]),
   );
-  return read ?? { total: 0, fell: false, distinct: 0, staged: 0 };
+  return read ?? { total: 0, fell: false, distinct: 0, staged: 0, unreadable: 0 };
 }

@@ -3,9 +3,11 @@ import { ActivityCancellationType, proxyActivities } from '@temporalio/workflow'
 import type { MaintenanceActivities } from '../../activities/maintenance.ts';
 import type { ClientSubuserActivities } from '../../activities/sync/client-subusers.ts';
 import type { ConfirmActivities } from '../../activities/sync/confirm-deletions.ts';
+import type { EggActivities } from '../../activities/sync/eggs.ts';
 import type { MergeActivities } from '../../activities/sync/merge.ts';
 import type { PageActivities } from '../../activities/sync/read-pages.ts';
 import type { RunActivities } from '../../activities/sync/run.ts';
+import type { WayActivities } from '../../activities/sync/ways.ts';
 import { QUEUE } from '../contract.ts';
 
 const DATABASE_RETRY = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '15s' } as const;
@@ -16,8 +18,10 @@ const PANEL_RETRY = {
   maximumAttempts: 30,
 } as const;
 
-/** The log row: retried until PostgreSQL answers. */
-export const rowActivities = proxyActivities<RunActivities & Pick<MaintenanceActivities, 'requestCancel'>>({
+/** The log row and other small writes: retried until PostgreSQL answers. */
+export const rowActivities = proxyActivities<
+  RunActivities & WayActivities & Pick<MaintenanceActivities, 'requestCancel'>
+>({
   taskQueue: QUEUE.core,
   startToCloseTimeout: '10s',
   retry: DATABASE_RETRY,
@@ -31,7 +35,7 @@ export const checkActivities = proxyActivities<Pick<ConfirmActivities, 'verifySo
   retry: DATABASE_RETRY,
 });
 
-export const pageActivities = proxyActivities<PageActivities & ClientSubuserActivities>({
+export const pageActivities = proxyActivities<PageActivities & EggActivities & ClientSubuserActivities>({
   taskQueue: QUEUE.panel,
   startToCloseTimeout: '3m',
   heartbeatTimeout: '10s',

@@ -27,6 +27,8 @@ export interface Pacer {
   failing(): void;
   /** Time at which requests may be allowed without a further answer; undefined = only an answer helps. */
   wakeAt(now: number): number | undefined;
+  /** Its state while nothing is in flight, as plain data: {@link createPacer} goes on from it. */
+  snapshot(): PacerState;
   /** The panel's limit per minute, as its last answer said; undefined = it sends none. */
   limit(): number | undefined;
 }
@@ -68,7 +70,7 @@ interface Window {
   seenAt: number;
 }
 
-interface PacerState {
+export interface PacerState {
   readonly maxConcurrency: number;
   readonly ownLimit: number | undefined;
   readonly windowMs: number;
@@ -92,9 +94,12 @@ interface PacerState {
   own: { startedAt: number; used: number };
 }
 
-/** @returns a pacer for one panel key. Every request with that key must be reported to it. */
-export function createPacer(options: PacerOptions): Pacer {
-  const state: PacerState = {
+/**
+ * @param from state of a pacer that is continued.
+ * @returns a pacer for one panel key. Every request with that key must be reported to it.
+ */
+export function createPacer(options: PacerOptions, from?: PacerState): Pacer {
+  const state: PacerState = from ?? {
     maxConcurrency: options.concurrency,
     ownLimit: options.requestsPerMinute,
     windowMs: options.windowMs ?? 60_000,
@@ -108,7 +113,7 @@ export function createPacer(options: PacerOptions): Pacer {
     staleUpTo: 0,
     unlimited: false,
     limit: undefined,
-    own: { startedAt: Number.NEGATIVE_INFINITY, used: 0 },
+    own: { startedAt: 0, used: 0 },
   };
   return {
     allowance: (now) => allowance(state, now),
@@ -119,6 +124,7 @@ export function createPacer(options: PacerOptions): Pacer {
     throttled: (retryAfterMs, now) => throttled(state, retryAfterMs, now),
     failing: () => halve(state),
     wakeAt: (now) => wakeAt(state, now),
+    snapshot: () => state,
     limit: () => state.limit,
   };
 }

@@ -6,37 +6,42 @@ import {
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
+  ContinueAsNew,
   condition,
+  continueAsNew,
   defineQuery,
   isCancellation,
-  patched,
   setHandler,
   TemporalFailure,
-  upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { OpenRunResult } from '../../activities/sync/run.ts';
 import { isListing } from '../../domain/sync/source-ref.ts';
 import {
   type Entity,
+  type Listing,
   type SourcePlan,
   type SyncCounts,
   type SyncStatus,
   sourcesOf,
 } from '../../domain/sync/targets.ts';
-import {
-  type PanelSyncInput,
-  type PanelSyncResult,
-  PROGRESS_QUERY,
-  SEARCH_ATTRIBUTES,
-  type SyncProgressView,
-} from '../contract.ts';
+import { type PanelSyncInput, type PanelSyncResult, PROGRESS_QUERY, type SyncProgressView } from '../contract.ts';
 import { checkActivities, mergeActivities, pageActivities, rowActivities } from './activities.ts';
-import { syncClientSubusers } from './client-subusers.ts';
+import { type ClientReading, syncClientSubusers } from './client-subusers.ts';
 import { confirmDeletions } from './confirm-deletions.ts';
-import { createPacer, type Pacer } from './pacer.ts';
+import { beginWith, isAbsent, rightOf, workedWays } from './fallbacks.ts';
+import { createPacer, type Pacer, type PacerState } from './pacer.ts';
 import { failureMessage, failureType, ReadFailed, readSources } from './read-sources.ts';
-import { newRunState, progressView, type RunState, showDetails, showEnding } from './run-state.ts';
+import {
+  newRunState,
+  type PackedState,
+  packState,
+  progressView,
+  type RunState,
+  showDetails,
+  showEnding,
+  unpackState,
+} from './run-state.ts';
 import { mergeSources, sourcesFor } from './sources.ts';
 
 export const progressQuery = defineQuery<SyncProgressView>(PROGRESS_QUERY);
@@ -45,34 +50,72 @@ export const progressQuery = defineQuery<SyncProgressView>(PROGRESS_QUERY);
 const MAX_REOPEN = 5;
 /** A cancel is a mark on the row and a request to the workflow. They are less than this apart, unless one was lost. */
 const CANCEL_ARRIVES_MS = 1_000;
-/** Marks runs that set search attributes at their start only. */
-const NO_UPSERT = 'search-attributes-at-start-only';
+/** Events of a history after which the rest is done in a new run. The server ends a run of 51,200. */
+const MAX_EVENTS = 10_000;
 /** Warnings that are kept in the log row. */
 const MAX_WARNINGS = 200;
 
 /** How reading and merging ended. */
 type Ending = { outcome: 'COMPLETED' } | { outcome: 'CANCELLED' } | { outcome: 'FAILED'; error: unknown };
 
-export async function panelSync(input: PanelSyncInput): Promise<PanelSyncResult> {
-  const { runId } = workflowInfo();
-  const state = newRunState();
+/** A run that goes on in a new workflow run, because its history had become long: plain data. */
+export interface GoingOn {
+  /** Run id of the first execution: the identity of the run in rows, fences and the outbox. */
+  runId: string;
+  opened: number;
+  open: OpenRunResult;
+  state: PackedState;
+  pacer: PacerState;
+  /** The rest of the mirror is merged, and subusers are being read by the client API. */
+  client: { counts: SyncCounts; reading: ClientReading } | null;
+}
+
+/** A run, from the opening of its row on. */
+interface Run {
+  input: PanelSyncInput;
+  open: OpenRunResult;
+  state: RunState;
+  pacer: Pacer;
+  /** Key of the merge. */
+  key: string;
+}
+
+/** What a part of a run ends with: the counts, or what a new run goes on with. */
+type Outcome = { counts: SyncCounts } | { goOn: GoingOn['client'] };
+
+export async function panelSync(input: PanelSyncInput, going?: GoingOn): Promise<PanelSyncResult> {
+  const runId = going?.runId ?? workflowInfo().runId;
+  const state = going === undefined ? newRunState() : unpackState(going.state);
   setHandler(progressQuery, () => progressView(input, state));
 
   let counts: SyncCounts = {};
-  for (let opened = 1; ; opened += 1) {
+  /** Where the run goes on. A row that is opened again is read from its start. */
+  let from = going;
+  for (let opened = going?.opened ?? 1; ; opened += 1) {
     // Not cancellable, so that a run that was cancelled before it began still ends its row.
-    const open = await CancellationScope.nonCancellable(() =>
-      rowActivities.openRun({ logId: input.logId, runId, reopen: opened > 1 }),
-    );
+    const open =
+      from?.open ??
+      (await CancellationScope.nonCancellable(() =>
+        rowActivities.openRun({ logId: input.logId, runId, reopen: opened > 1 }),
+      ));
     if (open.result === 'withdrawn')
       return { status: 'WITHDRAWN', logId: input.logId, counts: {}, warnings: [], requests: state.requests };
     let ending: Ending;
     try {
-      counts = await readAndMerge(input, open, state, `${runId}:${opened}`);
+      const options = { concurrency: open.concurrency, requestsPerMinute: open.requestsPerMinute ?? undefined };
+      const pacer = createPacer(options, from?.pacer);
+      const outcome = await readAndMerge({ input, open, state, pacer, key: `${runId}:${opened}` }, from);
+      if ('goOn' in outcome) {
+        const next = { runId, opened, open, state: packState(state), pacer: pacer.snapshot(), client: outcome.goOn };
+        return await continueAsNew<typeof panelSync>(input, next);
+      }
+      counts = outcome.counts;
       ending = { outcome: 'COMPLETED' };
     } catch (error) {
+      if (error instanceof ContinueAsNew) throw error;
       ending = endingOf(error, state);
     }
+    from = undefined;
     const mayReopen = opened <= MAX_REOPEN && ending.outcome !== 'CANCELLED';
     // A reset run finds its row closed and its staged pages deleted: it opens the row again and reads everything again.
     if (ending.outcome === 'FAILED' && failureType(ending.error) === 'RUN_CLOSED' && mayReopen) continue;
@@ -86,45 +129,64 @@ export async function panelSync(input: PanelSyncInput): Promise<PanelSyncResult>
     }
     const error = ending.outcome === 'FAILED' ? failureMessage(ending.error) : undefined;
     showEnding(state, { status, error, counts });
-    if (status === 'CANCELLED') return cancelled(runId);
+    if (status === 'CANCELLED') return cancelled();
     if (ending.outcome === 'FAILED') throw asFailure(ending.error);
     return { status, logId: input.logId, counts, warnings: state.warnings, requests: state.requests };
   }
 }
 
-async function readAndMerge(
-  input: PanelSyncInput,
-  open: OpenRunResult,
-  state: RunState,
-  key: string,
-): Promise<SyncCounts> {
+async function readAndMerge(run: Run, from: GoingOn | undefined): Promise<Outcome> {
+  const { input, open, state } = run;
+  if (from?.client != null) return readClientSubusers(run, from.client.counts, from.client.reading);
   const plans = sourcesOf(input.target, { skipUsers: input.skipUsers, subusers: open.subusers });
-  const pacer = createPacer({ concurrency: open.concurrency, requestsPerMinute: open.requestsPerMinute ?? undefined });
-  Object.assign(state, { phase: 'reading', sources: sourcesFor(plans), warnings: [], waiting: null, failedStep: null });
+  if (from === undefined) {
+    Object.assign(state, {
+      phase: 'reading',
+      sources: sourcesFor(plans),
+      warnings: [],
+      waiting: null,
+      failedStep: null,
+    });
+    beginWith(await rowActivities.rememberedWays({ panel: open.panel }), state.sources);
+  }
   showDetails(state);
-  await read(input, open, state, pacer);
+  if ((await read(run)) === 'full') return { goOn: null };
+  const ways = workedWays(state.sources);
+  if (ways.length > 0) await rowActivities.rememberWays({ panel: open.panel, ways });
 
   state.phase = 'checking';
-  await confirmDeletions(input.logId, open.panel, state, pacer);
+  await confirmDeletions(input.logId, open.panel, state, run.pacer);
   warnOfRights(state, plans);
 
   state.phase = 'writing';
   state.failedStep = 'merging';
   showDetails(state);
-  const counts = await merge(input, open, state, plans, key);
-  state.failedStep = null;
-  // Runs of earlier releases set an attribute here. A run that was started before the upgrade repeats that in a replay.
-  if (!patched(NO_UPSERT)) upsertFormerAttribute(counts);
-  return counts;
+  return merge(run, plans);
 }
 
+/** Whether the history is so long that the run must go on in a new one. */
+const isFull = ({ maxEvents }: PanelSyncInput): boolean =>
+  workflowInfo().historyLength > (maxEvents ?? MAX_EVENTS) || workflowInfo().continueAsNewSuggested;
+
 /** Reads all sources, within the panel's budget (ADR 6). */
-const read = (input: PanelSyncInput, open: OpenRunResult, state: RunState, pacer: Pacer): Promise<void> =>
+const read = ({ input, open, state, pacer }: Run): Promise<'read' | 'full'> =>
   readSources(state.sources, {
-    request: { logId: input.logId, target: input.target, skipUsers: input.skipUsers, subusers: open.subusers },
-    activities: { stagePages: pageActivities.stagePages, verifySource: checkActivities.verifySource },
+    request: {
+      logId: input.logId,
+      panel: open.panel,
+      target: input.target,
+      skipUsers: input.skipUsers,
+      subusers: open.subusers,
+    },
+    activities: {
+      stagePages: pageActivities.stagePages,
+      eggsToAsk: pageActivities.eggsToAsk,
+      stageEggs: pageActivities.stageEggs,
+      verifySource: checkActivities.verifySource,
+    },
     pacer,
     warnings: state.warnings,
+    isFull: () => isFull(input),
     onWait: (reason) => {
       state.waiting = reason;
       showDetails(state);
@@ -137,42 +199,40 @@ const read = (input: PanelSyncInput, open: OpenRunResult, state: RunState, pacer
   });
 
 /** Merges what was read, in one transaction; subusers of the client API follow in a second one. */
-async function merge(
-  input: PanelSyncInput,
-  open: OpenRunResult,
-  state: RunState,
-  plans: readonly SourcePlan[],
-  key: string,
-): Promise<SyncCounts> {
-  const planned = new Set<Entity>(plans.flatMap((p) => p.entities));
+async function merge(run: Run, plans: readonly SourcePlan[]): Promise<Outcome> {
+  const { input, open, state, key } = run;
+  const planned = new Set<Entity>(plans.flatMap((p) => entitiesOf(p, state)));
   const subusersByClient =
     planned.has('subusers') &&
     state.sources.some((s) => isListing(s.source, 'servers') && s.missingIncludes.includes('subusers'));
   if (subusersByClient) planned.delete('subusers');
-  const sources = mergeSources(state.sources);
   const outcome = await mergeActivities.mergeRun({
     logId: input.logId,
     key,
     panel: open.panel,
     entities: [...planned],
-    sources,
+    sources: mergeSources(state.sources),
     dryRun: input.dryRun,
   });
   if (outcome.status === 'cancelled') throw new CancelledFailure('the cancel was requested');
   state.warnings.push(...outcome.warnings);
-  if (!subusersByClient) return outcome.counts;
-  return { ...outcome.counts, ...(await syncClientSubusers(input, open, state, sources, key)) };
+  state.failedStep = null;
+  return subusersByClient ? readClientSubusers(run, outcome.counts, null) : { counts: outcome.counts };
 }
 
-/** Right of the panel's application key by which it reads an include. */
-const RIGHTS: Record<string, string> = {
-  nodes: 'nodes',
-  allocations: 'allocations',
-  eggs: 'eggs',
-  variables: 'eggs',
-  databases: 'server_databases',
-  subusers: 'users',
-};
+/** The entities of a listing that is not there are left alone. Without locations, nodes and allocations may still come. */
+function entitiesOf(plan: SourcePlan, state: RunState): readonly Entity[] {
+  const read = (listing: Listing) => state.sources.some((s) => isListing(s.source, listing) && !isAbsent(s));
+  if (read(plan.source)) return plan.entities;
+  return read('nodes') ? plan.entities.filter((entity) => entity !== plan.source) : [];
+}
+
+/** Reads and merges the subusers by the client API. @param counts of the first merge. */
+async function readClientSubusers(run: Run, counts: SyncCounts, from: ClientReading | null): Promise<Outcome> {
+  const context = { ...run, key: `${run.key}:client`, isFull: () => isFull(run.input) };
+  const read = await syncClientSubusers(context, from);
+  return 'goOn' in read ? { goOn: { counts, reading: read.goOn } } : { counts: { ...counts, ...read.counts } };
+}
 
 /** Warns of each include that the key may not read. A missing right is no empty list: nothing is deleted because of it. */
 function warnOfRights(state: RunState, plans: readonly SourcePlan[]): void {
@@ -182,17 +242,10 @@ function warnOfRights(state: RunState, plans: readonly SourcePlan[]): void {
       if (include === 'host' || (include === 'subusers' && !withSubusers)) continue;
       state.warnings.push({
         code: 'RIGHT_MISSING',
-        message: `the panel key may not read ${include} (right "${RIGHTS[include] ?? include}"); what is stored of them was kept`,
+        message: `the panel key may not read ${include} (right "${rightOf(include)}"); what is stored of them was kept`,
       });
     }
   }
-}
-
-/** Only for the replay of histories that have this command. It is never sent again: a wrong type would fail the task for ever. */
-function upsertFormerAttribute(counts: SyncCounts): void {
-  if (workflowInfo().typedSearchAttributes.get(SEARCH_ATTRIBUTES.syncType) === undefined) return;
-  const value = Object.values(counts).reduce((n, c) => n + c.created + c.updated + c.unchanged, 0);
-  upsertSearchAttributes([{ key: { name: 'ItemsSynced', type: 'INT' }, value }]);
 }
 
 function endingOf(error: unknown, state: RunState): Ending {
@@ -241,12 +294,12 @@ function asFailure(error: unknown): TemporalFailure {
  * Ends the run as cancelled. Temporal shows a run as cancelled only after a cancel request. The mark on the row may be
  * seen before the request arrives, and the request may be lost with its sender: wait for it, and make it if need be.
  */
-async function cancelled(runId: string): Promise<never> {
+async function cancelled(): Promise<never> {
   const scope = CancellationScope.current();
   const requested = () => scope.consideredCancelled;
   await CancellationScope.nonCancellable(async () => {
     if (requested() || (await condition(requested, CANCEL_ARRIVES_MS))) return;
-    await rowActivities.requestCancel({ runId });
+    await rowActivities.requestCancel({ runId: workflowInfo().runId });
     await condition(requested, CANCEL_ARRIVES_MS);
   });
   throw new CancelledFailure('the sync was cancelled');

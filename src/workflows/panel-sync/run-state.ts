@@ -3,7 +3,7 @@ import { setCurrentDetails } from '@temporalio/workflow';
 import { sourceName } from '../../domain/sync/source-ref.ts';
 import type { SyncCounts, SyncStatus, SyncWarning } from '../../domain/sync/targets.ts';
 import type { PanelSyncInput, SyncProgressView } from '../contract.ts';
-import { itemsOf, pagesOf, type SourceState } from './sources.ts';
+import { newSource, pagesOf, type SourceState } from './sources.ts';
 
 export interface RunState {
   phase: SyncProgressView['phase'];
@@ -29,6 +29,27 @@ export const newRunState = (): RunState => ({
   failedStep: null,
 });
 
+/** A run's state as a new run of its workflow gets it: sources in what differs from a source that was not read. */
+export type PackedState = Omit<RunState, 'sources'> & {
+  sources: (Pick<SourceState, 'source' | 'include'> & Partial<SourceState>)[];
+};
+
+export function packState(state: RunState): PackedState {
+  const sources = state.sources.map((source) => {
+    const fresh: Record<string, unknown> = { ...newSource(source.source, source.include) };
+    const changed = Object.entries(source).filter(
+      ([name, value]) => JSON.stringify(value) !== JSON.stringify(fresh[name]),
+    );
+    return { source: source.source, include: source.include, ...Object.fromEntries(changed) };
+  });
+  return { ...state, sources };
+}
+
+export const unpackState = (packed: PackedState): RunState => ({
+  ...packed,
+  sources: packed.sources.map((s) => ({ ...newSource(s.source, s.include), ...s })),
+});
+
 /** Answer of the progress query. */
 export function progressView(input: PanelSyncInput, state: RunState): SyncProgressView {
   return {
@@ -40,7 +61,7 @@ export function progressView(input: PanelSyncInput, state: RunState): SyncProgre
       pass: s.pass,
       pagesDone: pagesOf(s),
       pagesTotal: s.pagesTotal,
-      items: itemsOf(s),
+      items: s.items,
       complete: s.state === 'complete',
     })),
     requests: state.requests,
@@ -54,8 +75,7 @@ export function showDetails(state: RunState): void {
   const lines = state.sources
     .slice(0, 20)
     .map(
-      (s) =>
-        `- ${sourceName(s.source)}: page ${pagesOf(s)} of ${s.pagesTotal || '?'}, ${itemsOf(s)} records, ${s.state}`,
+      (s) => `- ${sourceName(s.source)}: page ${pagesOf(s)} of ${s.pagesTotal || '?'}, ${s.items} records, ${s.state}`,
     );
   setCurrentDetails(
     [`**${state.phase}**${state.waiting === null ? '' : ` (waiting: ${state.waiting})`}`, '', ...lines].join('\n'),

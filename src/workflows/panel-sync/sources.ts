@@ -1,4 +1,4 @@
-/** The state of each source that a sync reads: its pages and passes, and the fallbacks when the panel fails a page. */
+/** The state of each source that a sync reads: its pages and passes, and what its verdict means. */
 import type { StagePagesResult } from '../../activities/sync/read-pages.ts';
 import { isListing, listingRef, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
 import {
@@ -8,35 +8,65 @@ import {
   type SyncWarning,
 } from '../../domain/sync/targets.ts';
 
+/** Records to read with one request: page `page` of pages of `size` records. */
+export interface Piece {
+  page: number;
+  size: number;
+  /** Part of a page that the panel failed to serve. */
+  part: boolean;
+  /** A batch may have staged it before it failed at a later page. */
+  mayBeStaged: boolean;
+}
+
 /** Plain data: the state of one listing, or of one of its fallbacks (one node, one nest). */
 export interface SourceState {
   source: SourceRef;
   include: string;
   /** Number of the pass, from 1. It rises with each restart; pages of earlier passes do not count. */
   pass: number;
-  /** Number of restarts because the listing changed while it was read. */
+  /** Number of restarts because the listing lacked records. */
   moves: number;
   /** Pages of the listing by its newest answer; 0 before the first. */
   pagesTotal: number;
   perPage: number;
   total: number;
-  /** Pages to read. */
-  waiting: number[];
-  /** Number of records of each staged page. */
-  done: Record<number, number>;
+  /** First page that was not requested yet. */
+  nextPage: number;
+  /** Pieces to read before further pages: pages that failed, parts of them, pages that staging lacks. */
+  again: Piece[];
+  /** When its first page was read, Unix milliseconds; 0 = not yet, or too long ago to matter. */
+  firstReadAt: number;
   /** Batches in flight. */
   inFlight: number;
-  /** Number of parts of each page that the panel failed to serve whole. */
-  split: Record<number, number>;
-  /** Pages that a batch may have staged before it failed at a later page. */
-  mayBeStaged: number[];
+  /** Records staged, and places of records that the pages read so far cover. */
+  items: number;
+  covered: number;
+  /** Whole pages that the panel failed to serve. */
+  broken: number;
+  /** Records that could not be read and whose id is not known. */
+  unreadable: number;
+  /** Records that the panel cannot print. */
+  unprintable: number;
   /** Includes that did not come back as lists: the key lacks the right. */
   missingIncludes: string[];
-  /** Ids of its records, where a fallback continues with each of them. */
+  /** Ids of its records, where a fallback continues with each of them; of a nest that is read egg by egg: eggs to ask for. */
   ids: number[];
   /** A fallback: each of its records becomes a source of its own. */
   children: boolean;
-  state: 'reading' | 'checking' | 'complete' | 'incomplete' | 'failed';
+  /** Of a node: its list was requested in one page. */
+  inOnePage: boolean;
+  /** Of a nest: its eggs are asked for one by one. `wanted`: which ids is not known yet. */
+  singly: 'no' | 'wanted' | 'yes';
+  /** Of a nest that is read egg by egg: eggs for which the panel has no answer. */
+  failedIds: number[];
+  /** Warnings of it, for the case that it is read to its end. */
+  notes: SyncWarning[];
+  /** How it is read instead of the usual way; null = the usual way. */
+  way: string | null;
+  /** The way is remembered from an earlier run. */
+  remembered: boolean;
+  /** `absent`: the panel has no such listing, or the key may not read it (`forbidden`). */
+  state: 'reading' | 'checking' | 'complete' | 'incomplete' | 'failed' | 'absent' | 'forbidden';
   /** Number of checks that found pages missing from staging. */
   gaps: number;
   /** Entities whose missing rows the panel must confirm. */
@@ -48,24 +78,26 @@ export interface SourceState {
 /** What the workflow uses of the verdict of verifySource. */
 export interface Verdict {
   complete: boolean;
-  reason: 'complete' | 'moved' | 'ignored' | 'missing';
-  missingPages: number[];
+  reason: 'complete' | 'moved' | 'lacking' | 'ignored' | 'missing';
+  missingPages: { page: number; size: number }[];
   total: number;
   distinct: number;
+  /** Records without a readable id. */
+  unreadable: number;
   /** Rows that the listing did not contain; `refused`: so many that the prune guard keeps them all. */
   candidates: { entity: ConfirmedEntity; count: number; refused: boolean }[];
 }
 
 /** Records per page. The panel may answer with fewer: then its own page size counts. */
-const PER_PAGE = 100;
-/** Each node comes with all its allocations: small pages may succeed where one large listing failed. */
-const NODES_PER_PAGE = 5;
-/** Maximum number of restarts of a listing that changes while it is read. */
+export const PER_PAGE = 100;
+/** Maximum number of restarts of a listing that lacks records. */
 const MAX_MOVES = 2;
-/** Numbers of parts that are tried for a page that the panel cannot serve whole. */
-const SPLITS = [1, 2, 4, 20];
 /** Maximum number of checks with missing pages; after it the source counts as incomplete. */
 const MAX_GAPS = 5;
+/** Allocations of a node that are requested in one page, so that rows can be deleted without a question for each. */
+const MAX_IN_ONE_PAGE = 5_000;
+/** A pause after which the first page says nothing about the others any more: it is read again with them. */
+const FIRST_PAGE_HOLDS_MS = 15_000;
 
 /** A source of which no page was read. */
 export function newSource(
@@ -81,14 +113,24 @@ export function newSource(
     pagesTotal: 0,
     perPage: options.perPage ?? PER_PAGE,
     total: 0,
-    waiting: [1],
-    done: {},
+    nextPage: 1,
+    again: [],
+    firstReadAt: 0,
     inFlight: 0,
-    split: {},
-    mayBeStaged: [],
+    items: 0,
+    covered: 0,
+    broken: 0,
+    unreadable: 0,
+    unprintable: 0,
     missingIncludes: [],
     ids: [],
     children: false,
+    inOnePage: false,
+    singly: 'no',
+    failedIds: [],
+    notes: [],
+    way: null,
+    remembered: false,
     state: 'reading',
     gaps: 0,
     confirm: options.confirm ?? [],
@@ -113,7 +155,7 @@ export interface MergeSource {
   missingIncludes: string[];
 }
 
-/** The sources that were read to their end, whole or not. */
+/** The sources that were read to their end, whole or not. One page with an unreadable record proves as little as several. */
 export const mergeSources = (sources: readonly SourceState[]): MergeSource[] =>
   sources
     .filter((s) => s.state === 'complete' || s.state === 'incomplete')
@@ -121,62 +163,110 @@ export const mergeSources = (sources: readonly SourceState[]): MergeSource[] =>
       source: s.source,
       pass: s.pass,
       complete: s.state === 'complete',
-      pages: s.pagesTotal,
+      pages: s.unreadable > 0 ? Math.max(2, s.pagesTotal) : s.pagesTotal,
       missingIncludes: s.missingIncludes,
     }));
 
-/** Records staged of a source. */
-export const itemsOf = (source: SourceState): number => Object.values(source.done).reduce((a, b) => a + b, 0);
+export const isOpen = ({ state }: SourceState): boolean => state === 'reading' || state === 'checking';
+
 /** Pages staged of a source. */
-export const pagesOf = (source: SourceState): number => Object.keys(source.done).length;
-/** Number of parts in which a page is requested. */
-export const splitOf = (source: SourceState, page: number): number => source.split[page] ?? 1;
+export function pagesOf(source: SourceState): number {
+  if (source.pagesTotal === 0) return 0;
+  // Parts of a page count as what they cover; the last page may be covered by fewer of them.
+  return source.covered >= source.total
+    ? source.pagesTotal
+    : Math.min(source.pagesTotal, Math.floor(source.covered / source.perPage));
+}
+
+/** Requests that its known pages still need. */
+export function waitingOf(source: SourceState): number {
+  if (source.state !== 'reading') return 0;
+  if (source.singly !== 'no') return source.ids.length;
+  return source.again.length + Math.max(0, lastKnownPage(source) - source.nextPage + 1);
+}
+
+/** Before the first answer, one page is known of. */
+const lastKnownPage = ({ pagesTotal }: SourceState) => Math.max(1, pagesTotal);
+
+/** Takes the next pages to request, at most `most`: all of one size. */
+export function takePieces(source: SourceState, most: number, now: number): Piece[] {
+  if (source.nextPage === 2 && source.pagesTotal > 1 && source.firstReadAt > 0) {
+    if (now - source.firstReadAt > FIRST_PAGE_HOLDS_MS)
+      source.again.push({ page: 1, size: source.perPage, part: false, mayBeStaged: false });
+    source.firstReadAt = 0;
+  }
+  const [first] = source.again;
+  if (first !== undefined) {
+    const alike = source.again.findIndex((p) => p.size !== first.size || p.part !== first.part);
+    return source.again.splice(0, Math.min(most, alike === -1 ? source.again.length : alike));
+  }
+  const pieces: Piece[] = [];
+  for (; source.nextPage <= lastKnownPage(source) && pieces.length < most; source.nextPage += 1)
+    pieces.push({ page: source.nextPage, size: source.perPage, part: false, mayBeStaged: false });
+  return pieces;
+}
+
+/** What a restart may change. */
+type Change = Partial<Pick<SourceState, 'include' | 'perPage' | 'children' | 'inOnePage' | 'singly'>>;
 
 /** Restarts a source: nothing that was read of it counts any more. */
-function restart(
-  source: SourceState,
-  change: Partial<Pick<SourceState, 'include' | 'perPage' | 'children'>> = {},
-): void {
+export function restart(source: SourceState, change: Change = {}): void {
+  const fresh = newSource(source.source, source.include);
   Object.assign(source, {
+    ...fresh,
     ...change,
     pass: source.pass + 1,
-    pagesTotal: 0,
-    total: 0,
-    waiting: [1],
-    done: {},
-    mayBeStaged: [],
-    missingIncludes: [],
-    ids: [],
-    state: 'reading',
-    candidates: [],
+    moves: source.moves,
+    perPage: change.perPage ?? source.perPage,
+    children: change.children ?? source.children,
+    inOnePage: change.inOnePage ?? source.inOnePage,
+    inFlight: source.inFlight,
+    broken: source.broken,
+    way: source.way,
+    remembered: source.remembered,
+    confirm: source.confirm,
+    gaps: source.gaps,
   });
 }
 
-/** Adds the pages that a batch staged; pages that it did not reach are read again. */
-export function addStaged(source: SourceState, batch: readonly number[], result: StagePagesResult): void {
+/** Adds the pages that a batch staged; those that it did not reach are read again. */
+export function addStaged(source: SourceState, batch: readonly Piece[], result: StagePagesResult, now: number): void {
+  const got = new Set<number>();
   for (const page of result.pages) {
-    source.done[page.page] = page.rows;
-    source.perPage = page.perPage === 0 ? source.perPage : page.perPage;
+    got.add(page.page);
+    const piece = batch.find((p) => p.page === page.page);
+    source.items += page.rows;
+    source.covered += page.perPage === 0 ? 1 : page.perPage;
+    // The panel may serve fewer records per page than it was asked for.
+    if (piece?.part === false) source.perPage = page.perPage;
     source.total = page.total;
+    source.unprintable += page.unprintable;
     source.missingIncludes = [...new Set([...source.missingIncludes, ...page.missingIncludes])];
     source.ids.push(...(page.ids ?? []));
     // Rows that were added meanwhile come last, on further pages.
-    for (let next = source.pagesTotal + 1; next <= page.totalPages; next += 1) {
-      if (source.done[next] === undefined && !source.waiting.includes(next) && !batch.includes(next))
-        source.waiting.push(next);
-    }
-    source.pagesTotal = Math.max(source.pagesTotal, page.totalPages);
+    const pages = source.perPage === 0 ? 1 : Math.ceil(page.total / source.perPage);
+    if (source.pagesTotal === 0 && piece?.part === false) source.firstReadAt = now;
+    source.pagesTotal = Math.max(1, source.pagesTotal, pages);
   }
-  const got = new Set(result.pages.map((p) => p.page));
-  source.waiting.unshift(...batch.filter((page) => !got.has(page)));
+  source.again.unshift(...batch.filter((p) => !got.has(p.page)));
+  readInOnePage(source);
+}
+
+/** The list of a node has no order, so several pages cannot prove that a row is gone. One large page can. */
+function readInOnePage(source: SourceState): void {
+  if (source.source.kind !== 'node' || source.inOnePage || source.broken > 0) return;
+  if (source.pagesTotal < 2 || source.total > MAX_IN_ONE_PAGE) return;
+  restart(source, { inOnePage: true, perPage: Math.ceil((source.total + 1) / PER_PAGE) * PER_PAGE });
 }
 
 /** A single page with as many records as its total is whole. Several pages, or other numbers, must be checked. */
 export const needsNoCheck = (source: SourceState): boolean =>
-  source.source.kind === 'nest' || (source.pagesTotal === 1 && itemsOf(source) === source.total);
+  source.source.kind === 'nest' ||
+  (source.pagesTotal === 1 && source.items === source.total && source.unprintable === 0);
 
-/** Applies a verdict: the source is complete, is read again, or ends incomplete (then nothing of it is deleted). */
+/** Applies a verdict: the source is complete, is read again, or ends incomplete (then what it lacks proves nothing). */
 export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarning[]): void {
+  const name = sourceName(source.source);
   const incomplete = (code: string, message: string) => {
     source.state = 'incomplete';
     warnings.push({ code, message });
@@ -190,75 +280,30 @@ export function judge(source: SourceState, verdict: Verdict, warnings: SyncWarni
       message: `${count} ${entity} are not on the panel any more but were kept (more than half of all); set sync_allow_mass_prune to allow it`,
     });
   }
+  source.unreadable = verdict.unreadable;
   if (verdict.complete) {
     source.state = 'complete';
   } else if (verdict.reason === 'ignored') {
-    incomplete(
-      'PAGES_IGNORED',
-      `the panel answers every page of ${sourceName(source.source)} alike; nothing of it is pruned`,
-    );
+    incomplete('PAGES_IGNORED', `the panel answers every page of ${name} alike; nothing of it is pruned`);
   } else if (verdict.reason === 'missing') {
     source.gaps += 1;
     if (source.gaps > MAX_GAPS) {
-      incomplete('SOURCE_INCOMPLETE', `pages of ${sourceName(source.source)} stay missing; nothing of it is pruned`);
+      incomplete('SOURCE_INCOMPLETE', `pages of ${name} stay missing; nothing of it is pruned`);
     } else {
       source.state = 'reading';
-      for (const page of verdict.missingPages) delete source.done[page];
-      source.waiting.push(...verdict.missingPages);
-      source.pagesTotal = Math.max(source.pagesTotal, ...verdict.missingPages);
+      const pieces = verdict.missingPages.map((p) => ({ ...p, part: false, mayBeStaged: false }));
+      source.again.push(...pieces);
+      source.covered = Math.max(0, source.covered - pieces.reduce((n, p) => n + p.size, 0));
     }
-  } else if (source.moves < MAX_MOVES) {
+  } else if (verdict.reason === 'lacking' && source.moves < MAX_MOVES) {
     source.moves += 1;
     restart(source);
   } else {
     incomplete(
       'SOURCE_MOVED',
-      `${sourceName(source.source)} changed at each of ${MAX_MOVES + 1} readings (${verdict.distinct} of ${verdict.total} read); nothing of it is pruned`,
+      `${name} changed while it was read (${verdict.distinct} of ${verdict.total} read); what slipped from page to page is read by the next sync`,
     );
   }
-}
-
-/**
- * Chooses another way to read a source of which the panel fails a page. Known cases: eggs with a broken parent, nodes with
- * very many allocations, pages that take too long.
- * @returns false when there is no other way.
- */
-export function fallBack(source: SourceState, page: number, sources: SourceState[], warnings: SyncWarning[]): boolean {
-  const drop = (code: string, entity: SyncWarning['entity'], message: string) => {
-    source.state = 'failed';
-    source.waiting = [];
-    warnings.push({ code, ...(entity === undefined ? {} : { entity }), message });
-    return true;
-  };
-  const ref = source.source;
-  if (isListing(ref, 'locations') && source.include !== '') {
-    restart(source, { include: '' });
-    // The new source lists the nodes, so the missing nodes are confirmed for it.
-    const confirm = source.confirm.filter((entity) => entity === 'nodes');
-    source.confirm = source.confirm.filter((entity) => entity !== 'nodes');
-    sources.push(newSource(listingRef('nodes'), 'allocations', { perPage: NODES_PER_PAGE, confirm }));
-    return true;
-  }
-  if ((isListing(ref, 'nodes') || isListing(ref, 'nests')) && source.include !== '') {
-    restart(source, { include: '', perPage: PER_PAGE, children: true });
-    return true;
-  }
-  if (ref.kind === 'node') {
-    return drop(
-      'NODE_FAILED',
-      'allocations',
-      `the allocations of node ${ref.id} cannot be read; they were kept as they are`,
-    );
-  }
-  if (ref.kind === 'nest') {
-    return drop('NEST_FAILED', 'eggs', `the eggs of nest ${ref.id} cannot be read; they were kept as they are`);
-  }
-  const next = SPLITS[SPLITS.indexOf(splitOf(source, page)) + 1];
-  if ((isListing(ref, 'users') || isListing(ref, 'servers')) && next !== undefined) {
-    source.split[page] = next;
-    return true;
-  }
-  return false;
 }
 
 /** Adds a source per record of a listing that was read without its failed include. */

@@ -7,7 +7,7 @@ describe('a source', () => {
     [{ kind: 'listing', listing: 'servers' }, 'servers', { source: 'servers', sourceId: null }, 'servers'],
     [{ kind: 'node', id: 7 }, 'node 7', { source: 'node', sourceId: 7 }, 'allocations'],
     [{ kind: 'nest', id: 3 }, 'nest 3', { source: 'nest', sourceId: 3 }, 'eggs'],
-    [{ kind: 'client', batch: 12 }, 'client 12', { source: 'client', sourceId: 12 }, 'subusers'],
+    [{ kind: 'client' }, 'client', { source: 'client', sourceId: null }, 'subusers'],
   ] satisfies [SourceRef, string, object, string][])('%o is "%s"', (ref, name, columns, entity) => {
     expect(sourceName(ref)).toBe(name);
     expect(sourceColumns(ref)).toEqual(columns);

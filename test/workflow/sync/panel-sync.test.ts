@@ -4,9 +4,11 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ConfirmActivities } from '../../../src/activities/sync/confirm-deletions.ts';
+import type { EggActivities } from '../../../src/activities/sync/eggs.ts';
 import type { MergeActivities } from '../../../src/activities/sync/merge.ts';
 import type { PageActivities, StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
 import type { RunActivities } from '../../../src/activities/sync/run.ts';
+import type { WayActivities } from '../../../src/activities/sync/ways.ts';
 import { isListing, sourceName } from '../../../src/domain/sync/source-ref.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
@@ -22,7 +24,7 @@ import { allHistories, failedTasks } from '../../support/histories.ts';
 import { temporalConfig } from '../../support/stack.ts';
 import { createTestNamespace, KEYWORD, temporalAddress } from '../../support/temporal.ts';
 
-type Mocks = RunActivities & PageActivities & ConfirmActivities & MergeActivities;
+type Mocks = RunActivities & PageActivities & EggActivities & WayActivities & ConfirmActivities & MergeActivities;
 
 let gateway: TemporalGateway;
 let connection: NativeConnection;
@@ -35,25 +37,28 @@ let calls: {
   batches: StagePagesInput[];
   closed: Parameters<Mocks['closeRun']>[0][];
   merged: number;
+  remembered: Parameters<Mocks['rememberWays']>[0]['ways'];
 };
 
 const page = (n: number, pages: number, rows = 10) => ({
   page: n,
   rows,
   total: rows * pages,
-  totalPages: pages,
   perPage: rows,
   missingIncludes: [],
   rejected: 0,
+  unprintable: 0,
 });
 const staged = (input: StagePagesInput, pages: number): StagePagesResult => ({
   pages: input.pages.map((n) => ({
     ...page(n, pages),
+    ...(input.part ? { perPage: input.perPage, rows: input.perPage } : {}),
     ...(input.include === '' && /^n/.test(sourceName(input.source)) ? { ids: [n] } : {}),
   })),
   answers: input.pages.map(() => ({})),
   retried: false,
   stopped: null,
+  absent: null,
   warnings: [],
 });
 const unserved = (n: number) =>
@@ -66,7 +71,7 @@ const unserved = (n: number) =>
 const closed = () => ApplicationFailure.nonRetryable('The sync run is closed', 'RUN_CLOSED');
 
 beforeEach(() => {
-  calls = { opened: [], batches: [], closed: [], merged: 0 };
+  calls = { opened: [], batches: [], closed: [], merged: 0, remembered: [] };
   mocks = {
     async openRun() {
       return {
@@ -88,6 +93,7 @@ beforeEach(() => {
         pages: 2,
         total: 0,
         distinct: 0,
+        unreadable: 0,
         missingIncludes: [],
         candidates: [],
       };
@@ -101,6 +107,17 @@ beforeEach(() => {
       answers: [],
       stopped: null,
     }),
+    eggsToAsk: async () => [],
+    stageEggs: async ({ eggs }) => ({
+      rows: eggs.length,
+      failed: [],
+      left: [],
+      answers: eggs.map(() => ({})),
+      retried: false,
+      stopped: null,
+    }),
+    rememberedWays: async () => ({}),
+    rememberWays: async () => undefined,
     mergeRun: async () => ({ status: 'merged', counts: {}, warnings: [] }),
     closeRun: async ({ outcome }) => outcome,
   };
@@ -127,6 +144,13 @@ beforeAll(async () => {
       return mocks.stagePages(input);
     },
     verifySource: (input) => mocks.verifySource(input),
+    eggsToAsk: (input) => mocks.eggsToAsk(input),
+    stageEggs: (input) => mocks.stageEggs(input),
+    rememberedWays: (input) => mocks.rememberedWays(input),
+    rememberWays(input) {
+      calls.remembered.push(...input.ways);
+      return mocks.rememberWays(input);
+    },
     confirmDeletions: (input) => mocks.confirmDeletions(input),
     mergeRun(input) {
       calls.merged += 1;
@@ -173,19 +197,14 @@ const batchesOf = (source: string) => calls.batches.filter((g) => sourceName(g.s
 describe('reading', () => {
   test('pages that fail side by side are requested in parts, each alone, the others whole', async () => {
     mocks.stagePages = async (input) => {
-      const bad = input.split === 1 ? input.pages.find((n) => n === 7 || n === 8) : undefined;
+      const bad = input.part ? undefined : input.pages.find((n) => n === 7 || n === 8);
       if (bad !== undefined) throw unserved(bad);
       return staged(input, 10);
     };
     expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
-    const parts = batchesOf('users').filter((g) => g.split > 1);
-    expect(parts.map((g) => [g.pages, g.split])).toEqual(
-      expect.arrayContaining([
-        [[7], 2],
-        [[8], 2],
-      ]),
-    );
-    expect(parts).toHaveLength(2);
+    const parts = batchesOf('users').filter((g) => g.part);
+    expect(new Set(parts.map((g) => g.perPage))).toEqual(new Set([5]));
+    expect(parts.flatMap((g) => g.pages).sort()).toEqual([13, 14, 15, 16]);
   });
 
   test('failed pages of a listing that was replaced meanwhile do not count for its replacement', async () => {
@@ -212,11 +231,12 @@ describe('reading', () => {
       const moved = readings < 3;
       return {
         complete: !moved,
-        reason: moved ? 'moved' : 'complete',
+        reason: moved ? 'lacking' : 'complete',
         missingPages: [],
         pages: 2,
         total: 0,
         distinct: 0,
+        unreadable: 0,
         missingIncludes: [],
         candidates: [],
       };
@@ -234,6 +254,7 @@ describe('reading', () => {
       pages: 2,
       total: 0,
       distinct: 0,
+      unreadable: 0,
       missingIncludes: [],
       candidates: [{ entity: 'servers', count: 3, refused: false }],
     });

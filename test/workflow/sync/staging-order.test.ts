@@ -1,6 +1,5 @@
 /** Late pages and repeated batches in staging: what the reader relies on. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { partSize } from '../../../src/activities/sync/panel-reader.ts';
 import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { insertPendingLog, openRun } from '../../../src/store/sync/run-store.ts';
 import { stagedPages, stagePage } from '../../../src/store/sync/staging-store.ts';
@@ -36,7 +35,7 @@ describe('staging', () => {
       },
     });
   const staged = (pass: number) =>
-    stagedPages(database.db, { logId: 'log', source: listingRef('users'), pass, pages: [1], include: '' });
+    stagedPages(database.db, { logId: 'log', source: listingRef('users'), pass, pages: [1], size: 100, include: '' });
 
   test('a page of an earlier pass that comes late replaces nothing; one of the same or a later pass does', async () => {
     const { db } = database;
@@ -57,19 +56,5 @@ describe('staging', () => {
     await stage(3, 7);
     expect(await staged(2)).toEqual([]);
     expect(await staged(3)).toMatchObject([{ page: 1, rows: 7 }]);
-  });
-});
-
-describe('parts of a page', () => {
-  test.each([
-    [100, 2, 50],
-    [100, 20, 5],
-    [50, 4, 10],
-    [30, 20, 1],
-    [7, 2, 1],
-    [1, 20, 1],
-  ])('of %i in %i are of %i, and end where the page ends', (perPage, split, size) => {
-    expect(partSize(perPage, split)).toBe(size);
-    expect(perPage % size).toBe(0);
   });
 });
