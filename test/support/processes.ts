@@ -9,7 +9,7 @@ import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
+import type { BeforeRequest, PanelSimulator, PanelSimulatorOptions } from '../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../simulators/panel/simulator.ts';
 import { loadConfig } from '../../src/config.ts';
 import { cacheFolder } from '../../src/embedded/folders.ts';
@@ -77,8 +77,11 @@ export interface Installation {
   restartTemporal(): Promise<void>;
   freezeTemporal(): void;
   thawTemporal(): void;
-  /** Runs `act` at the n-th panel request from now. The panel answers this and later requests after `act` has ended. */
-  atRequest<T>(n: number, act: () => Promise<T>): Promise<T>;
+  /**
+   * Runs `act` at the n-th panel request from now, of those that `matches` picks; default: all. The panel answers this and
+   * later ones after `act` has ended.
+   */
+  atRequest<T>(n: number, act: () => Promise<T>, matches?: (request: BeforeRequest) => boolean): Promise<T>;
   /** The worker with the most activities of the running sync. */
   busiestWorker(): Promise<ServiceProcess>;
   /** Waits until a row has ended, also while the database is not reachable. */
@@ -336,11 +339,12 @@ export async function startInstallation(
       restartTemporal: () => temporal.restart(),
       freezeTemporal: () => signal(temporal.pid(), 'SIGSTOP'),
       thawTemporal: () => signal(temporal.pid(), 'SIGCONT'),
-      async atRequest(n, act) {
+      async atRequest(n, act, matches = () => true) {
         let received = 0;
         const reached = Promise.withResolvers<void>();
         const done = Promise.withResolvers<void>();
-        const off = sim.on('before', async () => {
+        const off = sim.on('before', async (request) => {
+          if (!matches(request)) return;
           received += 1;
           if (received < n) return;
           reached.resolve();
