@@ -5,6 +5,7 @@ import type { PanelSimulator } from '../../../simulators/panel/contract.ts';
 import { startPanelSimulator } from '../../../simulators/panel/simulator.ts';
 import { type Asking, ask } from '../../../src/activities/sync/panel-questions.ts';
 import { createPanelClient, type PanelClient } from '../../../src/clients/panel/client.ts';
+import { AppError } from '../../../src/domain/errors.ts';
 import { Secret } from '../../../src/domain/secret.ts';
 import type { ConfirmedEntity } from '../../../src/domain/sync/targets.ts';
 import type { Question } from '../../../src/store/sync/missing-store.ts';
@@ -140,6 +141,59 @@ test('allocations are asked for by the ports of their node', async () => {
     [second.id]: null,
   });
   sim.settings.perPageMax = undefined;
+});
+
+test('allocations of a node with many addresses are asked for port by port where one page does not hold all ports', async () => {
+  const node = sim.create('nodes', { location_id: 1 });
+  const made = Array.from({ length: 12 }, (_, i) =>
+    sim.create('allocations', { node_id: node.id, ip: `10.1.0.${i + 1}`, port: 25_565 + (i % 3) }),
+  );
+  const [first, second] = made as { id: number; port: number }[];
+  if (first === undefined || second === undefined) throw new Error('nothing was made');
+  sim.delete('allocations', second.id);
+  sim.settings.perPageMax = 5;
+  const questions = [first, second].map((a) => question(a.id, { parent: node.id, port: a.port }));
+  const asking = await asked('allocations', questions);
+  sim.settings.perPageMax = undefined;
+  expect(Object.fromEntries(asking.answers)).toEqual({ [first.id]: true, [second.id]: false });
+  expect(asking.singly).toBe(false);
+});
+
+test('allocations of a node that the panel does not have are gone', async () => {
+  const { answers, singly } = await asked('allocations', [question(1, { parent: 9_001, port: 1 })]);
+  expect([...answers]).toEqual([[1, false]]);
+  expect(singly).toBe(false);
+});
+
+test('where the listing itself is not found or forbidden, a 404 of a record says nothing: no row is gone', async () => {
+  for (const status of [401, 403] as const) {
+    const remove = sim.faults.add({ match: { path: /\/users$/ }, action: { kind: 'status', status } });
+    expect([...(await asked('users', [question(9_001, { uuid: GONE_UUID })])).answers]).toEqual([[9_001, null]]);
+    remove();
+  }
+  const real = client;
+  client = { ...real, list: () => Promise.reject(new AppError('PANEL_NOT_FOUND')) };
+  try {
+    expect([...(await asked('users', [question(9_001, { uuid: GONE_UUID })])).answers]).toEqual([[9_001, null]]);
+  } finally {
+    client = real;
+  }
+});
+
+test('a record that the panel cannot print is kept, and those behind it are asked for; an outage ends the asking', async () => {
+  sim.faults.add({ match: { path: /\/servers\/3$/ }, action: { kind: 'status', status: 500 } });
+  const { answers } = await asked('servers', [question(2), question(3), question(9_001)]);
+  expect(Object.fromEntries(answers)).toEqual({ 2: true, 3: null, 9001: false });
+  sim.faults.clear();
+  sim.faults.add({ action: { kind: 'status', status: 502 } });
+  await expect(
+    asked(
+      'servers',
+      [1, 2, 4, 5].map((id) => question(id)),
+    ),
+  ).rejects.toMatchObject({
+    code: 'PANEL_UNAVAILABLE',
+  });
 });
 
 test('questions that time out are no failure of the run, as an outage of the panel is none', () => {

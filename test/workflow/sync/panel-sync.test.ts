@@ -245,19 +245,25 @@ describe('reading', () => {
     expect(new Set(calls.batches.map((g) => sourceName(g.source)))).toEqual(new Set(['nodes']));
   });
 
-  test('only a warning when the panel cannot confirm missing rows', async () => {
+  /** A listing of two pages with missing rows; `moved`: it changed at each reading. */
+  const withMissing = (entity: 'servers' | 'users', options: { moved?: boolean; refused?: boolean } = {}) => {
     mocks.stagePages = async (input) => staged(input, 2);
     mocks.verifySource = async () => ({
-      complete: true,
-      reason: 'complete',
+      complete: options.moved !== true,
+      reason: options.moved === true ? 'moved' : 'complete',
       missingPages: [],
       pages: 2,
       total: 0,
       distinct: 0,
       unreadable: 0,
       missingIncludes: [],
-      candidates: [{ entity: 'servers', count: 3, refused: false }],
+      candidates: [{ entity, count: 30, refused: options.refused ?? false }],
     });
+  };
+  const answer = { alive: 0, gone: 0, unknown: 0, next: null, singly: false, answers: [], stopped: null };
+
+  test('only a warning when the panel cannot confirm missing rows', async () => {
+    withMissing('servers');
     mocks.confirmDeletions = async () => {
       throw unserved(1);
     };
@@ -265,6 +271,51 @@ describe('reading', () => {
     expect(result.status).toBe('COMPLETED');
     expect(result.warnings.map((w) => w.code)).toEqual(['CONFIRM_FAILED']);
     expect(calls.merged).toBe(1);
+  });
+
+  test('a listing that moved at each reading is asked about as well, batch by batch, within the budget', async () => {
+    withMissing('users', { moved: true });
+    const batches: Parameters<Mocks['confirmDeletions']>[0][] = [];
+    mocks.confirmDeletions = async (input) => {
+      batches.push(input);
+      return { ...answer, next: batches.length < 3 ? batches.length * 10 : null, singly: true };
+    };
+    const result = await run({ target: 'users' });
+    expect(result.warnings.map((w) => w.code)).toEqual(['SOURCE_MOVED']);
+    expect(batches.map(({ entity, after, singly }) => ({ entity, after, singly }))).toEqual([
+      { entity: 'users', after: 0, singly: false },
+      { entity: 'users', after: 10, singly: true },
+      { entity: 'users', after: 20, singly: true },
+    ]);
+    expect(batches.every(({ requests }) => requests >= 1 && requests <= 25)).toBe(true);
+  });
+
+  test('rows that the prune guard keeps anyway are not asked for', async () => {
+    withMissing('servers', { refused: true });
+    let asked = 0;
+    mocks.confirmDeletions = async () => {
+      asked += 1;
+      return answer;
+    };
+    const result = await run({ target: 'servers' });
+    expect(result.warnings.map((w) => w.code)).toEqual(['PRUNE_REFUSED']);
+    expect(asked).toBe(0);
+  });
+
+  test('a row that is closed while the panel is asked is opened again, and a cancel found by a question ends the run', async () => {
+    withMissing('servers');
+    mocks.confirmDeletions = async () => {
+      if (calls.opened.length === 1) throw closed();
+      return { ...answer, stopped: { kind: 'cancelled' } };
+    };
+    mocks.closeRun = async () => {
+      await gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel();
+      return 'CANCELLED';
+    };
+    expect(await failing({ target: 'servers' })).toBe('CANCELLED');
+    expect(calls.opened).toEqual([false, true]);
+    expect(calls.closed.map((c) => c.outcome)).toEqual(['CANCELLED']);
+    expect(calls.merged).toBe(0);
   });
 });
 
