@@ -101,6 +101,8 @@ async function stageBatches(
       await sleep(answer.stopped.retryAfterMs, { summary: 'the client API asks to wait' });
       continue;
     }
+    // One request per server: they count for the share of the live mirror, too.
+    state.requests += answer.servers;
     if (answer.next === null) return { whole: true, at: { after, batch } };
     after = answer.next;
     batch += 1;

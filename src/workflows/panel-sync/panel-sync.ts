@@ -237,9 +237,12 @@ async function readClientSubusers(run: Run, counts: SyncCounts, from: ClientRead
 /** Warns of each include that the key may not read. A missing right is no empty list: nothing is deleted because of it. */
 function warnOfRights(state: RunState, plans: readonly SourcePlan[]): void {
   const withSubusers = plans.some((p) => p.entities.includes('subusers'));
+  // Allocations are an include of two listings.
+  const said = new Set<string>();
   for (const source of state.sources) {
     for (const include of source.missingIncludes) {
-      if (include === 'host' || (include === 'subusers' && !withSubusers)) continue;
+      if (said.has(include) || include === 'host' || (include === 'subusers' && !withSubusers)) continue;
+      said.add(include);
       state.warnings.push({
         code: 'RIGHT_MISSING',
         message: `the panel key may not read ${include} (right "${rightOf(include)}"); what is stored of them was kept`,

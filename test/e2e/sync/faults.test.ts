@@ -112,6 +112,8 @@ describe('answers that are wrong', () => {
     expect(log.status).toBe('COMPLETED');
     const missing = warnings(log).filter((w) => w.code === 'RIGHT_MISSING');
     for (const right of rights) expect(missing.map((w) => w.message).join()).toContain(`may not read ${right}`);
+    // Each right once, also where two listings have the include.
+    expect(new Set(missing.map((w) => w.message)).size).toBe(missing.length);
     const after = await mirror();
     expect(without(after, 'locations', 'users')).toEqual(without(before, 'locations', 'users'));
     expect(after['locations']).toEqual(panel()['locations']);
@@ -134,6 +136,10 @@ describe('answers that are wrong', () => {
     const read = await stack.sync();
     expect(read.status).toBe('COMPLETED');
     expect(codes(read)).not.toContain('SUBUSERS_SKIPPED:subusers');
+    // One request per server is counted.
+    expect(Number(read.metadata['requests'])).toBeGreaterThanOrEqual(
+      Number(skipped.metadata['requests']) + stack.sim.dump().servers.length,
+    );
     expect(await mirror()).toEqual(panel());
   });
 
