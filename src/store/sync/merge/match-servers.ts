@@ -50,7 +50,16 @@ export const TARGET_SERVERS = `select coalesce(m.id, gen_random_uuid()::text) as
     left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest`;
 
 /** Before the servers are planned. */
-export const matchServers = (): string[] => [MATCHED, 'analyze matched_servers', RELEASED, DUPLICATE];
+export const matchServers = (): string[] => [
+  MATCHED,
+  // As for the users: whatever the planner knows of the mirror, it need not compare each with each.
+  'create index on matched_servers (id)',
+  'create index on matched_servers ("panelId")',
+  'create index on staged_servers ("panelId")',
+  'analyze matched_servers',
+  RELEASED,
+  DUPLICATE,
+];
 
 /**
  * After the servers are planned: panel id of a server → row and owner; which servers' children were read whole; which have

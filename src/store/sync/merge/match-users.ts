@@ -77,11 +77,10 @@ export const TARGET_USERS = `select coalesce(m.id, gen_random_uuid()::text) as i
  */
 const UNLINKED = `create temp table unlinked_users on commit drop as
   select u.id, u."pterodactylId" as panel_id, not exists (select 1 from gone_users g where g.id = u.id) as reused
-  from users u
-  where u."pterodactylId" is not null and not exists (select 1 from matched_users m where m.id = u.id)
-    and (u.id in (select g.id from gone_users g)
-      or exists (select 1 from staged_users s left join matched_users m on m."panelId" = s."panelId"
-         where s."panelId" = u."pterodactylId" and (s.uuid <> u."pterodactylUuid" or m.by_uuid)))`;
+  from users u left join staged_users s on s."panelId" = u."pterodactylId"
+    left join matched_users m on m."panelId" = u."pterodactylId" and s."panelId" is not null
+  where u."pterodactylId" is not null and not exists (select 1 from matched_users own where own.id = u.id)
+    and (u.id in (select g.id from gone_users g) or s.uuid <> u."pterodactylUuid" or m.by_uuid)`;
 
 /** The account of a panel id: from the users of this run, and from the mirror for those that were not read. */
 const USER_MAP = `create temp table user_map on commit drop as
@@ -96,7 +95,15 @@ const USER_MAP = `create temp table user_map on commit drop as
  * Before the users are planned; `gone_users` exists.
  * @param complete all panel users were read.
  */
-export const matchUsers = (complete: boolean): string[] => [matched(complete), 'analyze matched_users', UNLINKED];
+export const matchUsers = (complete: boolean): string[] => [
+  matched(complete),
+  // The planner's numbers of the accounts may be from before they were matched: without indexes it may compare each with each.
+  'create index on matched_users (id)',
+  'create index on matched_users ("panelId")',
+  'create index on staged_users ("panelId")',
+  'analyze matched_users',
+  UNLINKED,
+];
 
 /** After the users are planned. */
 export const mapUsers = (): string[] => [USER_MAP, 'analyze user_map'];

@@ -190,14 +190,16 @@ select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address
 )
 select i."panelId", i.id, i.by_uuid, false as by_address, false as moved from identified i
 union all select b."panelId", b.id, false, true, exists (select 1 from moved m where m.id = b.id) from by_address b;
+create index on matched_users (id);
+create index on matched_users ("panelId");
+create index on staged_users ("panelId");
 analyze matched_users;
 create temp table unlinked_users on commit drop as
 select u.id, u."pterodactylId" as panel_id, not exists (select 1 from gone_users g where g.id = u.id) as reused
-from users u
-where u."pterodactylId" is not null and not exists (select 1 from matched_users m where m.id = u.id)
-and (u.id in (select g.id from gone_users g)
-or exists (select 1 from staged_users s left join matched_users m on m."panelId" = s."panelId"
-where s."panelId" = u."pterodactylId" and (s.uuid <> u."pterodactylUuid" or m.by_uuid)));
+from users u left join staged_users s on s."panelId" = u."pterodactylId"
+left join matched_users m on m."panelId" = u."pterodactylId" and s."panelId" is not null
+where u."pterodactylId" is not null and not exists (select 1 from matched_users own where own.id = u.id)
+and (u.id in (select g.id from gone_users g) or s.uuid <> u."pterodactylUuid" or m.by_uuid);
 create temp table target_users on commit drop as select x.*, false as rejected from (select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
 s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin",
 case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end as email,
@@ -306,6 +308,9 @@ where t.uuid is null and (t."panelType" = 'pterodactyl' or t."panelType" is null
 order by s."panelId", t."createdAt", t.id
 )
 select b."panelId", b.id from by_uuid b union all select b."panelId", b.id from by_id b;
+create index on matched_servers (id);
+create index on matched_servers ("panelId");
+create index on staged_servers ("panelId");
 analyze matched_servers;
 create temp table released_servers on commit drop as
 select t.id, t."pterodactylId" as panel_id from servers t join staged_servers s on s."panelId" = t."pterodactylId"
