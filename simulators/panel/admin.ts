@@ -21,7 +21,7 @@ const MutationSchema = z.object({
 const ActionSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('status'),
-    status: z.literal([401, 403, 429, 500, 502, 503, 504]),
+    status: z.literal([401, 403, 404, 429, 500, 502, 503, 504]),
     retryAfter: z.number().optional(),
   }),
   z.object({ kind: z.enum(['hang', 'reset', 'truncate', 'empty', 'half', 'no-filters', 'html', 'php-notice']) }),

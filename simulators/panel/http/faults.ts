@@ -2,7 +2,7 @@
 import type { ListTweaks } from './answer.ts';
 
 export type FaultAction =
-  | { kind: 'status'; status: 401 | 403 | 429 | 500 | 502 | 503 | 504; retryAfter?: number | undefined }
+  | { kind: 'status'; status: 401 | 403 | 404 | 429 | 500 | 502 | 503 | 504; retryAfter?: number | undefined }
   /** The request is never answered. */
   | { kind: 'hang' }
   /** The connection is reset. */
@@ -39,6 +39,8 @@ export interface Fault {
     /** The query as it was sent, with its `?`. */
     query?: RegExp | undefined;
     page?: number | undefined;
+    /** Only pages that hold the record at this place of the listing, from 1: a record that the panel cannot print. */
+    place?: number | undefined;
     method?: string | undefined;
   };
   /** Maximum number of requests that get the fault. */
@@ -55,7 +57,7 @@ export interface Faults {
   add(fault: Fault): () => void;
   clear(): void;
   /** The actions for this request. Counts the request. */
-  take(request: { method: string; path: string; query: string; page: number }): FaultAction[];
+  take(request: { method: string; path: string; query: string; page: number; perPage: number }): FaultAction[];
 }
 
 export function createFaults(): Faults {
@@ -71,7 +73,7 @@ export function createFaults(): Faults {
     clear() {
       active = [];
     },
-    take({ method, path, query, page }) {
+    take({ method, path, query, page, perPage }) {
       const actions: FaultAction[] = [];
       for (const entry of active) {
         const { match = {}, times, everyNth, afterNth, action } = entry.fault;
@@ -80,6 +82,7 @@ export function createFaults(): Faults {
         // `search` ignores `lastIndex`, which a pattern with the flag g carries from call to call
         if (match.path !== undefined && path.search(match.path) === -1) continue;
         if (match.query !== undefined && query.search(match.query) === -1) continue;
+        if (match.place !== undefined && Math.ceil(match.place / perPage) !== page) continue;
         entry.seen += 1;
         if (afterNth !== undefined && entry.seen <= afterNth) continue;
         if (everyNth !== undefined && entry.seen % everyNth !== 0) continue;

@@ -10,6 +10,9 @@ export function pageOf(query: URLSearchParams): number {
   return /^[1-9]\d{0,14}$/.test(text) ? Number(text) : 1;
 }
 
+/** The requested page size, as far as it is a number. */
+export const perPageOf = (query: URLSearchParams): number => Math.max(1, Number(query.get('per_page')) || 50);
+
 function applicationPerPage(call: PanelCall): number {
   const text = call.query.get('per_page');
   if (text === null || text === '') return 50;

@@ -48,6 +48,8 @@ function faultError(action: Extract<FaultAction, { kind: 'status' }>, limit: num
       return unauthenticated();
     case 403:
       return forbidden();
+    case 404:
+      return notFound();
     case 429:
       return tooMany(
         limit === 0 ? undefined : limit,

@@ -6,7 +6,7 @@ import type { BeforeHook, LoggedRequest } from '../contract.ts';
 import { PanelHttpError, panelError, serverError } from './answer.ts';
 import { gatewayAnswer, passedOn } from './between.ts';
 import type { Faults } from './faults.ts';
-import { pageOf } from './paging.ts';
+import { pageOf, perPageOf } from './paging.ts';
 import { type Outcome, type ResponderParts, respond } from './respond.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -102,7 +102,7 @@ async function handleApi(
   const entry = logRequest(traffic, method, url, response);
   for (const hook of [...traffic.hooks])
     await hook({ method, path, query: url.searchParams, page, n: entry.n }, entry.n);
-  const actions = faults.take({ method, path, query: url.search, page });
+  const actions = faults.take({ method, path, query: url.search, page, perPage: perPageOf(url.searchParams) });
   const kinds = new Set(actions.map((action) => action.kind));
   if (kinds.has('hang')) return;
   if (kinds.has('reset')) {

@@ -224,7 +224,7 @@ async function merge(run: Run, plans: readonly SourcePlan[]): Promise<Outcome> {
 function entitiesOf(plan: SourcePlan, state: RunState): readonly Entity[] {
   const read = (listing: Listing) => state.sources.some((s) => isListing(s.source, listing) && !isAbsent(s));
   if (read(plan.source)) return plan.entities;
-  return read('nodes') ? plan.entities.filter((entity) => entity !== plan.source) : [];
+  return plan.source === 'locations' && read('nodes') ? plan.entities.filter((entity) => entity !== plan.source) : [];
 }
 
 /** Reads and merges the subusers by the client API. @param counts of the first merge. */

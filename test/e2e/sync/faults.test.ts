@@ -210,6 +210,66 @@ describe('answers that do not come', () => {
     ).toHaveLength(4);
   });
 
+  test('an outage in errors of the panel itself is waited for, and no fallback follows (F2)', async () => {
+    const { sim } = stack;
+    changeSomething();
+    const over = sim.faults.add({ action: { kind: 'status', status: 502 } });
+    const ended = stack.sync();
+    // Three attempts of each page fail within this time.
+    await delay(5_000);
+    over();
+    const log = await ended;
+    expect(log.status).toBe('COMPLETED');
+    expect(warnings(log)).toEqual([]);
+    expect(await mirror()).toEqual(panel());
+    const well = sim.requests.filter((r) => r.status === 200 && !r.query.includes('per_page=1&'));
+    expect(new Set(well.map((r) => r.path.replace(/^.*application/, '')))).toEqual(
+      new Set(['/locations', '/nests', '/users', '/servers']),
+    );
+  });
+
+  test('one server that the panel cannot print is kept as it is; everything else is synced (F5, 1.15)', async () => {
+    const { sim } = stack;
+    const before = await mirror();
+    changeSomething();
+    const [broken, other] = sim
+      .dump()
+      .servers.sort((a, b) => a.id - b.id)
+      .slice(56, 58);
+    if (broken === undefined || other === undefined) throw new Error('too few servers');
+    sim.update('servers', broken.id, { name: 'unseen' });
+    sim.update('servers', other.id, { name: 'seen' });
+    sim.faults.add({ match: { path: SERVERS, place: 57 }, action: { kind: 'status', status: 500 } });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(new Set(codes(log))).toContain('RECORD_UNREADABLE:servers');
+    expect(
+      warnings(log)
+        .map((w) => w.message)
+        .join(),
+    ).toContain('the record at place 57 of servers');
+    const after = await mirror();
+    const one = (tables: Tables, uuid: string) => tables['servers']?.find((s) => s['uuid'] === uuid);
+    expect(one(after, broken.uuid)).toEqual(one(before, broken.uuid));
+    expect(one(after, other.uuid)).toMatchObject({ name: 'seen' });
+    expect(after['servers']).toHaveLength(240);
+    expect(after['users']).toEqual(panel()['users']);
+  });
+
+  test('eggs that no mirror knows are found where their list cannot be read (F3)', async () => {
+    const { sim } = stack;
+    const [broken, lost] = sim.dump().eggs.filter((e, _, all) => e.nest === all[0]?.nest);
+    if (broken === undefined || lost === undefined) throw new Error('too few eggs');
+    const { db } = stack.database;
+    await query(db, `update servers set "eggId" = null where "eggId" = ${lost.id}`);
+    await query(db, `delete from eggs where id = ${lost.id}`);
+    sim.update('eggs', broken.id, { broken: true });
+    const log = await stack.sync();
+    expect(log.status).toBe('COMPLETED');
+    expect(codes(log)).toEqual(['EGGS_INCOMPLETE:eggs']);
+    expect((await mirror())['eggs']?.map((e) => e['id'])).toContain(lost.id);
+  });
+
   test('a listing that keeps failing ends the run, nothing merged', async () => {
     const before = await rowVersions(stack.database.db);
     changeSomething();

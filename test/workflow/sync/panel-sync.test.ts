@@ -5,7 +5,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ConfirmActivities } from '../../../src/activities/sync/confirm-deletions.ts';
 import type { EggActivities } from '../../../src/activities/sync/eggs.ts';
-import type { MergeActivities } from '../../../src/activities/sync/merge.ts';
+import type { MergeActivities, MergeRunInput } from '../../../src/activities/sync/merge.ts';
 import type { PageActivities, StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
 import type { RunActivities } from '../../../src/activities/sync/run.ts';
 import type { WayActivities } from '../../../src/activities/sync/ways.ts';
@@ -180,6 +180,7 @@ const start = (input: Partial<PanelSyncInput> = {}) =>
     workflowId: PANEL_SYNC_ID,
     taskQueue: QUEUE.core,
     workflowRunTimeout: '40s',
+    memo: { logId: 'log' },
     typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.syncType, value: 'full' }],
     args: [{ logId: 'log', target: 'full', dryRun: false, skipUsers: false, requestedBy: 'test', ...input }],
   });
@@ -316,6 +317,173 @@ describe('reading', () => {
     expect(calls.opened).toEqual([false, true]);
     expect(calls.closed.map((c) => c.outcome)).toEqual(['CANCELLED']);
     expect(calls.merged).toBe(0);
+  });
+});
+
+describe('other ways to read', () => {
+  const merged: MergeRunInput[] = [];
+  beforeEach(() => {
+    merged.length = 0;
+    mocks.mergeRun = async (input) => {
+      merged.push(input);
+      return { status: 'merged', counts: {}, warnings: [] };
+    };
+  });
+  const absent = (...listings: string[]) => {
+    mocks.stagePages = async (input) =>
+      listings.includes(sourceName(input.source))
+        ? {
+            ...staged(input, 1),
+            pages: [],
+            absent: input.source.kind === 'listing' ? (kinds[input.source.listing] ?? 'forbidden') : null,
+          }
+        : staged(input, 1);
+  };
+  const kinds: Record<string, 'missing' | 'forbidden'> = { locations: 'missing', nests: 'missing' };
+
+  test('a listing that is not there costs itself only; nodes come by their own listing (P-3, 1.15)', async () => {
+    absent('locations', 'nests');
+    const result = await run();
+    expect(result.status).toBe('COMPLETED');
+    expect(result.warnings.map((w) => `${w.code}:${w.entity}`).sort()).toEqual([
+      'LISTING_MISSING:locations',
+      'LISTING_MISSING:nests',
+    ]);
+    expect(batchesOf('nodes').map((g) => g.include)).toEqual(['allocations']);
+    expect([...(merged[0]?.entities ?? [])].sort()).toEqual(
+      ['allocations', 'databases', 'nodes', 'servers', 'subusers', 'users'].sort(),
+    );
+    expect(merged[0]?.sources.map((s) => sourceName(s.source)).sort()).toEqual(['nodes', 'servers', 'users']);
+  });
+
+  test('a key without a right is named by the right, and the rest is synced (F8)', async () => {
+    absent('users', 'servers');
+    const result = await run();
+    expect(result.status).toBe('COMPLETED');
+    expect(result.warnings.map((w) => w.message).sort()).toEqual([
+      expect.stringContaining('may not read servers (right "servers")'),
+      expect.stringContaining('may not read users (right "users")'),
+    ]);
+    expect(merged[0]?.entities).not.toContain('servers');
+    expect(merged[0]?.entities).not.toContain('users');
+  });
+
+  test('a key that may read no listing at all is refused', async () => {
+    mocks.stagePages = async (input) => ({ ...staged(input, 1), pages: [], absent: 'forbidden' });
+    expect(await failing()).toBe('FAILED');
+    expect(calls.closed).toMatchObject([{ code: 'PANEL_AUTH', message: 'The panel refused the API key' }]);
+    expect(merged).toEqual([]);
+    expect(await failing({ target: 'users' })).toBe('FAILED');
+    expect(calls.closed[1]?.message).toContain('lacks the right "users"');
+  });
+
+  test('eggs whose list fails are asked for one by one, after everything else was read; what is missing is said (F3)', async () => {
+    const order: string[] = [];
+    mocks.stagePages = async (input) => {
+      if (isListing(input.source, 'nests') && input.include !== '') throw unserved(1);
+      if (input.source.kind === 'nest') throw unserved(1);
+      order.push(sourceName(input.source));
+      return staged(input, 1);
+    };
+    mocks.eggsToAsk = async () => {
+      order.push('eggs');
+      return [1, 2, 3, 4, 5, 6, 7];
+    };
+    mocks.stageEggs = async ({ eggs }) => ({
+      rows: eggs.length,
+      failed: eggs.filter((id) => id === 3 || id === 6),
+      left: [],
+      answers: eggs.map(() => ({})),
+      retried: false,
+      stopped: null,
+    });
+    const { warnings } = await run();
+    expect(order.at(-1)).toBe('eggs');
+    expect(order).toContain('servers');
+    expect(warnings.map((w) => w.message)).toEqual([
+      'the panel cannot answer for eggs 3, 6 of nest 1; they were kept as they are',
+    ]);
+  });
+
+  test('a way that worked is remembered, and a run that remembers it begins with it', async () => {
+    mocks.stagePages = async (input) => {
+      if (isListing(input.source, 'nests') && input.include !== '') throw unserved(1);
+      return staged(input, 1);
+    };
+    await run({ target: 'nests' });
+    expect(calls.remembered).toEqual([{ listing: 'nests', way: 'by-nest', total: 10, remembered: false }]);
+    calls.batches.length = 0;
+    mocks.rememberedWays = async () => ({ nests: 'by-nest' });
+    await run({ target: 'nests' });
+    expect(calls.batches.map((g) => `${sourceName(g.source)} ${g.include}`)).toEqual(['nests ', 'nest 1 ']);
+    expect(calls.remembered[1]).toMatchObject({ way: 'by-nest', remembered: true });
+  });
+
+  test('a listing in which record after record cannot be printed cannot be read', async () => {
+    mocks.stagePages = async (input) => {
+      if (input.perPage > 1) throw unserved(input.pages[0] ?? 1);
+      const one = { rows: 0, unprintable: 1, perPage: 1, failure: 'The panel answers with an error' };
+      return { ...staged(input, 1), pages: input.pages.map((n) => ({ ...page(n, 10), ...one })) };
+    };
+    expect(await failing({ target: 'users' })).toBe('FAILED');
+    expect(calls.closed).toMatchObject([{ code: 'PANEL_UNAVAILABLE', message: 'The panel answers with an error' }]);
+  });
+});
+
+describe('a long history', () => {
+  const chain = async () => {
+    const runs = [];
+    for await (const { runId, status } of gateway.client.workflow.list({ query: `WorkflowId = '${PANEL_SYNC_ID}'` }))
+      runs.push({ runId, status: status.name });
+    return runs;
+  };
+
+  test('goes on in a new run, which reads nothing twice and keeps the identity of the first', async () => {
+    mocks.stagePages = async (input) => staged(input, 60);
+    const handle = await start({ target: 'users', maxEvents: 60 });
+    const result: PanelSyncResult = await handle.result();
+    expect(result).toMatchObject({ status: 'COMPLETED', requests: 60 });
+    const first = handle.firstExecutionRunId;
+    const last = await gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
+    expect(last.runId).not.toBe(first);
+    expect(calls.opened).toEqual([false]);
+    expect(calls.closed.map((c) => c.runId)).toEqual([first]);
+    expect(
+      batchesOf('users')
+        .flatMap((g) => g.pages)
+        .sort((a, b) => a - b),
+    ).toEqual(Array.from({ length: 60 }, (_, i) => i + 1));
+    // By its memo, the watch knows that the run goes on.
+    expect(last.memo).toMatchObject({ logId: 'log' });
+    await expect.poll(async () => (await chain()).some((r) => r.status === 'CONTINUED_AS_NEW')).toBe(true);
+  });
+
+  test('does not keep a sync from being cancelled', async () => {
+    mocks.stagePages = async (input) => {
+      const { runId } = Context.current().info.workflowExecution ?? {};
+      if (runId !== handle.firstExecutionRunId) await Context.current().sleep('1 minute');
+      return staged(input, 60);
+    };
+    const handle = await start({ target: 'users', maxEvents: 60 });
+    const current = () => gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
+    await expect
+      .poll(async () => (await current()).runId !== handle.firstExecutionRunId, { timeout: 10_000 })
+      .toBe(true);
+    await gateway.client.workflow.getHandle(PANEL_SYNC_ID).cancel();
+    await expect.poll(async () => (await current()).status.name, { timeout: 10_000 }).toBe('CANCELLED');
+    expect(calls.closed).toMatchObject([{ outcome: 'CANCELLED', runId: handle.firstExecutionRunId }]);
+  });
+
+  test('is one of a run that finds its row closed, as after a reset: it opens the row again and reads all of it', async () => {
+    mocks.stagePages = async (input) => {
+      const { runId } = Context.current().info.workflowExecution ?? {};
+      if (calls.opened.length === 1 && runId !== handle.firstExecutionRunId) throw closed();
+      return staged(input, 60);
+    };
+    const handle = await start({ target: 'users', maxEvents: 60 });
+    expect(await handle.result()).toMatchObject({ status: 'COMPLETED' });
+    expect(calls.opened).toEqual([false, true]);
+    expect(new Set(calls.closed.map((c) => c.runId))).toEqual(new Set([handle.firstExecutionRunId]));
   });
 });
 
