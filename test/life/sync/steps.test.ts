@@ -1,13 +1,25 @@
 /** kill -9 of a worker in each step of a sync, and a worker that sleeps for a minute: the end is that of an undisturbed run. */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { BeforeRequest } from '../../../simulators/panel/contract.ts';
 import type { SyncLog } from '../../../src/store/sync/log-store.ts';
+import { insertPendingLog } from '../../../src/store/sync/run-store.ts';
+import { PANEL_SYNC_ID, type PanelSyncWorkflow, QUEUE } from '../../../src/workflows/contract.ts';
 import { createJournal, onFailure } from '../../support/journal.ts';
 import { query } from '../../support/merge.ts';
 import type { Installation } from '../../support/processes.ts';
-import { committedRows, type Disturbable, expectEnd, expectOnce, startDisturbable } from '../../support/spoiled.ts';
+import {
+  committedRows,
+  type Disturbable,
+  expectEnd,
+  expectMirrorEqual,
+  expectOnce,
+  reportOf,
+  runsOf,
+  startDisturbable,
+} from '../../support/spoiled.ts';
 
 const journal = createJournal();
 let life: Disturbable;
@@ -24,6 +36,8 @@ afterAll(async () => {
 beforeEach(async () => {
   installation.sim.faults.clear();
   await life.prepare();
+  // A way that worked is remembered.
+  await query(installation.db, 'delete from sync_fallbacks');
 });
 
 /** Kills the worker that works on the sync; the other one goes on. */
@@ -55,22 +69,47 @@ test.each([1, 2, 3])('while the panel is asked which rows are gone (question %i)
 });
 
 test.each([1, 6, 12])('while nodes are read one by one, because their listings fail (node request %i)', async (n) => {
-  const failing = () => {
-    installation.sim.faults.clear();
-    for (const path of [/\/locations$/, /\/nodes$/])
-      installation.sim.faults.add({ match: { path }, times: 3, action: { kind: 'status', status: 500 } });
-  };
-  failing();
+  // As a panel whose PHP has too little memory for all allocations at once.
+  const { sim } = installation;
+  const off = sim.on('before', ({ path, query }) => {
+    if (/\/(locations|nodes)$/.test(path) && query.get('include')?.includes('allocations') === true)
+      sim.faults.add({ match: { path: new RegExp(`${path}$`) }, times: 1, action: { kind: 'status', status: 500 } });
+  });
+  onTestFinished(off);
   const undisturbed = await installation.ended(await life.request());
   expect(undisturbed).toMatchObject({ status: 'COMPLETED', error: null });
   await life.prepare();
   await query(installation.db, 'delete from sync_fallbacks');
-  failing();
   await disturbed(
     `fallback, node request ${n}`,
     () => installation.atRequest(n, killBusiest, ({ path }) => /\/nodes\/\d+\/allocations$/.test(path)),
     undisturbed,
   );
+});
+
+test.each([10, 40, 65])('while it goes on in new runs because its history is long (request %i)', async (n) => {
+  const { db, gateway } = installation;
+  const logId = randomUUID();
+  const options = { target: 'full', dryRun: false, skipUsers: false } as const;
+  await insertPendingLog(db, logId, { ...options, requestedBy: 'test', requester: 'api' });
+  const began = Date.now();
+  const { firstExecutionRunId } = await gateway.client.workflow.start<PanelSyncWorkflow>('panelSync', {
+    workflowId: PANEL_SYNC_ID,
+    taskQueue: QUEUE.core,
+    args: [{ ...options, logId, requestedBy: 'api', maxEvents: 40 }],
+    memo: { logId },
+  });
+  await installation.atRequest(n, killBusiest);
+  const hit = Date.now();
+  const log = await installation.ended(logId, 150_000);
+  journal.add(`going on, request ${n}`, `${hit - began} ms`, 'reading', Date.now() - hit);
+  expect(log).toMatchObject({ status: 'COMPLETED', error: null });
+  await expectMirrorEqual(installation);
+  expect(reportOf(log)).toEqual(reportOf(life.undisturbed));
+  await expectOnce(installation, logId, 'sync.completed');
+  await installation.settled();
+  expect(await query(db, 'select workflow_run_id as id from sync_runs')).toEqual([{ id: firstExecutionRunId }]);
+  expect((await runsOf(installation, logId)).length).toBeGreaterThan(2);
 });
 
 /** Holds the account with the highest id until `release`: the writing of accounts stops in its last transaction. */
