@@ -34,8 +34,12 @@ export class KeysUnavailable extends Error {}
 export interface Keys {
   /** Finds the key of a token. @throws {KeysUnavailable}, and the errors of jose for a token without a key. */
   readonly find: JWTVerifyGetKey;
-  /** Fetches them unless that was done at this time or later. @returns whether it did. @throws {KeysUnavailable} */
-  renew(since: number): Promise<boolean>;
+  /**
+   * Fetches the keys, unless they were fetched since `ifBefore`.
+   * @param began Unix milliseconds at which the caller began, with whatever keys there were.
+   * @returns whether keys may be there that the caller did not try.
+   */
+  renew(times: { ifBefore: number; began: number }): Promise<boolean>;
   status(): JwksStatus;
   /** Fetches them now. @throws {KeysUnavailable} */
   fetchKeys(): Promise<void>;
@@ -127,8 +131,8 @@ export function createKeys(options: KeysOptions): Keys {
   };
   return {
     find,
-    renew: async (since) => {
-      if (book.last !== undefined && book.last.at >= since) return false;
+    renew: async ({ ifBefore, began }) => {
+      if (book.last !== undefined && book.last.at >= ifBefore) return book.last.at >= began;
       await remote.reload();
       return true;
     },

@@ -87,11 +87,12 @@ const rulesOf = (issuer: string, { audience }: VerifyOptions, currentDate: Date)
 
 /** @param maxAge milliseconds: if no key fits, older ones are fetched again. */
 async function verifySigned(keys: Keys, token: string, rules: JWTVerifyOptions, maxAge: number): Promise<JWTPayload> {
-  const since = Date.now() - maxAge;
+  const began = Date.now();
   try {
     return await verifyWith(keys.find, token, rules);
   } catch (error) {
-    if (!isKeyMissing(error, token) || !(await keys.renew(since))) throw error;
+    // Keys that another token had fetched meanwhile may fit, too.
+    if (!isKeyMissing(error, token) || !(await keys.renew({ ifBefore: began - maxAge, began }))) throw error;
     return verifyWith(keys.find, token, rules);
   }
 }
