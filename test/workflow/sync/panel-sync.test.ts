@@ -379,9 +379,17 @@ describe('other ways to read', () => {
 
   test('eggs whose list fails are asked for one by one, after everything else was read; what is missing is said (F3)', async () => {
     const order: string[] = [];
+    const listFailed = Promise.withResolvers<void>();
     mocks.stagePages = async (input) => {
       if (isListing(input.source, 'nests') && input.include !== '') throw unserved(1);
-      if (input.source.kind === 'nest') throw unserved(1);
+      if (input.source.kind === 'nest') {
+        listFailed.resolve();
+        throw unserved(1);
+      }
+      if (isListing(input.source, 'servers')) {
+        await listFailed.promise;
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
       order.push(sourceName(input.source));
       return staged(input, 1);
     };
