@@ -1,4 +1,7 @@
-/** The end of what nothing delivers any more, and the deletion of what is over, in small batches. */
+/**
+ * The end of what nothing delivers any more, and the deletion of what is over, in small batches. Each leaves rows that
+ * another transaction holds for the next time, so that no two of them wait for each other.
+ */
 import { DELIVERY_HOURS } from '../../domain/webhooks.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
@@ -32,7 +35,8 @@ export async function purgeDeliveries(db: Db, days: number, batch: number): Prom
     db,
     `with gone as (
        delete from webhook_deliveries where id in (
-         select d.id from webhook_deliveries d where d.ended_at < now() - make_interval(days => ?) order by d.ended_at limit ?)
+         select d.id from webhook_deliveries d where d.ended_at < now() - make_interval(days => ?) order by d.ended_at limit ?
+         for update skip locked)
        and status <> 'queued' returning id),
      attempts as (delete from webhook_attempts a using gone where a.delivery_id = gone.id)
      select count(*)::int as n from gone`,
@@ -48,7 +52,7 @@ export const purgeTests = (db: Db, days: number, batch: number): Promise<number>
     `delete from webhook_attempts where id in (
        select a.id from webhook_attempts a where a.started_at < now() - make_interval(days => ?)
          and not exists (select 1 from webhook_deliveries d where d.id = a.delivery_id)
-       order by a.started_at limit ?)`,
+       order by a.started_at limit ? for update of a skip locked)`,
     [days, batch],
   );
 
@@ -56,14 +60,14 @@ export const purgeTests = (db: Db, days: number, batch: number): Promise<number>
 export async function purgeStates(db: Db, batch: number): Promise<number> {
   const pauses = await execute(
     db,
-    `delete from webhook_pauses where scope in (select p.scope from webhook_pauses p where p.until < now() limit ?) and until < now()`,
+    `delete from webhook_pauses where scope in (select p.scope from webhook_pauses p where p.until < now() limit ? for update skip locked)`,
     [batch],
   );
   if (pauses === batch) return pauses;
   const states = await execute(
     db,
     `delete from webhook_states where webhook_id in (select s.webhook_id from webhook_states s
-       where not exists (select 1 from discord_webhooks w where w.id = s.webhook_id) limit ?)`,
+       where not exists (select 1 from discord_webhooks w where w.id = s.webhook_id) limit ? for update of s skip locked)`,
     [batch],
   );
   return states;

@@ -25,6 +25,7 @@ import {
   queueDeliveries,
 } from '../../../src/store/webhooks/delivery-store.ts';
 import { API_KEY, bearer, ENCRYPTION_KEY, type Harness, makeUser, startHarness } from '../../support/api/harness.ts';
+import { openTransaction } from '../../support/database.ts';
 
 interface Delivery {
   id: string;
@@ -391,6 +392,33 @@ describe('what is over', () => {
       expect.arrayContaining([{ id: youngTest, deliveryId: null }, expect.objectContaining({ deliveryId: young })]),
     );
     expect(JSON.stringify(attempts)).not.toMatch(new RegExp(`${oldTest}|${lost}`));
+  });
+
+  test('and held by another transaction is left for the next time: two retentions do not wait for each other', async () => {
+    const { db } = harness.database;
+    const target = { webhookId: 'gone', channel: 'c' };
+    const deliveries = [await failed(), await failed()].toSorted();
+    const tests = [await beginAttempt(db, target), await beginAttempt(db, target)];
+    await sql(`update webhook_deliveries set ended_at = now() - interval '31 days'`);
+    await sql(`update webhook_attempts set started_at = now() - interval '31 days'`);
+    await sql(`insert into webhook_states (webhook_id) values ('gone'), ('held')`);
+    await sql(
+      `insert into webhook_pauses values ('all', now() - interval '1 s', ''), ('held', now() - interval '1 s', '')`,
+    );
+    const holder = await openTransaction(db);
+    const purge = await openTransaction(db);
+    try {
+      await holder.raw('select 1 from webhook_deliveries where id = ?::uuid for update', [deliveries[0] ?? '']);
+      await holder.raw('select 1 from webhook_attempts where id = ?::uuid for update', [tests[0] ?? '']);
+      await holder.raw(`select 1 from webhook_states where webhook_id = 'held' for update`);
+      await holder.raw(`select 1 from webhook_pauses where scope = 'held' for update`);
+      await purge.raw(`set local lock_timeout = '1ms'`);
+      expect([await purgeDeliveries(purge, 30, 9), await purgeTests(purge, 30, 9)]).toEqual([1, 1]);
+      expect([await purgeStates(purge, 1), await purgeStates(purge, 9)]).toEqual([1, 1]);
+    } finally {
+      await purge.rollback();
+      await holder.rollback();
+    }
   });
 
   test('of pauses and of deleted webhooks is forgotten; a delivery that nothing will send ends', async () => {
