@@ -28,12 +28,20 @@ export interface MergeRunInput {
 
 async function merge(deps: MergeActivityDeps, input: MergeRunInput, signal: AbortSignal): Promise<MergeOutcome> {
   const settings = await deps.settings();
-  requireSamePanel(settings, input.panel);
   const { allowMassPrune } = settings;
   const { logId, entities } = input;
   await writeProgress(deps.db, { logId, entities, unread: [], force: true });
   const onPlan = (changes: number) => writeProgressRow(deps.db, logId, writingProgress(entities, changes), 0);
-  return mergeRun(deps.db, { ...input, allowMassPrune }, { signal, onPlan });
+  return mergeRun(
+    deps.db,
+    { ...input, allowMassPrune },
+    {
+      signal,
+      // Not before: a retry after the commit reports what was written, also if the settings were changed since.
+      beforePlan: () => requireSamePanel(settings, input.panel),
+      onPlan,
+    },
+  );
 }
 
 export function createMergeActivities(deps: MergeActivityDeps) {

@@ -1,6 +1,12 @@
 /** The merge with others at work: previews, retries, cancels, closed runs, the site's own writes. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createMergeActivities, type MergeRunInput } from '../../../src/activities/sync/merge.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { createSettings } from '../../../src/services/settings/settings.ts';
+import { panelFingerprint } from '../../../src/services/sync/panel-fingerprint.ts';
+import { createEncryption } from '../../../src/store/db/encryption.ts';
 import { rejectedRecords } from '../../../src/store/sync/log-store.ts';
 import { type MergeHooks, mergeRun } from '../../../src/store/sync/merge/merge.ts';
 import { closeRun, markCancelled } from '../../../src/store/sync/run-store.ts';
@@ -42,7 +48,17 @@ async function staged(panel: HandPanel, dryRun = false) {
     mergeRun(database.db, { logId: run.logId, key, dryRun, allowMassPrune: false, ...plan }, hooks);
   const close = (outcome: 'COMPLETED' | 'FAILED' | 'CANCELLED' = 'COMPLETED') =>
     closeRun(database.db, { ...run, outcome, metadata: {} });
-  return { ...run, merge, close };
+  return { ...run, plan, merge, close };
+}
+
+/** The activity that merges, with the panel settings of the test. */
+function mergeActivity(panelUrl: () => string) {
+  const stored = createSettings({ db: database.db, config: loadConfig({}), encryption: createEncryption({}) });
+  const { mergeRun: activity } = createMergeActivities({
+    db: database.db,
+    settings: async () => ({ ...(await stored.runtime()), panelUrl: panelUrl() }),
+  });
+  return (input: MergeRunInput) => new MockActivityEnvironment().run(activity, input);
 }
 
 describe('a preview', () => {
@@ -84,6 +100,30 @@ describe('the same merge again', () => {
     const other = await run.merge({}, 'other');
     expect(other.counts.servers).toMatchObject({ created: 0, unchanged: 2 });
     expect(await rowVersions(database.db)).toEqual(versions);
+  });
+
+  test('as an activity, with other panel settings since the commit, returns the stored counts; before it, it is refused', async () => {
+    const run = await staged(HAND_PANEL);
+    let panelUrl = 'https://other.example';
+    const merge = mergeActivity(() => panelUrl);
+    const input: MergeRunInput = {
+      logId: run.logId,
+      key: 'key',
+      panel: panelFingerprint({ panelUrl: 'https://panel.example' }),
+      entities: [...run.plan.entities],
+      sources: [...run.plan.sources],
+      dryRun: false,
+    };
+    await expect(merge(input)).rejects.toMatchObject({ code: 'PANEL_CHANGED' });
+    panelUrl = 'https://panel.example';
+    const first = await merge(input);
+    panelUrl = 'https://other.example';
+    const versions = await rowVersions(database.db);
+    expect(await merge(input)).toEqual(first);
+    expect(await rowVersions(database.db)).toEqual(versions);
+    await expect(merge({ ...input, key: 'other' })).rejects.toMatchObject({ code: 'PANEL_CHANGED' });
+    await run.close();
+    await expect(merge(input)).rejects.toMatchObject({ code: 'RUN_CLOSED' });
   });
 
   test('twice at once: one writes, the other gets its counts', async () => {

@@ -38,6 +38,8 @@ import { moveOwnerRows, RowsRefused, writeChanges } from './write.ts';
 
 export interface MergeHooks {
   signal?: AbortSignal;
+  /** Called unless the outcome of this merge is stored already. What it throws ends the merge. */
+  beforePlan?: () => void;
   /** Called once the plan is made, with the number of rows that it writes and deletes. */
   onPlan?: (changes: number) => Promise<void>;
 }
@@ -156,6 +158,7 @@ async function mergeOnce(db: Db, input: MergeInput, hooks: MergeHooks, attempt: 
       await execute(trx, `select pg_advisory_xact_lock(${MERGE_LOCK})`);
       const stored = await fence(trx, input);
       if (stored !== undefined) return stored;
+      hooks.beforePlan?.();
 
       const { counts, warnings } = await plan(trx, input, attempt.refused);
       if (input.dryRun) {
