@@ -44,7 +44,10 @@ export interface StagePagesInput {
   total: number;
   /** Some of the pages may be staged already, by a batch that failed at a later page. */
   mayBeStaged: boolean;
-  /** Entities that were not read whole when the batch began. Absent in workflow histories of earlier releases. */
+  /**
+   * Entities that were not read whole when the batch began. Absent only in an activity that is in flight while a deployment
+   * replaces the release before.
+   */
   unread?: Entity[];
 }
 

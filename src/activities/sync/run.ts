@@ -40,13 +40,13 @@ export interface CloseRunInput {
   runId: string;
   outcome: 'COMPLETED' | 'FAILED' | 'CANCELLED';
   code: string | null;
-  /** Sentence of the failure. Absent in workflow histories of earlier releases. */
+  /** Sentence of the failure. Absent only in an activity that is in flight while a deployment replaces the release before. */
   message?: string | null;
   failedStep: string | null;
   dryRun: boolean;
   counts: SyncCounts;
   warnings: SyncWarning[];
-  /** Panel requests that were answered. Absent in workflow histories of earlier releases, as the limit is. */
+  /** Panel requests that were answered. Absent, as the limit is, in the same case as the message. */
   requests?: number;
   /** The panel's limit of requests per minute; null = it sends none. */
   limit?: number | null;
