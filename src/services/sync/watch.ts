@@ -1,6 +1,6 @@
 /** Looks after the active row when the process that should have done so is gone. */
 import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
-import { closeAbandonedRun, findStaleRun, requeueRun, type StaleRun } from '../../store/sync/run-store.ts';
+import { closeAbandonedRun, findStaleRun, requeueRun, type StaleRun } from '../../store/sync/stale-run-store.ts';
 import { PANEL_SYNC_ID } from '../../workflows/contract.ts';
 import { cancelWorkflow } from './cancel-sync.ts';
 import { type SyncDeps, startRun } from './start-run.ts';

@@ -9,26 +9,21 @@
  * | PENDING, closed (reset) | RUNNING | the workflow: {@link openRun} |
  * | RUNNING | RUNNING | progress (progress-store.ts); a cancel only marks the row |
  * | RUNNING | COMPLETED, FAILED, CANCELLED | the workflow: {@link closeRun} |
- * | RUNNING | FAILED, CANCELLED | the watch, when the workflow run is gone: {@link closeAbandonedRun} |
- * | RUNNING | PENDING | the watch, once, when a release ended the workflow run: {@link requeueRun} |
+ * | RUNNING | FAILED, CANCELLED | the watch, when the workflow run is gone: `closeAbandonedRun` (stale-run-store.ts) |
+ * | RUNNING | PENDING | the watch, once, when a release ended the workflow run: `requeueRun` (stale-run-store.ts) |
  * | PENDING, RUNNING | FAILED | {@link openRun} of a reset run, which supersedes it |
  *
  * List reads are in log-store.ts.
  */
 import { AppError } from '../../domain/errors.ts';
-import {
-  ACTIVE_STATUSES,
-  type SyncCounts,
-  type SyncStatus,
-  type SyncTarget,
-  type SyncWarning,
-} from '../../domain/sync/targets.ts';
+import { ACTIVE_STATUSES, type SyncCounts, type SyncStatus, type SyncTarget } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction, type Transaction } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
 import { insertSyncEvent } from './outcome-events.ts';
 
-const activeList = ACTIVE_STATUSES.map((s) => `'${s}'`).join(',');
+/** SQL: the statuses of an active row. */
+export const ACTIVE_LIST = ACTIVE_STATUSES.map((s) => `'${s}'`).join(',');
 
 /** Options of a requested sync. They are stored beside the log row, to be compared with the next request. */
 export interface SyncRequest {
@@ -123,7 +118,8 @@ export async function withdrawPendingLog(db: Db, id: string, record: WriteEvent 
   });
 }
 
-const RUN_COLUMNS = `l.id, l.status, l.type as target, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "workflowRunId",
+/** SQL over the aliases l (`sync_logs`) and r (`sync_runs`): the columns of {@link ActiveRun}. */
+export const RUN_COLUMNS = `l.id, l.status, l.type as target, l."cancelledAt" is not null as cancelling, r.workflow_run_id as "workflowRunId",
   coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", coalesce((r.options->>'skipUsers')::boolean, false) as "skipUsers",
   coalesce(r.options->>'requester', 'api') as requester`;
 
@@ -132,29 +128,8 @@ export async function findRun(db: Db, id?: string): Promise<ActiveRun | undefine
   const [row] = await query<ActiveRun>(
     db,
     `select ${RUN_COLUMNS} from sync_logs l left join sync_runs r on r.log_id = l.id
-     where ${id === undefined ? `l.status in (${activeList})` : 'l.id = ?'} limit 1`,
+     where ${id === undefined ? `l.status in (${ACTIVE_LIST})` : 'l.id = ?'} limit 1`,
     id === undefined ? [] : [id],
-  );
-  return row;
-}
-
-export interface StaleRun extends ActiveRun {
-  stalePending: boolean;
-  staleCancel: boolean;
-}
-
-/** The active run, and whether it is old enough for the watch to act on it. Ages are in seconds. */
-export async function findStaleRun(
-  db: Db,
-  ages: { pendingSeconds: number; cancelSeconds: number },
-): Promise<StaleRun | undefined> {
-  const [row] = await query<StaleRun>(
-    db,
-    `select ${RUN_COLUMNS},
-       l.status = 'PENDING' and l."startedAt" < (now() at time zone 'utc') - make_interval(secs => ?) as "stalePending",
-       coalesce(l."cancelledAt" < (now() at time zone 'utc') - make_interval(secs => ?), false) as "staleCancel"
-     from sync_logs l left join sync_runs r on r.log_id = l.id where l.status in (${activeList}) limit 1`,
-    [ages.pendingSeconds, ages.cancelSeconds],
   );
   return row;
 }
@@ -163,7 +138,7 @@ export async function findStaleRun(
  * Locks a log row until the transaction ends. The lock is a statement of its own, before the row is read: a statement
  * that waits for the row sees the row's new version, but the old versions of the rows that it joins.
  */
-async function lockLog(trx: Db, id: string): Promise<void> {
+export async function lockLog(trx: Db, id: string): Promise<void> {
   await execute(trx, 'select l.id from sync_logs l where l.id = ? for update', [id]);
 }
 
@@ -265,7 +240,7 @@ export async function markCancelled(
       trx,
       `select l.id, l.status, l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun"
        from sync_logs l left join sync_runs r on r.log_id = l.id
-       where l.status in (${activeList}) and (?::text is null or l.id = ?::text) for no key update of l`,
+       where l.status in (${ACTIVE_LIST}) and (?::text is null or l.id = ?::text) for no key update of l`,
       [id ?? null, id ?? null],
     );
     if (row === undefined) return undefined;
@@ -349,94 +324,12 @@ export async function closeRun(db: Db, input: CloseRun): Promise<'COMPLETED' | '
   });
 }
 
-/**
- * Ends a RUNNING row whose workflow run does not exist any more. What the run had merged stays written, so its counts and
- * warnings are kept in the row.
- * @returns false when the row has changed in the meantime.
- */
-export async function closeAbandonedRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
-  return inTransaction(db, async (trx) => {
-    await lockLog(trx, id);
-    const [row] = await query<{ type: string; dryRun: boolean; cancelling: boolean; applied: Partial<Outcome> | null }>(
-      trx,
-      `select l.type, l."cancelledAt" is not null as cancelling, coalesce((r.options->>'dryRun')::boolean, false) as "dryRun", r.applied
-       from sync_logs l left join sync_runs r on r.log_id = l.id
-       where l.id = ? and l.status = 'RUNNING' and r.workflow_run_id is not distinct from ?`,
-      [id, workflowRunId],
-    );
-    if (row === undefined) return false;
-    const status = row.cancelling ? 'CANCELLED' : 'FAILED';
-    const error = row.cancelling ? null : 'the run was terminated';
-    const { counts = {}, warnings = [] } = row.applied ?? {};
-    await finishLog(trx, {
-      id,
-      status,
-      closedBy: 'watch',
-      error,
-      failedStep: 'terminated',
-      metadata: {
-        ...(Object.keys(counts).length > 0 ? { counts } : {}),
-        ...(warnings.length > 0 ? { warnings } : {}),
-        applied: row.applied !== null && !row.dryRun,
-      },
-      items: row.applied === null ? undefined : itemsOf(counts),
-    });
-    await insertSyncEvent(trx, {
-      logId: id,
-      type: row.type,
-      status,
-      runId: workflowRunId ?? 'watch',
-      dryRun: row.dryRun,
-    });
-    return true;
-  });
-}
-
-/** What a merge leaves in `sync_runs.applied`. */
-interface Outcome {
-  counts: SyncCounts;
-  warnings: SyncWarning[];
-}
-
 /** Totals of a run for the columns of its log row. */
 export function itemsOf(counts: SyncCounts): { total: number; synced: number; failed: number } {
   const totals = Object.values(counts);
   const failed = totals.reduce((n, c) => n + c.failed, 0);
   const synced = totals.reduce((n, c) => n + c.created + c.updated + c.unchanged, 0);
   return { total: synced + failed, synced, failed };
-}
-
-/**
- * Puts a RUNNING row back to PENDING whose workflow run ended because a release brought other workflow code: the same
- * request is started again, under the same row. At most once per row, and not while it is being cancelled.
- * @returns false when the row has changed in the meantime, is being cancelled, or was put back before.
- */
-export async function requeueRun(db: Db, id: string, workflowRunId: string | null): Promise<boolean> {
-  return inTransaction(db, async (trx) => {
-    await lockLog(trx, id);
-    const requeued = await query<{ id: string }>(
-      trx,
-      `update sync_runs r set workflow_run_id = null, options = r.options || '{"requeued": true}'
-       from sync_logs l where l.id = r.log_id and l.id = ? and l.status = 'RUNNING' and l."cancelledAt" is null
-         and r.workflow_run_id is not distinct from ? and not coalesce((r.options->>'requeued')::boolean, false)
-       returning r.log_id as id`,
-      [id, workflowRunId],
-    );
-    if (requeued.length === 0) return false;
-    await execute(
-      trx,
-      `update sync_logs set status = 'PENDING', "updatedAt" = now() at time zone 'utc',
-         metadata = coalesce(metadata, '{}') || jsonb_build_object('step', 'queued', 'lastMessage', 'Sync queued again after an update of the backend',
-           'lastUpdated', extract(epoch from clock_timestamp()), 'version', coalesce((metadata->>'version')::int, 0) + 1)
-       where id = ?`,
-      [id],
-    );
-    // Nothing that the ended run staged may be merged by the next one.
-    await execute(trx, `delete from sync_pages where log_id = ?`, [id]);
-    await execute(trx, `delete from sync_missing where log_id = ?`, [id]);
-    await execute(trx, `select pg_notify('sync_log', ?)`, [id]);
-    return true;
-  });
 }
 
 interface FinishLog {
@@ -453,7 +346,7 @@ interface FinishLog {
 }
 
 /** The one place that ends a log row: status, times, error, metadata; staging is emptied, listeners are notified. */
-async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
+export async function finishLog(trx: Db, finish: FinishLog): Promise<void> {
   const message =
     finish.status === 'COMPLETED'
       ? 'Sync completed'

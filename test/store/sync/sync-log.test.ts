@@ -6,16 +6,14 @@ import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import { purgeOutbox } from '../../../src/store/outbox-store.ts';
 import { activeSyncLog, purgeSyncLogs } from '../../../src/store/sync/log-store.ts';
 import {
-  closeAbandonedRun,
   closeRun,
-  findStaleRun,
   insertPendingLog,
   markCancelled,
   openRun,
-  requeueRun,
   withdrawPendingLog,
 } from '../../../src/store/sync/run-store.ts';
 import { stagePage } from '../../../src/store/sync/staging-store.ts';
+import { closeAbandonedRun, findStaleRun, requeueRun } from '../../../src/store/sync/stale-run-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { openTestRun, query } from '../../support/merge.ts';
 
