@@ -107,8 +107,6 @@ async function main(): Promise<number> {
           wal_level: 'minimal',
           max_wal_senders: '0',
           max_wal_size: '256MB',
-          // What the planner knows of a table must not depend on the moment.
-          autovacuum: 'off',
           max_connections: '200',
         },
         log: say,
