@@ -3,6 +3,7 @@ import type { AuditEvent } from '../../domain/audit.ts';
 import { auditInsert } from '../audit/audit-store.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query } from '../db/query.ts';
+import { addressOf } from './address.ts';
 
 /** How an account's sign-ins know a network: the first one of the account, one seen before, or a further one. */
 export type NetworkStanding = 'first' | 'known' | 'new';
@@ -60,7 +61,7 @@ export async function isKnownDigest(db: Db, email: string, digest: string): Prom
   const [row] = await query<{ known: boolean }>(
     db,
     `select exists (
-       select 1 from users u join account_networks n on n.user_id = u.id where lower(u.email) = ? and n.digest = ?
+       select 1 from users u join account_networks n on n.user_id = u.id where ${addressOf('u')} = ? and n.digest = ?
      ) as known`,
     [email, digest],
   );

@@ -4,6 +4,7 @@ import type { Role } from '../../domain/accounts/roles.ts';
 import { AppError } from '../../domain/errors.ts';
 import type { Db } from '../db/db.ts';
 import { contains, query } from '../db/query.ts';
+import { addressOf } from './address.ts';
 import type { NewUser } from './user-store.ts';
 
 export interface ListedUser {
@@ -138,7 +139,7 @@ export async function findCreated(
   const [found] = await query<{ id: string }>(
     db,
     `select u.id from users u join audit_events a on a.target_type = 'user' and a.target_id = u.id
-      where lower(u.email) = ? and u.username is not distinct from ? and u."firstName" is not distinct from ?
+      where ${addressOf('u')} = ? and u.username is not distinct from ? and u."firstName" is not distinct from ?
         and u."lastName" is not distinct from ? and u.roles = ?::text[] and a.action = 'account-created'
         and a.actor_type = 'user' and a.actor_id = ? and a.at > now() - make_interval(secs => ?) limit 1`,
     [
@@ -172,13 +173,13 @@ function conditionOf(filter: UserFilter): { condition: string; bindings: unknown
 
 /**
  * Finds a user by id or by email address, in any case.
- * @throws {AppError} NOT_FOUND; CONFLICT, naming the ids, when old rows differ only by the case of this address.
+ * @throws {AppError} NOT_FOUND; CONFLICT, naming the ids, when several old rows have this address in different spellings.
  */
 export async function findUserId(db: Db, emailOrId: string): Promise<string> {
   const text = emailOrId.trim();
   const found = await query<{ id: string }>(
     db,
-    `select u.id from users u where u.id = ? or lower(u.email) = ? order by u."createdAt", u.id`,
+    `select u.id from users u where u.id = ? or ${addressOf('u')} = ? order by u."createdAt", u.id`,
     [text, normalizeEmail(text)],
   );
   const ids = found.map((user) => user.id);

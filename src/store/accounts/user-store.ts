@@ -10,6 +10,7 @@ import { auditInsert } from '../audit/audit-store.ts';
 import type { Db } from '../db/db.ts';
 import { execute, query, queryPrepared } from '../db/query.ts';
 import { isUniqueViolation } from '../db/sql-errors.ts';
+import { addressOf, EXACT_FIRST, spelledAs } from './address.ts';
 
 const AUTH_COLUMNS = `u.id, u.email, u.username, u."firstName", u."lastName", coalesce(u.roles, '{}') as roles,
   coalesce(u."isPterodactylAdmin", false) as "isPterodactylAdmin",
@@ -82,15 +83,14 @@ export async function findTokenUsers(db: Db, tokens: readonly TokenReference[]):
 }
 
 /**
- * The user of an address, whatever its case, with the password hash. Where old rows differ only by case, the exact
- * spelling wins, then the older row.
+ * The user of an address, whatever its case and the spaces around it, with the password hash. Of several old rows,
+ * {@link EXACT_FIRST} says which.
  */
 export async function findByEmail(db: Db, email: string): Promise<UserWithPassword | undefined> {
   const [user] = await query<UserWithPassword>(
     db,
-    `select ${AUTH_COLUMNS}, u.password from users u where lower(u.email) = ?
-      order by (u.email = ?) desc, u."createdAt", u.id limit 1`,
-    [normalizeEmail(email), email.trim()],
+    `select ${AUTH_COLUMNS}, u.password from users u where ${addressOf('u')} = ? order by ${EXACT_FIRST} limit 1`,
+    [normalizeEmail(email), ...spelledAs(email)],
   );
   return user;
 }
@@ -120,7 +120,7 @@ export async function insertUser(db: Db, user: NewUser & { passwordHash: string 
                           "emailVerified", "createdAt", "updatedAt")
        select ?::text, ?::text, ?::text, ?::text, ?::text, ?::text, ?::text[], ?::boolean, true, case when ?::boolean then now() at time zone 'utc' end,
               now() at time zone 'utc', now() at time zone 'utc'
-        where not exists (select 1 from users u where lower(u.email) = ?)
+        where not exists (select 1 from users u where ${addressOf('u')} = ?)
        returning users.id`,
       [
         id,
@@ -146,7 +146,7 @@ export async function insertUser(db: Db, user: NewUser & { passwordHash: string 
 export async function emailExists(db: Db, email: string, butNot?: string): Promise<boolean> {
   const [row] = await query<{ found: boolean }>(
     db,
-    `select exists (select 1 from users u where lower(u.email) = ? and (?::text is null or u.id <> ?)) as found`,
+    `select exists (select 1 from users u where ${addressOf('u')} = ? and (?::text is null or u.id <> ?)) as found`,
     [normalizeEmail(email), butNot ?? null, butNot ?? null],
   );
   return row?.found === true;
@@ -218,7 +218,7 @@ export async function storeEmail(trx: Db, userId: string, email: string): Promis
     const changed = await query<{ id: string }>(
       trx,
       `update users set email = ?, "emailVerified" = null, "updatedAt" = now() at time zone 'utc'
-       where id = ? and not exists (select 1 from users o where lower(o.email) = ? and o.id <> ?) returning users.id`,
+       where id = ? and not exists (select 1 from users o where ${addressOf('o')} = ? and o.id <> ?) returning users.id`,
       [normalizeEmail(email), userId, normalizeEmail(email), userId],
     );
     if (changed.length > 0) return;

@@ -120,11 +120,11 @@ async function applyToCopy(
   const tables = new Set(copy.tables.map(({ name }) => name).filter((name) => !BOOKS.has(name)));
   const postponed: PostponedKey[] = await postponeKeys(trx, copy.schema);
   for (const name of pending) {
+    const found = await takeSnapshot(trx);
     const startedAt = performance.now();
     const watch = watchStatements(db);
     try {
       await inSavepoint(trx, async () => {
-        const found = await takeSnapshot(trx);
         await runMigration(trx, name, 'up');
         await rememberCreated(trx, name, found);
       });
@@ -136,7 +136,11 @@ async function applyToCopy(
       watch.stop();
     }
     const seconds = Math.round(performance.now() - startedAt) / 1000;
-    const locks = locksOfStatements(watch.texts, tables, copy.belongsTo);
+    // An index may have been created by a migration before this one.
+    const indexes = [...found.values()]
+      .filter(({ kind }) => kind === 'index')
+      .map(({ name: n, table }) => [n, table] as const);
+    const locks = locksOfStatements(watch.texts, tables, new Map([...copy.belongsTo, ...indexes]));
     result.steps.push({ name, seconds, rows: watch.rows(tables), locks: Object.fromEntries(locks) });
     postponed.push(...(await postponeKeys(trx, copy.schema)));
   }

@@ -7,7 +7,15 @@ import type { Db } from './db.ts';
 import { otherNames } from './former-names.ts';
 import { countGaps, type Gap } from './gap-counts.ts';
 import { describeTables, type FoundTable, type TableShape } from './schema-shape.ts';
-import { type Dependents, dependentViews, isUsed, isWritten, NEEDED_KEYS, typeGap } from './schema-use.ts';
+import {
+  type Dependents,
+  dependentViews,
+  isUsed,
+  isWritten,
+  NEEDED_KEYS,
+  typeGap,
+  WITHOUT_INDEX,
+} from './schema-use.ts';
 import { describeRefused, refusedWords } from './schema-words.ts';
 
 export interface SchemaGap {
@@ -191,6 +199,7 @@ function indexGaps(table: TableShape, there: FoundTable): Gap[] {
         works: true,
         count: `select count(*) from (select 1 from ${ident(table.name)}${condition} group by ${columns} having count(*) > 1) d`,
         text: (n) => `${table.name} has no unique index ${index.name}, over ${on}${repeated(n)}`,
+        advice: WITHOUT_INDEX[index.name],
       };
     });
 }

@@ -40,6 +40,14 @@ export const NEEDED_KEYS: Readonly<Record<string, readonly string[]>> = {
   verification_tokens: ['token'],
 };
 
+/** Unique index → what follows where rows prevent it, and what to do. */
+export const WITHOUT_INDEX: Readonly<Record<string, string>> = {
+  users_email_address_unique:
+    'accounts have addresses that differ only in case or in spaces around them: a sign-in finds the one with the typed spelling, ' +
+    'else the oldest. Give each an address of its own (select array_agg(id) from users group by lower(btrim(email)) having count(*) > 1), ' +
+    'then: create unique index users_email_address_unique on users (lower(btrim(email)))',
+};
+
 /** Type → types that do as well. */
 const AS_GOOD: Readonly<Record<string, readonly string[]>> = {
   text: ['character varying', 'citext'],

@@ -13,6 +13,7 @@ import {
   type EmailTemplate,
 } from '../../domain/email.ts';
 import { AppError } from '../../domain/errors.ts';
+import { addressOf, EXACT_FIRST, spelledAs } from '../accounts/address.ts';
 import type { Db } from '../db/db.ts';
 import type { Encryption } from '../db/encryption.ts';
 import { execute, query } from '../db/query.ts';
@@ -109,7 +110,8 @@ async function queueEmail(trx: Db, encryption: Encryption, request: EmailRequest
      values (?, ?, ?, ?, ?, ?::uuid) returning emails.id`,
     [
       request.template,
-      request.to,
+      // An address that a former service stored with spaces around it is no recipient for an email server.
+      request.to.trim(),
       request.userId ?? null,
       request.subject ?? null,
       encrypted(encryption, request.data ?? {}),
@@ -182,8 +184,8 @@ export interface Recipient {
 }
 
 /**
- * Locks the active account that has the email's address now, so that it does not change before its token is stored. An
- * exact spelling wins over one that differs in case. @returns undefined if no active account has the address.
+ * Locks the active account that has the email's address now, so that it does not change before its token is stored. Of
+ * several, {@link EXACT_FIRST} says which. @returns undefined if no active account has the address.
  */
 export async function lockRecipient(
   trx: Db,
@@ -192,9 +194,9 @@ export async function lockRecipient(
   const [user] = await query<Recipient>(
     trx,
     `select u.id, coalesce(u."firstName", '') as name, u."emailVerified" is not null as verified
-     from users u where lower(u.email) = ? and coalesce(u."isActive", true) and (?::text is null or u.id = ?)
-     order by (u.email = ?) desc, u."createdAt", u.id limit 1 for update`,
-    [normalizeEmail(email.to), email.userId, email.userId, email.to.trim()],
+     from users u where ${addressOf('u')} = ? and coalesce(u."isActive", true) and (?::text is null or u.id = ?)
+     order by ${EXACT_FIRST} limit 1 for update`,
+    [normalizeEmail(email.to), email.userId, email.userId, ...spelledAs(email.to)],
   );
   return user;
 }

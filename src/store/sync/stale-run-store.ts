@@ -1,6 +1,6 @@
 /**
- * What the watch does with a run whose workflow run is gone: the run is found, ended, or queued again. The states of a run are in
- * run-store.ts.
+ * What the watch does with a run that makes no progress: one that was not started, whose cancel did not arrive, or whose workflow run
+ * is gone. The states of a run are in run-store.ts.
  */
 import type { SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';

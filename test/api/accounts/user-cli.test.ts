@@ -288,7 +288,7 @@ test('the last administrator keeps the role, also against two parallel commands'
 });
 
 test('an email address that several old accounts share is answered with their ids', async () => {
-  await harness.database.db.raw('drop index users_email_lower_unique');
+  await harness.database.db.raw('drop index users_email_address_unique');
   const one = await makeUser(harness, { email: 'twin@example.org' });
   const two = await makeUser(harness, { email: 'Twin@example.org' });
   const failed = await user(['disable', 'twin@example.org']);

@@ -297,7 +297,7 @@ describe('finding', () => {
   });
 
   test('an address that several old rows share in different cases is refused with their ids', async () => {
-    await query(database.db, 'drop index users_email_lower_unique');
+    await query(database.db, 'drop index users_email_address_unique');
     const ids = [
       await user({ email: 'ann@example.net', createdAt: '2026-01-01' }),
       await user({ email: 'Ann@example.net', createdAt: '2026-01-02' }),

@@ -111,6 +111,35 @@ describe('a rollback', () => {
     await migrateLatest(db);
   });
 
+  it('brings back the indexes that the index of trimmed addresses replaced, and only those', async () => {
+    const indexes = async () =>
+      (
+        await query<{ name: string }>(
+          db,
+          `select indexname as name from pg_indexes where tablename = 'users' and indexdef like '%lower(%email%' order by 1`,
+        )
+      ).map(({ name }) => name);
+    await migrateLatest(db);
+    expect(await indexes()).toEqual(['users_email_address_unique']);
+    let undone: string | undefined;
+    do undone = await rollbackLast(db);
+    while (undone !== undefined && !undone.includes('trimmed_addresses'));
+    expect(await indexes()).toEqual(['users_email_lower_unique']);
+    await migrateLatest(db);
+    expect(await indexes()).toEqual(['users_email_address_unique']);
+  });
+
+  it('leaves an index of the site over the address alone (A3)', async () => {
+    await db.raw(`create table users (id text primary key, email text not null);
+      create unique index users_email_lower_unique on users (lower(email))`);
+    await migrateLatest(db);
+    await rollbackAll();
+    expect(await query(db, `select indexname as name from pg_indexes where tablename = 'users' order by 1`)).toEqual([
+      { name: 'users_email_lower_unique' },
+      { name: 'users_pkey' },
+    ]);
+  });
+
   it('drops added columns of a table that stays, and no column of the site of the same name (A3)', async () => {
     await db.raw(`create table users (id text primary key, email text not null, phone text);
       insert into users values ('u1', 'a@example.org', '123')`);

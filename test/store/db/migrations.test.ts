@@ -87,7 +87,7 @@ const ADDED: Readonly<Record<string, readonly string[]>> = {
     'tokensValidFrom | timestamp',
     'pterodactylUuid | text',
     'unique users_pterodactyl_uuid_unique (pterodactylUuid) partial',
-    'unique users_email_lower_unique (lower(email))',
+    'unique users_email_address_unique (lower(btrim(email)))',
     'unique users_pterodactyl_id_unique (pterodactylId) partial',
     'index idx_users_list_created (createdAt, id)',
     'index idx_users_list_updated (updatedAt, id)',
@@ -410,7 +410,7 @@ function adopted(name: string): string[] {
   if (name !== 'users') return lines.toSorted();
   const missing = ADDED['users']?.filter((line) => /^unique (?!users_pterodactyl_uuid)/.test(line)) ?? [];
   const kept = lines.filter((line) => !missing.includes(line));
-  return [...kept, 'index idx_users_email_lower (lower(email))'].toSorted();
+  return [...kept, 'index idx_users_email_address (lower(btrim(email)))'].toSorted();
 }
 
 /** A line with the differences that adoption keeps: an old NOT NULL next to a default, an old default, a precision. */

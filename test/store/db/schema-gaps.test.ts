@@ -61,10 +61,30 @@ describe('a database of the site', () => {
     expect(found.toSorted()).toMatchInlineSnapshot(`
       [
         "works the foreign key of servers.productId holds for new and changed rows only: 1 row names one that does not exist",
-        "works users has no unique index users_email_lower_unique, over (lower(email)): 1 value stands in more than one row",
+        "works users has no unique index users_email_address_unique, over (lower(btrim(email))): 1 value stands in more than one row",
         "works users has no unique index users_pterodactyl_id_unique, over ("pterodactylId") WHERE ("pterodactylId" IS NOT NULL): 1 value stands in more than one row",
       ]
     `);
+  });
+
+  test('with accounts that differ by spaces alone: they are named, and no rule is taken away (A12)', async () => {
+    await db.raw(`create table users (id text primary key, email text not null unique);
+      insert into users values ('a', 'ann@example.org'), ('b', ' ann@example.org '), ('c', 'bob@example.org')`);
+    await migrateLatest(db);
+    expect(await texts()).toContain(
+      'works users has no unique index users_email_address_unique, over (lower(btrim(email))): 1 value stands in more than one row',
+    );
+    const check = (await checkAdoption(db)).find(({ detail }) => detail.includes('users_email_address_unique'));
+    expect(check).toMatchObject({
+      state: 'warning',
+      advice: expect.stringMatching(/differ only in case or in spaces around them: a sign-in finds .*create unique/),
+    });
+    await expect(db.raw(`insert into users values ('d', 'Bob@example.org')`)).rejects.toMatchObject({
+      constraint: 'users_email_lower_unique',
+    });
+    await db.raw(`delete from users where id = 'b'`);
+    await db.raw(/then: (create unique index .*)$/.exec(check?.advice ?? '')?.[1] ?? '');
+    expect((await texts()).filter((text) => text.includes('users_email'))).toEqual([]);
   });
 
   test('with ids as uuid, roles as an enum and a required column: migrate and doctor say what fails (A8)', async () => {

@@ -191,7 +191,7 @@ describe('the link of an email', () => {
 
   test('belongs to the account with exactly this address, before one whose address differs in case', async () => {
     // As in a database that had such pairs before the index was created.
-    await query(database.db, 'drop index users_email_lower_unique');
+    await query(database.db, 'drop index users_email_address_unique');
     await account(database.db, TO.toUpperCase(), { name: 'Other' });
     await account(database.db, TO, { name: 'Same' });
     const id = await queue({ template: 'password-reset', to: TO });

@@ -95,6 +95,38 @@ describe('users', () => {
     expect(await users()).toMatchObject([{ id: 'new', panelId: 1, email: 'anna@example.NET' }]);
   });
 
+  test('an account whose stored address has spaces around it is the one of the address', async () => {
+    await insertUser({ id: 'ann', email: ' Ann@Example.net ', emailVerified: new Date() });
+    await insertUser({ id: 'new', email: ' bob@example.net' });
+    const panel = [
+      { id: 1, email: 'ann@example.net' },
+      { id: 2, email: 'bob@example.net' },
+    ];
+    const outcome = await syncUsers(panel);
+    expect(outcome.counts.users).toMatchObject({ created: 0, updated: 2, failed: 0 });
+    // An account that was used keeps its address as it is.
+    const matched = [
+      { id: 'ann', panelId: 1, email: ' Ann@Example.net ' },
+      { id: 'new', panelId: 2, email: 'bob@example.net' },
+    ];
+    expect(await users()).toMatchObject(matched);
+    // The panel user of the address is the account's own, so the account does not move.
+    const again = await syncUsers([...panel, { id: 3, email: 'ANN@example.net' }]);
+    expect(again.counts.users).toMatchObject({ unchanged: 2, failed: 1 });
+    expect(again.failures).toMatchObject([{ entity: 'users', panelId: '3', code: 'EMAIL_TAKEN' }]);
+    expect(again.warnings.map(({ code }) => code)).not.toContain('ACCOUNT_MOVED');
+    expect(await users()).toMatchObject(matched);
+  });
+
+  test('a panel user waits for the proof of an address that is stored with spaces around it', async () => {
+    await insertUser({ id: 'ann', email: ' Ann@Example.net ', password: 'hash' });
+    const outcome = await syncUsers([{ id: 1, email: 'ann@example.net' }]);
+    expect(outcome.failures).toMatchObject([{ entity: 'users', panelId: '1', code: 'EMAIL_TAKEN' }]);
+    expect(await query(database.db, 'select user_id, panel_user_id from panel_address_matches')).toEqual([
+      { user_id: 'ann', panel_user_id: 1 },
+    ]);
+  });
+
   test('two records whose addresses differ in case only: the lower id is stored, the other listed', async () => {
     const outcome = await syncUsers([
       { id: 1, email: 'bob@example.net' },

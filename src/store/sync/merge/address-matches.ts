@@ -4,6 +4,7 @@
  * not proven, so a match by one stays provisional, and a proof has to know that a panel user is waiting.
  */
 import type { SyncWarning } from '../../../domain/sync/targets.ts';
+import { addressOf } from '../../accounts/address.ts';
 import type { Db } from '../../db/db.ts';
 import { execute, query } from '../../db/query.ts';
 
@@ -21,7 +22,7 @@ export async function warnOfMoves(trx: Db): Promise<SyncWarning[]> {
 
 /** SQL over aliases s (a staged panel user) and u (an account): the panel user waits for the proof of the address. */
 const WAITS = `u."emailVerified" is null and u.password is not null and u."pterodactylId" is distinct from s."panelId"
-  and lower(s.email) = lower(u.email)`;
+  and ${addressOf('s')} = ${addressOf('u')}`;
 
 /**
  * Stores the matches by address that were written.
@@ -45,7 +46,7 @@ export async function storeAddressMatches(trx: Db, complete: boolean): Promise<v
   await execute(
     trx,
     `insert into panel_address_matches (user_id, panel_user_id)
-       select u.id, s."panelId" from users u join staged_users s on lower(s.email) = lower(u.email)
+       select u.id, s."panelId" from users u join staged_users s on ${addressOf('s')} = ${addressOf('u')}
        where ${WAITS} and not exists (select 1 from panel_address_matches a where a.user_id = u.id and a.panel_user_id = s."panelId")
        order by u.id for no key update of u
      on conflict do nothing`,

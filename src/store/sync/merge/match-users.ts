@@ -2,6 +2,7 @@
  * Which account each panel user is. By the panel's uuid; by the panel's id where the account has no uuid yet, once; else by
  * the address of an account that no present panel user owns. An id is given again after a restore, a uuid never.
  */
+import { addressOf } from '../../accounts/address.ts';
 import { neverUsed } from './tables.ts';
 
 /**
@@ -24,8 +25,8 @@ const isAdministrator = (alias: string): string =>
 const matched = (complete: boolean): string => `create temp table matched_users on commit drop as
   with moved as (
     select distinct u.id from panel_address_matches a join users u on u.id = a.user_id and u."pterodactylId" = a.panel_user_id
-      join staged_users present on present."panelId" = a.panel_user_id and lower(present.email) <> lower(u.email)
-      join staged_users other on lower(other.email) = lower(u.email)
+      join staged_users present on present."panelId" = a.panel_user_id and ${addressOf('present')} <> ${addressOf('u')}
+      join staged_users other on ${addressOf('other')} = ${addressOf('u')}
     where u."emailVerified" is not null and not ${isAdministrator('u')}
       and not exists (select 1 from users o where o."pterodactylId" = other."panelId")
   ), by_uuid as (
@@ -41,11 +42,11 @@ const matched = (complete: boolean): string => `create temp table matched_users 
   ), identified as (
     select b."panelId", b.id, true as by_uuid from by_uuid b union all select b."panelId", b.id, false from by_id b
   ), rest as (
-    select s."panelId", lower(s.email) as address from staged_users s
+    select s."panelId", ${addressOf('s')} as address from staged_users s
     where not exists (select 1 from identified i where i."panelId" = s."panelId")
   ), free as (
-    select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
-    where lower(u.email) in (select r.address from rest r)
+    select distinct on (${addressOf('u')}) ${addressOf('u')} as address, u.id from users u
+    where ${addressOf('u')} in (select r.address from rest r)
       and ${unclaimed('u')} and not ${isAdministrator('u')}
       and not exists (select 1 from identified i where i.id = u.id)
       and (u."pterodactylId" is null
@@ -54,7 +55,7 @@ const matched = (complete: boolean): string => `create temp table matched_users 
         or (${complete} and not exists (select 1 from staged_users x where x."panelId" = u."pterodactylId")
           and not exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = u."pterodactylId"))
         or exists (select 1 from staged_users x where x."panelId" = u."pterodactylId" and x.uuid <> u."pterodactylUuid"))
-    order by lower(u.email), u."createdAt", u.id
+    order by ${addressOf('u')}, u."createdAt", u.id
   ), by_address as (
     select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address = r.address order by f.id, r."panelId"
   )

@@ -4,6 +4,7 @@
  */
 import { COLUMNS, type ColumnType, columnsWith, type StagedEntity } from '../../../domain/sync/columns.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
+import { addressOf } from '../../accounts/address.ts';
 
 /** A column's name as SQL needs it. */
 export const ident = (name: string): string => (/^[a-z_]+$/.test(name) && name !== 'user' ? name : `"${name}"`);
@@ -140,7 +141,7 @@ export const MIRROR: Record<Entity, MirrorSpec> = {
     unique: [
       {
         columns: ['email'],
-        values: (alias) => [`lower(${alias}.email)`],
+        values: (alias) => [addressOf(alias)],
         code: 'EMAIL_TAKEN',
         detail: 'email: held by another account',
         release: `email = '~' || t.id`,

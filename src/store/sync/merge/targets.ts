@@ -3,6 +3,7 @@
  * planned before children. Orphans, and records whose row belongs to another panel, are rejected.
  */
 import type { Entity } from '../../../domain/sync/targets.ts';
+import { addressOf } from '../../accounts/address.ts';
 import type { Db } from '../../db/db.ts';
 import { execute } from '../../db/query.ts';
 import { TARGET_SERVERS } from './match-servers.ts';
@@ -61,7 +62,7 @@ const SUBUSERS = `with wanted as (
     select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
       case when s."panelId" > 0 then s."panelId"::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
     from staged_subusers s join server_map m on m."panelId" = s.server left join user_map u on u."panelId" = s."user"
-      left join lateral (select x.id from users x where lower(x.email) = lower(s.email) and ${unclaimed('x')} order by x."createdAt", x.id limit 1) e on s.email is not null
+      left join lateral (select x.id from users x where ${addressOf('x')} = ${addressOf('s')} and ${unclaimed('x')} order by x."createdAt", x.id limit 1) e on s.email is not null
     where s.email is null or e.id is not null
     union all
     select m.id, m."ownerId", '{*}'::text[], true, m."panelId" || '/owner' from server_map m

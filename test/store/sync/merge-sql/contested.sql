@@ -153,8 +153,8 @@ create temp table change_egg_variables on commit drop as select target.*, ''::te
 create temp table matched_users on commit drop as
 with moved as (
 select distinct u.id from panel_address_matches a join users u on u.id = a.user_id and u."pterodactylId" = a.panel_user_id
-join staged_users present on present."panelId" = a.panel_user_id and lower(present.email) <> lower(u.email)
-join staged_users other on lower(other.email) = lower(u.email)
+join staged_users present on present."panelId" = a.panel_user_id and lower(btrim(present.email)) <> lower(btrim(u.email))
+join staged_users other on lower(btrim(other.email)) = lower(btrim(u.email))
 where u."emailVerified" is not null and not (coalesce(u."isSystemAdmin", false) or coalesce(u.roles && '{ADMINISTRATOR,SUPER_ADMIN}'::text[], false))
 and not exists (select 1 from users o where o."pterodactylId" = other."panelId")
 ), by_uuid as (
@@ -170,11 +170,11 @@ order by s."panelId", u."createdAt", u.id
 ), identified as (
 select b."panelId", b.id, true as by_uuid from by_uuid b union all select b."panelId", b.id, false from by_id b
 ), rest as (
-select s."panelId", lower(s.email) as address from staged_users s
+select s."panelId", lower(btrim(s.email)) as address from staged_users s
 where not exists (select 1 from identified i where i."panelId" = s."panelId")
 ), free as (
-select distinct on (lower(u.email)) lower(u.email) as address, u.id from users u
-where lower(u.email) in (select r.address from rest r)
+select distinct on (lower(btrim(u.email))) lower(btrim(u.email)) as address, u.id from users u
+where lower(btrim(u.email)) in (select r.address from rest r)
 and (u."emailVerified" is not null or (u.password is null and u."lastLoginAt" is null
 and not exists (select 1 from sessions o where o."userId" = u.id))) and not (coalesce(u."isSystemAdmin", false) or coalesce(u.roles && '{ADMINISTRATOR,SUPER_ADMIN}'::text[], false))
 and not exists (select 1 from identified i where i.id = u.id)
@@ -184,7 +184,7 @@ or exists (select 1 from gone_users g where g.id = u.id)
 or (true and not exists (select 1 from staged_users x where x."panelId" = u."pterodactylId")
 and not exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = u."pterodactylId"))
 or exists (select 1 from staged_users x where x."panelId" = u."pterodactylId" and x.uuid <> u."pterodactylUuid"))
-order by lower(u.email), u."createdAt", u.id
+order by lower(btrim(u.email)), u."createdAt", u.id
 ), by_address as (
 select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address = r.address order by f.id, r."panelId"
 )
@@ -212,21 +212,21 @@ create temp table change_users on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
 from target_users target left join users t on t.id = target.id
 where not target.rejected and (not target.found or (t.email, t.username, t."firstName", t."lastName", t."pterodactylId", t."pterodactylUuid", t."isPterodactylAdmin") is distinct from (target.email, target.username, target."firstName", target."lastName", target."pterodactylId", target."pterodactylUuid", target."isPterodactylAdmin"));
-select (exists (select 1 from change_users change where (lower(change.email)) is not null group by lower(change.email) having count(*) > 1)
-or exists (select 1 from change_users change join users t on (lower(t.email)) = (lower(change.email)) where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylId") is not null group by change."pterodactylId" having count(*) > 1)
+select (exists (select 1 from change_users change where (lower(btrim(change.email))) is not null group by lower(btrim(change.email)) having count(*) > 1)
+or exists (select 1 from change_users change join users t on (lower(btrim(t.email))) = (lower(btrim(change.email))) where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylId") is not null group by change."pterodactylId" having count(*) > 1)
 or exists (select 1 from change_users change join users t on (t."pterodactylId") = (change."pterodactylId") where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylUuid") is not null group by change."pterodactylUuid" having count(*) > 1)
 or exists (select 1 from change_users change join users t on (t."pterodactylUuid") = (change."pterodactylUuid") where t.id <> change.id)) as contested;
 
 create temp table losing on commit drop as
 with recursive wanted as (
-select change.id, change.op, change.panel_id, lower(change.email) as k0
+select change.id, change.op, change.panel_id, lower(btrim(change.email)) as k0
 from change_users change left join users t on t.id = change.id
-where (lower(change.email)) is not null and (change.op = 'c' or (lower(t.email)) is distinct from (lower(change.email)))
+where (lower(btrim(change.email))) is not null and (change.op = 'c' or (lower(btrim(t.email))) is distinct from (lower(btrim(change.email))))
 ), ranked as (
 select w.id, row_number() over (partition by w.k0 order by w.panel_id::bigint) as place from wanted w
 ), held as (
 select w.id, t.id as holder, x.id is not null as moves
-from wanted w join users t on lower(t.email) = w.k0 and t.id <> w.id left join wanted x on x.id = t.id
+from wanted w join users t on lower(btrim(t.email)) = w.k0 and t.id <> w.id left join wanted x on x.id = t.id
 where not (exists (select 1 from deleted_users deleted where deleted.id = t.id) or exists (select 1 from unlinked_users u where u.id = t.id))
 ), lost as (
 (select r.id from ranked r where r.place > 1 union select h.id from held h where not h.moves)
@@ -380,7 +380,7 @@ update servers t set "pterodactylId" = null, "updatedAt" = now() at time zone 'u
 from released_servers r where r.id = t.id;
 
 update users t set email = '~' || t.id from change_users change
-where (lower(change.email)) = (lower(t.email)) and change.id <> t.id
+where (lower(btrim(change.email))) = (lower(btrim(t.email))) and change.id <> t.id
 and (t.password is null and t."emailVerified" is null and t."lastLoginAt" is null)
 and (exists (select 1 from change_users own where own.id = t.id) or exists (select 1 from deleted_users deleted where deleted.id = t.id));
 
@@ -402,15 +402,15 @@ insert into panel_address_matches (user_id, panel_user_id)
 select change.id, change."pterodactylId" from change_users change where change.by_address on conflict do nothing;
 
 insert into panel_address_matches (user_id, panel_user_id)
-select u.id, s."panelId" from users u join staged_users s on lower(s.email) = lower(u.email)
+select u.id, s."panelId" from users u join staged_users s on lower(btrim(s.email)) = lower(btrim(u.email))
 where u."emailVerified" is null and u.password is not null and u."pterodactylId" is distinct from s."panelId"
-and lower(s.email) = lower(u.email) and not exists (select 1 from panel_address_matches a where a.user_id = u.id and a.panel_user_id = s."panelId")
+and lower(btrim(s.email)) = lower(btrim(u.email)) and not exists (select 1 from panel_address_matches a where a.user_id = u.id and a.panel_user_id = s."panelId")
 order by u.id for no key update of u
 on conflict do nothing;
 
 delete from panel_address_matches a using users u where u.id = a.user_id and u."pterodactylId" is distinct from a.panel_user_id
 and not exists (select 1 from staged_users s where s."panelId" = a.panel_user_id and u."emailVerified" is null and u.password is not null and u."pterodactylId" is distinct from s."panelId"
-and lower(s.email) = lower(u.email));
+and lower(btrim(s.email)) = lower(btrim(u.email)));
 
 set constraints all immediate;
 
