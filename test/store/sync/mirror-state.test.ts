@@ -1,6 +1,10 @@
 /** What the live mirror decides by, read from log rows, and what it does about it. */
 import { randomUUID } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { Command } from 'commander';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { registerSyncCommands } from '../../../src/cli/sync.ts';
 import { AppError } from '../../../src/domain/errors.ts';
 import type { AutoSync } from '../../../src/domain/settings.ts';
 import { mirrorStatus, tickMirror } from '../../../src/services/sync/live-mirror.ts';
@@ -13,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 beforeEach(async () => {
-  await database.db.raw('truncate sync_logs cascade');
+  await database.db.raw('truncate sync_logs, config cascade');
 });
 
 /** A sync that began so many seconds ago. */
@@ -64,6 +68,57 @@ describe('the age of the mirror', () => {
       shareUsed: 4.9,
     });
     expect(await mirrorStatus(deps({ enabled: false }))).toMatchObject({ nextRunAt: null, shareUsed: null });
+  });
+});
+
+describe('`sync status`', () => {
+  async function status(...args: string[]): Promise<string> {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    // The command reads the database alone: nothing listens at this address.
+    const env = { DATABASE_URL: database.url, TEMPORAL_ADDRESS: '127.0.0.1:1' };
+    const program = new Command('nodebyte').exitOverride();
+    registerSyncCommands(program, { stdin: new PassThrough(), stdout, stderr, env });
+    await program.parseAsync(['sync', 'status', ...args], { from: 'user' });
+    stdout.end();
+    stderr.end();
+    expect([await text(stderr), process.exitCode ?? 0]).toEqual(['', 0]);
+    return text(stdout);
+  }
+  const lastLine = async (...args: string[]) => (await status(...args)).trimEnd().split('\n').at(-1);
+  const set = (key: string, value: string) =>
+    query(
+      database.db,
+      `insert into config (id, key, value) values (?, ?, ?) on conflict (key) do update set value = excluded.value`,
+      [key, key, value],
+    );
+
+  test('ends with the age of the mirror, when it is renewed, and the share of the limit that this takes', async () => {
+    await began(100, { type: 'servers' });
+    expect(await lastLine()).toBe('The panel was never mirrored whole; automatic syncs are off');
+    await began(900, { metadata: { requests: 700, limit: 240 } });
+    expect(await lastLine()).toMatch(/^The mirror is \d+ s old; automatic syncs are off$/);
+
+    await set('auto_sync_enabled', 'true');
+    await set('auto_sync_mode', 'interval');
+    await set('auto_sync_interval', '3600');
+    const due = String.raw`^The mirror is \d+ s old; the next sync is due at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`;
+    expect(await lastLine()).toMatch(new RegExp(`${due}, 4\\.9 % of the panel's limit$`));
+    await set('auto_sync_mode', 'auto');
+    await set('auto_sync_budget_share', '25');
+    expect(await lastLine()).toMatch(new RegExp(`${due}, 25 % of the panel's limit \\(at most 25 %\\)$`));
+    expect(JSON.parse(await status('--json'))).toMatchObject({
+      type: 'servers',
+      mirror: { enabled: true, mode: 'auto', budgetShare: 25, shareUsed: 25, requests: 700 },
+    });
+  });
+
+  test('of one sync says nothing of the mirror, whose age belongs to the present', async () => {
+    await began(100);
+    const [log] = await query(database.db, 'select id from sync_logs');
+    const id = String(log?.['id']);
+    expect(await status(id)).toContain(`COMPLETED full sync ${id}`);
+    expect(await status(id)).not.toMatch(/mirror/i);
+    expect(JSON.parse(await status(id, '--json'))).not.toHaveProperty('mirror');
   });
 });
 
