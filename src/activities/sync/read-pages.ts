@@ -6,7 +6,14 @@ import { AppError, isAppError } from '../../domain/errors.ts';
 import { isListing, primaryEntity, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
 import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
-import { type StagedPageInfo, stagedPages, stagePage } from '../../store/sync/staging-store.ts';
+import {
+  type EncodedPage,
+  encodePage,
+  flushPages,
+  type StagedPageInfo,
+  stagedPages,
+  stageEncoded,
+} from '../../store/sync/staging-store.ts';
 import { withHeartbeat } from '../failures.ts';
 import {
   answersOtherwise,
@@ -97,6 +104,8 @@ async function readBatch(
     attempt === 1 && !input.mayBeStaged ? [] : await stagedPages(deps.db, { ...key, pages, size: perPage, include });
   // The next page is requested while this one is being stored.
   let storing: Promise<'staged' | 'cancelled'> | undefined;
+  // Only the batch must outlive a crash of PostgreSQL, so only its last page waits for the disk.
+  let commitLater = false;
   const settle = async () => {
     const outcome = await storing;
     storing = undefined;
@@ -109,28 +118,54 @@ async function readBatch(
         result.pages.push(staged);
         continue;
       }
-      const outcome = await readOrTell(client, input, page, attempt, signal);
-      if (outcome.read === undefined) {
+      const isLast = page === pages.at(-1);
+      const outcome = await readToStore(client, input, { page, commitLater: !isLast }, { attempt, signal });
+      if (outcome.encoded === undefined) {
         result.stopped = outcome.stopped;
         result.absent = outcome.absent;
         break;
       }
-      const { read, info } = outcome;
       result.warnings.push(...outcome.warnings);
-      result.answers.push(...read.throttle);
-      if (read.totalPages > MAX_PAGES && (perPage >= 50 || read.total > MAX_RECORDS)) throw tooManyPages(source);
+      result.answers.push(...outcome.answers);
       await settle();
       if (result.stopped !== null) break;
-      storing = stagePage(deps.db, { ...key, page, total: read.total, perPage: read.perPage, mapped: read.mapped });
+      commitLater = !isLast;
+      storing = stageEncoded(deps.db, outcome.encoded);
       // settle() sees its failure; without this line it would count as unhandled while a request runs.
       storing.catch(() => undefined);
-      result.pages.push({ ...stagedPage(input, page, read), ...info });
+      result.pages.push(outcome.info);
     }
   } finally {
     await settle();
   }
+  if (commitLater) await flushPages(deps.db, logId);
   await report({ logId, entities, unread: input.unread ?? entities });
   return result;
+}
+
+type PageToStore =
+  | { encoded: EncodedPage; info: StagedPageInfo; answers: Throttle[]; warnings: SyncWarning[] }
+  | ({ encoded: undefined } & Pick<Unread, 'stopped' | 'absent'>);
+
+/** Reads one page and encodes it, so that nothing keeps its records alive while the next one is read. */
+async function readToStore(
+  client: PanelClient,
+  input: StagePagesInput,
+  { page, commitLater }: { page: number; commitLater: boolean },
+  { attempt, signal }: { attempt: number; signal: AbortSignal },
+): Promise<PageToStore> {
+  const outcome = await readOrTell(client, input, page, attempt, signal);
+  if (outcome.read === undefined) return { encoded: undefined, stopped: outcome.stopped, absent: outcome.absent };
+  const { read, info, warnings } = outcome;
+  const { logId, source, pass, perPage } = input;
+  const { total, mapped, throttle } = read;
+  if (read.totalPages > MAX_PAGES && (perPage >= 50 || total > MAX_RECORDS)) throw tooManyPages(source);
+  return {
+    encoded: encodePage({ logId, source, pass, page, total, perPage: read.perPage, mapped, commitLater }),
+    info: { ...stagedPage(input, page, read), ...info },
+    answers: throttle,
+    warnings,
+  };
 }
 
 /** What the workflow needs to know of a page that was read. */
@@ -152,9 +187,13 @@ function stagedPage(input: StagePagesInput, page: number, { mapped, total, perPa
   };
 }
 
-type ReadOutcome =
-  | { read: ReadPage; info: Partial<StagedPageInfo>; warnings: SyncWarning[] }
-  | { read: undefined; stopped: Stopped; absent: StagePagesResult['absent'] };
+/** Why a page was not read. */
+interface Unread {
+  read: undefined;
+  stopped: Stopped;
+  absent: StagePagesResult['absent'];
+}
+type ReadOutcome = { read: ReadPage; info: Partial<StagedPageInfo>; warnings: SyncWarning[] } | Unread;
 
 const ended = (stopped: Stopped, absent: StagePagesResult['absent'] = null): ReadOutcome => ({
   read: undefined,

@@ -1,11 +1,12 @@
 /** Activities of a run's log row: open, progress, close. Ids and counts go in and out, never rows. */
 import { AppError, ERRORS, type ErrorCode } from '../../domain/errors.ts';
-import type { SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
+import type { Listing, SyncCounts, SyncWarning } from '../../domain/sync/targets.ts';
 import type { RuntimeSettings } from '../../services/settings/runtime-settings.ts';
 import { panelFingerprint } from '../../services/sync/panel-fingerprint.ts';
 import type { Db } from '../../store/db/db.ts';
 import { PROGRESS_INTERVAL_MS, type ReadingRun, writeProgress } from '../../store/sync/progress-store.ts';
 import { closeRun, itemsOf, type OpenResult, openRun, runPanel } from '../../store/sync/run-store.ts';
+import { rememberedWays } from './ways.ts';
 
 export interface RunActivityDeps {
   db: Db;
@@ -33,6 +34,8 @@ export interface OpenRunResult {
   batchSize: number;
   concurrency: number;
   requestsPerMinute: number | null;
+  /** Ways to begin with, of listings that could be read only so lately. */
+  ways: Partial<Record<Listing, string>>;
 }
 
 export interface CloseRunInput {
@@ -57,12 +60,14 @@ async function open(
   input: { logId: string; runId: string; reopen: boolean },
 ): Promise<OpenRunResult> {
   const settings = await deps.settings();
-  const panel = panelFingerprint(settings);
-  const result = await openRun(deps.db, { ...input, panel });
+  const present = panelFingerprint(settings);
+  const result = await openRun(deps.db, { ...input, panel: present });
+  // A run that opened its row before keeps the panel of that time.
+  const panel = (await runPanel(deps.db, input.logId)) ?? present;
   return {
     result,
-    // A run that opened its row before keeps the panel of that time.
-    panel: (await runPanel(deps.db, input.logId)) ?? panel,
+    panel,
+    ways: await rememberedWays(deps.db, panel),
     subusers: deps.options.subusers,
     clientKey: settings.panelClientApiKey !== undefined,
     batchSize: deps.options.subusersBatchSize,

@@ -36,13 +36,17 @@ export function jsonOf(answer: Pick<HttpAnswer, 'text'>): unknown {
 /**
  * What sent an answer, if it was not the API.
  * @param isOwn whether a JSON body has the form that the API gives to an answer of this status.
+ * @param body its JSON, from a caller that needs it too: a page of servers takes milliseconds to parse.
  * @returns undefined for the API's own answer.
  */
-export function foreignAnswer(answer: HttpAnswer, isOwn: (body: unknown) => boolean): ForeignAnswer | undefined {
+export function foreignAnswer(
+  answer: HttpAnswer,
+  isOwn: (body: unknown) => boolean,
+  body: unknown = jsonOf(answer),
+): ForeignAnswer | undefined {
   const { status } = answer;
   if (answer.header('cf-mitigated') !== undefined) return { kind: 'challenge', status };
   if (status >= 300 && status < 400) return redirectOf(answer);
-  const body = jsonOf(answer);
   if (body !== undefined) return isOwn(body) ? undefined : { kind: 'json', status };
   const start = answer.text.trimStart().slice(0, 100).toLowerCase();
   const end = answer.text.slice(-100).trimEnd();

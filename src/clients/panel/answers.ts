@@ -49,10 +49,11 @@ export function readAnswer<T>(
   parse: (body: unknown) => Parsed<T>,
 ): { value: T; throttle: Throttle } {
   const throttle = readThrottle(answer);
-  const foreign = foreignAnswer(answer, (body) => isGood(answer) || panelCode(body) !== undefined);
+  const body = jsonOf(answer);
+  const foreign = foreignAnswer(answer, () => isGood(answer) || panelCode(body) !== undefined, body);
   if (foreign !== undefined) throw foreignError(answer, foreign, { throttle, path });
-  if (!isGood(answer)) throw panelError(answer, { throttle, path });
-  const parsed = parse(jsonOf(answer));
+  if (!isGood(answer)) throw panelError(answer, body, { throttle, path });
+  const parsed = parse(body);
   if (parsed.ok) return { value: parsed.value, throttle };
   throw new AppError('PANEL_CONTRACT', {
     meta: { kind: 'body', status: answer.status, throttle, path, at: parsed.path, problem: parsed.problem },
@@ -76,9 +77,8 @@ function foreignError(answer: HttpAnswer, foreign: ForeignAnswer, about: Record<
   });
 }
 
-function panelError(answer: HttpAnswer, about: Record<string, unknown>): AppError {
+function panelError(answer: HttpAnswer, body: unknown, about: Record<string, unknown>): AppError {
   const { status } = answer;
-  const body = jsonOf(answer);
   const panel = panelCode(body);
   const code = codeOfStatus(status, panel);
   const details = status === 422 ? brokenRules(body).map(({ field, rule }) => ({ path: field, message: rule })) : [];

@@ -53,6 +53,12 @@ export async function execute(db: Db | Knex, sql: string, bindings: readonly unk
  */
 export const script = (statements: readonly string[]): string => statements.join(';\n');
 
+/**
+ * SQL expression: the transaction commits without waiting for the disk. What it wrote may be missing after a crash of
+ * PostgreSQL, and the rest is whole (postgresql.org/docs/current/wal-async-commit.html).
+ */
+export const COMMIT_LATER = `set_config('synchronous_commit', 'off', true)`;
+
 /** Rows of the last statement of a script. */
 export async function lastRows<T>(trx: Db, statements: readonly string[]): Promise<T[]> {
   const results = (await knexOf(trx).raw(script(statements))) as { rows: T[] } | { rows: T[] }[];

@@ -2,7 +2,7 @@
 import { type Progress, progressOf, type Step, stepRead, stepsRead } from '../../domain/sync/progress.ts';
 import type { Entity } from '../../domain/sync/targets.ts';
 import type { Db } from '../db/db.ts';
-import { execute, query } from '../db/query.ts';
+import { COMMIT_LATER, execute, query } from '../db/query.ts';
 import { stagingSummary } from './staging-store.ts';
 
 /** Minimum milliseconds between two progress writes, whatever the size of the run. */
@@ -73,7 +73,7 @@ export async function writeProgressRow(
          and coalesce((metadata->>'progress')::int, 0) <= ?
          and (?::jsonb = '[]' or not coalesce(metadata->'steps_read', '[]') @> ?::jsonb)
        returning id
-     ) select pg_notify('sync_log', updated.id) from updated`,
+     ) select pg_notify('sync_log', updated.id), ${COMMIT_LATER} from updated`,
     [
       progress.runTotal,
       progress.runProcessed,

@@ -8,7 +8,7 @@ import type { StagingSummary } from '../../domain/sync/progress.ts';
 import { isListing, primaryEntity, type SourceRef, sourceColumns } from '../../domain/sync/source-ref.ts';
 import { type Entity, LISTINGS, type Listing } from '../../domain/sync/targets.ts';
 import { type Db, inTransaction } from '../db/db.ts';
-import { query } from '../db/query.ts';
+import { COMMIT_LATER, execute, query } from '../db/query.ts';
 
 /** A source as one pass of a run staged it. */
 export interface StagedSource {
@@ -34,7 +34,53 @@ export interface StagePageInput {
   total: number;
   perPage: number;
   mapped: MappedPage;
+  /**
+   * The page need not outlive a crash of PostgreSQL yet. Commits reach the disk in order, so the next page without this makes
+   * it durable; {@link flushPages} does so without a page.
+   */
+  commitLater?: boolean;
 }
+
+/** A page as the statements take it, its records as text. */
+export interface EncodedPage {
+  page: Omit<StagePageInput, 'mapped'>;
+  missingIncludes: string;
+  parts: {
+    entity: string;
+    parent: number | null;
+    gaps: boolean;
+    rows: number;
+    body: string;
+    rejects: string;
+    unreadable: number;
+    ids: number[];
+  }[];
+}
+
+/**
+ * Turns a page into text. A caller that waits for something should keep this and drop the page: thousands of small objects
+ * that live on are what costs most when a page is read.
+ */
+export function encodePage({ mapped, ...page }: StagePageInput): EncodedPage {
+  return {
+    page,
+    missingIncludes: JSON.stringify(mapped.missingIncludes),
+    parts: mapped.parts.map((part, i) => ({
+      entity: part.entity,
+      parent: part.parent,
+      gaps: part.gaps,
+      rows: part.rows.length,
+      body: JSON.stringify(part.rows),
+      // The rejected records of a page are stored with its first part.
+      rejects: i === 0 ? JSON.stringify(mapped.rejected) : '[]',
+      unreadable: unreadableOf(mapped, part),
+      ids: idsOf(page.source, mapped, part),
+    })),
+  };
+}
+
+/** Stores one page; see {@link stageEncoded}. */
+export const stagePage = (db: Db, page: StagePageInput) => stageEncoded(db, encodePage(page));
 
 /** Rows per insert statement, so that a listing of 100,000 allocations is never one string. */
 const ROWS_PER_STATEMENT = 4_000;
@@ -45,21 +91,20 @@ const ROWS_PER_STATEMENT = 4_000;
  * @returns `cancelled` when the run is being cancelled: nothing was stored.
  * @throws {AppError} RUN_CLOSED when the row is not RUNNING any more.
  */
-export async function stagePage(db: Db, page: StagePageInput): Promise<'staged' | 'cancelled'> {
-  const { mapped } = page;
-  const chunks: MappedPage['parts'][] = [];
+export async function stageEncoded(db: Db, encoded: EncodedPage): Promise<'staged' | 'cancelled'> {
+  const chunks: EncodedPage['parts'][] = [];
   let size = Number.POSITIVE_INFINITY;
-  for (const part of mapped.parts) {
-    if (size + part.rows.length > ROWS_PER_STATEMENT || (chunks.at(-1)?.length ?? 0) >= 200) {
+  for (const part of encoded.parts) {
+    if (size + part.rows > ROWS_PER_STATEMENT || (chunks.at(-1)?.length ?? 0) >= 200) {
       chunks.push([]);
       size = 0;
     }
     chunks.at(-1)?.push(part);
-    size += part.rows.length;
+    size += part.rows;
   }
   const write = async (target: Db) => {
     for (const chunk of chunks) {
-      const outcome = await insertParts(target, page, chunk);
+      const outcome = await insertParts(target, encoded, chunk);
       if (outcome !== 'staged') return outcome;
     }
     return 'staged' as const;
@@ -67,8 +112,11 @@ export async function stagePage(db: Db, page: StagePageInput): Promise<'staged' 
   return chunks.length === 1 ? write(db) : inTransaction(db, write);
 }
 
-async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['parts']): Promise<'staged' | 'cancelled'> {
-  const { mapped } = page;
+async function insertParts(
+  db: Db,
+  { page, missingIncludes }: EncodedPage,
+  parts: EncodedPage['parts'],
+): Promise<'staged' | 'cancelled'> {
   const { source, sourceId } = sourceColumns(page.source);
   const values = parts
     .map(() => '(?::text, ?::int, ?::boolean, ?::int, ?::json, ?::json, ?::int, ?::int[])')
@@ -76,7 +124,8 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
   const [result] = await query<{ open: boolean | null }>(
     db,
     `with fence as (
-       select "cancelledAt" is null as open from sync_logs where id = ? and status = 'RUNNING' for key share
+       select "cancelledAt" is null as open, case when ?::boolean then ${COMMIT_LATER} end as later
+       from sync_logs where id = ? and status = 'RUNNING' for key share
      ), stored as (
        insert into sync_pages (log_id, source, source_id, page, entity, parent_id, has_gaps, pass, rows, total, per_page, body, rejects, unreadable, ids, missing, fetched_at)
        select ?, ?, ?::int, ?, v.entity, v.parent_id, v.has_gaps, ?, v.rows, ?, ?, v.body, v.rejects, v.unreadable, v.ids, ?::json, clock_timestamp()
@@ -88,6 +137,7 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
          where sync_pages.pass <= excluded.pass
      ) select (select open from fence) as open`,
     [
+      page.commitLater ?? false,
       page.logId,
       page.logId,
       source,
@@ -96,22 +146,17 @@ async function insertParts(db: Db, page: StagePageInput, parts: MappedPage['part
       page.pass,
       page.total,
       page.perPage,
-      JSON.stringify(mapped.missingIncludes),
-      ...parts.flatMap((p) => [
-        p.entity,
-        p.parent,
-        p.gaps,
-        p.rows.length,
-        JSON.stringify(p.rows),
-        // The rejected records of a page are stored with its first part.
-        p === mapped.parts[0] ? JSON.stringify(mapped.rejected) : '[]',
-        unreadableOf(mapped, p),
-        idsOf(page, p),
-      ]),
+      missingIncludes,
+      ...parts.flatMap((p) => [p.entity, p.parent, p.gaps, p.rows, p.body, p.rejects, p.unreadable, p.ids]),
     ],
   );
   if (result?.open === null || result === undefined) throw new AppError('RUN_CLOSED');
   return result.open ? 'staged' : 'cancelled';
+}
+
+/** Makes the pages durable that were stored before: the lock is written to the log, and the commit waits for all before it. */
+export async function flushPages(db: Db, logId: string): Promise<void> {
+  await execute(db, 'select id from sync_logs where id = ? for key share', [logId]);
 }
 
 /** Records without an id that the page has of the part's entity. They are counted with its first part. */
@@ -127,11 +172,11 @@ const LISTED: ReadonlySet<string> = new Set(LISTINGS);
 const ID_COLUMN: Record<string, string> = { users: 'panelId', servers: 'panelId' };
 
 /** Panel ids of a part's records, with those of rejected records; none for parts that are not checked. */
-function idsOf(page: StagePageInput, part: MappedPage['parts'][number]): number[] {
-  const checked = LISTED.has(part.entity) || page.source.kind === 'node';
+function idsOf(source: SourceRef, mapped: MappedPage, part: MappedPage['parts'][number]): number[] {
+  const checked = LISTED.has(part.entity) || source.kind === 'node';
   if (!checked) return [];
   const own = part.rows.map((row) => Number(row[ID_COLUMN[part.entity] ?? 'id']));
-  const rejected = page.mapped.rejected.filter((record) => record.entity === part.entity).map((record) => record.id);
+  const rejected = mapped.rejected.filter((record) => record.entity === part.entity).map((record) => record.id);
   return [...own, ...rejected];
 }
 

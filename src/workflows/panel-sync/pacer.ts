@@ -8,8 +8,8 @@ export interface Pacer {
   /** Requests that may be sent now; 0 = wait (see `wakeAt`). */
   allowance(now: number): number;
   /**
-   * Pages per batch, 1 to 5: half of an even share of the pages left per batch in flight, so that all of them stay busy to
-   * the end.
+   * Pages per batch, 1 to 16: an even share of the pages left per batch in flight, so that all of them stay busy to the end;
+   * fewer where the panel is slow.
    */
   batchSize(pagesLeft: number): number;
   /** A batch of so many requests starts. Its token must be passed to `landed` or `released`. */
@@ -36,9 +36,10 @@ export interface Pacer {
 /** Throttle headers of the answers of a batch; absent where the panel sends none. */
 type Answers = readonly { limit?: number | undefined; remaining?: number | undefined }[];
 
-/** One batch in flight: its number of requests, and its place in the order of events. */
+/** One batch in flight: its number of requests, its start, and its place in the order of events. */
 export interface BatchToken {
   readonly requests: number;
+  readonly at: number;
   readonly order: number;
 }
 
@@ -51,8 +52,10 @@ export interface PacerOptions {
   windowMs?: number | undefined;
 }
 
-/** Maximum number of pages per batch: a longer batch would send its last requests into a later window. */
-const MAX_BATCH_PAGES = 5;
+/** Maximum number of pages per batch. */
+const MAX_BATCH_PAGES = 16;
+/** Maximum length of a batch, by what a page took: a longer one would send its last requests into a later window. */
+const MAX_BATCH_MS = 5_000;
 /** Requests that are sent into a window of which no answer was seen. */
 const PROBES = 4;
 /** Good answers after which one more batch may be in flight again. */
@@ -91,6 +94,8 @@ export interface PacerState {
   unlimited: boolean;
   /** Limit of the last answer that had one. */
   limit: number | undefined;
+  /** Milliseconds per page of late batches; 0 = none has ended. */
+  pageMs: number;
   own: { startedAt: number; used: number };
 }
 
@@ -113,11 +118,12 @@ export function createPacer(options: PacerOptions, from?: PacerState): Pacer {
     staleUpTo: 0,
     unlimited: false,
     limit: undefined,
+    pageMs: 0,
     own: { startedAt: 0, used: 0 },
   };
   return {
     allowance: (now) => allowance(state, now),
-    batchSize: (pagesLeft) => Math.min(MAX_BATCH_PAGES, Math.max(1, Math.ceil(pagesLeft / (2 * state.maxConcurrency)))),
+    batchSize: (pagesLeft) => batchSize(state, pagesLeft),
     launched: (requests, now) => launched(state, requests, now),
     landed: (batch, answers, now, retried) => landed(state, batch, answers, now, retried),
     released: (batch) => released(state, batch),
@@ -127,6 +133,11 @@ export function createPacer(options: PacerOptions, from?: PacerState): Pacer {
     snapshot: () => state,
     limit: () => state.limit,
   };
+}
+
+function batchSize({ maxConcurrency, pageMs }: PacerState, pagesLeft: number): number {
+  const share = Math.ceil(pagesLeft / maxConcurrency);
+  return Math.max(1, Math.min(share, MAX_BATCH_PAGES, Math.floor(MAX_BATCH_MS / Math.max(1, pageMs))));
 }
 
 function allowance(state: PacerState, now: number): number {
@@ -154,7 +165,7 @@ function launched(state: PacerState, requests: number, now: number): BatchToken 
   state.inFlight += requests;
   state.own.used += requests;
   state.order += 1;
-  return { requests, order: state.order };
+  return { requests, at: now, order: state.order };
 }
 
 function landed(state: PacerState, batch: BatchToken, answers: Answers, now: number, retried: boolean): void {
@@ -162,6 +173,8 @@ function landed(state: PacerState, batch: BatchToken, answers: Answers, now: num
   end(state, batch);
   state.order += 1;
   readAnswers(state, batch, answers, now);
+  // A slow batch counts at once, and is forgotten by halves.
+  if (answers.length > 0) state.pageMs = Math.max((now - batch.at) / answers.length, state.pageMs / 2);
   if (retried) {
     halve(state);
     return;

@@ -147,7 +147,7 @@ async function readAndMerge(run: Run, from: GoingOn | undefined): Promise<Outcom
       waiting: null,
       failedStep: null,
     });
-    beginWith(await rowActivities.rememberedWays({ panel: open.panel }), state.sources);
+    beginWith(open.ways, state.sources);
   }
   showDetails(state);
   if ((await read(run)) === 'full') return { goOn: null };

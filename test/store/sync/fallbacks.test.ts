@@ -1,6 +1,6 @@
 /** Ways to read a listing that are remembered for the next runs: of which panel, for how long, and when they are forgotten. */
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { createWayActivities, type WorkedWay } from '../../../src/activities/sync/ways.ts';
+import { createWayActivities, rememberedWays, type WorkedWay } from '../../../src/activities/sync/ways.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { query } from '../../support/merge.ts';
 
@@ -20,7 +20,7 @@ const way = (change: Partial<WorkedWay> = {}): WorkedWay => ({
 });
 const remember = (panel: string, ...ways: WorkedWay[]) =>
   createWayActivities({ db: database.db }).rememberWays({ panel, ways });
-const remembered = (panel = 'panel') => createWayActivities({ db: database.db }).rememberedWays({ panel });
+const remembered = (panel = 'panel') => rememberedWays(database.db, panel);
 /** As if what is stored had been stored so much earlier. */
 const age = (interval: string) =>
   query(database.db, 'update sync_fallbacks set noted_at = noted_at - ?::interval', [interval]);

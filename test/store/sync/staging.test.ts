@@ -5,8 +5,8 @@ import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import type { Entity } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
 import { writeProgress, writeProgressRow } from '../../../src/store/sync/progress-store.ts';
-import { stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
-import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
+import { flushPages, stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
+import { createTestDatabase, openTestDb, type TestDatabase, type TestDb } from '../../support/database.ts';
 import { type HandRun, openTestRun, query } from '../../support/merge.ts';
 
 let database: TestDatabase;
@@ -25,7 +25,7 @@ const item = (id: unknown, values: Record<string, unknown> = {}) => ({
 const page = (
   number: number,
   ids: unknown[],
-  options: { total?: number; perPage?: number; pass?: number; bad?: number[] } = {},
+  options: { total?: number; perPage?: number; pass?: number; bad?: number[]; commitLater?: boolean } = {},
 ) =>
   stagePage(database.db, {
     logId: run.logId,
@@ -34,6 +34,7 @@ const page = (
     page: number,
     total: options.total ?? 5,
     perPage: options.perPage ?? 2,
+    commitLater: options.commitLater ?? false,
     mapped: mapUsers(ids.map((id) => item(id, options.bad?.includes(Number(id)) ? { email: '' } : {}))),
   });
 /** A page of two users. */
@@ -278,4 +279,53 @@ test('records without an id are counted, each once, also where the page has seve
     { entity: 'eggs', n: 2 },
     { entity: 'users', n: 3 },
   ]);
+});
+
+describe('pages that need not wait for the disk', () => {
+  let waiting: TestDb;
+  // The tests' server waits for nothing.
+  beforeEach(async () => {
+    await query(database.db, `alter database ${new URL(database.url).pathname.slice(1)} set synchronous_commit = 'on'`);
+    waiting = openTestDb({ connectionString: database.url, applicationName: 'test' });
+  });
+  afterEach(() => waiting.destroy());
+
+  const stage = (number: number, commitLater: boolean) =>
+    stagePage(waiting, {
+      logId: run.logId,
+      source: listingRef('users'),
+      pass: 1,
+      page: number,
+      total: 3,
+      perPage: 1,
+      commitLater,
+      mapped: mapUsers([item(number)]),
+    });
+  /** Where PostgreSQL goes on in its log, and whether it has flushed it up to there. */
+  const placeInLog = async () => {
+    const [row] = await query(database.db, 'select pg_current_wal_insert_lsn()::text as place');
+    return String(row?.['place']);
+  };
+  const isFlushed = async (place: string) => {
+    const [row] = await query(database.db, 'select pg_current_wal_flush_lsn() >= ?::pg_lsn as flushed', [place]);
+    return row?.['flushed'];
+  };
+
+  test('are on it after the next page that waits, or after a flush', async () => {
+    await stage(1, true);
+    const afterFirst = await placeInLog();
+    await stage(2, false);
+    expect(await isFlushed(afterFirst)).toBe(true);
+    await stage(3, true);
+    const afterThird = await placeInLog();
+    await flushPages(waiting, run.logId);
+    expect(await isFlushed(afterThird)).toBe(true);
+    expect(await verdict()).toMatchObject({ complete: true });
+  });
+
+  test('do not make later statements of their connection hurry', async () => {
+    await stage(1, true);
+    for (let i = 0; i < 4; i += 1)
+      expect(await query(waiting, `select current_setting('synchronous_commit') as waits`)).toEqual([{ waits: 'on' }]);
+  });
 });

@@ -277,6 +277,18 @@ describe('pacer', () => {
 
   test('batches are small when few pages are left', () => {
     const { batchSize } = createPacer({ concurrency: 8 });
-    expect([1, 16, 17, 64, 65, 1_000].map(batchSize)).toEqual([1, 1, 2, 4, 5, 5]);
+    expect([1, 8, 9, 64, 65, 1_000].map(batchSize)).toEqual([1, 1, 2, 8, 9, 16]);
+  });
+
+  test('batches of a slow panel are short: about five seconds, until it is quick again', () => {
+    const pacer = createPacer({ concurrency: 8 });
+    const land = (pages: number, at: number, ms: number) =>
+      pacer.landed(pacer.launched(pages, at), Array<object>(pages).fill({}), at + ms, false);
+    land(2, 0, 1_000);
+    expect(pacer.batchSize(1_000)).toBe(10);
+    land(1, 1_000, 30_000);
+    expect(pacer.batchSize(1_000)).toBe(1);
+    for (let i = 0; i < 8; i += 1) land(1, 40_000 + i, 20);
+    expect(pacer.batchSize(1_000)).toBe(16);
   });
 });

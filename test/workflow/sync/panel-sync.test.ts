@@ -82,6 +82,7 @@ beforeEach(() => {
         batchSize: 5,
         concurrency: 8,
         requestsPerMinute: null,
+        ways: {},
       };
     },
     stagePages: async (input) => staged(input, 1),
@@ -116,7 +117,6 @@ beforeEach(() => {
       retried: false,
       stopped: null,
     }),
-    rememberedWays: async () => ({}),
     rememberWays: async () => undefined,
     mergeRun: async () => ({ status: 'merged', counts: {}, warnings: [] }),
     closeRun: async ({ outcome }) => outcome,
@@ -146,7 +146,6 @@ beforeAll(async () => {
     verifySource: (input) => mocks.verifySource(input),
     eggsToAsk: (input) => mocks.eggsToAsk(input),
     stageEggs: (input) => mocks.stageEggs(input),
-    rememberedWays: (input) => mocks.rememberedWays(input),
     rememberWays(input) {
       calls.remembered.push(...input.ways);
       return mocks.rememberWays(input);
@@ -421,7 +420,8 @@ describe('other ways to read', () => {
     await run({ target: 'nests' });
     expect(calls.remembered).toEqual([{ listing: 'nests', way: 'by-nest', total: 10, remembered: false }]);
     calls.batches.length = 0;
-    mocks.rememberedWays = async () => ({ nests: 'by-nest' });
+    const { openRun } = mocks;
+    mocks.openRun = async (input) => ({ ...(await openRun(input)), ways: { nests: 'by-nest' } });
     await run({ target: 'nests' });
     expect(calls.batches.map((g) => `${sourceName(g.source)} ${g.include}`)).toEqual(['nests ', 'nest 1 ']);
     expect(calls.remembered[1]).toMatchObject({ way: 'by-nest', remembered: true });
@@ -557,6 +557,7 @@ describe('ending', () => {
       batchSize: 5,
       concurrency: 8,
       requestsPerMinute: null,
+      ways: {},
     });
     expect(await run()).toMatchObject({ status: 'WITHDRAWN' });
     expect(calls.batches).toEqual([]);

@@ -13,24 +13,16 @@ import { rejectRefused, targetRows } from './targets.ts';
 function emptyTables(entity: Entity): string[] {
   const { table } = MIRROR[entity];
   return [
-    `create temp table target_${entity} on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from ${table} t where false`,
+    `create temp table target_${entity} on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from ${table} t where false`,
     `create temp table change_${entity} on commit drop as select target.*, ''::text as op, 0 as n from target_${entity} target`,
   ];
 }
 
-/** SQL over aliases t and another: the row differs in an owned column. */
-const differs = ({ owned }: MirrorSpec, from: string): string => {
-  const list = (alias: string) => owned.map((column) => `${alias}.${column}`).join(', ');
-  return `(${list('t')}) is distinct from (${list(from)})`;
-};
-
 /** `change_x`: the rows that differ; `op` is `c` (create) or `u` (update), `n` numbers them. */
-function changedRows(spec: MirrorSpec): string {
-  const { entity, table } = spec;
+function changedRows({ entity }: MirrorSpec): string {
   return `create temp table change_${entity} on commit drop as
        select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-       from target_${entity} target left join ${table} t on t.id = target.id
-       where not target.rejected and (not target.found or ${differs(spec, 'target')})`;
+       from target_${entity} target where not target.rejected and (not target.found or target.differs)`;
 }
 
 /** Tables of the ids that exist after this merge, for children to refer to: rows of this panel, and created ones. */
@@ -48,6 +40,7 @@ function knownRows(entity: Entity): string[] {
     `create temp table ${known.name} on commit drop as
        select t.id from ${MIRROR[entity].table} t where ${known.ours} and not exists (select 1 from deleted_${entity} deleted where deleted.id = t.id)
        union select target.id from target_${entity} target where not target.rejected`,
+    `analyze ${known.name}`,
   ];
 }
 
@@ -81,7 +74,7 @@ export async function planChanges(trx: Db, scope: MergeScope, refused: readonly 
     if (spec.unique.length > 0) {
       const contested = spec.unique.map((key) => isContested(spec, key)).join(' or ');
       const [found] = await lastRows<{ contested: boolean }>(trx, [...pending, `select ${contested} as contested`]);
-      if (found?.contested === true) await resolveConflicts(trx, spec, differs(spec, 'change'));
+      if (found?.contested === true) await resolveConflicts(trx, spec);
       pending = [];
     }
     pending.push(...knownRows(entity));

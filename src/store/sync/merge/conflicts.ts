@@ -4,7 +4,7 @@
  */
 import type { Db } from '../../db/db.ts';
 import { query, script } from '../../db/query.ts';
-import { ident, type MirrorSpec, type UniqueKey } from './tables.ts';
+import { differsFrom, ident, type MirrorSpec, type UniqueKey } from './tables.ts';
 
 const values = (key: UniqueKey, alias: string) => key.values(alias).join(', ');
 
@@ -59,10 +59,10 @@ const RELEASED: Partial<Record<MirrorSpec['entity'], string>> = {
 
 /**
  * Settles each unique key: new records that lose are taken out of `change_x`, rows that lose keep what they have.
- * @param differs SQL over aliases t and change: the row still differs from the mirror.
  */
-export async function resolveConflicts(trx: Db, spec: MirrorSpec, differs: string): Promise<void> {
+export async function resolveConflicts(trx: Db, spec: MirrorSpec): Promise<void> {
   const { entity, table } = spec;
+  const differs = differsFrom(spec, 't', 'change');
   for (const key of spec.unique) {
     const kept = key.columns.map(ident);
     const keep = (to: string) =>

@@ -22,38 +22,61 @@ const denied = (entity: Entity, column = 'id') =>
 /** SQL: ids of the parents whose list of this entity was read whole. */
 const whole = (entity: Entity) => `select w.parent_id from whole_lists w where w.entity = '${entity}'`;
 
-/** SQL condition over alias t: the row is gone. Undefined when no row of the entity can be. */
-function gone(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): string | undefined {
+/** When a row is gone: SQL conditions over alias t. */
+interface Gone {
+  /** No record of this run is the row: few rows of a mirror that is in step. */
+  unread: string;
+  /** The panel proves that there is none. */
+  proved: string;
+}
+
+/** When a row of the entity is gone. Undefined when none can be. */
+function gone(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): Gone | undefined {
   if (!scope.entities.includes(entity)) return undefined;
   // A record whose id cannot be read may be any row that lacks; of such rows only the denied ones are gone.
-  const proved = (condition: string) => (withoutId.has(entity) ? 'false' : condition);
+  const proof = (condition: string) => (withoutId.has(entity) ? 'false' : condition);
   const listed = (absent: boolean, column = 'id') =>
     absent && !withoutId.has(entity) ? 'true' : denied(entity, column);
   switch (entity) {
     case 'locations':
     case 'nests':
-      return `${unread(entity)} and ${listed(provesAbsence(listingOf(scope, entity)))}`;
+      return { unread: unread(entity), proved: listed(provesAbsence(listingOf(scope, entity))) };
     case 'nodes': {
       const read = listingOf(scope, 'nodes') ?? listingOf(scope, 'locations');
-      return `${unread('nodes')} and ${listed(provesAbsence(read) && !read?.missingIncludes.includes('nodes'))}`;
+      return {
+        unread: unread('nodes'),
+        proved: listed(provesAbsence(read) && !read?.missingIncludes.includes('nodes')),
+      };
     }
     case 'allocations':
-      return `(t."nodeId" in (select deleted.id from deleted_nodes deleted) or ${proved(`t."nodeId" in (${whole('allocations')})`)} or ${denied('allocations')})
-        and ${unread('allocations')}`;
+      return {
+        unread: unread('allocations'),
+        proved: `(t."nodeId" in (select deleted.id from deleted_nodes deleted) or ${proof(`t."nodeId" in (${whole('allocations')})`)} or ${denied('allocations')})`,
+      };
     case 'eggs':
-      return `(t."nestId" in (select deleted.id from deleted_nests deleted) or ${proved(`t."nestId" in (${whole('eggs')})`)}) and ${unread('eggs')}`;
+      return {
+        unread: unread('eggs'),
+        proved: `(t."nestId" in (select deleted.id from deleted_nests deleted) or ${proof(`t."nestId" in (${whole('eggs')})`)})`,
+      };
     case 'egg_variables':
-      return `(t.egg_id in (select deleted.id from deleted_eggs deleted)
-          or ${proved(`t.egg_id in (select s.id from staged_eggs s where s."nestId" in (${whole('egg_variables')}))`)})
-        and ${unread('egg_variables')}`;
+      return {
+        unread: unread('egg_variables'),
+        proved: `(t.egg_id in (select deleted.id from deleted_eggs deleted)
+          or ${proof(`t.egg_id in (select s.id from staged_eggs s where s."nestId" in (${whole('egg_variables')}))`)})`,
+      };
     case 'servers':
-      return `${unread('servers', '"pterodactylId"', '"panelId"')} and not exists (select 1 from staged_servers s where s.uuid = t.uuid)
-        and ${listed(provesAbsence(listingOf(scope, 'servers')), '"pterodactylId"')}`;
+      return {
+        unread: unread('servers', '"pterodactylId"', '"panelId"'),
+        proved: `not exists (select 1 from staged_servers s where s.uuid = t.uuid)
+          and ${listed(provesAbsence(listingOf(scope, 'servers')), '"pterodactylId"')}`,
+      };
     case 'databases':
       if (listingOf(scope, 'servers')?.missingIncludes.includes('databases') !== false || withoutId.has(entity))
         return undefined;
-      return `t."serverId" in (select v.id from servers v join staged_servers s on s."panelId" = v."pterodactylId")
-        and ${unread('databases', '"pterodactylId"', '"panelId"')}`;
+      return {
+        unread: unread('databases', '"pterodactylId"', '"panelId"'),
+        proved: `t."serverId" in (select v.id from servers v join staged_servers s on s."panelId" = v."pterodactylId")`,
+      };
     // Users are never deleted; subusers are planned once the owners are known (subuser-deletions.ts).
     case 'users':
     case 'subusers':
@@ -97,10 +120,14 @@ const LISTED: Entity[] = ['locations', 'nests', 'servers'];
 
 function deletedRows(entity: Entity, scope: MergeScope, withoutId: ReadonlySet<string>): string[] {
   const { table, isPanelRow } = MIRROR[entity];
-  const where = gone(entity, scope, withoutId);
+  const of = gone(entity, scope, withoutId);
   const inUse = IN_USE[entity];
   return [
-    `create temp table deleted_${entity} on commit drop as select t.id from ${table} t where ${where === undefined ? 'false' : `${isPanelRow} and ${where}`}`,
+    `create temp table deleted_${entity} on commit drop as ${
+      of === undefined
+        ? `select t.id from ${table} t where false`
+        : `with unread as materialized (select t.* from ${table} t where ${of.unread}) select t.id from unread t where ${isPanelRow} and ${of.proved}`
+    }`,
     ...(inUse === undefined
       ? []
       : [

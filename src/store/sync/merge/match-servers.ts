@@ -4,6 +4,7 @@
  */
 import type { MergeScope } from './scope.ts';
 import { listingOf } from './scope.ts';
+import { ident, newOr, type TargetQuery, withoutLoops } from './tables.ts';
 
 /** SQL: the row may be this panel's. */
 const mayBeOurs = (alias: string): string => `(${alias}."panelType" = 'pterodactyl' or ${alias}."panelType" is null)`;
@@ -40,26 +41,44 @@ const OWNER = `case when o.id is not null then o.id
       or exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = s."user")) then null
     else t."ownerId" end`;
 
-/** `target_servers` as a query. */
-export const TARGET_SERVERS = `select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
-    s."panelId" as "pterodactylId", s.uuid, s."uuidShort", s."externalId", s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu,
-    s."createdAt", ${OWNER} as "ownerId", kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", s.allocation as "primaryAllocationId",
-    'pterodactyl'::text as "panelType"
-  from staged_servers s left join matched_servers m on m."panelId" = s."panelId" left join servers t on t.id = m.id
+/** Columns of a server that are as the panel has them. */
+const OF_PANEL = [
+  'uuid',
+  'uuidShort',
+  'externalId',
+  'name',
+  'description',
+  'status',
+  'isSuspended',
+  'memory',
+  'disk',
+  'cpu',
+];
+
+/** `target_servers`. */
+export const TARGET_SERVERS: TargetQuery = {
+  columns: {
+    id: newOr('m.id'),
+    panel_id: 's."panelId"::text',
+    found: 'm.id is not null',
+    ...Object.fromEntries(OF_PANEL.map((name) => [ident(name), `s.${ident(name)}`])),
+    '"createdAt"': 's."createdAt"',
+    '"pterodactylId"': 's."panelId"',
+    '"ownerId"': OWNER,
+    '"nodeId"': 'kn.id',
+    '"eggId"': 'ke.id',
+    '"nestId"': 'kq.id',
+    '"primaryAllocationId"': 's.allocation',
+    '"panelType"': `'pterodactyl'::text`,
+  },
+  from: `staged_servers s left join matched_servers m on m."panelId" = s."panelId" left join servers t on t.id = m.id
     left join user_map o on o."panelId" = s."user" left join known_nodes kn on kn.id = s.node
-    left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest`;
+    left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest`,
+  was: 't',
+};
 
 /** Before the servers are planned. */
-export const matchServers = (): string[] => [
-  MATCHED,
-  // As for the users: whatever the planner knows of the mirror, it need not compare each with each.
-  'create index on matched_servers (id)',
-  'create index on matched_servers ("panelId")',
-  'create index on staged_servers ("panelId")',
-  'analyze matched_servers',
-  RELEASED,
-  DUPLICATE,
-];
+export const matchServers = (): string[] => [MATCHED, 'analyze matched_servers', ...withoutLoops(RELEASED, DUPLICATE)];
 
 /**
  * After the servers are planned: panel id of a server → row and owner; which servers' children were read whole; which have
@@ -85,7 +104,7 @@ export function mapServers(scope: MergeScope): string[] {
            union all ${earlier}`,
     'analyze server_map',
     `create temp table read_links on commit drop as select m.id from server_map m where ${links}`,
-    `create temp table link_map on commit drop as select l.id, m.id as server from staged_links l join server_map m on m."panelId" = l.server`,
+    `create temp table link_map on commit drop as select l.id, m.id as server from staged_links l left join server_map m on m."panelId" = l.server`,
     `create temp table read_subusers on commit drop as
        select m."panelId", m.id, m."ownerId" from server_map m
        where (${lists('subusers')} and exists (select 1 from staged_pages p where p.source = 'servers' and p.entity = 'subusers'))

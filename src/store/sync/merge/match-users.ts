@@ -3,7 +3,7 @@
  * the address of an account that no present panel user owns. An id is given again after a restore, a uuid never.
  */
 import { addressOf } from '../../accounts/address.ts';
-import { neverUsed } from './tables.ts';
+import { neverUsed, newOr, type TargetQuery, withoutLoops } from './tables.ts';
 
 /**
  * SQL: the account may be matched to the panel user of its address. Either the address was verified, or the account has
@@ -32,18 +32,19 @@ const matched = (complete: boolean): string => `create temp table matched_users 
   ), by_uuid as (
     select s."panelId", u.id from staged_users s join users u on u."pterodactylUuid" = s.uuid
     where not exists (select 1 from moved m where m.id = u.id)
+  ), without_uuid as materialized (
+    select s.* from staged_users s where not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
   ), by_id as (
-    select distinct on (s."panelId") s."panelId", u.id from staged_users s join users u on u."pterodactylId" = s."panelId"
+    select distinct on (s."panelId") s."panelId", u.id from without_uuid s join users u on u."pterodactylId" = s."panelId"
     where (u."pterodactylUuid" is null or s.uuid is null)
-      and not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
       and not exists (select 1 from by_uuid b where b.id = u.id)
       and not exists (select 1 from moved m where m.id = u.id)
     order by s."panelId", u."createdAt", u.id
   ), identified as (
     select b."panelId", b.id, true as by_uuid from by_uuid b union all select b."panelId", b.id, false from by_id b
   ), rest as (
-    select s."panelId", ${addressOf('s')} as address from staged_users s
-    where not exists (select 1 from identified i where i."panelId" = s."panelId")
+    select s."panelId", ${addressOf('s')} as address from without_uuid s
+    where not exists (select 1 from by_id b where b."panelId" = s."panelId")
   ), free as (
     select distinct on (${addressOf('u')}) ${addressOf('u')} as address, u.id from users u
     where ${addressOf('u')} in (select r.address from rest r)
@@ -62,15 +63,29 @@ const matched = (complete: boolean): string => `create temp table matched_users 
   select i."panelId", i.id, i.by_uuid, false as by_address, false as moved from identified i
   union all select b."panelId", b.id, false, true, exists (select 1 from moved m where m.id = b.id) from by_address b`;
 
-/** `target_users` as a query: an account that was used keeps its address and names; only nulls are filled. */
-export const TARGET_USERS = `select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
-    s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin",
-    case when u.id is null or ${neverUsed('u')} then s.email else u.email end as email,
-    case when u.id is null or ${neverUsed('u')} then s.username else coalesce(u.username, s.username) end as username,
-    case when u.id is null or ${neverUsed('u')} then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
-    case when u.id is null or ${neverUsed('u')} then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName",
-    coalesce(m.by_address, false) as by_address, coalesce(m.moved, false) as moved
-  from staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id`;
+/** What a name becomes: an account that was used keeps its own, and only a missing one is filled. */
+const nameFor = (column: string) =>
+  `case when u.id is null or ${neverUsed('u')} then s.${column} else coalesce(u.${column}, s.${column}) end`;
+
+/** `target_users`: an account that was used keeps its address and names. */
+export const TARGET_USERS: TargetQuery = {
+  columns: {
+    id: newOr('m.id'),
+    panel_id: 's."panelId"::text',
+    found: 'm.id is not null',
+    email: `case when u.id is null or ${neverUsed('u')} then s.email else u.email end`,
+    username: nameFor('username'),
+    '"firstName"': nameFor('"firstName"'),
+    '"lastName"': nameFor('"lastName"'),
+    '"pterodactylId"': 's."panelId"',
+    '"pterodactylUuid"': 'coalesce(s.uuid, u."pterodactylUuid")',
+    '"isPterodactylAdmin"': 's.admin',
+    by_address: 'coalesce(m.by_address, false)',
+    moved: 'coalesce(m.moved, false)',
+  },
+  from: 'staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id',
+  was: 'u',
+};
 
 /**
  * `unlinked_users`: accounts that lose their panel user. It is gone from the panel, or its id was given to another user:
@@ -98,12 +113,8 @@ const USER_MAP = `create temp table user_map on commit drop as
  */
 export const matchUsers = (complete: boolean): string[] => [
   matched(complete),
-  // The planner's numbers of the accounts may be from before they were matched: without indexes it may compare each with each.
-  'create index on matched_users (id)',
-  'create index on matched_users ("panelId")',
-  'create index on staged_users ("panelId")',
   'analyze matched_users',
-  UNLINKED,
+  ...withoutLoops(UNLINKED),
 ];
 
 /** After the users are planned. */

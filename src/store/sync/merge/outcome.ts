@@ -41,9 +41,9 @@ export async function countPlan(trx: Db, entities: readonly Entity[]): Promise<S
         ) => `select '${e}' as entity, c.created, c.updated + ${e === 'users' ? '(select count(*) from unlinked_users)::int' : '0'} as updated,
           t.unchanged - c.changes as unchanged, (select count(*) from deleted_${e})::int as pruned, r.failed
         from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_${e}) c,
-          (select count(*)::int as unchanged from target_${e} target where not target.rejected
-             and not exists (select 1 from rejected_records x where x.entity = '${e}' and x.panel_id = target.panel_id
-               and not exists (select 1 from change_${e} y where y.panel_id = target.panel_id))) t,
+          (select (select count(*) from target_${e} target where not target.rejected)::int
+             - (select count(*) from rejected_records x join target_${e} target on target.panel_id = x.panel_id
+                where x.entity = '${e}' and not target.rejected and not exists (select 1 from change_${e} y where y.panel_id = x.panel_id))::int as unchanged) t,
           (select count(*)::int as failed from rejected_records x where x.entity = '${e}' and x.code <> 'DUPLICATE_ROW'
              and not exists (select 1 from change_${e} y where y.panel_id = x.panel_id)) r`,
       )

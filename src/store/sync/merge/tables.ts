@@ -56,6 +56,12 @@ export interface UniqueKey {
   releaseOnly?: string;
 }
 
+/** SQL: one row differs from the other in an owned column. */
+export const differsFrom = ({ owned }: Pick<MirrorSpec, 'owned'>, row: string, other: string): string => {
+  const list = (of: string) => owned.map((column) => `${of}.${column}`).join(', ');
+  return `(${list(row)}) is distinct from (${list(other)})`;
+};
+
 export interface MirrorSpec {
   entity: Entity;
   table: string;
@@ -83,6 +89,33 @@ export const neverUsed = (alias: string): string =>
   `(${alias}.password is null and ${alias}."emailVerified" is null and ${alias}."lastLoginAt" is null)`;
 const nameOfPerson = (column: string) =>
   `case when ${neverUsed('t')} then change.${column} else coalesce(t.${column}, change.${column}) end`;
+
+/** A query over what was staged and matched, whose rows are those of `target_x`. */
+export interface TargetQuery {
+  /** Common tables that it is built on. */
+  tables?: string;
+  /**
+   * SQL of each column: `id`, `panel_id`, `found`, the owned columns, and for some entities more. Not a subquery with names of
+   * its own: PostgreSQL could not look through it, since new ids are random, and would copy each row of the mirror.
+   */
+  columns: Readonly<Record<string, string>>;
+  from: string;
+  /** SQL of the row as the mirror has it; null for a new one. */
+  was: string;
+}
+
+/** SQL: the id of the row that was found, or a new one. */
+export const newOr = (id: string): string => `coalesce(${id}, gen_random_uuid()::text)`;
+
+/**
+ * The statements, run without nested loops. The planner's numbers of the mirror may be from before it was filled, and then it
+ * would compare each record with each row.
+ */
+export const withoutLoops = (...statements: string[]): string[] => [
+  'set local enable_nestloop = off',
+  ...statements,
+  'set local enable_nestloop = on',
+];
 
 /** The time of writing: the columns are UTC without a zone. */
 export const NOW = `now() at time zone 'utc'`;

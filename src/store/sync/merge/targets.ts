@@ -2,6 +2,7 @@
  * `target_x`: each row of an entity as it will be after the merge, as a query over what was staged and matched. Parents are
  * planned before children. Orphans, and records whose row belongs to another panel, are rejected.
  */
+import { columnsWith, type StagedEntity } from '../../../domain/sync/columns.ts';
 import type { Entity } from '../../../domain/sync/targets.ts';
 import { addressOf } from '../../accounts/address.ts';
 import type { Db } from '../../db/db.ts';
@@ -9,34 +10,57 @@ import { execute } from '../../db/query.ts';
 import { TARGET_SERVERS } from './match-servers.ts';
 import { TARGET_USERS, unclaimed } from './match-users.ts';
 import { listingOf, type MergeScope, type RejectedRow } from './scope.ts';
-import { MIRROR } from './tables.ts';
+import { ident, MIRROR, newOr, type TargetQuery, withoutLoops } from './tables.ts';
 
-/** Rows whose id is the panel's: the record itself. */
-const byId = (entity: Entity, computed = '') =>
-  `select s.*, s.id::text as panel_id, t.id is not null as found${computed} from staged_${entity} s left join ${MIRROR[entity].table} t on t.id = s.id`;
+/** Rows whose id is the panel's: the record itself, with the columns that the plan computes. */
+const byId = (entity: StagedEntity & Entity, computed: Record<string, string> = {}): TargetQuery => ({
+  columns: {
+    id: 's.id',
+    panel_id: 's.id::text',
+    found: 't.id is not null',
+    ...Object.fromEntries(columnsWith(entity, 'owned').map((name) => [ident(name), `s.${ident(name)}`])),
+    ...computed,
+  },
+  from: `staged_${entity} s left join ${MIRROR[entity].table} t on t.id = s.id`,
+  was: 't',
+});
 
 /**
  * The server of an allocation comes from the servers' include; a server that was read and does not list it has lost it.
  * `isAssigned` moves with the server: an allocation that no server lists is free, whatever an older answer said.
  */
-function allocations(scope: MergeScope): string {
+function allocations(scope: MergeScope): TargetQuery {
   const read = scope.entities.includes('servers') ? listingOf(scope, 'servers') : undefined;
   const whole = read?.complete === true && !read.missingIncludes.includes('allocations');
-  return `select a.id, a.ip, a.port, a.alias, a.notes, a."nodeId", a.panel_id, a.found, a."serverId",
-      case when a."serverId" is not null then true when not a."isAssigned" then false when a.listed then true
-        when a.had_server or ${whole} then false else true end as "isAssigned"
-    from (
-      select s.*, s.id::text as panel_id, t.id is not null as found, k.id is not null as listed, t."serverId" is not null as had_server,
+  return {
+    columns: {
+      id: 'a.id',
+      panel_id: 'a.id::text',
+      found: 'a.found',
+      ip: 'a.ip',
+      port: 'a.port',
+      alias: 'a.alias',
+      notes: 'a.notes',
+      '"isAssigned"': `case when a.server is not null then true when not a."isAssigned" then false when a.listed then true
+        when a.had_server or ${whole} then false else true end`,
+      '"nodeId"': 'a."nodeId"',
+      '"serverId"': 'a.server',
+    },
+    from: `(
+      select s.*, t.id is not null as found, t as was, l.id is not null as listed, t."serverId" is not null as had_server,
         case when l.server is not null then l.server when not s."isAssigned" then null
           when t."serverId" is null then null
           when exists (select 1 from read_links r where r.id = t."serverId") or exists (select 1 from deleted_servers deleted where deleted.id = t."serverId") then null
-          else t."serverId" end as "serverId"
-      from staged_allocations s left join allocations t on t.id = s.id left join staged_links k on k.id = s.id left join link_map l on l.id = s.id
-    ) a`;
+          else t."serverId" end as server
+      from staged_allocations s left join allocations t on t.id = s.id left join link_map l on l.id = s.id
+    ) a`,
+    was: '(a.was)',
+  };
 }
 
 /** A database that the site recorded without the panel's id is found by its server and name. */
-const DATABASES = `with records as (
+const DATABASES: TargetQuery = {
+  tables: `records as (
     select s.*, m.id as "serverId" from staged_databases s left join server_map m on m."panelId" = s.server
   ), by_id as (
     select distinct on (r."panelId") r."panelId", t.id from records r join server_databases t on t."pterodactylId" = r."panelId"
@@ -48,17 +72,33 @@ const DATABASES = `with records as (
       where t."pterodactylId" is null and not exists (select 1 from by_id b where b."panelId" = r."panelId")
       order by r."panelId", t."createdAt", t.id
     ) n order by n.id, n."panelId"
-  ), matched as (select b."panelId", b.id from by_id b union all select b."panelId", b.id from by_name b)
-  select coalesce(m.id, gen_random_uuid()::text) as id, r."panelId"::text as panel_id, m.id is not null as found, r."serverId", r."panelId" as "pterodactylId",
-    r."databaseName", r.username, coalesce(r.host, t.host, '') as host, case when r.host is null then coalesce(t.port, 3306) else r.port end as port,
-    r."hostId", r."maxConnections"
-  from records r left join matched m on m."panelId" = r."panelId" left join server_databases t on t.id = m.id`;
+  ), matched as (select b."panelId", b.id from by_id b union all select b."panelId", b.id from by_name b)`,
+  columns: {
+    id: newOr('m.id'),
+    panel_id: 'r."panelId"::text',
+    found: 'm.id is not null',
+    '"databaseName"': 'r."databaseName"',
+    username: 'r.username',
+    host: `coalesce(r.host, t.host, '')`,
+    port: 'case when r.host is null then coalesce(t.port, 3306) else r.port end',
+    '"hostId"': 'r."hostId"',
+    '"maxConnections"': 'r."maxConnections"',
+    '"serverId"': 'r."serverId"',
+    '"pterodactylId"': 'r."panelId"',
+  },
+  from: 'records r left join matched m on m."panelId" = r."panelId" left join server_databases t on t.id = m.id',
+  was: 't',
+};
+
+/** What makes a subuser one. Text is compared by its bytes: they need no order of a language, which is slow to compare. */
+const SERVER_AND_PERSON = `w."serverId" collate "C", coalesce(w."userId", w.panel_id) collate "C"`;
 
 /**
  * Each server whose subusers were read gets a row for its owner; an owner who is listed as subuser stays the owner. The row
  * of a former owner is replaced by one of the present owner even when the subusers were not read.
  */
-const SUBUSERS = `with wanted as (
+const SUBUSERS: TargetQuery = {
+  tables: `wanted as (
     select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
       case when s."panelId" > 0 then s."panelId"::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
     from staged_subusers s join server_map m on m."panelId" = s.server left join user_map u on u."panelId" = s."user"
@@ -68,17 +108,27 @@ const SUBUSERS = `with wanted as (
     select m.id, m."ownerId", '{*}'::text[], true, m."panelId" || '/owner' from server_map m
     where m."ownerId" is not null and m.id in (select r.id from read_subusers r union all select o.id from moved_owners o)
   ), one as (
-    select distinct on (w."serverId", coalesce(w."userId", w.panel_id)) w.* from wanted w order by w."serverId", coalesce(w."userId", w.panel_id), w."isOwner" desc, w.panel_id
-  )
-  select coalesce(t.id, gen_random_uuid()::text) as id, o.panel_id, t.id is not null as found, o."serverId", o."userId", o.permissions, o."isOwner",
-    case when o."isOwner" then 'owner' when t.id is null or t."isOwner" or t."accessLevel" = 'owner' then 'user' else t."accessLevel" end as "accessLevel"
-  from one o left join server_subusers t on t."serverId" = o."serverId" and t."userId" = o."userId"`;
+    select distinct on (${SERVER_AND_PERSON}) w.* from wanted w order by ${SERVER_AND_PERSON}, w."isOwner" desc, w.panel_id
+  )`,
+  columns: {
+    id: newOr('t.id'),
+    panel_id: 'o.panel_id',
+    found: 't.id is not null',
+    permissions: 'o.permissions',
+    '"serverId"': 'o."serverId"',
+    '"userId"': 'o."userId"',
+    '"isOwner"': 'o."isOwner"',
+    '"accessLevel"': `case when o."isOwner" then 'owner' when t.id is null or t."isOwner" or t."accessLevel" = 'owner' then 'user' else t."accessLevel" end`,
+  },
+  from: 'one o left join server_subusers t on t."serverId" = o."serverId" and t."userId" = o."userId"',
+  was: 't',
+};
 
-function targetOf(entity: Entity, scope: MergeScope): string {
+function targetOf(entity: Entity, scope: MergeScope): TargetQuery {
   switch (entity) {
     case 'nodes':
     case 'eggs':
-      return byId(entity, `, 'pterodactyl'::text as "panelType"`);
+      return byId(entity, { '"panelType"': `'pterodactyl'::text` });
     case 'users':
       return TARGET_USERS;
     case 'servers':
@@ -92,6 +142,17 @@ function targetOf(entity: Entity, scope: MergeScope): string {
     default:
       return byId(entity);
   }
+}
+
+/** `target_x`; `differs`: an owned column is not as the mirror has it. */
+function createTarget(entity: Entity, { tables, columns, from, was }: TargetQuery): string[] {
+  const { owned } = MIRROR[entity];
+  const select = Object.entries(columns).map(([name, sql]) => `${sql} as ${name}`);
+  const create = `create temp table target_${entity} on commit drop as ${tables === undefined ? '' : `with ${tables} `}select ${select.join(', ')}, false as rejected,
+      (${owned.map((name) => `${was}.${name}`).join(', ')}) is distinct from (${owned.map((name) => columns[name]).join(', ')}) as differs
+    from ${from}`;
+  // Others look single rows up where there are few.
+  return entity === 'users' || entity === 'servers' ? withoutLoops(create) : [create];
 }
 
 /**
@@ -149,7 +210,7 @@ export function targetRows(entity: Entity, scope: MergeScope): string[] {
   const others = OTHERS_ROW[entity];
   const orphan = ORPHAN[entity];
   return [
-    `create temp table target_${entity} on commit drop as select x.*, false as rejected from (${targetOf(entity, scope)}) x`,
+    ...createTarget(entity, targetOf(entity, scope)),
     ...(others === undefined
       ? []
       : [

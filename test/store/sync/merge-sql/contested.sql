@@ -128,27 +128,31 @@ create temp table deleted_subusers on commit drop as select t.id from server_sub
 select exists (select 1 from deleted_locations) or exists (select 1 from deleted_nodes) or exists (select 1 from deleted_nests) or exists (select 1 from deleted_eggs) or exists (select 1 from deleted_egg_variables) or exists (select 1 from deleted_servers) or exists (select 1 from deleted_allocations) or exists (select 1 from deleted_databases) or exists (select 1 from deleted_users) or exists (select 1 from deleted_subusers) as found,
 exists (select 1 from gone_users) as users, exists (select 1 from rows_in_use) as "inUse";
 
-create temp table target_locations on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from locations t where false;
+create temp table target_locations on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from locations t where false;
 create temp table change_locations on commit drop as select target.*, ''::text as op, 0 as n from target_locations target;
 create temp table known_locations on commit drop as
 select t.id from locations t where true and not exists (select 1 from deleted_locations deleted where deleted.id = t.id)
 union select target.id from target_locations target where not target.rejected;
-create temp table target_nodes on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from nodes t where false;
+analyze known_locations;
+create temp table target_nodes on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from nodes t where false;
 create temp table change_nodes on commit drop as select target.*, ''::text as op, 0 as n from target_nodes target;
 create temp table known_nodes on commit drop as
 select t.id from nodes t where t."panelType" = 'pterodactyl' and not exists (select 1 from deleted_nodes deleted where deleted.id = t.id)
 union select target.id from target_nodes target where not target.rejected;
-create temp table target_nests on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from nests t where false;
+analyze known_nodes;
+create temp table target_nests on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from nests t where false;
 create temp table change_nests on commit drop as select target.*, ''::text as op, 0 as n from target_nests target;
 create temp table known_nests on commit drop as
 select t.id from nests t where true and not exists (select 1 from deleted_nests deleted where deleted.id = t.id)
 union select target.id from target_nests target where not target.rejected;
-create temp table target_eggs on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from eggs t where false;
+analyze known_nests;
+create temp table target_eggs on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from eggs t where false;
 create temp table change_eggs on commit drop as select target.*, ''::text as op, 0 as n from target_eggs target;
 create temp table known_eggs on commit drop as
 select t.id from eggs t where t."panelType" = 'pterodactyl' and not exists (select 1 from deleted_eggs deleted where deleted.id = t.id)
 union select target.id from target_eggs target where not target.rejected;
-create temp table target_egg_variables on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from egg_variables t where false;
+analyze known_eggs;
+create temp table target_egg_variables on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from egg_variables t where false;
 create temp table change_egg_variables on commit drop as select target.*, ''::text as op, 0 as n from target_egg_variables target;
 create temp table matched_users on commit drop as
 with moved as (
@@ -160,18 +164,19 @@ and not exists (select 1 from users o where o."pterodactylId" = other."panelId")
 ), by_uuid as (
 select s."panelId", u.id from staged_users s join users u on u."pterodactylUuid" = s.uuid
 where not exists (select 1 from moved m where m.id = u.id)
+), without_uuid as materialized (
+select s.* from staged_users s where not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
 ), by_id as (
-select distinct on (s."panelId") s."panelId", u.id from staged_users s join users u on u."pterodactylId" = s."panelId"
+select distinct on (s."panelId") s."panelId", u.id from without_uuid s join users u on u."pterodactylId" = s."panelId"
 where (u."pterodactylUuid" is null or s.uuid is null)
-and not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
 and not exists (select 1 from by_uuid b where b.id = u.id)
 and not exists (select 1 from moved m where m.id = u.id)
 order by s."panelId", u."createdAt", u.id
 ), identified as (
 select b."panelId", b.id, true as by_uuid from by_uuid b union all select b."panelId", b.id, false from by_id b
 ), rest as (
-select s."panelId", lower(btrim(s.email)) as address from staged_users s
-where not exists (select 1 from identified i where i."panelId" = s."panelId")
+select s."panelId", lower(btrim(s.email)) as address from without_uuid s
+where not exists (select 1 from by_id b where b."panelId" = s."panelId")
 ), free as (
 select distinct on (lower(btrim(u.email))) lower(btrim(u.email)) as address, u.id from users u
 where lower(btrim(u.email)) in (select r.address from rest r)
@@ -190,28 +195,23 @@ select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address
 )
 select i."panelId", i.id, i.by_uuid, false as by_address, false as moved from identified i
 union all select b."panelId", b.id, false, true, exists (select 1 from moved m where m.id = b.id) from by_address b;
-create index on matched_users (id);
-create index on matched_users ("panelId");
-create index on staged_users ("panelId");
 analyze matched_users;
+set local enable_nestloop = off;
 create temp table unlinked_users on commit drop as
 select u.id, u."pterodactylId" as panel_id, not exists (select 1 from gone_users g where g.id = u.id) as reused
 from users u left join staged_users s on s."panelId" = u."pterodactylId"
 left join matched_users m on m."panelId" = u."pterodactylId" and s."panelId" is not null
 where u."pterodactylId" is not null and not exists (select 1 from matched_users own where own.id = u.id)
 and (u.id in (select g.id from gone_users g) or s.uuid <> u."pterodactylUuid" or m.by_uuid);
-create temp table target_users on commit drop as select x.*, false as rejected from (select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
-s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin",
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end as email,
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.username else coalesce(u.username, s.username) end as username,
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName",
-coalesce(m.by_address, false) as by_address, coalesce(m.moved, false) as moved
-from staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id) x;
+set local enable_nestloop = on;
+set local enable_nestloop = off;
+create temp table target_users on commit drop as select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end as email, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.username else coalesce(u.username, s.username) end as username, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName", case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName", s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin", coalesce(m.by_address, false) as by_address, coalesce(m.moved, false) as moved, false as rejected,
+(u.email, u.username, u."firstName", u."lastName", u."pterodactylId", u."pterodactylUuid", u."isPterodactylAdmin") is distinct from (case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.username else coalesce(u.username, s.username) end, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."firstName" else coalesce(u."firstName", s."firstName") end, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."lastName" else coalesce(u."lastName", s."lastName") end, s."panelId", coalesce(s.uuid, u."pterodactylUuid"), s.admin) as differs
+from staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id;
+set local enable_nestloop = on;
 create temp table change_users on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_users target left join users t on t.id = target.id
-where not target.rejected and (not target.found or (t.email, t.username, t."firstName", t."lastName", t."pterodactylId", t."pterodactylUuid", t."isPterodactylAdmin") is distinct from (target.email, target.username, target."firstName", target."lastName", target."pterodactylId", target."pterodactylUuid", target."isPterodactylAdmin"));
+from target_users target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_users change where (lower(btrim(change.email))) is not null group by lower(btrim(change.email)) having count(*) > 1)
 or exists (select 1 from change_users change join users t on (lower(btrim(t.email))) = (lower(btrim(change.email))) where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylId") is not null group by change."pterodactylId" having count(*) > 1)
 or exists (select 1 from change_users change join users t on (t."pterodactylId") = (change."pterodactylId") where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylUuid") is not null group by change."pterodactylUuid" having count(*) > 1)
@@ -308,10 +308,8 @@ where t.uuid is null and (t."panelType" = 'pterodactyl' or t."panelType" is null
 order by s."panelId", t."createdAt", t.id
 )
 select b."panelId", b.id from by_uuid b union all select b."panelId", b.id from by_id b;
-create index on matched_servers (id);
-create index on matched_servers ("panelId");
-create index on staged_servers ("panelId");
 analyze matched_servers;
+set local enable_nestloop = off;
 create temp table released_servers on commit drop as
 select t.id, t."pterodactylId" as panel_id from servers t join staged_servers s on s."panelId" = t."pterodactylId"
 where t.uuid is not null and t.uuid <> s.uuid and (t."panelType" = 'pterodactyl' or t."panelType" is null) and not exists (select 1 from matched_servers m where m.id = t.id);
@@ -319,7 +317,8 @@ create temp table duplicate_servers on commit drop as
 select t.id, t."pterodactylId" as panel_id from servers t join matched_servers m on m."panelId" = t."pterodactylId"
 where t.id <> m.id and (t."panelType" = 'pterodactyl' or t."panelType" is null) and not exists (select 1 from matched_servers o where o.id = t.id)
 and not exists (select 1 from released_servers r where r.id = t.id);
-create temp table target_servers on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from servers t where false;
+set local enable_nestloop = on;
+create temp table target_servers on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from servers t where false;
 create temp table change_servers on commit drop as select target.*, ''::text as op, 0 as n from target_servers target;
 create temp table server_map on commit drop as
 select m."panelId", t.id, t."ownerId" from matched_servers m join servers t on t.id = m.id
@@ -329,7 +328,7 @@ and not exists (select 1 from matched_servers m where m.id = t.id)
 order by r.id, t."createdAt", t.id);
 analyze server_map;
 create temp table read_links on commit drop as select m.id from server_map m where false;
-create temp table link_map on commit drop as select l.id, m.id as server from staged_links l join server_map m on m."panelId" = l.server;
+create temp table link_map on commit drop as select l.id, m.id as server from staged_links l left join server_map m on m."panelId" = l.server;
 create temp table read_subusers on commit drop as
 select m."panelId", m.id, m."ownerId" from server_map m
 where (false and exists (select 1 from staged_pages p where p.source = 'servers' and p.entity = 'subusers'))
@@ -340,11 +339,11 @@ where t."isOwner" and t."userId" is distinct from m."ownerId";
 analyze link_map;
 analyze read_links;
 analyze read_subusers;
-create temp table target_allocations on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from allocations t where false;
+create temp table target_allocations on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from allocations t where false;
 create temp table change_allocations on commit drop as select target.*, ''::text as op, 0 as n from target_allocations target;
-create temp table target_databases on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from server_databases t where false;
+create temp table target_databases on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from server_databases t where false;
 create temp table change_databases on commit drop as select target.*, ''::text as op, 0 as n from target_databases target;
-create temp table target_subusers on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected from server_subusers t where false;
+create temp table target_subusers on commit drop as select t.*, t.id::text as panel_id, true as found, false as rejected, false as differs from server_subusers t where false;
 create temp table change_subusers on commit drop as select target.*, ''::text as op, 0 as n from target_subusers target;
 
 select 'users' as entity, (select count(*) from target_users target where target.found)::int as known, count(*)::int as other, coalesce((array_agg(o.id order by o.id))[1:20], '{}') as ids from (select u.panel_id as id from unlinked_users u where u.reused) o;
@@ -365,9 +364,9 @@ where not (r.entity = 'subusers' and r.code = 'INVALID_RECORD') group by 1, 2) x
 select 'users' as entity, c.created, c.updated + (select count(*) from unlinked_users)::int as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_users)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_users) c,
-(select count(*)::int as unchanged from target_users target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'users' and x.panel_id = target.panel_id
-and not exists (select 1 from change_users y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_users target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_users target on target.panel_id = x.panel_id
+where x.entity = 'users' and not target.rejected and not exists (select 1 from change_users y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'users' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_users y where y.panel_id = x.panel_id)) r;
 

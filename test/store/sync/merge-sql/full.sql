@@ -136,33 +136,30 @@ create temp table rows_in_use (entity text, id int) on commit drop;
 create temp table gone_users on commit drop as select t.id from users t where t."pterodactylId" is not null and not exists (select 1 from staged_users s where s."panelId" = t."pterodactylId")
 and not exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = t."pterodactylId")
 and not exists (select 1 from staged_users s where s.uuid = t."pterodactylUuid") and true;
-create temp table deleted_locations on commit drop as select t.id from locations t where true and not exists (select 1 from staged_locations s where s.id = t.id)
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'locations' and r.id = t.id) and true;
-create temp table deleted_nodes on commit drop as select t.id from nodes t where t."panelType" = 'pterodactyl' and not exists (select 1 from staged_nodes s where s.id = t.id)
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'nodes' and r.id = t.id) and true;
-create temp table deleted_nests on commit drop as select t.id from nests t where true and not exists (select 1 from staged_nests s where s.id = t.id)
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'nests' and r.id = t.id) and true;
-create temp table deleted_eggs on commit drop as select t.id from eggs t where t."panelType" = 'pterodactyl' and (t."nestId" in (select deleted.id from deleted_nests deleted) or t."nestId" in (select w.parent_id from whole_lists w where w.entity = 'eggs')) and not exists (select 1 from staged_eggs s where s.id = t.id)
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'eggs' and r.id = t.id);
+create temp table deleted_locations on commit drop as with unread as materialized (select t.* from locations t where not exists (select 1 from staged_locations s where s.id = t.id)
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'locations' and r.id = t.id)) select t.id from unread t where true and true;
+create temp table deleted_nodes on commit drop as with unread as materialized (select t.* from nodes t where not exists (select 1 from staged_nodes s where s.id = t.id)
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'nodes' and r.id = t.id)) select t.id from unread t where t."panelType" = 'pterodactyl' and true;
+create temp table deleted_nests on commit drop as with unread as materialized (select t.* from nests t where not exists (select 1 from staged_nests s where s.id = t.id)
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'nests' and r.id = t.id)) select t.id from unread t where true and true;
+create temp table deleted_eggs on commit drop as with unread as materialized (select t.* from eggs t where not exists (select 1 from staged_eggs s where s.id = t.id)
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'eggs' and r.id = t.id)) select t.id from unread t where t."panelType" = 'pterodactyl' and (t."nestId" in (select deleted.id from deleted_nests deleted) or t."nestId" in (select w.parent_id from whole_lists w where w.entity = 'eggs'));
 with kept as (delete from deleted_eggs deleted using eggs t where t.id = deleted.id and (exists (select 1 from egg_properties p where p.egg_id = t.id)
 or exists (select 1 from egg_variables e join server_variables x on x."eggVariableId" = e.id join servers v on v.id = x."serverId"
 where e.egg_id = t.id and (v."panelType" is distinct from 'pterodactyl' or v."pterodactylId" is null))) returning deleted.id)
 insert into rows_in_use select 'eggs', k.id from kept k;
-create temp table deleted_egg_variables on commit drop as select t.id from egg_variables t where exists (select 1 from eggs e where e.id = t.egg_id and e."panelType" = 'pterodactyl') and (t.egg_id in (select deleted.id from deleted_eggs deleted)
-or t.egg_id in (select s.id from staged_eggs s where s."nestId" in (select w.parent_id from whole_lists w where w.entity = 'egg_variables')))
-and not exists (select 1 from staged_egg_variables s where s.id = t.id)
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'egg_variables' and r.id = t.id);
+create temp table deleted_egg_variables on commit drop as with unread as materialized (select t.* from egg_variables t where not exists (select 1 from staged_egg_variables s where s.id = t.id)
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'egg_variables' and r.id = t.id)) select t.id from unread t where exists (select 1 from eggs e where e.id = t.egg_id and e."panelType" = 'pterodactyl') and (t.egg_id in (select deleted.id from deleted_eggs deleted)
+or t.egg_id in (select s.id from staged_eggs s where s."nestId" in (select w.parent_id from whole_lists w where w.entity = 'egg_variables')));
 with kept as (delete from deleted_egg_variables deleted using egg_variables t where t.id = deleted.id and exists (select 1 from server_variables x join servers v on v.id = x."serverId" where x."eggVariableId" = t.id and (v."panelType" is distinct from 'pterodactyl' or v."pterodactylId" is null)) returning deleted.id)
 insert into rows_in_use select 'egg_variables', k.id from kept k;
-create temp table deleted_servers on commit drop as select t.id from servers t where t."panelType" = 'pterodactyl' and t."pterodactylId" is not null and not exists (select 1 from staged_servers s where s."panelId" = t."pterodactylId")
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'servers' and r.id = t."pterodactylId") and not exists (select 1 from staged_servers s where s.uuid = t.uuid)
+create temp table deleted_servers on commit drop as with unread as materialized (select t.* from servers t where not exists (select 1 from staged_servers s where s."panelId" = t."pterodactylId")
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'servers' and r.id = t."pterodactylId")) select t.id from unread t where t."panelType" = 'pterodactyl' and t."pterodactylId" is not null and not exists (select 1 from staged_servers s where s.uuid = t.uuid)
 and true;
-create temp table deleted_allocations on commit drop as select t.id from allocations t where exists (select 1 from nodes n where n.id = t."nodeId" and n."panelType" = 'pterodactyl') and (t."nodeId" in (select deleted.id from deleted_nodes deleted) or t."nodeId" in (select w.parent_id from whole_lists w where w.entity = 'allocations') or exists (select 1 from missing_rows m where m.entity = 'allocations' and m.panel_id = t.id and not m.alive))
-and not exists (select 1 from staged_allocations s where s.id = t.id)
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'allocations' and r.id = t.id);
-create temp table deleted_databases on commit drop as select t.id from server_databases t where t."pterodactylId" is not null and t."serverId" in (select v.id from servers v join staged_servers s on s."panelId" = v."pterodactylId")
-and not exists (select 1 from staged_databases s where s."panelId" = t."pterodactylId")
-and not exists (select 1 from rejected_by_mapping r where r.entity = 'databases' and r.id = t."pterodactylId");
+create temp table deleted_allocations on commit drop as with unread as materialized (select t.* from allocations t where not exists (select 1 from staged_allocations s where s.id = t.id)
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'allocations' and r.id = t.id)) select t.id from unread t where exists (select 1 from nodes n where n.id = t."nodeId" and n."panelType" = 'pterodactyl') and (t."nodeId" in (select deleted.id from deleted_nodes deleted) or t."nodeId" in (select w.parent_id from whole_lists w where w.entity = 'allocations') or exists (select 1 from missing_rows m where m.entity = 'allocations' and m.panel_id = t.id and not m.alive));
+create temp table deleted_databases on commit drop as with unread as materialized (select t.* from server_databases t where not exists (select 1 from staged_databases s where s."panelId" = t."pterodactylId")
+and not exists (select 1 from rejected_by_mapping r where r.entity = 'databases' and r.id = t."pterodactylId")) select t.id from unread t where t."pterodactylId" is not null and t."serverId" in (select v.id from servers v join staged_servers s on s."panelId" = v."pterodactylId");
 create temp table deleted_users on commit drop as select t.id from users t where false;
 create temp table deleted_subusers on commit drop as select t.id from server_subusers t where false;
 select exists (select 1 from deleted_locations) or exists (select 1 from deleted_nodes) or exists (select 1 from deleted_nests) or exists (select 1 from deleted_eggs) or exists (select 1 from deleted_egg_variables) or exists (select 1 from deleted_servers) or exists (select 1 from deleted_allocations) or exists (select 1 from deleted_databases) or exists (select 1 from deleted_users) or exists (select 1 from deleted_subusers) as found,
@@ -199,11 +196,12 @@ where coalesce(s."nestId", e."nestId") = deleted.id and not exists (select 1 fro
 select (select count(*) from staged_locations)::int as parents, (select count(*) from deleted_locations)::int as gone, (select count(*) from locations t where true)::int as present,
 (select count(*) from staged_locations)::int + (select count(*) from rejected_by_mapping r where r.entity = 'locations')::int as staged;
 
-create temp table target_locations on commit drop as select x.*, false as rejected from (select s.*, s.id::text as panel_id, t.id is not null as found from staged_locations s left join locations t on t.id = s.id) x;
+create temp table target_locations on commit drop as select s.id as id, s.id::text as panel_id, t.id is not null as found, s."shortCode" as "shortCode", s.description as description, false as rejected,
+(t."shortCode", t.description) is distinct from (s."shortCode", s.description) as differs
+from staged_locations s left join locations t on t.id = s.id;
 create temp table change_locations on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_locations target left join locations t on t.id = target.id
-where not target.rejected and (not target.found or (t."shortCode", t.description) is distinct from (target."shortCode", target.description));
+from target_locations target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_locations change where (change."shortCode") is not null group by change."shortCode" having count(*) > 1)
 or exists (select 1 from change_locations change join locations t on (t."shortCode") = (change."shortCode") where t.id <> change.id)) as contested;
 
@@ -233,56 +231,64 @@ drop table losing;
 create temp table known_locations on commit drop as
 select t.id from locations t where true and not exists (select 1 from deleted_locations deleted where deleted.id = t.id)
 union select target.id from target_locations target where not target.rejected;
-create temp table target_nodes on commit drop as select x.*, false as rejected from (select s.*, s.id::text as panel_id, t.id is not null as found, 'pterodactyl'::text as "panelType" from staged_nodes s left join nodes t on t.id = s.id) x;
+analyze known_locations;
+create temp table target_nodes on commit drop as select s.id as id, s.id::text as panel_id, t.id is not null as found, s.uuid as uuid, s.name as name, s.description as description, s.fqdn as fqdn, s.scheme as scheme, s."behindProxy" as "behindProxy", s.memory as memory, s."memoryOverallocate" as "memoryOverallocate", s.disk as disk, s."diskOverallocate" as "diskOverallocate", s."isPublic" as "isPublic", s."isMaintenanceMode" as "isMaintenanceMode", s."daemonListenPort" as "daemonListenPort", s."daemonSftpPort" as "daemonSftpPort", s."daemonBase" as "daemonBase", s."locationId" as "locationId", 'pterodactyl'::text as "panelType", false as rejected,
+(t.uuid, t.name, t.description, t.fqdn, t.scheme, t."behindProxy", t.memory, t."memoryOverallocate", t.disk, t."diskOverallocate", t."isPublic", t."isMaintenanceMode", t."daemonListenPort", t."daemonSftpPort", t."daemonBase", t."locationId", t."panelType") is distinct from (s.uuid, s.name, s.description, s.fqdn, s.scheme, s."behindProxy", s.memory, s."memoryOverallocate", s.disk, s."diskOverallocate", s."isPublic", s."isMaintenanceMode", s."daemonListenPort", s."daemonSftpPort", s."daemonBase", s."locationId", 'pterodactyl'::text) as differs
+from staged_nodes s left join nodes t on t.id = s.id;
 with marked as (update target_nodes target set rejected = true from nodes t where not target.rejected and t.id = target.id and t."panelType" is distinct from 'pterodactyl' and not (t."panelType" is null and t.uuid = target.uuid) returning target.panel_id)
 insert into rejected_records select 'nodes', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing;
 with marked as (update target_nodes target set rejected = true where not target.rejected and not exists (select 1 from known_locations k where k.id = target."locationId") returning target.panel_id)
 insert into rejected_records select 'nodes', m.panel_id, 'PARENT_MISSING', 'locationId: no such location' from marked m on conflict do nothing;
 create temp table change_nodes on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_nodes target left join nodes t on t.id = target.id
-where not target.rejected and (not target.found or (t.uuid, t.name, t.description, t.fqdn, t.scheme, t."behindProxy", t.memory, t."memoryOverallocate", t.disk, t."diskOverallocate", t."isPublic", t."isMaintenanceMode", t."daemonListenPort", t."daemonSftpPort", t."daemonBase", t."locationId", t."panelType") is distinct from (target.uuid, target.name, target.description, target.fqdn, target.scheme, target."behindProxy", target.memory, target."memoryOverallocate", target.disk, target."diskOverallocate", target."isPublic", target."isMaintenanceMode", target."daemonListenPort", target."daemonSftpPort", target."daemonBase", target."locationId", target."panelType"));
+from target_nodes target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_nodes change where (change.uuid) is not null group by change.uuid having count(*) > 1)
 or exists (select 1 from change_nodes change join nodes t on (t.uuid) = (change.uuid) where t.id <> change.id)) as contested;
 
 create temp table known_nodes on commit drop as
 select t.id from nodes t where t."panelType" = 'pterodactyl' and not exists (select 1 from deleted_nodes deleted where deleted.id = t.id)
 union select target.id from target_nodes target where not target.rejected;
-create temp table target_nests on commit drop as select x.*, false as rejected from (select s.*, s.id::text as panel_id, t.id is not null as found from staged_nests s left join nests t on t.id = s.id) x;
+analyze known_nodes;
+create temp table target_nests on commit drop as select s.id as id, s.id::text as panel_id, t.id is not null as found, s.uuid as uuid, s.name as name, s.description as description, s.author as author, false as rejected,
+(t.uuid, t.name, t.description, t.author) is distinct from (s.uuid, s.name, s.description, s.author) as differs
+from staged_nests s left join nests t on t.id = s.id;
 create temp table change_nests on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_nests target left join nests t on t.id = target.id
-where not target.rejected and (not target.found or (t.uuid, t.name, t.description, t.author) is distinct from (target.uuid, target.name, target.description, target.author));
+from target_nests target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_nests change where (change.uuid) is not null group by change.uuid having count(*) > 1)
 or exists (select 1 from change_nests change join nests t on (t.uuid) = (change.uuid) where t.id <> change.id)) as contested;
 
 create temp table known_nests on commit drop as
 select t.id from nests t where true and not exists (select 1 from deleted_nests deleted where deleted.id = t.id)
 union select target.id from target_nests target where not target.rejected;
-create temp table target_eggs on commit drop as select x.*, false as rejected from (select s.*, s.id::text as panel_id, t.id is not null as found, 'pterodactyl'::text as "panelType" from staged_eggs s left join eggs t on t.id = s.id) x;
+analyze known_nests;
+create temp table target_eggs on commit drop as select s.id as id, s.id::text as panel_id, t.id is not null as found, s.uuid as uuid, s.name as name, s.description as description, s.author as author, s."nestId" as "nestId", 'pterodactyl'::text as "panelType", false as rejected,
+(t.uuid, t.name, t.description, t.author, t."nestId", t."panelType") is distinct from (s.uuid, s.name, s.description, s.author, s."nestId", 'pterodactyl'::text) as differs
+from staged_eggs s left join eggs t on t.id = s.id;
 with marked as (update target_eggs target set rejected = true from eggs t where not target.rejected and t.id = target.id and t."panelType" is distinct from 'pterodactyl' and not (t."panelType" is null and t.uuid = target.uuid) returning target.panel_id)
 insert into rejected_records select 'eggs', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing;
 with marked as (update target_eggs target set rejected = true where not target.rejected and not exists (select 1 from known_nests k where k.id = target."nestId") returning target.panel_id)
 insert into rejected_records select 'eggs', m.panel_id, 'PARENT_MISSING', 'nestId: no such nest' from marked m on conflict do nothing;
 create temp table change_eggs on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_eggs target left join eggs t on t.id = target.id
-where not target.rejected and (not target.found or (t.uuid, t.name, t.description, t.author, t."nestId", t."panelType") is distinct from (target.uuid, target.name, target.description, target.author, target."nestId", target."panelType"));
+from target_eggs target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_eggs change where (change.uuid) is not null group by change.uuid having count(*) > 1)
 or exists (select 1 from change_eggs change join eggs t on (t.uuid) = (change.uuid) where t.id <> change.id)) as contested;
 
 create temp table known_eggs on commit drop as
 select t.id from eggs t where t."panelType" = 'pterodactyl' and not exists (select 1 from deleted_eggs deleted where deleted.id = t.id)
 union select target.id from target_eggs target where not target.rejected;
-create temp table target_egg_variables on commit drop as select x.*, false as rejected from (select s.*, s.id::text as panel_id, t.id is not null as found from staged_egg_variables s left join egg_variables t on t.id = s.id) x;
+analyze known_eggs;
+create temp table target_egg_variables on commit drop as select s.id as id, s.id::text as panel_id, t.id is not null as found, s.egg_id as egg_id, s.name as name, s.description as description, s.env_variable as env_variable, s.default_value as default_value, s.user_viewable as user_viewable, s.user_editable as user_editable, s.rules as rules, false as rejected,
+(t.egg_id, t.name, t.description, t.env_variable, t.default_value, t.user_viewable, t.user_editable, t.rules) is distinct from (s.egg_id, s.name, s.description, s.env_variable, s.default_value, s.user_viewable, s.user_editable, s.rules) as differs
+from staged_egg_variables s left join egg_variables t on t.id = s.id;
 with marked as (update target_egg_variables target set rejected = true from eggs e join egg_variables t on t.egg_id = e.id where not target.rejected and t.id = target.id and e."panelType" is distinct from 'pterodactyl' and not exists (select 1 from known_eggs k where k.id = e.id) returning target.panel_id)
 insert into rejected_records select 'egg_variables', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing;
 with marked as (update target_egg_variables target set rejected = true where not target.rejected and not exists (select 1 from known_eggs k where k.id = target.egg_id) returning target.panel_id)
 insert into rejected_records select 'egg_variables', m.panel_id, 'PARENT_MISSING', 'egg_id: no such egg' from marked m on conflict do nothing;
 create temp table change_egg_variables on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_egg_variables target left join egg_variables t on t.id = target.id
-where not target.rejected and (not target.found or (t.egg_id, t.name, t.description, t.env_variable, t.default_value, t.user_viewable, t.user_editable, t.rules) is distinct from (target.egg_id, target.name, target.description, target.env_variable, target.default_value, target.user_viewable, target.user_editable, target.rules));
+from target_egg_variables target where not target.rejected and (not target.found or target.differs);
 create temp table matched_users on commit drop as
 with moved as (
 select distinct u.id from panel_address_matches a join users u on u.id = a.user_id and u."pterodactylId" = a.panel_user_id
@@ -293,18 +299,19 @@ and not exists (select 1 from users o where o."pterodactylId" = other."panelId")
 ), by_uuid as (
 select s."panelId", u.id from staged_users s join users u on u."pterodactylUuid" = s.uuid
 where not exists (select 1 from moved m where m.id = u.id)
+), without_uuid as materialized (
+select s.* from staged_users s where not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
 ), by_id as (
-select distinct on (s."panelId") s."panelId", u.id from staged_users s join users u on u."pterodactylId" = s."panelId"
+select distinct on (s."panelId") s."panelId", u.id from without_uuid s join users u on u."pterodactylId" = s."panelId"
 where (u."pterodactylUuid" is null or s.uuid is null)
-and not exists (select 1 from by_uuid b where b."panelId" = s."panelId")
 and not exists (select 1 from by_uuid b where b.id = u.id)
 and not exists (select 1 from moved m where m.id = u.id)
 order by s."panelId", u."createdAt", u.id
 ), identified as (
 select b."panelId", b.id, true as by_uuid from by_uuid b union all select b."panelId", b.id, false from by_id b
 ), rest as (
-select s."panelId", lower(btrim(s.email)) as address from staged_users s
-where not exists (select 1 from identified i where i."panelId" = s."panelId")
+select s."panelId", lower(btrim(s.email)) as address from without_uuid s
+where not exists (select 1 from by_id b where b."panelId" = s."panelId")
 ), free as (
 select distinct on (lower(btrim(u.email))) lower(btrim(u.email)) as address, u.id from users u
 where lower(btrim(u.email)) in (select r.address from rest r)
@@ -323,28 +330,23 @@ select distinct on (f.id) r."panelId", f.id from rest r join free f on f.address
 )
 select i."panelId", i.id, i.by_uuid, false as by_address, false as moved from identified i
 union all select b."panelId", b.id, false, true, exists (select 1 from moved m where m.id = b.id) from by_address b;
-create index on matched_users (id);
-create index on matched_users ("panelId");
-create index on staged_users ("panelId");
 analyze matched_users;
+set local enable_nestloop = off;
 create temp table unlinked_users on commit drop as
 select u.id, u."pterodactylId" as panel_id, not exists (select 1 from gone_users g where g.id = u.id) as reused
 from users u left join staged_users s on s."panelId" = u."pterodactylId"
 left join matched_users m on m."panelId" = u."pterodactylId" and s."panelId" is not null
 where u."pterodactylId" is not null and not exists (select 1 from matched_users own where own.id = u.id)
 and (u.id in (select g.id from gone_users g) or s.uuid <> u."pterodactylUuid" or m.by_uuid);
-create temp table target_users on commit drop as select x.*, false as rejected from (select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
-s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin",
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end as email,
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.username else coalesce(u.username, s.username) end as username,
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName",
-case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName",
-coalesce(m.by_address, false) as by_address, coalesce(m.moved, false) as moved
-from staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id) x;
+set local enable_nestloop = on;
+set local enable_nestloop = off;
+create temp table target_users on commit drop as select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end as email, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.username else coalesce(u.username, s.username) end as username, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."firstName" else coalesce(u."firstName", s."firstName") end as "firstName", case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."lastName" else coalesce(u."lastName", s."lastName") end as "lastName", s."panelId" as "pterodactylId", coalesce(s.uuid, u."pterodactylUuid") as "pterodactylUuid", s.admin as "isPterodactylAdmin", coalesce(m.by_address, false) as by_address, coalesce(m.moved, false) as moved, false as rejected,
+(u.email, u.username, u."firstName", u."lastName", u."pterodactylId", u."pterodactylUuid", u."isPterodactylAdmin") is distinct from (case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.email else u.email end, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s.username else coalesce(u.username, s.username) end, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."firstName" else coalesce(u."firstName", s."firstName") end, case when u.id is null or (u.password is null and u."emailVerified" is null and u."lastLoginAt" is null) then s."lastName" else coalesce(u."lastName", s."lastName") end, s."panelId", coalesce(s.uuid, u."pterodactylUuid"), s.admin) as differs
+from staged_users s left join matched_users m on m."panelId" = s."panelId" left join users u on u.id = m.id;
+set local enable_nestloop = on;
 create temp table change_users on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_users target left join users t on t.id = target.id
-where not target.rejected and (not target.found or (t.email, t.username, t."firstName", t."lastName", t."pterodactylId", t."pterodactylUuid", t."isPterodactylAdmin") is distinct from (target.email, target.username, target."firstName", target."lastName", target."pterodactylId", target."pterodactylUuid", target."isPterodactylAdmin"));
+from target_users target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_users change where (lower(btrim(change.email))) is not null group by lower(btrim(change.email)) having count(*) > 1)
 or exists (select 1 from change_users change join users t on (lower(btrim(t.email))) = (lower(btrim(change.email))) where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylId") is not null group by change."pterodactylId" having count(*) > 1)
 or exists (select 1 from change_users change join users t on (t."pterodactylId") = (change."pterodactylId") where t.id <> change.id)) or (exists (select 1 from change_users change where (change."pterodactylUuid") is not null group by change."pterodactylUuid" having count(*) > 1)
@@ -372,10 +374,8 @@ where t.uuid is null and (t."panelType" = 'pterodactyl' or t."panelType" is null
 order by s."panelId", t."createdAt", t.id
 )
 select b."panelId", b.id from by_uuid b union all select b."panelId", b.id from by_id b;
-create index on matched_servers (id);
-create index on matched_servers ("panelId");
-create index on staged_servers ("panelId");
 analyze matched_servers;
+set local enable_nestloop = off;
 create temp table released_servers on commit drop as
 select t.id, t."pterodactylId" as panel_id from servers t join staged_servers s on s."panelId" = t."pterodactylId"
 where t.uuid is not null and t.uuid <> s.uuid and (t."panelType" = 'pterodactyl' or t."panelType" is null) and not exists (select 1 from matched_servers m where m.id = t.id);
@@ -383,20 +383,23 @@ create temp table duplicate_servers on commit drop as
 select t.id, t."pterodactylId" as panel_id from servers t join matched_servers m on m."panelId" = t."pterodactylId"
 where t.id <> m.id and (t."panelType" = 'pterodactyl' or t."panelType" is null) and not exists (select 1 from matched_servers o where o.id = t.id)
 and not exists (select 1 from released_servers r where r.id = t.id);
-create temp table target_servers on commit drop as select x.*, false as rejected from (select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found,
-s."panelId" as "pterodactylId", s.uuid, s."uuidShort", s."externalId", s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu,
-s."createdAt", case when o.id is not null then o.id
+set local enable_nestloop = on;
+set local enable_nestloop = off;
+create temp table target_servers on commit drop as select coalesce(m.id, gen_random_uuid()::text) as id, s."panelId"::text as panel_id, m.id is not null as found, s.uuid as uuid, s."uuidShort" as "uuidShort", s."externalId" as "externalId", s.name as name, s.description as description, s.status as status, s."isSuspended" as "isSuspended", s.memory as memory, s.disk as disk, s.cpu as cpu, s."createdAt" as "createdAt", s."panelId" as "pterodactylId", case when o.id is not null then o.id
 when s."user" is not null and (exists (select 1 from staged_users x where x."panelId" = s."user")
 or exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = s."user")) then null
-else t."ownerId" end as "ownerId", kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", s.allocation as "primaryAllocationId",
-'pterodactyl'::text as "panelType"
+else t."ownerId" end as "ownerId", kn.id as "nodeId", ke.id as "eggId", kq.id as "nestId", s.allocation as "primaryAllocationId", 'pterodactyl'::text as "panelType", false as rejected,
+(t.uuid, t."uuidShort", t."externalId", t.name, t.description, t.status, t."isSuspended", t.memory, t.disk, t.cpu, t."pterodactylId", t."ownerId", t."nodeId", t."eggId", t."nestId", t."primaryAllocationId", t."panelType") is distinct from (s.uuid, s."uuidShort", s."externalId", s.name, s.description, s.status, s."isSuspended", s.memory, s.disk, s.cpu, s."panelId", case when o.id is not null then o.id
+when s."user" is not null and (exists (select 1 from staged_users x where x."panelId" = s."user")
+or exists (select 1 from rejected_by_mapping r where r.entity = 'users' and r.id = s."user")) then null
+else t."ownerId" end, kn.id, ke.id, kq.id, s.allocation, 'pterodactyl'::text) as differs
 from staged_servers s left join matched_servers m on m."panelId" = s."panelId" left join servers t on t.id = m.id
 left join user_map o on o."panelId" = s."user" left join known_nodes kn on kn.id = s.node
-left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest) x;
+left join known_eggs ke on ke.id = s.egg left join known_nests kq on kq.id = s.nest;
+set local enable_nestloop = on;
 create temp table change_servers on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_servers target left join servers t on t.id = target.id
-where not target.rejected and (not target.found or (t.uuid, t."uuidShort", t."externalId", t.name, t.description, t.status, t."isSuspended", t.memory, t.disk, t.cpu, t."pterodactylId", t."ownerId", t."nodeId", t."eggId", t."nestId", t."primaryAllocationId", t."panelType") is distinct from (target.uuid, target."uuidShort", target."externalId", target.name, target.description, target.status, target."isSuspended", target.memory, target.disk, target.cpu, target."pterodactylId", target."ownerId", target."nodeId", target."eggId", target."nestId", target."primaryAllocationId", target."panelType"));
+from target_servers target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_servers change where (change.uuid) is not null group by change.uuid having count(*) > 1)
 or exists (select 1 from change_servers change join servers t on (t.uuid) = (change.uuid) where t.id <> change.id)) or (exists (select 1 from change_servers change where (change."pterodactylId") is not null group by change."pterodactylId" having count(*) > 1)
 or exists (select 1 from change_servers change join servers t on (t."pterodactylId") = (change."pterodactylId") where t.id <> change.id)) as contested;
@@ -410,7 +413,7 @@ and not exists (select 1 from matched_servers m where m.id = t.id)
 order by r.id, t."createdAt", t.id);
 analyze server_map;
 create temp table read_links on commit drop as select m.id from server_map m where true;
-create temp table link_map on commit drop as select l.id, m.id as server from staged_links l join server_map m on m."panelId" = l.server;
+create temp table link_map on commit drop as select l.id, m.id as server from staged_links l left join server_map m on m."panelId" = l.server;
 create temp table read_subusers on commit drop as
 select m."panelId", m.id, m."ownerId" from server_map m
 where (true and exists (select 1 from staged_pages p where p.source = 'servers' and p.entity = 'subusers'))
@@ -421,29 +424,29 @@ where t."isOwner" and t."userId" is distinct from m."ownerId";
 analyze link_map;
 analyze read_links;
 analyze read_subusers;
-create temp table target_allocations on commit drop as select x.*, false as rejected from (select a.id, a.ip, a.port, a.alias, a.notes, a."nodeId", a.panel_id, a.found, a."serverId",
-case when a."serverId" is not null then true when not a."isAssigned" then false when a.listed then true
-when a.had_server or true then false else true end as "isAssigned"
+create temp table target_allocations on commit drop as select a.id as id, a.id::text as panel_id, a.found as found, a.ip as ip, a.port as port, a.alias as alias, a.notes as notes, case when a.server is not null then true when not a."isAssigned" then false when a.listed then true
+when a.had_server or true then false else true end as "isAssigned", a."nodeId" as "nodeId", a.server as "serverId", false as rejected,
+((a.was).ip, (a.was).port, (a.was).alias, (a.was).notes, (a.was)."isAssigned", (a.was)."nodeId", (a.was)."serverId") is distinct from (a.ip, a.port, a.alias, a.notes, case when a.server is not null then true when not a."isAssigned" then false when a.listed then true
+when a.had_server or true then false else true end, a."nodeId", a.server) as differs
 from (
-select s.*, s.id::text as panel_id, t.id is not null as found, k.id is not null as listed, t."serverId" is not null as had_server,
+select s.*, t.id is not null as found, t as was, l.id is not null as listed, t."serverId" is not null as had_server,
 case when l.server is not null then l.server when not s."isAssigned" then null
 when t."serverId" is null then null
 when exists (select 1 from read_links r where r.id = t."serverId") or exists (select 1 from deleted_servers deleted where deleted.id = t."serverId") then null
-else t."serverId" end as "serverId"
-from staged_allocations s left join allocations t on t.id = s.id left join staged_links k on k.id = s.id left join link_map l on l.id = s.id
-) a) x;
+else t."serverId" end as server
+from staged_allocations s left join allocations t on t.id = s.id left join link_map l on l.id = s.id
+) a;
 with marked as (update target_allocations target set rejected = true from nodes n join allocations t on t."nodeId" = n.id where not target.rejected and t.id = target.id and n."panelType" is distinct from 'pterodactyl' and not exists (select 1 from known_nodes k where k.id = n.id) returning target.panel_id)
 insert into rejected_records select 'allocations', m.panel_id, 'KEY_TAKEN', 'id: held by a row of another panel' from marked m on conflict do nothing;
 with marked as (update target_allocations target set rejected = true where not target.rejected and not exists (select 1 from known_nodes k where k.id = target."nodeId") returning target.panel_id)
 insert into rejected_records select 'allocations', m.panel_id, 'PARENT_MISSING', 'nodeId: no such node' from marked m on conflict do nothing;
 create temp table change_allocations on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_allocations target left join allocations t on t.id = target.id
-where not target.rejected and (not target.found or (t.ip, t.port, t.alias, t.notes, t."isAssigned", t."nodeId", t."serverId") is distinct from (target.ip, target.port, target.alias, target.notes, target."isAssigned", target."nodeId", target."serverId"));
+from target_allocations target where not target.rejected and (not target.found or target.differs);
 select (exists (select 1 from change_allocations change where (change."nodeId", change.ip, change.port) is not null group by change."nodeId", change.ip, change.port having count(*) > 1)
 or exists (select 1 from change_allocations change join allocations t on (t."nodeId", t.ip, t.port) = (change."nodeId", change.ip, change.port) where t.id <> change.id)) as contested;
 
-create temp table target_databases on commit drop as select x.*, false as rejected from (with records as (
+create temp table target_databases on commit drop as with records as (
 select s.*, m.id as "serverId" from staged_databases s left join server_map m on m."panelId" = s.server
 ), by_id as (
 select distinct on (r."panelId") r."panelId", t.id from records r join server_databases t on t."pterodactylId" = r."panelId"
@@ -455,18 +458,15 @@ join server_databases t on t."serverId" = r."serverId" and t."databaseName" = r.
 where t."pterodactylId" is null and not exists (select 1 from by_id b where b."panelId" = r."panelId")
 order by r."panelId", t."createdAt", t.id
 ) n order by n.id, n."panelId"
-), matched as (select b."panelId", b.id from by_id b union all select b."panelId", b.id from by_name b)
-select coalesce(m.id, gen_random_uuid()::text) as id, r."panelId"::text as panel_id, m.id is not null as found, r."serverId", r."panelId" as "pterodactylId",
-r."databaseName", r.username, coalesce(r.host, t.host, '') as host, case when r.host is null then coalesce(t.port, 3306) else r.port end as port,
-r."hostId", r."maxConnections"
-from records r left join matched m on m."panelId" = r."panelId" left join server_databases t on t.id = m.id) x;
+), matched as (select b."panelId", b.id from by_id b union all select b."panelId", b.id from by_name b) select coalesce(m.id, gen_random_uuid()::text) as id, r."panelId"::text as panel_id, m.id is not null as found, r."databaseName" as "databaseName", r.username as username, coalesce(r.host, t.host, '') as host, case when r.host is null then coalesce(t.port, 3306) else r.port end as port, r."hostId" as "hostId", r."maxConnections" as "maxConnections", r."serverId" as "serverId", r."panelId" as "pterodactylId", false as rejected,
+(t."databaseName", t.username, t.host, t.port, t."hostId", t."maxConnections", t."serverId", t."pterodactylId") is distinct from (r."databaseName", r.username, coalesce(r.host, t.host, ''), case when r.host is null then coalesce(t.port, 3306) else r.port end, r."hostId", r."maxConnections", r."serverId", r."panelId") as differs
+from records r left join matched m on m."panelId" = r."panelId" left join server_databases t on t.id = m.id;
 with marked as (update target_databases target set rejected = true where not target.rejected and target."serverId" is null returning target.panel_id)
 insert into rejected_records select 'databases', m.panel_id, 'PARENT_MISSING', 'serverId: no such server' from marked m on conflict do nothing;
 create temp table change_databases on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_databases target left join server_databases t on t.id = target.id
-where not target.rejected and (not target.found or (t."databaseName", t.username, t.host, t.port, t."hostId", t."maxConnections", t."serverId", t."pterodactylId") is distinct from (target."databaseName", target.username, target.host, target.port, target."hostId", target."maxConnections", target."serverId", target."pterodactylId"));
-create temp table target_subusers on commit drop as select x.*, false as rejected from (with wanted as (
+from target_databases target where not target.rejected and (not target.found or target.differs);
+create temp table target_subusers on commit drop as with wanted as (
 select m.id as "serverId", coalesce(u.id, e.id) as "userId", s.permissions, false as "isOwner",
 case when s."panelId" > 0 then s."panelId"::text else s.server || '/' || coalesce(s."user"::text, 'unknown') end as panel_id
 from staged_subusers s join server_map m on m."panelId" = s.server left join user_map u on u."panelId" = s."user"
@@ -477,17 +477,15 @@ union all
 select m.id, m."ownerId", '{*}'::text[], true, m."panelId" || '/owner' from server_map m
 where m."ownerId" is not null and m.id in (select r.id from read_subusers r union all select o.id from moved_owners o)
 ), one as (
-select distinct on (w."serverId", coalesce(w."userId", w.panel_id)) w.* from wanted w order by w."serverId", coalesce(w."userId", w.panel_id), w."isOwner" desc, w.panel_id
-)
-select coalesce(t.id, gen_random_uuid()::text) as id, o.panel_id, t.id is not null as found, o."serverId", o."userId", o.permissions, o."isOwner",
-case when o."isOwner" then 'owner' when t.id is null or t."isOwner" or t."accessLevel" = 'owner' then 'user' else t."accessLevel" end as "accessLevel"
-from one o left join server_subusers t on t."serverId" = o."serverId" and t."userId" = o."userId") x;
+select distinct on (w."serverId" collate "C", coalesce(w."userId", w.panel_id) collate "C") w.* from wanted w order by w."serverId" collate "C", coalesce(w."userId", w.panel_id) collate "C", w."isOwner" desc, w.panel_id
+) select coalesce(t.id, gen_random_uuid()::text) as id, o.panel_id as panel_id, t.id is not null as found, o.permissions as permissions, o."serverId" as "serverId", o."userId" as "userId", o."isOwner" as "isOwner", case when o."isOwner" then 'owner' when t.id is null or t."isOwner" or t."accessLevel" = 'owner' then 'user' else t."accessLevel" end as "accessLevel", false as rejected,
+(t.permissions, t."serverId", t."userId", t."isOwner", t."accessLevel") is distinct from (o.permissions, o."serverId", o."userId", o."isOwner", case when o."isOwner" then 'owner' when t.id is null or t."isOwner" or t."accessLevel" = 'owner' then 'user' else t."accessLevel" end) as differs
+from one o left join server_subusers t on t."serverId" = o."serverId" and t."userId" = o."userId";
 with marked as (update target_subusers target set rejected = true where not target.rejected and target."userId" is null returning target.panel_id)
 insert into rejected_records select 'subusers', m.panel_id, 'PARENT_MISSING', 'userId: no such user' from marked m on conflict do nothing;
 create temp table change_subusers on commit drop as
 select target.*, case when target.found then 'u' else 'c' end as op, row_number() over (order by target.id)::int as n
-from target_subusers target left join server_subusers t on t.id = target.id
-where not target.rejected and (not target.found or (t.permissions, t."serverId", t."userId", t."isOwner", t."accessLevel") is distinct from (target.permissions, target."serverId", target."userId", target."isOwner", target."accessLevel"));
+from target_subusers target where not target.rejected and (not target.found or target.differs);
 
 select 'nodes' as entity, (select count(*) from target_nodes target where target.found)::int as known, count(*)::int as other, coalesce((array_agg(o.id order by o.id))[1:20], '{}') as ids from (select change.id from change_nodes change join nodes t on t.id = change.id
 where change.op = 'u' and change.uuid <> t.uuid and t.uuid not in (select s.uuid from staged_nodes s)) o union all select 'nests' as entity, (select count(*) from target_nests target where target.found)::int as known, count(*)::int as other, coalesce((array_agg(o.id order by o.id))[1:20], '{}') as ids from (select change.id from change_nests change join nests t on t.id = change.id
@@ -536,72 +534,72 @@ where not (r.entity = 'subusers' and r.code = 'INVALID_RECORD') group by 1, 2) x
 select 'locations' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_locations)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_locations) c,
-(select count(*)::int as unchanged from target_locations target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'locations' and x.panel_id = target.panel_id
-and not exists (select 1 from change_locations y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_locations target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_locations target on target.panel_id = x.panel_id
+where x.entity = 'locations' and not target.rejected and not exists (select 1 from change_locations y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'locations' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_locations y where y.panel_id = x.panel_id)) r union all select 'nodes' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_nodes)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_nodes) c,
-(select count(*)::int as unchanged from target_nodes target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'nodes' and x.panel_id = target.panel_id
-and not exists (select 1 from change_nodes y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_nodes target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_nodes target on target.panel_id = x.panel_id
+where x.entity = 'nodes' and not target.rejected and not exists (select 1 from change_nodes y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'nodes' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_nodes y where y.panel_id = x.panel_id)) r union all select 'nests' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_nests)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_nests) c,
-(select count(*)::int as unchanged from target_nests target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'nests' and x.panel_id = target.panel_id
-and not exists (select 1 from change_nests y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_nests target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_nests target on target.panel_id = x.panel_id
+where x.entity = 'nests' and not target.rejected and not exists (select 1 from change_nests y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'nests' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_nests y where y.panel_id = x.panel_id)) r union all select 'eggs' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_eggs)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_eggs) c,
-(select count(*)::int as unchanged from target_eggs target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'eggs' and x.panel_id = target.panel_id
-and not exists (select 1 from change_eggs y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_eggs target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_eggs target on target.panel_id = x.panel_id
+where x.entity = 'eggs' and not target.rejected and not exists (select 1 from change_eggs y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'eggs' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_eggs y where y.panel_id = x.panel_id)) r union all select 'egg_variables' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_egg_variables)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_egg_variables) c,
-(select count(*)::int as unchanged from target_egg_variables target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'egg_variables' and x.panel_id = target.panel_id
-and not exists (select 1 from change_egg_variables y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_egg_variables target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_egg_variables target on target.panel_id = x.panel_id
+where x.entity = 'egg_variables' and not target.rejected and not exists (select 1 from change_egg_variables y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'egg_variables' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_egg_variables y where y.panel_id = x.panel_id)) r union all select 'users' as entity, c.created, c.updated + (select count(*) from unlinked_users)::int as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_users)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_users) c,
-(select count(*)::int as unchanged from target_users target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'users' and x.panel_id = target.panel_id
-and not exists (select 1 from change_users y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_users target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_users target on target.panel_id = x.panel_id
+where x.entity = 'users' and not target.rejected and not exists (select 1 from change_users y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'users' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_users y where y.panel_id = x.panel_id)) r union all select 'servers' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_servers)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_servers) c,
-(select count(*)::int as unchanged from target_servers target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'servers' and x.panel_id = target.panel_id
-and not exists (select 1 from change_servers y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_servers target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_servers target on target.panel_id = x.panel_id
+where x.entity = 'servers' and not target.rejected and not exists (select 1 from change_servers y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'servers' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_servers y where y.panel_id = x.panel_id)) r union all select 'allocations' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_allocations)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_allocations) c,
-(select count(*)::int as unchanged from target_allocations target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'allocations' and x.panel_id = target.panel_id
-and not exists (select 1 from change_allocations y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_allocations target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_allocations target on target.panel_id = x.panel_id
+where x.entity = 'allocations' and not target.rejected and not exists (select 1 from change_allocations y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'allocations' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_allocations y where y.panel_id = x.panel_id)) r union all select 'databases' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_databases)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_databases) c,
-(select count(*)::int as unchanged from target_databases target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'databases' and x.panel_id = target.panel_id
-and not exists (select 1 from change_databases y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_databases target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_databases target on target.panel_id = x.panel_id
+where x.entity = 'databases' and not target.rejected and not exists (select 1 from change_databases y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'databases' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_databases y where y.panel_id = x.panel_id)) r union all select 'subusers' as entity, c.created, c.updated + 0 as updated,
 t.unchanged - c.changes as unchanged, (select count(*) from deleted_subusers)::int as pruned, r.failed
 from (select count(*) filter (where op = 'c')::int as created, count(*) filter (where op = 'u')::int as updated, count(*)::int as changes from change_subusers) c,
-(select count(*)::int as unchanged from target_subusers target where not target.rejected
-and not exists (select 1 from rejected_records x where x.entity = 'subusers' and x.panel_id = target.panel_id
-and not exists (select 1 from change_subusers y where y.panel_id = target.panel_id))) t,
+(select (select count(*) from target_subusers target where not target.rejected)::int
+- (select count(*) from rejected_records x join target_subusers target on target.panel_id = x.panel_id
+where x.entity = 'subusers' and not target.rejected and not exists (select 1 from change_subusers y where y.panel_id = x.panel_id))::int as unchanged) t,
 (select count(*)::int as failed from rejected_records x where x.entity = 'subusers' and x.code <> 'DUPLICATE_ROW'
 and not exists (select 1 from change_subusers y where y.panel_id = x.panel_id)) r;
 
