@@ -31,6 +31,8 @@ const { values } = parseArgs({
 
 /** Users who sign in, spread over all. */
 const PEOPLE = 5_000;
+/** Milliseconds above which the time of a sign-in is told, with its place in the run. */
+const SLOW_MS = 900;
 /** Seconds of sign-ins without a sync. */
 const IDLE_SECONDS = 20;
 
@@ -65,6 +67,7 @@ async function makeAdopted({ db }: Installation): Promise<void> {
 function signIn(api: string, emails: readonly string[]): { stop(): Promise<Figures> } {
   const pool = new Pool(api, { connections: 1, pipelining: 1 });
   const times: number[] = [];
+  const slow: { second: number; ms: number }[] = [];
   const errors: string[] = [];
   const began = performance.now();
   let stopped = false;
@@ -74,6 +77,7 @@ function signIn(api: string, emails: readonly string[]): { stop(): Promise<Figur
         const request = post('/api/v1/auth/login', { email: emails[n % emails.length], password: PASSWORD });
         const { ms, status, body } = await send(pool, request);
         times.push(ms);
+        if (ms > SLOW_MS) slow.push({ second: (performance.now() - began) / 1_000, ms });
         expectAnswer(status === 200 && body.accessToken !== undefined, 'login', status, body);
       } catch (error) {
         errors.push(error instanceof Error ? error.message : String(error));
@@ -87,6 +91,7 @@ function signIn(api: string, emails: readonly string[]): { stop(): Promise<Figur
       await done;
       await pool.close();
       for (const error of new Set(errors)) say(error);
+      for (const { second, ms } of slow) say(`a sign-in took ${ms.toFixed(0)} ms until second ${second.toFixed(1)}`);
       return figuresOf(times, performance.now() - began, errors);
     },
   };

@@ -18,6 +18,7 @@ import { type ReadyMessage, WORKER_ENV, WORKER_NODE_FLAGS } from '../../src/embe
 import { startTemporal } from '../../src/embedded/temporal/temporal.ts';
 import { createSyncLauncher } from '../../src/services/sync/launcher.ts';
 import { createDb, type Database } from '../../src/store/db/db.ts';
+import { createListener } from '../../src/store/db/listener.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../src/temporal/connection.ts';
@@ -137,6 +138,8 @@ export interface Installation {
 export function installationOn(databaseUrl: string, services: Services, panel: Panel): Installation {
   const db = createDb({ connectionString: databaseUrl, applicationName: 'bench', max: 2, statementTimeoutMs: 600_000 });
   const gateway = createTemporalGateway({ ...loadConfig({}).temporal, address: services.temporalAddress });
+  // Looking again and again would take time from what is measured.
+  const listener = createListener({ connectionString: databaseUrl, log: pino({ level: 'silent' }) });
   const launcher = createSyncLauncher({ db, temporal: gateway, log: pino({ level: 'silent' }) });
   const env = {
     DATABASE_URL: databaseUrl,
@@ -151,16 +154,24 @@ export function installationOn(databaseUrl: string, services: Services, panel: P
     startWorker: () => startWorker(env),
     startApi: () => startApi(env),
     async runSync({ dryRun } = { dryRun: false }) {
+      let wake = () => {};
+      const stop = listener.on('sync_log', () => wake());
       const { syncLogId } = await launcher.requestSync({ target: 'full', requestedBy: 'bench', dryRun });
-      let log = await getSyncLog(db, syncLogId);
-      while (log === undefined || log.status === 'PENDING' || log.status === 'RUNNING') {
-        await delay(10);
+      let log: SyncLog | undefined;
+      for (;;) {
+        const changed = new Promise<void>((resolve) => {
+          wake = resolve;
+        });
         log = await getSyncLog(db, syncLogId);
+        if (log !== undefined && log.status !== 'PENDING' && log.status !== 'RUNNING') break;
+        await Promise.race([changed, delay(500)]);
       }
+      stop();
       if (log.status !== 'COMPLETED') throw new Error(`the sync ended as ${log.status}: ${log.error ?? ''}`);
       return log;
     },
     async close() {
+      await listener.close();
       await gateway.close();
       await db.destroy();
     },

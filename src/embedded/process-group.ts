@@ -49,7 +49,7 @@ export class GroupFailure extends Error {
  * Heap limits of the worker, the same as in `npm run start:worker`: without them V8 lets the heap grow with the machine's
  * memory before it collects garbage. A listing of 100,000 allocations fits (measured by `npm run bench`).
  */
-export const WORKER_NODE_FLAGS = ['--max-old-space-size=160', '--max-semi-space-size=16'] as const;
+export const WORKER_NODE_FLAGS = ['--max-old-space-size=144', '--max-semi-space-size=8'] as const;
 
 /** Without it glibc keeps one arena per thread, each as large as the largest response it ever held. */
 export const WORKER_ENV = { MALLOC_ARENA_MAX: '2' } as const;

@@ -70,6 +70,7 @@ test('a completed sync: its details say how it ended, and its history holds no k
   const { bars, failure } = await ui.timeline(runId);
   report.saw('its timeline', [...new Set(bars)].slice(0, 6).join(' | '));
   expect(failure).toBeUndefined();
+  for (const bar of ['locations, page 1', 'servers, page 1', 'openRun', 'mergeRun']) expect(bars).toContain(bar);
   const history = await ui.historyText(runId);
   expect(history).toContain(logId);
   expect(history).not.toContain(installation.sim.keys.full);

@@ -1,5 +1,6 @@
 /** Activity that reads a batch of pages and stages them. */
 import { activityInfo, Context } from '@temporalio/activity';
+import pLimit, { type LimitFunction } from 'p-limit';
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
@@ -79,9 +80,16 @@ const tooManyPages = (source: SourceRef) =>
     ],
   });
 
+/** Pages that are stored at once, over all batches of a process: more only take the processors of the database from others. */
+const STORED_AT_ONCE = 3;
+
+interface StagingDeps extends PageActivityDeps {
+  inTurn: LimitFunction;
+}
+
 /** Reads and stages the pages of a batch, one request at a time; a retry skips pages that are staged. */
 async function readBatch(
-  deps: PageActivityDeps,
+  { inTurn, ...deps }: StagingDeps,
   report: ReportProgress,
   input: StagePagesInput,
   signal: AbortSignal,
@@ -130,7 +138,8 @@ async function readBatch(
       await settle();
       if (result.stopped !== null) break;
       commitLater = !isLast;
-      storing = stageEncoded(deps.db, outcome.encoded);
+      const { encoded } = outcome;
+      storing = inTurn(() => stageEncoded(deps.db, encoded));
       // settle() sees its failure; without this line it would count as unhandled while a request runs.
       storing.catch(() => undefined);
       result.pages.push(outcome.info);
@@ -281,7 +290,7 @@ export function lostAttempts(note: unknown): number {
 }
 
 /** Reads a batch; a page whose answer seems to end the process is not requested for ever. */
-async function stage(deps: PageActivityDeps, report: ReportProgress, input: StagePagesInput) {
+async function stage(deps: StagingDeps, report: ReportProgress, input: StagePagesInput) {
   const { heartbeatDetails } = activityInfo();
   const lost = lostAttempts(heartbeatDetails);
   if (lost >= MAX_LOST) throw brokenPage('The worker ended each time while it read this page', input.pages[0] ?? 1);
@@ -296,9 +305,10 @@ async function stage(deps: PageActivityDeps, report: ReportProgress, input: Stag
 
 export function createPageActivities(deps: PageActivityDeps) {
   const report = createProgressReport(deps.db);
+  const staging = { ...deps, inTurn: pLimit(STORED_AT_ONCE) };
   return {
     /** Reads and stages a batch of pages of one source. */
-    stagePages: (input: StagePagesInput): Promise<StagePagesResult> => stage(deps, report, input),
+    stagePages: (input: StagePagesInput): Promise<StagePagesResult> => stage(staging, report, input),
   };
 }
 

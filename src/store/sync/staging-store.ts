@@ -289,7 +289,10 @@ export async function eggsToAsk(db: Db, logId: string, nestId: number): Promise<
   return unknown.length > MAX_UNKNOWN_EGGS ? known : [...known, ...unknown].sort((a, b) => a - b);
 }
 
-/** Sums over the staged pages of each source's newest pass, for progress. A page counts once, however often it was read. */
+/**
+ * Sums over the staged pages of each source's newest pass, for progress. A page counts once, however often it was read. The pages
+ * are read once, without a join: the planner does not know the pages of a new run, and would take them for few.
+ */
 export async function stagingSummary(db: Db, logId: string): Promise<StagingSummary> {
   const found = await query<{
     source: string;
@@ -300,18 +303,19 @@ export async function stagingSummary(db: Db, logId: string): Promise<StagingSumm
     perPage: number;
   }>(
     db,
-    `with newest as (
-       select p.source, coalesce(p.source_id, -1) as source_id, max(p.pass) as pass from sync_pages p where p.log_id = ? group by 1, 2
+    `with passes as (
+       select p.source, p.source_id, p.entity, p.page, p.per_page, p.rows, p.total, p.fetched_at, p.pass,
+         max(p.pass) over (partition by p.source, p.source_id) as newest
+       from sync_pages p where p.log_id = ?
      ), pages as (
        select p.source, p.source_id, p.entity, p.page, p.per_page, sum(p.rows) as rows, max(p.fetched_at) as fetched_at,
          (array_agg(p.total order by p.fetched_at desc))[1] as total
-       from sync_pages p join newest n on n.source = p.source and n.source_id = coalesce(p.source_id, -1) and n.pass = p.pass
-       where p.log_id = ? group by 1, 2, 3, 4, 5
+       from passes p where p.pass = p.newest group by 1, 2, 3, 4, 5
      )
      select p.source, p.entity, sum(p.per_page)::int as covered, sum(p.rows)::int as rows,
        (array_agg(p.total order by p.fetched_at desc))[1]::int as total, max(p.per_page)::int as "perPage"
      from pages p where p.entity <> 'links' group by 1, 2`,
-    [logId, logId],
+    [logId],
   );
   const summary: StagingSummary = { listings: {}, rows: {} };
   for (const { source, entity, covered, rows, total, perPage } of found) {

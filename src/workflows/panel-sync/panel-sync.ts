@@ -15,8 +15,9 @@ import {
   TemporalFailure,
   workflowInfo,
 } from '@temporalio/workflow';
+import type { StagePagesInput } from '../../activities/sync/read-pages.ts';
 import type { OpenRunResult } from '../../activities/sync/run.ts';
-import { isListing } from '../../domain/sync/source-ref.ts';
+import { isListing, sourceName } from '../../domain/sync/source-ref.ts';
 import {
   type Entity,
   type Listing,
@@ -168,6 +169,15 @@ async function readAndMerge(run: Run, from: GoingOn | undefined): Promise<Outcom
 const isFull = ({ maxEvents }: PanelSyncInput): boolean =>
   workflowInfo().historyLength > (maxEvents ?? MAX_EVENTS) || workflowInfo().continueAsNewSuggested;
 
+/** A batch as a person calls it, such as `servers, pages 3-10`. */
+function batchName({ source, pages }: StagePagesInput): string {
+  const [first = 1] = pages;
+  const last = pages.at(-1) ?? first;
+  if (first === last) return `${sourceName(source)}, page ${first}`;
+  const inRow = last - first + 1 === pages.length;
+  return `${sourceName(source)}, pages ${inRow ? `${first}-${last}` : pages.join(', ')}`;
+}
+
 /** Reads all sources, within the panel's budget (ADR 6). */
 const read = ({ input, open, state, pacer }: Run): Promise<'read' | 'full'> =>
   readSources(state.sources, {
@@ -179,10 +189,12 @@ const read = ({ input, open, state, pacer }: Run): Promise<'read' | 'full'> =>
       subusers: open.subusers,
     },
     activities: {
-      stagePages: pageActivities.stagePages,
+      // What the bars of the timeline in the Temporal UI are called.
+      stagePages: (batch) => pageActivities.stagePages.executeWithOptions({ summary: batchName(batch) }, [batch]),
       eggsToAsk: pageActivities.eggsToAsk,
       stageEggs: pageActivities.stageEggs,
-      verifySource: checkActivities.verifySource,
+      verifySource: (checked) =>
+        checkActivities.verifySource.executeWithOptions({ summary: sourceName(checked.source) }, [checked]),
     },
     pacer,
     warnings: state.warnings,

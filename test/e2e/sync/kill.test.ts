@@ -2,6 +2,7 @@
  * One kill -9 of each process in the middle of a sync. Whatever is killed, the run continues by itself and ends like an
  * undisturbed one. (`npm run test:life` kills at many more moments.)
  */
+import { getPriority } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Installation } from '../../support/processes.ts';
@@ -35,6 +36,11 @@ test('the undisturbed run, for comparison', () => {
     databases: { failed: 0 },
     subusers: { failed: 0 },
   });
+});
+
+test('a worker lets other processes go first: it yields to the api on the same machine', () => {
+  for (const { processId } of installation.workers())
+    expect(getPriority(processId)).toBeGreaterThan(getPriority(process.pid));
 });
 
 test('a worker is killed while it reads: the other finishes', async () => {

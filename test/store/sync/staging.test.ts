@@ -329,3 +329,18 @@ describe('pages that need not wait for the disk', () => {
       expect(await query(waiting, `select current_setting('synchronous_commit') as waits`)).toEqual([{ waits: 'on' }]);
   });
 });
+
+test('progress reads the staged pages once, also when the planner takes them for none', async () => {
+  await query(database.db, 'analyze sync_pages');
+  await page(1, [1, 2]);
+  const seen: { sql: string; bindings: readonly unknown[] }[] = [];
+  database.db.on('query', (sent: { sql: string; bindings: readonly unknown[] }) => seen.push(sent));
+  await writeProgress(database.db, { logId: run.logId, entities: ['users'], unread: ['users'], force: true });
+  const summary = seen.find(({ sql }) => sql.includes('sync_pages'));
+  const { rows } = (await database.db.raw(`explain ${summary?.sql.replace(/\$\d+/g, '?')}`, [
+    ...((summary?.bindings ?? []) as string[]),
+  ])) as { rows: Record<string, string>[] };
+  const plan = rows.map((row) => row['QUERY PLAN']).join('\n');
+  expect(plan.match(/on sync_pages/g)).toHaveLength(1);
+  expect(plan).not.toContain('Nested Loop');
+});

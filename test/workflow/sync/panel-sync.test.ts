@@ -68,6 +68,9 @@ const unserved = (n: number) =>
     nonRetryable: true,
     details: [{ page: n, fallback: true }],
   });
+/** The value of a payload in a history. */
+const decode = (payload: { data?: Uint8Array | null } | null | undefined): unknown =>
+  payload?.data == null ? undefined : JSON.parse(Buffer.from(payload.data).toString());
 const closed = () => ApplicationFailure.nonRetryable('The sync run is closed', 'RUN_CLOSED');
 
 beforeEach(() => {
@@ -511,6 +514,19 @@ describe('ending', () => {
     expect(await second.result()).toMatchObject({ status: 'COMPLETED' });
     const { events } = await second.fetchHistory();
     expect(failedTasks({ events: events ?? [] })).toEqual([]);
+  });
+
+  test('batches are called by what they read, for the timeline of the UI', async () => {
+    mocks.stagePages = async (input) => staged(input, 30);
+    const handle = await start({ target: 'users' });
+    await handle.result();
+    const { events } = await handle.fetchHistory();
+    const names = (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: planned, userMetadata }) =>
+      planned == null ? [] : [`${planned.activityType?.name}: ${decode(userMetadata?.summary)}`],
+    );
+    expect(names).toContain('stagePages: users, page 1');
+    expect(names.some((name) => /^stagePages: users, pages 2-\d+$/.test(name))).toBe(true);
+    expect(names).toContain('verifySource: users');
   });
 
   test('the details of an ended run say how it ended: outcome, counts, warnings', async () => {
