@@ -31,7 +31,7 @@ const { values } = parseArgs({
 
 /** Users who sign in, spread over all. */
 const PEOPLE = 5_000;
-/** Milliseconds above which the time of a sign-in is told, with its place in the run. */
+/** Milliseconds above which the time of a sign-in is printed, with its place in the run. */
 const SLOW_MS = 900;
 /** Seconds of sign-ins without a sync. */
 const IDLE_SECONDS = 20;
