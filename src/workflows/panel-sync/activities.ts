@@ -37,8 +37,8 @@ export const checkActivities = proxyActivities<Pick<ConfirmActivities, 'verifySo
 
 export const pageActivities = proxyActivities<PageActivities & EggActivities & ClientSubuserActivities>({
   taskQueue: QUEUE.panel,
-  // Eight requests that each end just before their own timeout.
-  startToCloseTimeout: '5m',
+  // Sixteen requests that each end just before their own timeout. A worker that died is noticed by its heartbeats.
+  startToCloseTimeout: '9m',
   heartbeatTimeout: '10s',
   // The fence drops late writes, so the workflow need not wait for the end of a page that is being cancelled.
   cancellationType: ActivityCancellationType.TRY_CANCEL,
