@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { DiscordSimulator, SimulatedWebhook } from '../../../simulators/discord/contract.ts';
 import { startDiscordSimulator } from '../../../simulators/discord/simulator.ts';
 import { query } from '../../../src/store/db/query.ts';
+import { isConcurrencyFailure } from '../../../src/store/db/sql-errors.ts';
 import { queueDeliveries } from '../../../src/store/webhooks/delivery-store.ts';
 import { createJournal, onFailure } from '../../support/journal.ts';
 import { type Installation, startInstallation } from '../../support/processes.ts';
@@ -49,9 +50,21 @@ afterAll(async () => {
 beforeEach(async () => {
   const alive = running().workers();
   for (let n = alive.length; n < 2; n += 1) await startWorker();
-  await rows('truncate webhook_deliveries, webhook_attempts, webhook_pauses, outbox');
+  await empty();
   discord.clear();
 });
+
+/** Empties the tables. The workers use them meanwhile, so a truncate may meet their locks the other way round. */
+async function empty(): Promise<void> {
+  for (;;) {
+    try {
+      await rows('truncate webhook_deliveries, webhook_attempts, webhook_pauses, outbox');
+      return;
+    } catch (error) {
+      if (!isConcurrencyFailure(error)) throw error;
+    }
+  }
+}
 
 /** Queues events one after the other, each for every webhook. @returns ids of those whose commit was acknowledged. */
 async function queueMany(): Promise<string[]> {
