@@ -112,8 +112,9 @@ async function readBatch(
     attempt === 1 && !input.mayBeStaged ? [] : await stagedPages(deps.db, { ...key, pages, size: perPage, include });
   // The next page is requested while this one is being stored.
   let storing: Promise<'staged' | 'cancelled'> | undefined;
-  // Only the batch must outlive a crash of PostgreSQL, so only its last page waits for the disk.
-  let commitLater = false;
+  // Only the batch must outlive a crash of PostgreSQL, so only its last page waits for the disk. Pages of an earlier attempt may
+  // not have reached it either.
+  let commitLater = known.length > 0;
   const settle = async () => {
     const outcome = await storing;
     storing = undefined;
