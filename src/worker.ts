@@ -1,4 +1,5 @@
 /** Process entry of the worker: composes activities, workers, schedules and the outbox relay, and ends them in order. */
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
@@ -38,6 +39,7 @@ import { reconcileSchedules } from './temporal/schedules.ts';
 import { registerSearchAttributes } from './temporal/search-attributes.ts';
 import { packageVersion } from './version.ts';
 import { createWorkers } from './worker/workers.ts';
+import { type MaintenanceKind, maintenanceId, QUEUE } from './workflows/contract.ts';
 
 /** Connections to PostgreSQL. */
 const DEFAULT_POOL = 12;
@@ -45,6 +47,8 @@ const DEFAULT_POOL = 12;
 const NAMESPACE_TIMEOUT_MS = 5_000;
 /** Milliseconds until the schedules are reconciled again after a failure. */
 const SCHEDULE_RETRY_MS = 5_000;
+/** Milliseconds that the worker waits for its first watch before it says that it is ready. */
+const FIRST_WATCH_MS = 5_000;
 
 /**
  * A sync keeps a processor busy for minutes. Where api and worker share a machine, people who wait for an answer go first.
@@ -195,6 +199,23 @@ function followSchedules(deps: {
   deps.listener.on('settings_changed', onChange, onChange);
 }
 
+/**
+ * Runs the watch over syncs now, not with the schedule of the next minute: it repairs what a crash left behind. It runs as the
+ * workflow of that schedule. So it also shows that this worker does its work, and the code of the workflows is loaded before
+ * somebody waits for one.
+ */
+async function watchNow(temporal: TemporalGateway): Promise<void> {
+  await temporal.within(FIRST_WATCH_MS, () =>
+    temporal.client.workflow.execute<(kind: MaintenanceKind) => Promise<unknown>>('maintenance', {
+      // As the schedule names its runs.
+      workflowId: `${maintenanceId('sync-watch')}-${new Date().toISOString()}`,
+      taskQueue: QUEUE.core,
+      args: ['sync-watch'],
+      workflowRunTimeout: '1m',
+    }),
+  );
+}
+
 async function main(): Promise<void> {
   const config = readServiceConfig();
   const log = startLogging(config, 'worker', packageVersion());
@@ -223,8 +244,9 @@ async function main(): Promise<void> {
   await registerSearchAttributes(parts.temporal, log);
   const running = Promise.all(workers.map((worker) => worker.run()));
   followSchedules({ ...parts, log, ending: ending.signal });
-  // Repairs what a crash left behind now, not with the watch of the next minute.
-  parts.launcher.watch().catch((error: unknown) => log.warn({ err: error }, 'the watch over syncs failed'));
+  const watched = watchNow(parts.temporal).catch((error: unknown) =>
+    log.warn({ err: error }, 'the first watch over syncs did not end'),
+  );
   watchHytale({ db, environment: config.hytale.environment, engine: parts.hytale.engine, log }, ending.signal).catch(
     (error: unknown) => log.warn({ err: error }, 'the watch over Hytale accounts failed'),
   );
@@ -236,6 +258,7 @@ async function main(): Promise<void> {
     dispatch: EMAIL_DISPATCH,
     routeEvents,
   });
+  await Promise.race([watched, once(ending.signal, 'abort')]);
   log.info('polling');
   process.send?.({ ready: true });
 

@@ -22,6 +22,7 @@ import { createListener } from '../../src/store/db/listener.ts';
 import { migrateLatest } from '../../src/store/db/migrations.ts';
 import { getSyncLog, type SyncLog } from '../../src/store/sync/log-store.ts';
 import { createTemporalGateway, type TemporalGateway } from '../../src/temporal/connection.ts';
+import { PANEL_SYNC_ID } from '../../src/workflows/contract.ts';
 import { sizeOf } from './sizes.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'nodebyte-bench-'));
@@ -131,6 +132,11 @@ export interface Installation {
   startApi(): Promise<string>;
   /** Runs a full sync. @throws {Error} unless it ends as COMPLETED. */
   runSync(options?: { dryRun: boolean }): Promise<SyncLog>;
+  /**
+   * Waits for the end of the run in Temporal, shortly after that of its row. A worker that stops in between leaves the last task
+   * to the next worker, and until that one gets it, no other run can start.
+   */
+  runEnded(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -169,6 +175,9 @@ export function installationOn(databaseUrl: string, services: Services, panel: P
       stop();
       if (log.status !== 'COMPLETED') throw new Error(`the sync ended as ${log.status}: ${log.error ?? ''}`);
       return log;
+    },
+    async runEnded() {
+      await gateway.client.workflow.getHandle(PANEL_SYNC_ID).result();
     },
     async close() {
       await listener.close();

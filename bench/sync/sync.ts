@@ -120,6 +120,7 @@ async function measureRun(installation: Installation, worker: WorkerProcess, pan
   const at = performance.now();
   const log = await installation.runSync();
   const seconds = (performance.now() - at) / 1_000;
+  await installation.runEnded();
   const requests = await panel.requests();
   return {
     seconds,

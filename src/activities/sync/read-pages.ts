@@ -4,6 +4,7 @@ import pLimit, { type LimitFunction } from 'p-limit';
 import type { Throttle } from '../../clients/panel/answers.ts';
 import type { PanelClient } from '../../clients/panel/client.ts';
 import { AppError, isAppError } from '../../domain/errors.ts';
+import { lanesOf } from '../../domain/sync/lanes.ts';
 import { isListing, primaryEntity, type SourceRef, sourceName } from '../../domain/sync/source-ref.ts';
 import { type Entity, type SyncTarget, type SyncWarning, sourcesOf } from '../../domain/sync/targets.ts';
 import type { Db } from '../../store/db/db.ts';
@@ -45,6 +46,8 @@ export interface StagePagesInput {
   include: string;
   pass: number;
   pages: number[];
+  /** Requests that run side by side. Absent only in an activity that is in flight while a deployment replaces the release before. */
+  lanes?: number;
   perPage: number;
   /** The pages are parts of one that the panel failed to serve: a failure needs no further attempts to be believed. */
   part: boolean;
@@ -61,7 +64,8 @@ export interface StagePagesInput {
 
 export interface StagePagesResult {
   pages: StagedPageInfo[];
-  answers: Throttle[];
+  /** Of each lane, in the order of its requests. */
+  answers: Throttle[][];
   /** The panel failed this batch at an earlier attempt. */
   retried: boolean;
   stopped: Stopped;
@@ -87,9 +91,26 @@ interface StagingDeps extends PageActivityDeps {
   inTurn: LimitFunction;
 }
 
-/** Reads and stages the pages of a batch, one request at a time; a retry skips pages that are staged. */
+/** A batch that is being read. */
+interface Batch {
+  deps: StagingDeps;
+  client: PanelClient;
+  input: StagePagesInput;
+  /** Pages that are staged already. */
+  known: StagedPageInfo[];
+  attempt: number;
+  signal: AbortSignal;
+  result: StagePagesResult;
+  /** A lane failed: no other one begins a further request. */
+  failed: boolean;
+}
+
+/** Whether only the end of a batch waits for the disk: only the batch must outlive a crash of PostgreSQL. */
+const commitsLater = ({ pages }: StagePagesInput): boolean => pages.length > 1;
+
+/** Reads and stages the pages of a batch, in lanes side by side; a retry skips pages that are staged. */
 async function readBatch(
-  { inTurn, ...deps }: StagingDeps,
+  deps: StagingDeps,
   report: ReportProgress,
   input: StagePagesInput,
   signal: AbortSignal,
@@ -98,6 +119,7 @@ async function readBatch(
   const client = await panelOfRun(deps, input.panel);
   const plans = sourcesOf(input.target, { skipUsers: input.skipUsers, subusers: input.subusers });
   const entities = plans.flatMap((plan) => plan.entities);
+  const { logId, source, pass, pages, include, perPage } = input;
   const result: StagePagesResult = {
     pages: [],
     answers: [],
@@ -106,41 +128,55 @@ async function readBatch(
     absent: null,
     warnings: [],
   };
-  const { logId, source, pass, pages, include, perPage } = input;
   const key = { logId, source, pass };
   const known =
     attempt === 1 && !input.mayBeStaged ? [] : await stagedPages(deps.db, { ...key, pages, size: perPage, include });
+  const batch: Batch = { deps, client, input, known, attempt, signal, result, failed: false };
+  const reading = lanesOf(pages, input.lanes ?? 1).map((lane) =>
+    readLane(batch, lane).catch((error: unknown) => {
+      batch.failed = true;
+      throw error;
+    }),
+  );
+  for (const lane of await Promise.allSettled(reading)) if (lane.status === 'rejected') throw lane.reason;
+  // Pages of an earlier attempt may not have reached the disk either.
+  if (known.length > 0 || commitsLater(input)) await flushPages(deps.db, logId);
+  await report({ logId, entities, unread: input.unread ?? entities });
+  return result;
+}
+
+/** Reads and stages the pages of one lane, one request after the other. @throws its failure. */
+async function readLane(batch: Batch, pages: readonly number[]): Promise<void> {
+  const { deps, known, result } = batch;
+  const answers: Throttle[] = [];
+  result.answers.push(answers);
   // The next page is requested while this one is being stored.
   let storing: Promise<'staged' | 'cancelled'> | undefined;
-  // Only the batch must outlive a crash of PostgreSQL, so only its last page waits for the disk. Pages of an earlier attempt may
-  // not have reached it either.
-  let commitLater = known.length > 0;
-  const settle = async () => {
+  const settle = async (): Promise<'staged' | 'cancelled'> => {
     const outcome = await storing;
     storing = undefined;
     if (outcome === 'cancelled') result.stopped = { kind: 'cancelled' };
+    return outcome ?? 'staged';
   };
   try {
     for (const page of pages) {
+      if (result.stopped !== null || batch.failed) break;
       const staged = known.find((k) => k.page === page);
       if (staged !== undefined) {
         result.pages.push(staged);
         continue;
       }
-      const isLast = page === pages.at(-1);
-      const outcome = await readToStore(client, input, { page, commitLater: !isLast }, { attempt, signal });
+      const outcome = await readToStore(batch, page);
       if (outcome.encoded === undefined) {
-        result.stopped = outcome.stopped;
+        result.stopped ??= outcome.stopped;
         result.absent = outcome.absent;
         break;
       }
       result.warnings.push(...outcome.warnings);
-      result.answers.push(...outcome.answers);
-      await settle();
-      if (result.stopped !== null) break;
-      commitLater = !isLast;
+      answers.push(...outcome.answers);
+      if ((await settle()) === 'cancelled') break;
       const { encoded } = outcome;
-      storing = inTurn(() => stageEncoded(deps.db, encoded));
+      storing = deps.inTurn(() => stageEncoded(deps.db, encoded));
       // settle() sees its failure; without this line it would count as unhandled while a request runs.
       storing.catch(() => undefined);
       result.pages.push(outcome.info);
@@ -148,9 +184,6 @@ async function readBatch(
   } finally {
     await settle();
   }
-  if (commitLater) await flushPages(deps.db, logId);
-  await report({ logId, entities, unread: input.unread ?? entities });
-  return result;
 }
 
 type PageToStore =
@@ -158,12 +191,7 @@ type PageToStore =
   | ({ encoded: undefined } & Pick<Unread, 'stopped' | 'absent'>);
 
 /** Reads one page and encodes it, so that nothing keeps its records alive while the next one is read. */
-async function readToStore(
-  client: PanelClient,
-  input: StagePagesInput,
-  { page, commitLater }: { page: number; commitLater: boolean },
-  { attempt, signal }: { attempt: number; signal: AbortSignal },
-): Promise<PageToStore> {
+async function readToStore({ client, input, attempt, signal }: Batch, page: number): Promise<PageToStore> {
   const outcome = await readOrTell(client, input, page, attempt, signal);
   if (outcome.read === undefined) return { encoded: undefined, stopped: outcome.stopped, absent: outcome.absent };
   const { read, info, warnings } = outcome;
@@ -171,7 +199,16 @@ async function readToStore(
   const { total, mapped, throttle } = read;
   if (read.totalPages > MAX_PAGES && (perPage >= 50 || total > MAX_RECORDS)) throw tooManyPages(source);
   return {
-    encoded: encodePage({ logId, source, pass, page, total, perPage: read.perPage, mapped, commitLater }),
+    encoded: encodePage({
+      logId,
+      source,
+      pass,
+      page,
+      total,
+      perPage: read.perPage,
+      mapped,
+      commitLater: commitsLater(input),
+    }),
     info: { ...stagedPage(input, page, read), ...info },
     answers: throttle,
     warnings,

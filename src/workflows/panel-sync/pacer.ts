@@ -7,23 +7,25 @@
 export interface Pacer {
   /** Requests that may be sent now; 0 = wait (see `wakeAt`). */
   allowance(now: number): number;
+  /** Lanes of the next batch; 0 = wait. Few batches of several lanes cost less than many, and two can overlap. */
+  batchLanes(): number;
   /**
-   * Pages per batch, 1 to 16: an even share of the pages left per batch in flight, so that all of them stay busy to the end;
-   * fewer where the panel is slow.
+   * Pages per lane, 1 to 16: an even share of the pages left, so that all lanes stay busy to the end; fewer where the panel is
+   * slow.
    */
-  batchSize(pagesLeft: number): number;
-  /** A batch of so many requests starts. Its token must be passed to `landed` or `released`. */
-  launched(requests: number, now: number): BatchToken;
+  laneLength(pagesLeft: number): number;
+  /** A lane of so many requests starts. Its token must be passed to `landed` or `released`. */
+  launched(requests: number, now: number): LaneToken;
   /**
-   * A batch has ended. `answers` are the throttle headers in the order of its requests; `retried` says that the panel
+   * A lane has ended. `answers` are the throttle headers in the order of its requests; `retried` says that the panel
    * failed it at an earlier attempt.
    */
-  landed(batch: BatchToken, answers: Answers, now: number, retried: boolean): void;
-  /** A batch has failed without answers: all its requests count as spent. */
-  released(batch: BatchToken): void;
+  landed(lane: LaneToken, answers: Answers, now: number, retried: boolean): void;
+  /** A lane has failed without answers: all its requests count as spent. */
+  released(lane: LaneToken): void;
   /** The panel answered 429: no request until the pause is over. */
   throttled(retryAfterMs: number, now: number): void;
-  /** The panel fails: halves the number of batches in flight. */
+  /** The panel fails: halves the number of lanes. */
   failing(): void;
   /** Time at which requests may be allowed without a further answer; undefined = only an answer helps. */
   wakeAt(now: number): number | undefined;
@@ -33,18 +35,18 @@ export interface Pacer {
   limit(): number | undefined;
 }
 
-/** Throttle headers of the answers of a batch; absent where the panel sends none. */
+/** Throttle headers of the answers of a lane; absent where the panel sends none. */
 type Answers = readonly { limit?: number | undefined; remaining?: number | undefined }[];
 
-/** One batch in flight: its number of requests, its start, and its place in the order of events. */
-export interface BatchToken {
+/** Requests that are sent one after the other: their number, their start, and their place in the order of events. */
+export interface LaneToken {
   readonly requests: number;
   readonly at: number;
   readonly order: number;
 }
 
 export interface PacerOptions {
-  /** Maximum number of batches in flight. */
+  /** Maximum number of lanes. */
   concurrency: number;
   /** Own limit, for a panel that sends no throttle headers; undefined = none. */
   requestsPerMinute?: number | undefined;
@@ -52,13 +54,15 @@ export interface PacerOptions {
   windowMs?: number | undefined;
 }
 
-/** Maximum number of pages per batch. */
-const MAX_BATCH_PAGES = 16;
-/** Maximum length of a batch, by what a page took: a longer one would send its last requests into a later window. */
-const MAX_BATCH_MS = 5_000;
+/** Lanes of a batch, but for one that would be left over. */
+const MAX_LANES = 4;
+/** Maximum number of pages per lane of a batch. */
+const MAX_LANE_PAGES = 16;
+/** Maximum length of a lane, by what a page took: a longer one would send its last requests into a later window. */
+const MAX_LANE_MS = 5_000;
 /** Requests that are sent into a window of which no answer was seen. */
 const PROBES = 4;
-/** Good answers after which one more batch may be in flight again. */
+/** Good answers after which one more lane may start again. */
 const RECOVERY_ANSWERS = 10;
 
 /** Requests of a limit that are left for the owner's other keys. */
@@ -69,7 +73,7 @@ interface Window {
   /** The lowest number seen, less requests that were spent without an answer. */
   remaining: number;
   firstSeenAt: number;
-  /** Order of events when `remaining` was last seen: batches that started later are counted after it. */
+  /** Order of events when `remaining` was last seen: lanes that started later are counted after it. */
   seenAt: number;
 }
 
@@ -77,10 +81,10 @@ export interface PacerState {
   readonly maxConcurrency: number;
   readonly ownLimit: number | undefined;
   readonly windowMs: number;
-  /** Batches that may be in flight now; fewer than the maximum while the panel fails. */
+  /** Lanes that may be in flight now; fewer than the maximum while the panel fails. */
   concurrency: number;
-  batches: number;
-  /** Requests of the batches in flight. */
+  lanes: number;
+  /** Requests of the lanes in flight. */
   inFlight: number;
   good: number;
   pausedUntil: number;
@@ -88,13 +92,13 @@ export interface PacerState {
   window: Window | undefined;
   /** Number of events (launches and landings), by which their order is known. */
   order: number;
-  /** Batches up to here may have been counted in an older window: their numbers say nothing about this one. */
+  /** Lanes up to here may have been counted in an older window: their numbers say nothing about this one. */
   staleUpTo: number;
   /** The panel sends no headers: only our own limit counts. */
   unlimited: boolean;
   /** Limit of the last answer that had one. */
   limit: number | undefined;
-  /** Milliseconds per page of late batches; 0 = none has ended. */
+  /** Milliseconds per page of late lanes; 0 = none has ended. */
   pageMs: number;
   own: { startedAt: number; used: number };
 }
@@ -104,12 +108,12 @@ export interface PacerState {
  * @returns a pacer for one panel key. Every request with that key must be reported to it.
  */
 export function createPacer(options: PacerOptions, from?: PacerState): Pacer {
-  const state: PacerState = from ?? {
+  const state: PacerState = {
     maxConcurrency: options.concurrency,
     ownLimit: options.requestsPerMinute,
     windowMs: options.windowMs ?? 60_000,
     concurrency: options.concurrency,
-    batches: 0,
+    lanes: 0,
     inFlight: 0,
     good: 0,
     pausedUntil: 0,
@@ -120,13 +124,15 @@ export function createPacer(options: PacerOptions, from?: PacerState): Pacer {
     limit: undefined,
     pageMs: 0,
     own: { startedAt: 0, used: 0 },
+    ...from,
   };
   return {
     allowance: (now) => allowance(state, now),
-    batchSize: (pagesLeft) => batchSize(state, pagesLeft),
+    batchLanes: () => batchLanes(state),
+    laneLength: (pagesLeft) => laneLength(state, pagesLeft),
     launched: (requests, now) => launched(state, requests, now),
-    landed: (batch, answers, now, retried) => landed(state, batch, answers, now, retried),
-    released: (batch) => released(state, batch),
+    landed: (lane, answers, now, retried) => landed(state, lane, answers, now, retried),
+    released: (lane) => released(state, lane),
     throttled: (retryAfterMs, now) => throttled(state, retryAfterMs, now),
     failing: () => halve(state),
     wakeAt: (now) => wakeAt(state, now),
@@ -135,15 +141,24 @@ export function createPacer(options: PacerOptions, from?: PacerState): Pacer {
   };
 }
 
-function batchSize({ maxConcurrency, pageMs }: PacerState, pagesLeft: number): number {
+function batchLanes({ maxConcurrency, concurrency, lanes }: PacerState): number {
+  const free = Math.max(0, concurrency - lanes);
+  if (maxConcurrency < 4) return Math.min(1, free);
+  const usual = Math.min(MAX_LANES, Math.ceil(maxConcurrency / 2));
+  // One that would be left over joins the batch, and a single one waits for a second, unless few are allowed at all.
+  if (free === 1 && lanes > 2) return 0;
+  return free <= usual + 1 ? free : usual;
+}
+
+function laneLength({ maxConcurrency, pageMs }: PacerState, pagesLeft: number): number {
   const share = Math.ceil(pagesLeft / maxConcurrency);
-  return Math.max(1, Math.min(share, MAX_BATCH_PAGES, Math.floor(MAX_BATCH_MS / Math.max(1, pageMs))));
+  return Math.max(1, Math.min(share, MAX_LANE_PAGES, Math.floor(MAX_LANE_MS / Math.max(1, pageMs))));
 }
 
 function allowance(state: PacerState, now: number): number {
   expire(state, now);
   const { window, inFlight } = state;
-  if (now < state.pausedUntil || state.batches >= state.concurrency) return 0;
+  if (now < state.pausedUntil || batchLanes(state) === 0) return 0;
   if (state.unlimited) return ownLeft(state);
   if (window === undefined) return Math.min(Math.max(0, PROBES - inFlight), ownLeft(state));
   return Math.max(0, window.remaining - reserveOf(window.limit) - inFlight);
@@ -153,28 +168,28 @@ function wakeAt(state: PacerState, now: number): number | undefined {
   expire(state, now);
   const { window, ownLimit, windowMs } = state;
   if (now < state.pausedUntil) return state.pausedUntil;
-  if (state.batches >= state.concurrency) return undefined;
+  if (batchLanes(state) === 0) return undefined;
   if (state.unlimited || (window === undefined && ownLeft(state) === 0))
     return ownLimit === undefined ? undefined : state.own.startedAt + windowMs;
   return window === undefined ? undefined : window.firstSeenAt + windowMs;
 }
 
-function launched(state: PacerState, requests: number, now: number): BatchToken {
+function launched(state: PacerState, requests: number, now: number): LaneToken {
   expire(state, now);
-  state.batches += 1;
+  state.lanes += 1;
   state.inFlight += requests;
   state.own.used += requests;
   state.order += 1;
   return { requests, at: now, order: state.order };
 }
 
-function landed(state: PacerState, batch: BatchToken, answers: Answers, now: number, retried: boolean): void {
+function landed(state: PacerState, lane: LaneToken, answers: Answers, now: number, retried: boolean): void {
   expire(state, now);
-  end(state, batch);
+  end(state, lane);
   state.order += 1;
-  readAnswers(state, batch, answers, now);
-  // A slow batch counts at once, and is forgotten by halves.
-  if (answers.length > 0) state.pageMs = Math.max((now - batch.at) / answers.length, state.pageMs / 2);
+  readAnswers(state, lane, answers, now);
+  // A slow lane counts at once, and is forgotten by halves.
+  if (answers.length > 0) state.pageMs = Math.max((now - lane.at) / answers.length, state.pageMs / 2);
   if (retried) {
     halve(state);
     return;
@@ -186,10 +201,10 @@ function landed(state: PacerState, batch: BatchToken, answers: Answers, now: num
   }
 }
 
-function released(state: PacerState, batch: BatchToken): void {
-  end(state, batch);
+function released(state: PacerState, lane: LaneToken): void {
+  end(state, lane);
   // The panel counts failed requests as well (500, 403 and 404).
-  spend(state, batch.requests);
+  spend(state, lane.requests);
 }
 
 function throttled(state: PacerState, retryAfterMs: number, now: number): void {
@@ -208,9 +223,9 @@ function expire(state: PacerState, now: number): void {
   if (now >= state.own.startedAt + state.windowMs) state.own = { startedAt: now, used: 0 };
 }
 
-function end(state: PacerState, batch: BatchToken): void {
-  state.batches -= 1;
-  state.inFlight -= batch.requests;
+function end(state: PacerState, lane: LaneToken): void {
+  state.lanes -= 1;
+  state.inFlight -= lane.requests;
 }
 
 function halve(state: PacerState): void {
@@ -227,9 +242,9 @@ function spend(state: PacerState, requests: number): void {
 const ownLeft = ({ ownLimit, own }: PacerState): number =>
   ownLimit === undefined ? Number.POSITIVE_INFINITY : Math.max(0, ownLimit - own.used);
 
-/** Reads the numbers of one batch, which are in the order in which the panel counted. */
-function readAnswers(state: PacerState, batch: BatchToken, answers: Answers, now: number): void {
-  const stale = batch.order <= state.staleUpTo;
+/** Reads the numbers of one lane, which are in the order in which the panel counted. */
+function readAnswers(state: PacerState, lane: LaneToken, answers: Answers, now: number): void {
+  const stale = lane.order <= state.staleUpTo;
   let before: number | undefined;
   for (const { limit, remaining } of answers) {
     const { window } = state;
@@ -243,7 +258,7 @@ function readAnswers(state: PacerState, batch: BatchToken, answers: Answers, now
     const rolled =
       window !== undefined &&
       remaining > window.remaining &&
-      (batch.order > window.seenAt || (before !== undefined && remaining > before));
+      (lane.order > window.seenAt || (before !== undefined && remaining > before));
     before = remaining;
     if (stale) continue;
     if (window === undefined || rolled) {
@@ -253,6 +268,6 @@ function readAnswers(state: PacerState, batch: BatchToken, answers: Answers, now
       state.window = { ...window, limit, remaining, seenAt: state.order };
     }
   }
-  // Some requests of a stale batch may still have been counted in this window.
-  if (stale) spend(state, batch.requests);
+  // Some requests of a stale lane may still have been counted in this window.
+  if (stale) spend(state, lane.requests);
 }

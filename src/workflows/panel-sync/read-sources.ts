@@ -13,6 +13,7 @@ import {
 import type { VerifySourceInput } from '../../activities/sync/confirm-deletions.ts';
 import type { StageEggsInput, StageEggsResult } from '../../activities/sync/eggs.ts';
 import type { StagePagesInput, StagePagesResult } from '../../activities/sync/read-pages.ts';
+import { lanesOf } from '../../domain/sync/lanes.ts';
 import type { SourceRef } from '../../domain/sync/source-ref.ts';
 import type { SyncWarning } from '../../domain/sync/targets.ts';
 import { drop, fallBack, isAbsent, isBeyondRepair, rightOf, setAbsent, shrink, warnOfEggs } from './fallbacks.ts';
@@ -222,13 +223,14 @@ function launchBatches(reading: Reading): void {
       const allowed = pacer.allowance(Date.now());
       if (allowed < 1) return;
       const left = reading.sources.reduce((n, s) => n + waitingOf(s), 0);
-      const most = Math.min(pacer.batchSize(left), allowed);
+      const length = pacer.laneLength(left);
       if (source.singly === 'yes') {
-        const eggs = source.ids.splice(0, most);
+        const eggs = source.ids.splice(0, Math.min(length, allowed));
         void run(reading, source, () => askForEggs(reading, source, eggs));
       } else {
-        const batch = nextBatch(source, most);
-        void run(reading, source, () => readBatch(reading, source, batch));
+        const lanes = pacer.batchLanes();
+        const batch = nextBatch(source, Math.min(length * lanes, allowed));
+        void run(reading, source, () => readBatch(reading, source, batch, lanes));
       }
     }
   }
@@ -243,11 +245,11 @@ function nextBatch(source: SourceState, most: number): Piece[] {
   return batch;
 }
 
-async function readBatch(reading: Reading, source: SourceState, batch: Piece[]): Promise<void> {
+async function readBatch(reading: Reading, source: SourceState, batch: Piece[], lanes: number): Promise<void> {
   const { context } = reading;
   const { pacer } = context;
   const { pass } = source;
-  const token = pacer.launched(batch.length, Date.now());
+  const tokens = lanesOf(batch, lanes).map((lane) => pacer.launched(lane.length, Date.now()));
   let result: StagePagesResult;
   try {
     result = await context.activities.stagePages({
@@ -256,6 +258,7 @@ async function readBatch(reading: Reading, source: SourceState, batch: Piece[]):
       include: source.include,
       pass,
       pages: batch.map(({ page }) => page),
+      lanes: tokens.length,
       perPage: batch[0]?.size ?? source.perPage,
       part: batch.some(({ part }) => part),
       total: source.total,
@@ -263,12 +266,13 @@ async function readBatch(reading: Reading, source: SourceState, batch: Piece[]):
       unread: unread(reading.sources),
     });
   } catch (error) {
-    pacer.released(token);
+    for (const token of tokens) pacer.released(token);
     handleFailure(reading, source, batch, pass, error);
     return;
   }
-  pacer.landed(token, result.answers, Date.now(), result.retried);
-  context.onRequests(result.answers.length);
+  for (const [i, token] of tokens.entries())
+    pacer.landed(token, result.answers[i] ?? [], Date.now(), result.retried && i === 0);
+  context.onRequests(result.answers.flat().length);
   heedStop(reading, source, result.stopped);
   // When the source was restarted meanwhile, the pages of its earlier pass do not count.
   if (source.pass !== pass || source.state !== 'reading') return;

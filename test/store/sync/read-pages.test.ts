@@ -166,6 +166,61 @@ describe('an answer', () => {
   });
 });
 
+describe('the lanes of a batch', () => {
+  const batch = { pages: [1, 2, 3, 4, 5], perPage: 50, lanes: 2, total: 240 };
+  const stagedPages = async () =>
+    (await query(database.db, `select distinct page from sync_pages where entity = 'servers' order by page`)).map(
+      (row) => row['page'],
+    );
+  test('read side by side, each with one request at a time, and answer for themselves', async () => {
+    const { sim } = panel;
+    sim.faults.add({ match: { path: SERVERS }, action: { kind: 'slow', ms: 50 } });
+    const { pages, answers } = await stage(batch, 1);
+    expect(sim.peakInFlight()).toBe(2);
+    expect(answers.map((lane) => lane.length)).toEqual([3, 2]);
+    expect(pages.map(({ page }) => page).sort()).toEqual([1, 2, 3, 4, 5]);
+    expect(await stagedPages()).toEqual([1, 2, 3, 4, 5]);
+    sim.clearRequests();
+    await stage({ ...batch, lanes: 1 }, 1);
+    expect(sim.peakInFlight()).toBe(1);
+    // An activity of the release before has no lanes.
+    const { lanes: _, ...before } = batch;
+    expect((await stage(before, 1)).answers.map((lane) => lane.length)).toEqual([5]);
+  });
+
+  test('stop when one of them fails; what they read stays, and the next attempt reads the rest', async () => {
+    const clear = panel.sim.faults.add({ match: { path: SERVERS, page: 1 }, action: { kind: 'status', status: 500 } });
+    // The other lane is still at its first page when this one fails.
+    const off = panel.sim.faults.add({ match: { path: SERVERS, page: 2 }, action: { kind: 'slow', ms: 300 } });
+    expect(await fails(stage(batch, 1))).toMatchObject({ code: 'PANEL_UNAVAILABLE' });
+    expect(await stagedPages()).toEqual([2]);
+    clear();
+    off();
+    panel.sim.clearRequests();
+    expect((await stage(batch, 2)).pages.map(({ page }) => page).sort()).toEqual([1, 2, 3, 4, 5]);
+    expect(panel.sim.requests.length).toBe(4);
+  });
+
+  test('stop when the panel asks one of them to wait; the pages that were not read are missing from the result', async () => {
+    panel.sim.faults.add({ match: { path: SERVERS, page: 1 }, action: { kind: 'status', status: 429, retryAfter: 7 } });
+    panel.sim.faults.add({ match: { path: SERVERS, page: 2 }, action: { kind: 'slow', ms: 300 } });
+    const { pages, stopped, answers } = await stage(batch, 1);
+    expect(stopped).toEqual({ kind: 'throttled', retryAfterMs: 7_000 });
+    expect(pages.map(({ page }) => page)).toEqual([2]);
+    expect(answers.map((lane) => lane.length)).toEqual([0, 1]);
+    expect(await stagedPages()).toEqual([2]);
+  });
+
+  test('store nothing more once the run is being cancelled', async () => {
+    await query(database.db, `update sync_logs set "cancelledAt" = now() returning id`);
+    const { stopped } = await stage(batch, 1);
+    expect(stopped).toEqual({ kind: 'cancelled' });
+    expect(await stagedPages()).toEqual([]);
+    // Each lane asked for two pages at most: it begins one while the page before is being stored.
+    expect(panel.sim.requests.length).toBeLessThanOrEqual(4);
+  });
+});
+
 test('servers are read from staging page by page, each of them once (1.17)', async () => {
   await stage({ pages: [1, 2, 3] });
   const seen: number[] = [];

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type BatchToken, createPacer, type PacerOptions, reserveOf } from '../../../src/workflows/panel-sync/pacer.ts';
+import { lanesOf } from '../../../src/domain/sync/lanes.ts';
+import { createPacer, type LaneToken, type PacerOptions, reserveOf } from '../../../src/workflows/panel-sync/pacer.ts';
 
 /** The panel's throttle: a fixed window that opens with its first request. */
 function createWindow(limit: number, windowMs: number) {
@@ -32,9 +33,17 @@ interface Model {
   others: number[];
 }
 
+interface Lane {
+  token: LaneToken;
+  answers: { limit: number; remaining: number }[];
+  /** Requests left. */
+  left: number;
+}
+
 /**
  * A sync of so many pages against the panel's throttle, event by event, as the reader drives the pacer: batches in
- * flight side by side, the requests of each one after another, their numbers seen when the batch lands.
+ * flight side by side, each with lanes side by side, the requests of a lane one after another, all numbers seen when the
+ * batch lands.
  */
 function simulate(model: Model) {
   const windowMs = model.windowMs ?? 60_000;
@@ -58,36 +67,55 @@ function simulate(model: Model) {
   let peak = 0;
   let wakeAt: number | undefined;
 
-  const step = (token: BatchToken, left: number, answers: { limit: number; remaining: number }[]): void => {
-    if (left === 0) {
-      running -= 1;
-      done += answers.length;
-      pacer.landed(token, answers, now, false);
-      launch();
+  const step = (lane: Lane, end: (refused: boolean) => void): void => {
+    if (lane.left === 0) {
+      end(false);
       return;
     }
     const answer = panel.hit(now);
     requests += 1;
     at(now + model.latency(requests), () => {
-      if (answer !== undefined) return step(token, left - 1, [...answers, answer]);
-      refusedUs += 1;
-      running -= 1;
-      done += answers.length;
-      waiting += left;
-      pacer.landed(token, answers, now, false);
-      pacer.throttled(Math.max(1, panel.endsAt() - now), now);
-      launch();
+      if (answer === undefined) {
+        refusedUs += 1;
+        end(true);
+        return;
+      }
+      lane.answers.push(answer);
+      lane.left -= 1;
+      step(lane, end);
     });
+  };
+  const startBatch = (pages: number, lanes: number): void => {
+    const batch = lanesOf(Array.from({ length: pages }), lanes).map(
+      (lane): Lane => ({ token: pacer.launched(lane.length, now), answers: [], left: lane.length }),
+    );
+    running += batch.length;
+    peak = Math.max(peak, running);
+    let open = batch.length;
+    let throttled = false;
+    const end = (refused: boolean): void => {
+      open -= 1;
+      throttled ||= refused;
+      if (open > 0) return;
+      running -= batch.length;
+      for (const { token, answers, left } of batch) {
+        done += answers.length;
+        waiting += left;
+        pacer.landed(token, answers, now, false);
+      }
+      if (throttled) pacer.throttled(Math.max(1, panel.endsAt() - now), now);
+      launch();
+    };
+    for (const lane of batch) step(lane, end);
   };
   const launch = () => {
     while (waiting > 0) {
       const allowed = pacer.allowance(now);
       if (allowed < 1) break;
-      const pages = Math.min(pacer.batchSize(waiting), allowed, waiting);
+      const lanes = pacer.batchLanes();
+      const pages = Math.min(pacer.laneLength(waiting) * lanes, allowed, waiting);
       waiting -= pages;
-      running += 1;
-      peak = Math.max(peak, running);
-      step(pacer.launched(pages, now), pages, []);
+      startBatch(pages, lanes);
     }
     const wake = waiting > 0 ? pacer.wakeAt(now) : undefined;
     if (wake === undefined || wake === wakeAt) return;
@@ -247,11 +275,12 @@ describe('pacer', () => {
     expect(pacer.allowance(60_000)).toBe(3);
   });
 
-  test('a failing panel halves the batches in flight; ten good answers add one again', () => {
+  test('a failing panel halves the lanes in flight; ten good answers add one again', () => {
     const pacer = createPacer({ concurrency: 8 });
     const fill = () => {
-      const tokens: BatchToken[] = [];
-      while (pacer.allowance(1) >= 1) tokens.push(pacer.launched(1, 1));
+      const tokens: LaneToken[] = [];
+      while (pacer.allowance(1) >= 1)
+        for (let lanes = pacer.batchLanes(); lanes > 0; lanes -= 1) tokens.push(pacer.launched(1, 1));
       return tokens;
     };
     pacer.landed(pacer.launched(1, 0), [{}], 1, false);
@@ -268,27 +297,56 @@ describe('pacer', () => {
     expect(pacer.allowance(1)).toBe(0);
   });
 
-  test('requests of a batch that failed count as spent', () => {
+  test('requests of a lane that failed count as spent', () => {
     const pacer = createPacer({ concurrency: 8 });
     pacer.landed(pacer.launched(1, 0), [{ limit: 240, remaining: 100 }], 1, false);
     pacer.released(pacer.launched(5, 2));
     expect(pacer.allowance(3)).toBe(100 - 24 - 5);
   });
 
-  test('batches are small when few pages are left', () => {
-    const { batchSize } = createPacer({ concurrency: 8 });
-    expect([1, 8, 9, 64, 65, 1_000].map(batchSize)).toEqual([1, 1, 2, 8, 9, 16]);
+  test('lanes are short when few pages are left', () => {
+    const { laneLength } = createPacer({ concurrency: 8 });
+    expect([1, 8, 9, 64, 65, 1_000].map(laneLength)).toEqual([1, 1, 2, 8, 9, 16]);
   });
 
-  test('batches of a slow panel are short: about five seconds, until it is quick again', () => {
+  test('lanes of a slow panel are short: about five seconds, until it is quick again', () => {
     const pacer = createPacer({ concurrency: 8 });
     const land = (pages: number, at: number, ms: number) =>
       pacer.landed(pacer.launched(pages, at), Array<object>(pages).fill({}), at + ms, false);
     land(2, 0, 1_000);
-    expect(pacer.batchSize(1_000)).toBe(10);
+    expect(pacer.laneLength(1_000)).toBe(10);
     land(1, 1_000, 30_000);
-    expect(pacer.batchSize(1_000)).toBe(1);
+    expect(pacer.laneLength(1_000)).toBe(1);
     for (let i = 0; i < 8; i += 1) land(1, 40_000 + i, 20);
-    expect(pacer.batchSize(1_000)).toBe(16);
+    expect(pacer.laneLength(1_000)).toBe(16);
+  });
+
+  test('lanes go into two batches or more, none is left over, and a single one waits for a second', () => {
+    /** Lanes of each batch that starts while nothing ends, and how many lanes stay free. */
+    const batches = (concurrency: number) => {
+      const pacer = createPacer({ concurrency });
+      // Its answer has no headers, so only lanes limit what may start.
+      pacer.landed(pacer.launched(1, 0), [{}], 1, false);
+      const sizes: number[] = [];
+      while (pacer.allowance(1) >= 1) {
+        const lanes = pacer.batchLanes();
+        sizes.push(lanes);
+        for (let i = 0; i < lanes; i += 1) pacer.launched(1, 1);
+      }
+      return sizes;
+    };
+    expect(batches(1)).toEqual([1]);
+    expect(batches(3)).toEqual([1, 1, 1]);
+    expect(batches(4)).toEqual([2, 2]);
+    expect(batches(5)).toEqual([3, 2]);
+    expect(batches(8)).toEqual([4, 4]);
+    expect(batches(9)).toEqual([4, 5]);
+    expect(batches(16)).toEqual([4, 4, 4, 4]);
+
+    const pacer = createPacer({ concurrency: 8 });
+    const first = pacer.launched(1, 0);
+    for (let i = 0; i < 7; i += 1) pacer.launched(1, 0);
+    pacer.landed(first, [{}], 1, false);
+    expect([pacer.batchLanes(), pacer.allowance(1), pacer.wakeAt(1)]).toEqual([0, 0, undefined]);
   });
 });

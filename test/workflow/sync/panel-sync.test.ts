@@ -9,6 +9,7 @@ import type { MergeActivities, MergeRunInput } from '../../../src/activities/syn
 import type { PageActivities, StagePagesInput, StagePagesResult } from '../../../src/activities/sync/read-pages.ts';
 import type { RunActivities } from '../../../src/activities/sync/run.ts';
 import type { WayActivities } from '../../../src/activities/sync/ways.ts';
+import { lanesOf } from '../../../src/domain/sync/lanes.ts';
 import { isListing, sourceName } from '../../../src/domain/sync/source-ref.ts';
 import { cacheFolder } from '../../../src/embedded/folders.ts';
 import { workflowBundle } from '../../../src/temporal/bundle.ts';
@@ -55,7 +56,7 @@ const staged = (input: StagePagesInput, pages: number): StagePagesResult => ({
     ...(input.part ? { perPage: input.perPage, rows: input.perPage } : {}),
     ...(input.include === '' && /^n/.test(sourceName(input.source)) ? { ids: [n] } : {}),
   })),
-  answers: input.pages.map(() => ({})),
+  answers: lanesOf(input.pages, input.lanes ?? 1).map((lane) => lane.map(() => ({}))),
   retried: false,
   stopped: null,
   absent: null,
@@ -451,7 +452,7 @@ describe('a long history', () => {
 
   test('goes on in a new run, which reads nothing twice and keeps the identity of the first', async () => {
     mocks.stagePages = async (input) => staged(input, 60);
-    const handle = await start({ target: 'users', maxEvents: 60 });
+    const handle = await start({ target: 'users', maxEvents: 30 });
     const result: PanelSyncResult = await handle.result();
     expect(result).toMatchObject({ status: 'COMPLETED', requests: 60 });
     const first = handle.firstExecutionRunId;
@@ -475,7 +476,7 @@ describe('a long history', () => {
       if (runId !== handle.firstExecutionRunId) await Context.current().sleep('1 minute');
       return staged(input, 60);
     };
-    const handle = await start({ target: 'users', maxEvents: 60 });
+    const handle = await start({ target: 'users', maxEvents: 30 });
     const current = () => gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
     await expect
       .poll(async () => (await current()).runId !== handle.firstExecutionRunId, { timeout: 10_000 })
@@ -489,9 +490,9 @@ describe('a long history', () => {
     mocks.stagePages = async (input) => {
       const { runId } = Context.current().info.workflowExecution ?? {};
       if (calls.opened.length === 1 && runId !== handle.firstExecutionRunId) throw closed();
-      return staged(input, 60);
+      return staged(input, 200);
     };
-    const handle = await start({ target: 'users', maxEvents: 60 });
+    const handle = await start({ target: 'users', maxEvents: 30 });
     expect(await handle.result()).toMatchObject({ status: 'COMPLETED' });
     expect(calls.opened).toEqual([false, true]);
     expect(new Set(calls.closed.map((c) => c.runId))).toEqual(new Set([handle.firstExecutionRunId]));
@@ -558,7 +559,7 @@ describe('ending', () => {
   });
 
   test('the row gets the number of requests and the limit that the panel named', async () => {
-    mocks.stagePages = async (input) => ({ ...staged(input, 1), answers: [{ limit: 240, remaining: 200 }] });
+    mocks.stagePages = async (input) => ({ ...staged(input, 1), answers: [[{ limit: 240, remaining: 200 }]] });
     const { requests } = await run({ target: 'users' });
     expect(requests).toBeGreaterThan(0);
     expect(calls.closed).toMatchObject([{ requests, limit: 240 }]);
@@ -639,7 +640,7 @@ describe('ending', () => {
     expect(await run({ target: 'users' })).toMatchObject({ status: 'COMPLETED' });
   });
 
-  test('a cancel with eight batches in flight cancels them all and closes once', async () => {
+  test('a cancel with both batches in flight cancels them and closes once', async () => {
     let off = 0;
     mocks.stagePages = async (input) => {
       if (input.pages[0] === 1) return staged(input, 50);
@@ -656,12 +657,12 @@ describe('ending', () => {
       return staged(input, 50);
     };
     const handle = await start({ target: 'users' });
-    while (calls.batches.length < 9) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (calls.batches.length < 3) await new Promise((resolve) => setTimeout(resolve, 20));
     await handle.cancel();
     await handle.result().catch(() => undefined);
     expect((await handle.describe()).status.name).toBe('CANCELLED');
     expect(calls.closed.map((c) => c.outcome)).toEqual(['CANCELLED']);
-    await expect.poll(() => off, { timeout: 5_000 }).toBe(8);
+    await expect.poll(() => off, { timeout: 5_000 }).toBe(2);
   });
 
   test('no workflow task of all these failed', async () => {
