@@ -20,7 +20,8 @@ import { type MergeHooks, mergeRun } from '../../src/store/sync/merge/merge.ts';
 import type { MergedSource, MergeInput, MergeOutcome } from '../../src/store/sync/merge/scope.ts';
 import { storeAnswers } from '../../src/store/sync/missing-store.ts';
 import { closeRun, insertPendingLog, openRun } from '../../src/store/sync/run-store.ts';
-import { stagePage, verifySource } from '../../src/store/sync/staging-store.ts';
+import { verifySource } from '../../src/store/sync/source-check.ts';
+import { stagePage } from '../../src/store/sync/staging-store.ts';
 import type { TestDb } from './database.ts';
 
 export type Row = Record<string, unknown> & { id: number };

@@ -15,7 +15,7 @@ import {
   type Question,
   storeAnswers,
 } from '../../store/sync/missing-store.ts';
-import { type SourceVerdict, verifySource } from '../../store/sync/staging-store.ts';
+import { type SourceVerdict, verifySource } from '../../store/sync/source-check.ts';
 import { withHeartbeat } from '../failures.ts';
 import { FINAL_ATTEMPT, panelFailure, type Stopped, throttled } from './panel-failures.ts';
 import { type PanelOfRunDeps, panelOfRun } from './panel-of-run.ts';

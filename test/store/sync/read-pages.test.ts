@@ -15,7 +15,8 @@ import { listingRef, type SourceRef } from '../../../src/domain/sync/source-ref.
 import { createSettings } from '../../../src/services/settings/settings.ts';
 import { panelFingerprint } from '../../../src/services/sync/panel-fingerprint.ts';
 import { createEncryption } from '../../../src/store/db/encryption.ts';
-import { stagedServers, verifySource } from '../../../src/store/sync/staging-store.ts';
+import { verifySource } from '../../../src/store/sync/source-check.ts';
+import { stagedServers } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
 import { type HandRun, openTestRun, query } from '../../support/merge.ts';
 import { startPanel } from '../../support/panel.ts';

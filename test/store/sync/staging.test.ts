@@ -5,7 +5,8 @@ import { listingRef } from '../../../src/domain/sync/source-ref.ts';
 import type { Entity } from '../../../src/domain/sync/targets.ts';
 import { getSyncLog } from '../../../src/store/sync/log-store.ts';
 import { writeProgress, writeProgressRow } from '../../../src/store/sync/progress-store.ts';
-import { flushPages, stagePage, verifySource } from '../../../src/store/sync/staging-store.ts';
+import { verifySource } from '../../../src/store/sync/source-check.ts';
+import { flushPages, stagePage } from '../../../src/store/sync/staging-store.ts';
 import { createTestDatabase, openTestDb, type TestDatabase, type TestDb } from '../../support/database.ts';
 import { type HandRun, openTestRun, query } from '../../support/merge.ts';
 
