@@ -6,7 +6,7 @@ import { isListing } from '../../domain/sync/source-ref.ts';
 import type { SyncCounts } from '../../domain/sync/targets.ts';
 import type { PanelSyncInput } from '../contract.ts';
 import { mergeActivities, pageActivities } from './activities.ts';
-import { failureType } from './read-sources.ts';
+import { failureType } from './read-failures.ts';
 import type { RunState } from './run-state.ts';
 import { mergeSources } from './sources.ts';
 

@@ -7,7 +7,7 @@ import type { ConfirmDeletionsInput, ConfirmDeletionsResult } from '../../activi
 import type { ConfirmedEntity } from '../../domain/sync/targets.ts';
 import { confirmActivities } from './activities.ts';
 import type { Pacer } from './pacer.ts';
-import { failureType } from './read-sources.ts';
+import { failureType } from './read-failures.ts';
 import { type RunState, showDetails } from './run-state.ts';
 
 /** Requests per batch: no more than rows. */

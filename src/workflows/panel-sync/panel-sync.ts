@@ -32,7 +32,8 @@ import { type ClientReading, syncClientSubusers } from './client-subusers.ts';
 import { confirmDeletions } from './confirm-deletions.ts';
 import { beginWith, isAbsent, rightOf, workedWays } from './fallbacks.ts';
 import { createPacer, type Pacer, type PacerState } from './pacer.ts';
-import { failureMessage, failureType, ReadFailed, readSources } from './read-sources.ts';
+import { failureMessage, failureType, ReadFailed } from './read-failures.ts';
+import { readSources } from './read-sources.ts';
 import {
   newRunState,
   type PackedState,

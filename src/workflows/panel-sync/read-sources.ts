@@ -3,7 +3,6 @@
  * has used up its retries and fallbacks. State is plain data; every effect is an activity.
  */
 import {
-  ActivityFailure,
   ApplicationFailure,
   CancellationScope,
   CancelledFailure,
@@ -14,10 +13,10 @@ import type { VerifySourceInput } from '../../activities/sync/confirm-deletions.
 import type { StageEggsInput, StageEggsResult } from '../../activities/sync/eggs.ts';
 import type { StagePagesInput, StagePagesResult } from '../../activities/sync/read-pages.ts';
 import { lanesOf } from '../../domain/sync/lanes.ts';
-import type { SourceRef } from '../../domain/sync/source-ref.ts';
 import type { SyncWarning } from '../../domain/sync/targets.ts';
 import { drop, fallBack, isAbsent, isBeyondRepair, rightOf, setAbsent, shrink, warnOfEggs } from './fallbacks.ts';
 import type { Pacer } from './pacer.ts';
+import { failedPage, ReadFailed, stepOf } from './read-failures.ts';
 import {
   addChildren,
   addStaged,
@@ -53,52 +52,6 @@ export interface ReaderContext {
   onSource: (source: SourceState) => void;
   /** Called with the number of requests that the panel answered. */
   onRequests: (answered: number) => void;
-}
-
-/** What an activity failed with, if it said so itself. */
-function failureOf(error: unknown): ApplicationFailure | undefined {
-  const cause = error instanceof ActivityFailure ? error.cause : error;
-  return cause instanceof ApplicationFailure ? cause : undefined;
-}
-
-/** The code of an activity's failure. */
-export const failureType = (error: unknown): string | undefined => failureOf(error)?.type ?? undefined;
-
-/** The public sentence of an activity's failure. */
-export const failureMessage = (error: unknown): string | undefined => failureOf(error)?.message;
-
-/** Page at which a batch failed, when the failure is one that a fallback may avoid. */
-function failedPage(error: unknown): number | undefined {
-  const failure = failureOf(error);
-  if (failure?.type !== 'PANEL_UNAVAILABLE') return undefined;
-  const [detail] = failure.details ?? [];
-  if (typeof detail !== 'object' || detail === null || !('page' in detail) || !('fallback' in detail)) return undefined;
-  return detail.fallback === true && typeof detail.page === 'number' ? detail.page : undefined;
-}
-
-/** The error that ended the reading, and the step at which it did. */
-export class ReadFailed extends Error {
-  readonly error: unknown;
-  readonly step: string;
-  constructor(error: unknown, step: string) {
-    super('a source could not be read');
-    this.error = error;
-    this.step = step;
-  }
-}
-
-/** The step of the HTTP API at which a source is read. */
-function stepOf(source: SourceRef): string {
-  switch (source.kind) {
-    case 'listing':
-      return source.listing;
-    case 'node':
-      return 'nodes';
-    case 'nest':
-      return 'nests';
-    case 'client':
-      return 'subusers';
-  }
 }
 
 /** The state of one call of {@link readSources}. */
