@@ -96,7 +96,7 @@ test.each([10, 40, 65])('while it goes on in new runs because its history is lon
   const { firstExecutionRunId } = await gateway.client.workflow.start<PanelSyncWorkflow>('panelSync', {
     workflowId: PANEL_SYNC_ID,
     taskQueue: QUEUE.core,
-    args: [{ ...options, logId, requestedBy: 'api', maxEvents: 40 }],
+    args: [{ ...options, logId, requestedBy: 'api', maxEvents: 20 }],
     memo: { logId },
   });
   await installation.atRequest(n, killBusiest);
