@@ -2,9 +2,12 @@
  * One kill -9 of each process in the middle of a sync. Whatever is killed, the run continues by itself and ends like an
  * undisturbed one. (`npm run test:life` kills at many more moments.)
  */
+import { randomUUID } from 'node:crypto';
 import { getPriority } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { insertPendingLog } from '../../../src/store/sync/run-store.ts';
+import { PANEL_SYNC_ID } from '../../../src/workflows/contract.ts';
 import type { Installation } from '../../support/processes.ts';
 import { type Disturbable, expectEnd, startDisturbable } from '../../support/spoiled.ts';
 
@@ -66,5 +69,19 @@ test('Temporal is killed while pages are read, and comes back', async () => {
   await installation.atRequest(MID_READ, () => installation.killTemporal());
   await delay(1_000);
   await installation.restartTemporal();
+  await expectUndisturbed(logId);
+});
+
+test('a worker that is ready has looked after the syncs: one that was left over has begun', async () => {
+  const { db, gateway } = installation;
+  await Promise.all(installation.workers().map((worker) => worker.kill()));
+  const logId = randomUUID();
+  const options = { target: 'full', dryRun: false, skipUsers: false } as const;
+  await insertPendingLog(db, logId, { ...options, requestedBy: 'test', requester: 'api' });
+  await db.raw(`update sync_logs set "startedAt" = "startedAt" - interval '1 minute' where id = ?`, [logId]);
+  await installation.startWorker();
+  // Not by the schedule, which would start it within a minute.
+  const { memo } = await gateway.client.workflow.getHandle(PANEL_SYNC_ID).describe();
+  expect(memo).toMatchObject({ logId });
   await expectUndisturbed(logId);
 });
