@@ -48,6 +48,8 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
   /** Numbers of the latest step that is wanted, and of the latest that is done. */
   let wanted = 1;
   let done = 0;
+  /** Number of the latest step that an update waits for. */
+  let promised = 0;
   /** Somebody waits for the first step. */
   let awaited = entity.input.asked === true;
   setHandler(defineQuery<HytaleView | undefined>(HYTALE_QUERY), () => (last ? viewOf(last) : entity.input.view));
@@ -67,7 +69,8 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
       wish = stronger(wish, { ...asked, ifVersion: asked.ifVersion ?? last?.version });
       wanted += 1;
       const mine = wanted;
-      await condition(() => done >= mine);
+      promised = mine;
+      await condition(() => done >= mine || last?.over === true);
       return viewOf(last as S);
     },
     {
@@ -93,7 +96,8 @@ export async function live<Wish extends { what: string; ifVersion?: number | und
     setCurrentDetails(detailsOf(last));
     if (last.over) break;
     if (steps >= stepsPerRun || workflowInfo().continueAsNewSuggested) {
-      await condition(allHandlersFinished);
+      // An update that waits for a further step ends with that step, and not before.
+      await condition(() => promised > done || allHandlersFinished());
       if (wanted === done) await entity.again(last.ms === null ? undefined : Date.now() + last.ms, viewOf(last));
     }
     if (wanted > done) continue;
