@@ -211,6 +211,25 @@ describe('reading', () => {
     expect(parts.flatMap((g) => g.pages).sort()).toEqual([13, 14, 15, 16]);
   });
 
+  test('the panel counts the requests of several lanes in another order than it answers: what is left stays the lowest', async () => {
+    // Of each lane the numbers fall; from lane to lane they do not.
+    mocks.stagePages = async (input) => ({
+      ...staged(input, 200),
+      answers:
+        input.pages[0] === 1
+          ? [[{ limit: 240, remaining: 200 }]]
+          : lanesOf(input.pages, input.lanes ?? 1).map((lane, i) =>
+              lane.map((_, n) => ({ limit: 240, remaining: 50 + 30 * i - n - (i === 0 ? 5 : 0) })),
+            ),
+    });
+    const handle = await start({ target: 'users' });
+    await expect.poll(() => calls.batches.length).toBeGreaterThanOrEqual(4);
+    // 30 are left after the first two batches of 64 pages, 24 of which are for the owner's other keys.
+    expect(calls.batches.map(({ pages }) => pages.length).slice(0, 4)).toEqual([1, 64, 64, 6]);
+    await handle.cancel();
+    await handle.result().catch(() => undefined);
+  });
+
   test('failed pages of a listing that was replaced meanwhile do not count for its replacement', async () => {
     mocks.stagePages = async (input) => {
       if (isListing(input.source, 'locations') && input.include !== '' && input.pages[0] !== 1) {
