@@ -242,6 +242,8 @@ async function main(): Promise<void> {
 
   // Attributes first: a sync that starts without them cannot be found by them later.
   await registerSearchAttributes(parts.temporal, log);
+  // Workers that do not run yet cannot be shut down: the request to end came too early for them.
+  if (ending.signal.aborted) process.exit(EXIT.ok);
   const running = Promise.all(workers.map((worker) => worker.run()));
   followSchedules({ ...parts, log, ending: ending.signal });
   const watched = watchNow(parts.temporal).catch((error: unknown) =>
@@ -258,9 +260,11 @@ async function main(): Promise<void> {
     dispatch: EMAIL_DISPATCH,
     routeEvents,
   });
-  await Promise.race([watched, once(ending.signal, 'abort')]);
-  log.info('polling');
-  process.send?.({ ready: true });
+  await Promise.race([watched, once(ending.signal, 'abort'), running]);
+  if (!ending.signal.aborted) {
+    log.info('polling');
+    process.send?.({ ready: true });
+  }
 
   await running;
   await relay.close();
