@@ -170,13 +170,17 @@ async function readAndMerge(run: Run, from: GoingOn | undefined): Promise<Outcom
 const isFull = ({ maxEvents }: PanelSyncInput): boolean =>
   workflowInfo().historyLength > (maxEvents ?? MAX_EVENTS) || workflowInfo().continueAsNewSuggested;
 
+/** Maximum number of page numbers in a name. Temporal admits 400 bytes (dynamic configuration `limit.userMetadataSummarySize`). */
+const MAX_NUMBERS = 16;
+
 /** A batch as a person calls it, such as `servers, pages 3-10`. */
 function batchName({ source, pages }: StagePagesInput): string {
-  const [first = 1] = pages;
-  const last = pages.at(-1) ?? first;
+  const [first, last] = [Math.min(...pages), Math.max(...pages)];
   if (first === last) return `${sourceName(source)}, page ${first}`;
-  const inRow = last - first + 1 === pages.length;
-  return `${sourceName(source)}, pages ${inRow ? `${first}-${last}` : pages.join(', ')}`;
+  if (last - first + 1 === pages.length) return `${sourceName(source)}, pages ${first}-${last}`;
+  return pages.length <= MAX_NUMBERS
+    ? `${sourceName(source)}, pages ${pages.join(', ')}`
+    : `${sourceName(source)}, ${pages.length} pages from ${first} to ${last}`;
 }
 
 /** Reads all sources, within the panel's budget (ADR 6). */

@@ -230,6 +230,26 @@ describe('reading', () => {
     await handle.result().catch(() => undefined);
   });
 
+  test('many pages that are not in a row are read in one batch, whose name is short enough for Temporal', async () => {
+    mocks.stagePages = async (input) => staged(input, 2);
+    const { verifySource } = mocks;
+    let checks = 0;
+    mocks.verifySource = async (input) => {
+      checks += 1;
+      const missingPages = Array.from({ length: 600 }, (_, i) => ({ page: 10_001 + 2 * i, size: 10 }));
+      return {
+        ...(await verifySource(input)),
+        ...(checks === 1 ? { complete: false, reason: 'missing', missingPages } : {}),
+      };
+    };
+    const handle = await start({ target: 'users' });
+    await expect(handle.result()).resolves.toMatchObject({ status: 'COMPLETED' });
+    expect(Math.max(...batchesOf('users').map(({ pages }) => pages.length))).toBeGreaterThanOrEqual(64);
+    const { events } = await handle.fetchHistory();
+    const names = (events ?? []).map(({ userMetadata }) => decode(userMetadata?.summary));
+    expect(names).toContain('users, 64 pages from 10001 to 10127');
+  });
+
   test('failed pages of a listing that was replaced meanwhile do not count for its replacement', async () => {
     mocks.stagePages = async (input) => {
       if (isListing(input.source, 'locations') && input.include !== '' && input.pages[0] !== 1) {
